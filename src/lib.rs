@@ -1,1 +1,20 @@
+//! Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse. The modules stand in the order of
+//! the data's way; ARCHITECTURE.md tells the story.
 
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![warn(missing_docs)]
+
+// values
+pub mod batch;
+pub mod budget;
+pub mod chunk;
+pub mod limits;
+pub mod offset;
+pub mod reject;
+pub mod route;
+// the ledger's words and decisions
+pub mod ledger;
+// pure machines
+pub mod decode;
+pub mod normalize;

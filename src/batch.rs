@@ -1,0 +1,127 @@
+//! A batch: the columns of one partition's range `[start, end)`, and its dead letters. Made by the batcher, never changed
+//! afterwards, read by both encoders.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::budget::Permit;
+use crate::ledger::Ownership;
+use crate::offset::{Offset, Range};
+use crate::reject::DeadLetter;
+use crate::route::{Kind, Route};
+
+/// The values of one column, one a row. A null row holds the kind's zero value beside `false` in `validity`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnData {
+    /// The values.
+    pub values: Values,
+    /// Whether each row has a value; absent where the column is not nullable.
+    pub validity: Option<Vec<bool>>,
+}
+
+/// Values by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Text: row `i` is `bytes[ends[i - 1]..ends[i]]`, UTF-8 without NUL.
+    Text {
+        /// All rows' bytes, one after the other.
+        bytes: Vec<u8>,
+        /// Where each row ends.
+        ends: Vec<u32>,
+    },
+    /// Microseconds since the epoch.
+    Timestamp(Vec<i64>),
+    /// Signed integers.
+    Integer(Vec<i64>),
+    /// Finite doubles.
+    Float(Vec<f64>),
+    /// Truth values.
+    Boolean(Vec<bool>),
+}
+
+impl Values {
+    /// No values of this kind.
+    pub fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text { bytes: Vec::new(), ends: Vec::new() },
+            Kind::Timestamp => Self::Timestamp(Vec::new()),
+            Kind::Integer => Self::Integer(Vec::new()),
+            Kind::Float => Self::Float(Vec::new()),
+            Kind::Boolean => Self::Boolean(Vec::new()),
+        }
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text { ends, .. } => ends.len(),
+            Self::Timestamp(values) | Self::Integer(values) => values.len(),
+            Self::Float(values) => values.len(),
+            Self::Boolean(values) => values.len(),
+        }
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The text of row `row`.
+pub fn text_at<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
+    let start = if row == 0 { 0 } else { ends[row - 1] as usize };
+    &bytes[start..ends[row] as usize]
+}
+
+/// Rows of one partition, in offset order, as a struct of arrays.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// Each row's place.
+    pub offsets: Vec<Offset>,
+    /// When Kafka received each, microseconds since the epoch.
+    pub received_at_us: Vec<i64>,
+    /// The route's columns, in its order.
+    pub columns: Vec<ColumnData>,
+}
+
+impl Rows {
+    /// No rows, with the columns of `route`.
+    pub fn empty(route: &Route) -> Self {
+        let columns = route
+            .columns
+            .iter()
+            .map(|column| ColumnData {
+                values: Values::empty(column.kind),
+                validity: column.is_nullable().then(Vec::new),
+            })
+            .collect();
+        Self { offsets: Vec::new(), received_at_us: Vec::new(), columns }
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+}
+
+/// A range of one partition, decoded: claimed as one, written as one.
+#[derive(Debug)]
+pub struct Batch {
+    /// Under whose ownership it was read.
+    pub ownership: Arc<Ownership>,
+    /// What it covers; offsets in it without a row or a dead letter are gaps.
+    pub range: Range,
+    /// The good records.
+    pub rows: Rows,
+    /// The bad ones.
+    pub dead_letters: Vec<DeadLetter>,
+    /// When its last record was read: a claim needs a later look at the topic's id.
+    pub read_at: Instant,
+    /// Its share of the byte budget.
+    pub permit: Permit,
+}

@@ -1,0 +1,123 @@
+//! The one byte budget: what is taken when a payload is read and given back when both sinks have acknowledged it.
+//! It bounds the memory of the whole pipeline; it never blocks, the reader pauses instead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A bound on the bytes that all pipelines of the process hold together.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_max: usize,
+    taken: AtomicUsize,
+    lock: Mutex<()>,
+    given_back: Condvar,
+}
+
+impl Budget {
+    /// A budget of `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes_max, taken: AtomicUsize::new(0), lock: Mutex::new(()), given_back: Condvar::new() })
+    }
+
+    /// Bytes that may be taken in all.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Bytes taken now.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more may be taken.
+    pub fn is_spent(&self) -> bool {
+        self.taken() >= self.bytes_max
+    }
+
+    /// Whether a paused reader may read again: three quarters of the budget are the low-water mark.
+    pub fn is_below_low_water(&self) -> bool {
+        self.taken() <= self.bytes_max / 4 * 3
+    }
+
+    /// Takes `bytes`, also past the bound: the record is in memory already. The reader asks [`Self::is_spent`] before it
+    /// reads on, so that the overshoot is one record.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Permit {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        Permit { budget: Some(Arc::clone(self)), bytes }
+    }
+
+    /// Waits until the budget is no longer spent, at most `timeout`. True when there is room.
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut guard = self.lock.lock();
+        while self.is_spent() {
+            if self.given_back.wait_until(&mut guard, deadline).timed_out() {
+                return !self.is_spent();
+            }
+        }
+        true
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        let _guard = self.lock.lock();
+        self.given_back.notify_all();
+    }
+}
+
+/// Bytes taken from a [`Budget`], given back when dropped.
+#[derive(Debug, Default)]
+pub struct Permit {
+    budget: Option<Arc<Budget>>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes over the bytes of `other`, which must be of the same budget.
+    pub fn absorb(&mut self, mut other: Self) {
+        if self.budget.is_none() {
+            self.budget = other.budget.take();
+        } else {
+            debug_assert!(match (&self.budget, &other.budget) {
+                (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
+                _ => true,
+            });
+        }
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget
+            && self.bytes > 0
+        {
+            budget.give_back(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_permit_gives_its_bytes_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.take(60);
+        first.absorb(budget.take(50));
+        assert_eq!((first.bytes(), budget.taken()), (110, 110));
+        assert!(budget.is_spent() && !budget.wait_for_room(Duration::ZERO));
+        drop(first);
+        assert_eq!(budget.taken(), 0);
+        assert!(budget.wait_for_room(Duration::ZERO) && budget.is_below_low_water());
+    }
+}

@@ -1,0 +1,1 @@
+//! Bytes -> one row, or the reason why not.

@@ -1,0 +1,39 @@
+//! Every bound of the program, once, with its unit in its name; relations between them are asserted at compile time.
+
+/// A record's payload above this becomes a dead letter, bytes.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Payload bytes kept of an oversized record's dead letter: all of it, since nothing is ever cut; the fetch size bounds it.
+pub const MESSAGE_FETCH_BYTES_MAX: usize = 16 << 20;
+
+/// Records in one chunk, at most.
+pub const CHUNK_RECORDS_MAX: usize = 4_096;
+/// Arena bytes after which a chunk is sent on; the first record is not subject to this limit.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Chunks waiting between the reader and the decoder.
+pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
+/// What a record costs in the byte budget beside its own bytes: its column values and its wire form.
+pub const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// Rows in one batch, at most, whatever the configuration says.
+pub const BATCH_ROWS_MAX: usize = 1_000_000;
+/// Batches waiting before one writer lane.
+pub const WRITER_CHANNEL_CAPACITY: usize = 64;
+/// Messages waiting before the coordinator.
+pub const COORDINATOR_CHANNEL_CAPACITY: usize = 1_024;
+/// Commands waiting before the reader.
+pub const READER_CHANNEL_CAPACITY: usize = 1_024;
+
+/// Claims of one partition that not every sink has acknowledged, at most (protocol.md).
+pub const CLAIMS_PENDING_MAX: usize = 64;
+/// Bytes of COPY data handed to the PostgreSQL client at once.
+pub const COPY_CHUNK_BYTES: usize = 256 << 10;
+
+/// Columns of one route, at most.
+pub const ROUTE_COLUMNS_MAX: usize = 100;
+
+/// Partitions of one topic that one process handles, at most.
+pub const PARTITIONS_MAX: usize = 10_000;
+
+const _: () = assert!(CHUNK_BYTES_MAX >= RECORD_BYTES_MAX);
+const _: () = assert!(MESSAGE_FETCH_BYTES_MAX > RECORD_BYTES_MAX);
+const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

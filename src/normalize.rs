@@ -1,0 +1,1 @@
+//! A timestamp, text or integer -> UTC microseconds.

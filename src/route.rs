@@ -1,0 +1,233 @@
+//! A route: which JSON fields of a topic's events become which columns of which tables. It decides names and kinds, and
+//! never touches a record. `user_footprint` is the first route of the shipped configuration, not a special case.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::limits::ROUTE_COLUMNS_MAX;
+
+/// What a column holds. Both databases hold the same value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// UTF-8 text without NUL: PostgreSQL `text`, ClickHouse `String` or `LowCardinality(String)`.
+    Text,
+    /// An instant, microseconds since the epoch: PostgreSQL `timestamptz`, ClickHouse `DateTime64(6, 'UTC')`.
+    Timestamp,
+    /// A signed 64-bit integer: PostgreSQL `bigint`, ClickHouse `Int64`.
+    Integer,
+    /// A finite double: PostgreSQL `double precision`, ClickHouse `Float64`.
+    Float,
+    /// A truth value: PostgreSQL `boolean`, ClickHouse `Bool`.
+    Boolean,
+}
+
+/// What a missing field means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// The record becomes a dead letter.
+    Required,
+    /// The column is nullable and holds null. An explicit JSON null means the same.
+    Optional,
+    /// The column is not nullable and holds this value, of the column's kind. An explicit JSON null is a dead letter.
+    Default(DefaultValue),
+}
+
+/// A default of a column, as the configuration spells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DefaultValue {
+    /// For [`Kind::Boolean`].
+    Boolean(bool),
+    /// For [`Kind::Integer`], and [`Kind::Timestamp`] as epoch time by magnitude.
+    Integer(i64),
+    /// For [`Kind::Float`].
+    Float(f64),
+    /// For [`Kind::Text`], and [`Kind::Timestamp`] as RFC 3339 text with an offset.
+    Text(String),
+}
+
+/// One column of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// The column's name in both databases.
+    pub name: String,
+    /// The event's JSON field; the column's name when left out.
+    #[serde(default)]
+    pub field: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// What a missing field means.
+    #[serde(default = "required")]
+    pub presence: Presence,
+    /// Few distinct values: ClickHouse keeps a dictionary (`LowCardinality`). Only for [`Kind::Text`].
+    #[serde(default)]
+    pub low_cardinality: bool,
+}
+
+fn required() -> Presence {
+    Presence::Required
+}
+
+impl Column {
+    /// Whether the column can hold null.
+    pub fn is_nullable(&self) -> bool {
+        self.presence == Presence::Optional
+    }
+}
+
+/// A topic's way into a pair of tables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The route's name: its key in the ledger.
+    pub name: String,
+    /// The Kafka topic.
+    pub topic: String,
+    /// PostgreSQL's table, `table` or `schema.table`.
+    pub postgres_table: String,
+    /// ClickHouse's table, `table` or `database.table`; without a database, the configured one.
+    pub clickhouse_table: String,
+    /// The zone of a timestamp that carries no offset: an IANA name.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// The columns, in the order both encoders use.
+    pub columns: Vec<Column>,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// Why a route cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum RouteError {
+    /// A name that is not a plain SQL identifier.
+    #[error(
+        "route {route}: {what} {name:?} is not a plain name; use letters, digits and _, at most 63, not starting with a digit"
+    )]
+    Name {
+        /// The route.
+        route: String,
+        /// Which kind of name.
+        what: &'static str,
+        /// The name refused.
+        name: String,
+    },
+    /// Anything else.
+    #[error("route {route}: {reason}")]
+    Invalid {
+        /// The route.
+        route: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+/// Columns that every table carries beside the route's: a row's identity, and when Kafka received it.
+pub const IDENTITY_COLUMNS: [&str; 4] = ["kafka_source", "kafka_partition", "kafka_offset", "received_at"];
+
+fn is_plain(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name.len() <= 63
+        && bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+impl Route {
+    /// Fills what was left out and checks every name, so that SQL may be built from them.
+    ///
+    /// # Errors
+    /// A name that is no plain identifier, a column named twice or like an identity column, no or too many columns, a
+    /// default of another kind, an unknown time zone.
+    pub fn validated(mut self) -> Result<Self, RouteError> {
+        for column in &mut self.columns {
+            if column.field.is_empty() {
+                column.field.clone_from(&column.name);
+            }
+        }
+        self.check_name("route name", &self.name)?;
+        for (what, table) in [("PostgreSQL table", &self.postgres_table), ("ClickHouse table", &self.clickhouse_table)]
+        {
+            if table.split('.').count() > 2 {
+                return Err(self.invalid(format!("{what} {table:?} has more than one dot")));
+            }
+            for part in table.split('.') {
+                self.check_name(what, part)?;
+            }
+        }
+        if self.topic.is_empty() {
+            return Err(self.invalid("the topic is empty".into()));
+        }
+        if self.columns.is_empty() || self.columns.len() > ROUTE_COLUMNS_MAX {
+            return Err(self.invalid(format!("it needs 1 to {ROUTE_COLUMNS_MAX} columns")));
+        }
+        if self.timezone.parse::<chrono_tz::Tz>().is_err() {
+            return Err(
+                self.invalid(format!("timezone {:?} is not an IANA name such as UTC or Asia/Seoul", self.timezone))
+            );
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            self.check_column(index, column)?;
+        }
+        Ok(self)
+    }
+
+    fn check_column(&self, index: usize, column: &Column) -> Result<(), RouteError> {
+        self.check_name("column", &column.name)?;
+        if IDENTITY_COLUMNS.contains(&column.name.as_str()) {
+            return Err(
+                self.invalid(format!("column {} is kept by footprint itself; choose another name", column.name))
+            );
+        }
+        for other in &self.columns[..index] {
+            if other.name == column.name || other.field == column.field {
+                return Err(
+                    self.invalid(format!("column {} or its field {:?} appears twice", column.name, column.field))
+                );
+            }
+        }
+        if column.low_cardinality && column.kind != Kind::Text {
+            return Err(self.invalid(format!("column {}: low_cardinality is for text", column.name)));
+        }
+        if let Presence::Default(value) = &column.presence {
+            let fits = matches!(
+                (column.kind, value),
+                (Kind::Text, DefaultValue::Text(_))
+                    | (Kind::Timestamp, DefaultValue::Text(_) | DefaultValue::Integer(_))
+                    | (Kind::Integer, DefaultValue::Integer(_))
+                    | (Kind::Float, DefaultValue::Float(_) | DefaultValue::Integer(_))
+                    | (Kind::Boolean, DefaultValue::Boolean(_))
+            );
+            if !fits {
+                return Err(
+                    self.invalid(format!("column {}: the default is not of kind {:?}", column.name, column.kind))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, what: &'static str, name: &str) -> Result<(), RouteError> {
+        if is_plain(name) {
+            return Ok(());
+        }
+        Err(RouteError::Name { route: self.name.clone(), what, name: name.to_owned() })
+    }
+
+    fn invalid(&self, reason: String) -> RouteError {
+        RouteError::Invalid { route: self.name.clone(), reason }
+    }
+
+    /// What a decoder does with a record, in 63 bits: the columns, the zone and the decoder's own version. Two programs
+    /// with the same fingerprint decode every record alike.
+    pub fn fingerprint(&self) -> i64 {
+        let definition = format!("{DECODER_VERSION}|{}|{:?}", self.timezone, self.columns);
+        (xxh3_64(definition.as_bytes()) >> 1).cast_signed()
+    }
+}
+
+/// Changes whenever the decoder would make another row of the same record.
+const DECODER_VERSION: u32 = 1;
