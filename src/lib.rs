@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod budget;
 pub mod chunk;
+pub mod config;
 pub mod limits;
 pub mod offset;
 pub mod reject;
@@ -18,3 +19,9 @@ pub mod ledger;
 // pure machines
 pub mod decode;
 pub mod normalize;
+// services
+pub mod kafka;
+// the sinks
+pub mod sink;
+// commands
+pub mod cli;

@@ -1,0 +1,264 @@
+//! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
+//! ids, watermarks). With reader, rebalance and commit it is all that names rdkafka's types.
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::config::{GroupProtocol, Kafka};
+use crate::limits::MESSAGE_FETCH_BYTES_MAX;
+use crate::offset::{Offset, Partition};
+
+/// Settings every client of this program shares: producers, admin clients, consumers.
+pub fn client_config(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", "footprint")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Settings of the group's consumer. The configuration's properties win, save those that [`crate::config`] refuses.
+pub fn consumer_config(kafka: &Kafka, route: &str, queue_kbytes: u32) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", queue_kbytes.to_string())
+        .set("queued.min.messages", "100000")
+        .set("fetch.message.max.bytes", (1 << 20).to_string())
+        .set("fetch.max.bytes", MESSAGE_FETCH_BYTES_MAX.to_string())
+        .set("fetch.wait.max.ms", "100")
+        .set("check.crcs", "true")
+        .set("isolation.level", "read_committed")
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        .set("statistics.interval.ms", "0");
+    for (name, value) in client_config(kafka).config_map() {
+        config.set(name, value);
+    }
+    config
+        .set("group.id", &kafka.group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false")
+        // once the ledger knows a partition nothing may fall back to a policy: an offset out of range is an error
+        .set("auto.offset.reset", "error");
+    match kafka.group_protocol {
+        GroupProtocol::Classic => {
+            config
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", kafka.session_timeout_ms.to_string());
+            if !kafka.properties.contains_key("heartbeat.interval.ms") {
+                config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 4).clamp(100, 3000).to_string());
+            }
+        }
+        GroupProtocol::Consumer => {
+            config.set("group.protocol", "consumer");
+        }
+    }
+    if !kafka.instance_name.is_empty() {
+        config.set("group.instance.id", format!("{}-{route}", kafka.instance_name));
+    }
+    config
+}
+
+/// Why a question to Kafka has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The client could not be made: a property is wrong.
+    #[error("kafka client: {0}; look at kafka.properties")]
+    Client(#[source] KafkaError),
+    /// The broker did not answer in time, or refused.
+    #[error("kafka: {what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// The topic does not exist.
+    #[error("topic {0} does not exist; create it, or set TOPIC")]
+    NoTopic(String),
+}
+
+/// A topic as the broker knows it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Kafka's id of this life of the topic.
+    pub topic_id: String,
+    /// Its partitions.
+    pub partition_count: i32,
+}
+
+/// A client for questions, apart from the consumer: asking never disturbs the stream. Its calls block, up to their timeout.
+pub struct Inquirer {
+    consumer: BaseConsumer,
+}
+
+impl Inquirer {
+    /// A client with no group.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn new(kafka: &Kafka) -> Result<Self, AskError> {
+        let mut config = client_config(kafka);
+        // a group is never joined, but the committed offsets of this one are asked
+        config
+            .set("group.id", &kafka.group_id)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false");
+        Ok(Self { consumer: BaseConsumer::from_config(&config).map_err(AskError::Client)? })
+    }
+
+    /// The cluster's id.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn cluster_id(&self, timeout: Duration) -> Result<String, AskError> {
+        self.consumer.client().fetch_cluster_id(timeout).ok_or_else(|| AskError::Refused {
+            what: "cluster id",
+            why: "no answer; is kafka.bootstrap_servers right and the broker up?".into(),
+        })
+    }
+
+    /// The log's start and the last stable offset of a partition.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn watermarks(
+        &self,
+        topic: &str,
+        partition: Partition,
+        timeout: Duration,
+    ) -> Result<(Offset, Offset), AskError> {
+        self.consumer
+            .fetch_watermarks(topic, partition, timeout)
+            .map_err(|error| AskError::Refused { what: "watermarks", why: error.to_string() })
+    }
+
+    /// What the group committed for a partition: the offset and its metadata.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn committed(
+        &self,
+        topic: &str,
+        partition: Partition,
+        timeout: Duration,
+    ) -> Result<Option<(Offset, String)>, AskError> {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let refused = |error: KafkaError| AskError::Refused { what: "committed offsets", why: error.to_string() };
+        let list = self.consumer.committed_offsets(list, timeout).map_err(refused)?;
+        let Some(found) = list.find_partition(topic, partition) else { return Ok(None) };
+        found.error().map_err(refused)?;
+        Ok(match found.offset() {
+            rdkafka::Offset::Offset(offset) => Some((offset, found.metadata().to_owned())),
+            _ => None,
+        })
+    }
+
+    /// The topic's id and partition count, asked of the broker now (DescribeTopics, KIP-516), never from a cache.
+    ///
+    /// # Errors
+    /// No answer in time, or no such topic.
+    pub fn describe_topic(&self, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
+        describe_topic(self.consumer.client(), topic, timeout)
+    }
+}
+
+/// librdkafka's own words for a code.
+fn error_text(code: sys::rd_kafka_resp_err_t) -> String {
+    RDKafkaErrorCode::from(code).to_string()
+}
+
+/// The binding has no DescribeTopics, so librdkafka's C interface is called. Every object made here is destroyed here.
+#[allow(unsafe_code)]
+fn describe_topic<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<TopicDescription, AskError> {
+    const WHAT: &str = "describe topic";
+    let refused = |why: String| AskError::Refused { what: WHAT, why };
+    let name = CString::new(topic).map_err(|_| AskError::NoTopic(topic.to_owned()))?;
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the handle lives as long as `client`; names, options, queue and event are destroyed below by their own
+    // destroyers, in reverse order of making, and nothing borrowed from the event outlives it.
+    unsafe {
+        let handle = client.native_ptr();
+        let mut names = [name.as_ptr()];
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+        let options =
+            sys::rd_kafka_AdminOptions_new(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        let queue = sys::rd_kafka_queue_new(handle);
+        sys::rd_kafka_DescribeTopics(handle, topics, options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1_000));
+        let answer =
+            if event.is_null() { Err(refused("no answer in time".into())) } else { read_description(event, topic) };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_queue_destroy(queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        answer
+    }
+}
+
+/// # Safety
+/// `event` is a live event of librdkafka.
+#[allow(unsafe_code)]
+unsafe fn read_description(event: *mut sys::rd_kafka_event_t, topic: &str) -> Result<TopicDescription, AskError> {
+    let refused = |why: String| AskError::Refused { what: "describe topic", why };
+    // SAFETY: the caller's event is alive; what is read from it is copied before returning.
+    unsafe {
+        let code = sys::rd_kafka_event_error(event);
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(refused(error_text(code)));
+        }
+        let result = sys::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return Err(refused("an answer of another kind".into()));
+        }
+        let mut count = 0;
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if topics.is_null() || count != 1 {
+            return Err(refused("an answer without the topic".into()));
+        }
+        let description = *topics;
+        let code = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(description));
+        match code {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID => {
+                return Err(AskError::NoTopic(topic.to_owned()));
+            }
+            other => return Err(refused(error_text(other))),
+        }
+        let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(description));
+        if id.is_null() {
+            return Err(refused("the broker gave no topic id; footprint needs Kafka 3.1 or later".into()));
+        }
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(description, &raw mut partitions);
+        Ok(TopicDescription {
+            topic_id: CStr::from_ptr(id).to_string_lossy().into_owned(),
+            partition_count: i32::try_from(partitions).unwrap_or(i32::MAX),
+        })
+    }
+}

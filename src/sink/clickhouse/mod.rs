@@ -1,0 +1,62 @@
+//! ClickHouse: its client. The files here are all that names the `clickhouse` crate, save the commands that read tables.
+
+use std::time::Duration;
+
+use ::clickhouse::Client;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::config::{ClickHouse, Compression, Tls};
+
+/// Idle connections are dropped before the server's own keep-alive of 10 s (3 s in old ones) ends them.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// A client with at most one idle connection of its own, which never sends a request twice by itself.
+pub fn client(clickhouse: &ClickHouse) -> Client {
+    let mut connector = HttpConnector::new();
+    connector.set_keepalive(Some(Duration::from_secs(60)));
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(Duration::from_secs(10)));
+    connector.enforce_http(false);
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_provider_and_webpki_roots(provider)
+        .map(|builder| builder.https_or_http().enable_http1().wrap_connector(connector.clone()));
+    let mut http = HttpClient::builder(TokioExecutor::new());
+    http.pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(1)
+        .pool_timer(TokioTimer::new())
+        // a request is either answered or uncertain; the protocol decides what an uncertain one means
+        .retry_canceled_requests(false);
+    let client = match builder {
+        Ok(https) => Client::with_http_client(http.build(https)),
+        Err(_) => Client::with_http_client(http.build(connector)),
+    };
+    let scheme = if clickhouse.tls == Tls::On { "https" } else { "http" };
+    client
+        .with_url(format!("{scheme}://{}:{}", clickhouse.host, clickhouse.port))
+        .with_database(&clickhouse.database)
+        .with_user(&clickhouse.user)
+        .with_password(clickhouse.password.reveal())
+        .with_compression(if uses_lz4(clickhouse) {
+            ::clickhouse::Compression::Lz4
+        } else {
+            ::clickhouse::Compression::None
+        })
+        .with_validation(false)
+        .with_product_info("footprint", env!("CARGO_PKG_VERSION"))
+}
+
+/// Whether blocks are compressed on their way.
+pub fn uses_lz4(clickhouse: &ClickHouse) -> bool {
+    match clickhouse.compression {
+        Compression::Lz4 => true,
+        Compression::Off => false,
+        Compression::Auto => !is_local(&clickhouse.host),
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
