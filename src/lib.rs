@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod budget;
 pub mod chunk;
+pub mod clock;
 pub mod config;
 pub mod limits;
 pub mod offset;

@@ -1,5 +1,11 @@
 //! ClickHouse: its client. The files here are all that names the `clickhouse` crate, save the commands that read tables.
 
+pub mod error;
+pub mod insert;
+pub mod native;
+pub mod readback;
+pub mod writer;
+
 use std::time::Duration;
 
 use ::clickhouse::Client;
