@@ -23,5 +23,7 @@ pub mod normalize;
 pub mod kafka;
 // the sinks
 pub mod sink;
+// page moves to try it with
+pub mod generate;
 // commands
 pub mod cli;

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn footprint() -> Route {
+/// The first route, for the tests of whatever makes or reads its events.
+pub(crate) fn footprint_route() -> Route {
     let column = |name: &str, field: &str, kind| Column {
         name: name.into(),
         field: field.into(),
@@ -32,7 +33,7 @@ fn record(payload: &[u8]) -> Record<'_> {
 
 #[test]
 fn a_page_move_becomes_a_row() {
-    let route = footprint();
+    let route = footprint_route();
     let mut rows = Rows::empty(&route);
     let payload = br#"{"link": "/caf\u00e9", "method": "GET", "footprint_time": 1714979289123}"#;
     Decoder::new(&route).unwrap().decode(record(payload), &mut rows).unwrap();
