@@ -75,7 +75,9 @@ impl Batcher {
                 }
                 open
             }
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk.ownership, &self.route, now)),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Open::new(&chunk.ownership, &self.route, now))
+            }
         };
         open.read_at = chunk.read_at;
         for record in chunk.records.iter() {

@@ -45,7 +45,9 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
         }
         Some(192 | 193 | 194 | 516) => stop("look at CH_USER and CH_PASSWORD"),
         Some(497) => stop("grant the user select and insert on the route's table"),
-        Some(115) => stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed"),
+        Some(115) => {
+            stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed")
+        }
         Some(452) => stop("the user's profile forbids a setting that exactly-once needs; allow it"),
         // too many parts, too many queries, read-only, table locked for a moment: refused before anything is written
         Some(252 | 202 | 164 | 242 | 473) => retry(false),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clickhouse::Client;
 
-use super::native::Native;
+use super::native;
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
@@ -81,7 +81,7 @@ impl Inserter {
         for (name, value) in PINNED {
             client = client.with_setting(name, value);
         }
-        Self { client, statement: Native::insert_statement(route), lz4: uses_lz4(settings) }
+        Self { client, statement: native::insert_statement(route, &settings.database), lz4: uses_lz4(settings) }
     }
 
     /// Inserts one block, which is left empty with its capacity gone: the body owns it.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::classify;
 use super::insert::{partition_prefix, range_prefix};
+use super::native;
 use crate::ledger::{Identity, SourceId};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
@@ -46,7 +47,7 @@ pub struct Questions {
 
 impl Questions {
     /// For a route's table. Overflow modes are pinned: an answer cut short must be an error.
-    pub fn new(client: &Client, route: &Route, timeout: Duration) -> Self {
+    pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
         let client = client
             .clone()
             .with_setting("max_execution_time", timeout.as_secs().max(1).to_string())
@@ -57,14 +58,16 @@ impl Questions {
             .with_setting("max_result_rows", "0")
             .with_setting("max_result_bytes", "0")
             .with_setting("select_sequential_consistency", "1");
-        Self { client, table: route.clickhouse_table.clone(), timeout }
+        Self { client, table: native::table(route, database), timeout }
     }
 
     async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
         match timeout(self.timeout, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(classify(&error).0),
-            Err(_) => Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true }),
+            Err(_) => {
+                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+            }
         }
     }
 
@@ -87,7 +90,12 @@ impl Questions {
     ///
     /// # Errors
     /// No answer, classed.
-    pub async fn highest(&self, source: SourceId, partition: Partition, from: Offset) -> Result<Option<Offset>, SinkError> {
+    pub async fn highest(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
         let sql = format!(
             "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
              and kafka_offset >= ?",
@@ -102,7 +110,13 @@ impl Questions {
     ///
     /// # Errors
     /// No answer, classed.
-    pub async fn highest_below(&self, source: SourceId, partition: Partition, from: Offset, to: Offset) -> Result<Option<Offset>, SinkError> {
+    pub async fn highest_below(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
         let sql = format!(
             "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
              and kafka_offset >= ? and kafka_offset < ?",

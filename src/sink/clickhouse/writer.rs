@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::insert::{Attempt, Inserter};
-use super::native::Native;
+use super::native;
 use super::readback::{Questions, missing_rows};
 use super::{client, error::classify};
 use crate::batch::{Batch, Rows};
@@ -39,7 +39,6 @@ struct Open {
 /// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
 pub struct ClickHouseSink<S> {
     route: Arc<Route>,
-    native: Native,
     inserter: Inserter,
     questions: Questions,
     proofs: Arc<Proofs>,
@@ -57,13 +56,18 @@ fn identity_of(batch: &Batch) -> Identity {
 
 impl<S: StoredRows> ClickHouseSink<S> {
     /// A lane that connects when the first batch comes.
-    pub fn new(settings: &ClickHouse, route: &Arc<Route>, proofs: &Arc<Proofs>, stored_rows: S, timeout: Duration) -> Self {
+    pub fn new(
+        settings: &ClickHouse,
+        route: &Arc<Route>,
+        proofs: &Arc<Proofs>,
+        stored_rows: S,
+        timeout: Duration,
+    ) -> Self {
         let client = client(settings);
         Self {
             route: Arc::clone(route),
-            native: Native::new(route),
             inserter: Inserter::new(&client, settings, route, timeout),
-            questions: Questions::new(&client, route, timeout),
+            questions: Questions::new(&client, route, &settings.database, timeout),
             proofs: Arc::clone(proofs),
             stored_rows,
             fingerprint: route.fingerprint(),
@@ -73,9 +77,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
     }
 
-    async fn insert(&mut self, identity: Identity, rows: &Rows, selection: Option<&[usize]>, level: u32) -> Result<(), SinkError> {
+    async fn insert(
+        &mut self,
+        identity: Identity,
+        rows: &Rows,
+        selection: Option<&[usize]>,
+        level: u32,
+    ) -> Result<(), SinkError> {
         self.block.clear();
-        self.native.block(rows, identity.source, identity.partition, selection, &mut self.block);
+        native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
         let attempt = Attempt { route: &self.route.name, identity, level };
         match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
             Ok(Ok(())) => Ok(()),
@@ -214,8 +224,10 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
 }
 
 /// What to do about ClickHouse's refusal, and whether the connection broke.
-pub(super) struct Failed {
+pub struct Failed {
+    /// What to do.
     pub error: SinkError,
+    /// Whether the connection broke.
     pub connection_broke: bool,
 }
 

@@ -10,7 +10,7 @@ use futures::SinkExt;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::copy::Copy;
+use super::copy;
 use super::{connect, describe, is_passing_connect};
 use crate::batch::Batch;
 use crate::config::Postgres;
@@ -21,15 +21,12 @@ use crate::offset::{Offset, Range};
 use crate::route::Route;
 use crate::sink::{Sink, SinkError, Verdict};
 
-/// Rows encoded between looks at the buffer's size.
-const ENCODE_STEP_ROWS: usize = 256;
-
 /// One lane: one long-lived connection of its own.
 pub struct PostgresSink {
     settings: Postgres,
     application_name: String,
     route: Arc<Route>,
-    copy: Copy,
+    rows_statement: String,
     client: Option<Client>,
     group_rows_max: usize,
     timeout: Duration,
@@ -99,7 +96,7 @@ impl PostgresSink {
             settings: settings.clone(),
             application_name: application_name.to_owned(),
             route: Arc::clone(route),
-            copy: Copy::new(route),
+            rows_statement: copy::rows_statement(route),
             client: None,
             group_rows_max,
             timeout,
@@ -156,7 +153,10 @@ impl PostgresSink {
         if group.iter().any(|batch| !batch.rows.is_empty() && batch.ownership.plan.postgres_wants_rows(batch.range)) {
             self.copy_rows(client, group).await?;
         }
-        if group.iter().any(|batch| !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range)) {
+        if group
+            .iter()
+            .any(|batch| !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range))
+        {
             self.copy_dead_letters(client, group).await?;
         }
         client.batch_execute(&self.advance_and_commit(shares)).await?;
@@ -164,44 +164,43 @@ impl PostgresSink {
     }
 
     async fn copy_rows(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
-        let sink = client.copy_in(self.copy.rows_statement()).await?;
+        let sink = client.copy_in(&self.rows_statement).await?;
         futures::pin_mut!(sink);
-        let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES + (64 << 10));
-        self.copy.header(&mut buffer);
+        let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
+        copy::header(&mut buffer);
         for batch in group.iter().filter(|batch| batch.ownership.plan.postgres_wants_rows(batch.range)) {
-            let mut from = 0;
-            while from < batch.rows.len() {
-                let to = (from + ENCODE_STEP_ROWS).min(batch.rows.len());
-                let Ownership { source, partition, .. } = *batch.ownership;
-                self.copy.rows(&batch.rows, from..to, source, partition, &mut buffer);
-                from = to;
+            let Ownership { source, partition, .. } = *batch.ownership;
+            let mut next = 0;
+            while next < batch.rows.len() {
+                next = copy::rows(&batch.rows, next, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
                     sink.send(buffer.split().freeze()).await?;
-                    buffer.reserve(COPY_CHUNK_BYTES + (64 << 10));
                 }
             }
         }
-        self.copy.trailer(&mut buffer);
+        copy::trailer(&mut buffer);
         sink.send(buffer.freeze()).await?;
         sink.close().await?;
         Ok(())
     }
 
     async fn copy_dead_letters(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
-        let sink = client.copy_in(self.copy.dead_letters_statement()).await?;
+        let sink = client.copy_in(copy::dead_letters_statement()).await?;
         futures::pin_mut!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
-        self.copy.header(&mut buffer);
+        copy::header(&mut buffer);
         for batch in group.iter().filter(|batch| batch.ownership.plan.wants_dead_letters(batch.range)) {
-            for letter in &batch.dead_letters {
-                let Ownership { source, partition, .. } = *batch.ownership;
-                self.copy.dead_letter(letter, source, partition, &mut buffer);
+            let Ownership { source, partition, .. } = *batch.ownership;
+            let letters = &batch.dead_letters;
+            let mut next = 0;
+            while next < letters.len() {
+                next = copy::dead_letters(&self.route, letters, next, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
                     sink.send(buffer.split().freeze()).await?;
                 }
             }
         }
-        self.copy.trailer(&mut buffer);
+        copy::trailer(&mut buffer);
         sink.send(buffer.freeze()).await?;
         sink.close().await?;
         Ok(())
@@ -225,7 +224,9 @@ impl PostgresSink {
 
     /// The compare-and-set of every share, an error unless all of them match, and `commit`, in one message.
     fn advance_and_commit(&self, shares: &[Share<'_>]) -> String {
-        let mut sql = String::from("with given (source, partition, epoch, owner, dead_from, dead_to, rows_from, rows_to, range_end) as (values ");
+        let mut sql = String::from(
+            "with given (source, partition, epoch, owner, dead_from, dead_to, rows_from, rows_to, range_end) as (values ",
+        );
         for (index, share) in shares.iter().enumerate() {
             let Ownership { source, partition, epoch, owner, .. } = share.ownership;
             let (dead_from, dead_to) = share.dead_letters_move();
@@ -338,7 +339,10 @@ impl Sink for PostgresSink {
             Ok(Ok(Err(Store::Fenced))) => {
                 let _ = timeout(budget, client.batch_execute("rollback")).await;
                 self.client = Some(client);
-                Err(SinkError::Retry { why: "postgresql: the compare-and-set found another value".into(), uncertain: true })
+                Err(SinkError::Retry {
+                    why: "postgresql: the compare-and-set found another value".into(),
+                    uncertain: true,
+                })
             }
             Ok(Ok(Err(Store::Failed(error)))) => Err(classify(&error)),
         }
@@ -356,7 +360,9 @@ fn classify(error: &tokio_postgres::Error) -> SinkError {
         "42P01" | "42703" | "42804" | "22P03" | "3F000" | "42883" => {
             stop("run `footprint migrate`, then `footprint check`: the table is missing or of another shape")
         }
-        "42501" => stop("grant the user insert on the route's table and dead_letters, and select, insert, update on footprint_ledger"),
+        "42501" => stop(
+            "grant the user insert on the route's table and dead_letters, and select, insert, update on footprint_ledger",
+        ),
         "28P01" | "28000" => stop("look at DB_USER and DB_PASSWORD"),
         "3D000" => stop("create the database, or look at DB_NAME"),
         "23502" | "23514" | "23503" | "23505" | "22001" | "22021" | "22008" => {
