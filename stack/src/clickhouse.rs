@@ -85,7 +85,7 @@ impl ClickHouse {
             }),
             ready: Box::new({
                 let access = access.clone();
-                move || query(&access, "select 1", PROBE_LIMIT).is_ok()
+                move || query(access.http_port, ADMIN, &access.password, "select 1", PROBE_LIMIT).is_ok()
             }),
         };
         let server = Server::start(launch)?;
@@ -120,7 +120,12 @@ impl ClickHouse {
 
     /// Runs one statement as administrator; gives what ClickHouse answers (tab-separated unless FORMAT says otherwise).
     pub fn query(&self, sql: &str) -> Result<String, StackError> {
-        query(&self.access, sql, QUERY_LIMIT)
+        self.query_as(ADMIN, &self.access.password, sql)
+    }
+
+    /// Runs one statement as that user.
+    pub fn query_as(&self, user: &str, password: &str, sql: &str) -> Result<String, StackError> {
+        query(self.access.http_port, user, password, sql, QUERY_LIMIT)
     }
 
     /// Creates a database, unless it is there.
@@ -209,10 +214,10 @@ fn make_fifo(directory: &Path) -> Result<(), StackError> {
     tool::run("mkfifo", command, &directory.join("mkfifo.log"), TOOL_LIMIT)
 }
 
-fn query(access: &Access, sql: &str, limit: Duration) -> Result<String, StackError> {
-    let headers = [format!("X-ClickHouse-User: {ADMIN}"), format!("X-ClickHouse-Key: {}", access.password)];
+fn query(http_port: u16, user: &str, password: &str, sql: &str, limit: Duration) -> Result<String, StackError> {
+    let headers = [format!("X-ClickHouse-User: {user}"), format!("X-ClickHouse-Key: {password}")];
     // wait_end_of_query: an error after the first rows would otherwise come with status 200.
-    let answer = http::post(access.http_port, "/?wait_end_of_query=1", &headers, sql, limit)
+    let answer = http::post(http_port, "/?wait_end_of_query=1", &headers, sql, limit)
         .map_err(|error| StackError::Answer { server: NAME, message: error.to_string() })?;
     match answer.status {
         200 => Ok(answer.body),

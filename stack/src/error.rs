@@ -31,6 +31,12 @@ pub enum StackError {
     #[error("{what} took longer than {} s: try again, and look at the machine's load or its network", limit.as_secs())]
     Deadline { what: String, limit: Duration },
 
+    #[error(
+        "{path} cannot be entered by nobody, the account that the servers run as under root: \
+         choose a directory outside root's home, or make it passable (chmod o+x)"
+    )]
+    Unreachable { path: PathBuf },
+
     #[error("the directory {path} is in use by another stack: stop that one, or name another directory")]
     Busy { path: PathBuf },
 

@@ -1,6 +1,7 @@
 //! The directory that holds one stack's data: a temporary one, or one that the caller names and keeps.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -56,6 +57,7 @@ impl RunDir {
     /// A directory for one server, owned by the account that the servers run as.
     pub(crate) fn server(&self, name: &str) -> Result<PathBuf, StackError> {
         let path = self.path(name);
+        check_reachable(&self.path)?;
         make_directory(&path)?;
         spawner::give_to_server_user(&path).map_err(StackError::file("give to the server's user", &path))?;
         Ok(path)
@@ -69,6 +71,20 @@ impl Drop for RunDir {
             let _ = remove_tree(&self.path);
         }
     }
+}
+
+/// As root the servers are `nobody`, who must be able to pass every directory down to the data.
+fn check_reachable(path: &Path) -> Result<(), StackError> {
+    if !spawner::is_root() {
+        return Ok(());
+    }
+    for directory in path.ancestors() {
+        let metadata = fs::metadata(directory).map_err(StackError::file("look at", directory))?;
+        if metadata.permissions().mode() & 0o001 == 0 {
+            return Err(StackError::Unreachable { path: directory.to_path_buf() });
+        }
+    }
+    Ok(())
 }
 
 fn sweep(all: &Path) -> Result<(), StackError> {

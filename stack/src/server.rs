@@ -63,6 +63,11 @@ impl Server {
         &self.launch.log
     }
 
+    /// The last lines of its messages.
+    pub fn log_tail(&self) -> String {
+        tool::tail(&self.launch.log, LOG_TAIL_BYTES)
+    }
+
     /// The number of its process; an error when it was killed or stopped.
     pub fn pid(&self) -> Result<u32, StackError> {
         self.lock().as_ref().map(Process::pid).ok_or_else(|| self.not_running())
