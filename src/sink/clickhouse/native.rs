@@ -16,7 +16,9 @@
 //! |                                  | `u64` number of keys, the keys as `String`, `u64` rows, each row's index |
 //! | `LowCardinality(Nullable(String))` | the same; key 0 stands for null and is empty                           |
 //!
-//! The identity columns are never null here; in an adopted table they are nullable, and the server converts.
+//! The identity columns are never null here; in an adopted table they are nullable, and the server converts (measured: no
+//! dearer). A dictionary costs some 10 ns a row here and, where the texts are short, saves the server nothing; with 100-byte
+//! texts it saves a third of the server's work and half of the wire.
 
 use xxhash_rust::xxh3::xxh3_64;
 
