@@ -28,6 +28,7 @@ pub mod kafka;
 // the sinks
 pub mod sink;
 // stages
+pub mod commit;
 pub mod coordinator;
 pub mod pipeline;
 pub mod reader;
