@@ -317,7 +317,7 @@ impl Reader {
             if position > covered && !reading.ownership.has_ended() {
                 let open = reading.open.get_or_insert_with(|| Open {
                     records: Records::default(),
-                    permit: Permit::default(),
+                    permit: self.budget.take(0),
                     position,
                     since: Instant::now(),
                 });
