@@ -140,51 +140,89 @@ impl Migrator {
         })
     }
 
-    /// Notes that the pair of tables is the route's. A route keeps its tables for good: its ledger counts what they hold.
+    /// Whether the route may have the pair of tables. A route keeps its tables for good: its ledger counts what they hold.
     ///
     /// # Errors
     /// PostgreSQL refuses, the route has other tables, or another route has one of these.
+    pub async fn is_free(&self, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+        let asking = registered(&self.client, route, clickhouse_table);
+        let what = "looking for the route's tables";
+        let owners = match timeout(LOCK_TIMEOUT, asking).await {
+            Ok(owners) => owners.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
+        };
+        match owners.into_iter().find(|owner| !owner.is_ours) {
+            None => Ok(()),
+            Some(other) => Err(MigrateError::Taken(format!(
+                "route {}: {} and {clickhouse_table} are asked for, but {} and {} belong to route {} for good, since its \
+                 ledger counts what they hold; give other tables another route name",
+                route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route
+            ))),
+        }
+    }
+
+    /// Notes that the pair of tables is the route's.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the pair is not free.
     pub async fn register(&self, route: &Route, clickhouse_table: &str) -> Result<Vec<String>, MigrateError> {
         let what = "registering the route";
-        let qualified = self
-            .client
-            .query_opt("select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-                 where c.oid = to_regclass($1::text)", &[&quoted(&route.postgres_table)])
-            .await
-            .map_err(MigrateError::refused(what))?;
-        // a sink that is switched off may have no table yet
-        let postgres_table: String = qualified.map_or_else(|| route.postgres_table.clone(), |row| row.get(0));
-        let inserted = self
-            .client
-            .execute(
-                "insert into footprint_route (route, postgres_table, clickhouse_table) values ($1, $2, $3) \
-                 on conflict do nothing",
-                &[&route.name, &postgres_table, &clickhouse_table],
-            )
-            .await
-            .map_err(MigrateError::refused(what))?;
-        let owners = self
-            .client
-            .query(
-                "select route, postgres_table, clickhouse_table from footprint_route \
-                 where route = $1 or postgres_table = $2 or clickhouse_table = $3",
-                &[&route.name, &postgres_table, &clickhouse_table],
-            )
-            .await
-            .map_err(MigrateError::refused(what))?;
-        for owner in owners {
-            let (name, postgres, clickhouse): (String, String, String) = (owner.get(0), owner.get(1), owner.get(2));
-            if name == route.name && (&postgres, clickhouse.as_str()) == (&postgres_table, clickhouse_table) {
-                continue;
-            }
-            return Err(MigrateError::Taken(format!(
-                "route {}: tables {postgres_table} and {clickhouse_table} are asked for, but {postgres} and {clickhouse} \
-                 belong to route {name} for good, since its ledger counts what they hold; give new tables a new route name",
-                route.name
-            )));
-        }
+        let inserting = async {
+            let postgres_table = qualified(&self.client, &route.postgres_table).await?;
+            let sql = "insert into footprint_route (route, postgres_table, clickhouse_table) values ($1, $2, $3) \
+                       on conflict do nothing";
+            self.client.execute(sql, &[&route.name, &postgres_table, &clickhouse_table]).await
+        };
+        let inserted = match timeout(LOCK_TIMEOUT, inserting).await {
+            Ok(inserted) => inserted.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
+        };
+        self.is_free(route, clickhouse_table).await?;
         Ok(if inserted == 0 { Vec::new() } else { vec![format!("registered route {}", route.name)] })
     }
+}
+
+/// A row of footprint_route that names the route or one of its tables.
+pub struct Registered {
+    /// The route.
+    pub route: String,
+    /// Its table in PostgreSQL.
+    pub postgres_table: String,
+    /// Its table in ClickHouse.
+    pub clickhouse_table: String,
+    /// Whether it is this route with this pair.
+    pub is_ours: bool,
+}
+
+/// Who has the route's name or one of its tables.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub async fn registered(
+    client: &Client,
+    route: &Route,
+    clickhouse_table: &str,
+) -> Result<Vec<Registered>, tokio_postgres::Error> {
+    let wanted = qualified(client, &route.postgres_table).await?;
+    let sql = "select route, postgres_table, clickhouse_table from footprint_route \
+               where route = $1 or postgres_table = $2 or clickhouse_table = $3";
+    let rows = client.query(sql, &[&route.name, &wanted, &clickhouse_table]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (name, postgres_table, clickhouse): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            let is_ours = name == route.name && postgres_table == wanted && clickhouse == clickhouse_table;
+            Registered { route: name, postgres_table, clickhouse_table: clickhouse, is_ours }
+        })
+        .collect())
+}
+
+/// `schema.table`, where the table is or would be made.
+async fn qualified(client: &Client, table: &str) -> Result<String, tokio_postgres::Error> {
+    let sql = "select coalesce((select n.nspname || '.' || c.relname from pg_class c join pg_namespace n \
+               on n.oid = c.relnamespace where c.oid = to_regclass($1::text)), \
+               case when $2 like '%.%' then $2 else current_schema || '.' || $2 end)";
+    Ok(client.query_one(sql, &[&quoted(table), &table]).await?.get(0))
 }
 
 /// A table as the catalog describes it.

@@ -77,8 +77,10 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
     let mut changes = Vec::new();
     let nothing = FoundTable::default();
     match found {
-        None => changes
-            .push(Change { what: format!("made table {}", route.postgres_table), sql: create_statement(route, &table) }),
+        None => changes.push(Change {
+            what: format!("made table {}", route.postgres_table),
+            sql: create_statement(route, &table),
+        }),
         Some(found) => {
             refuse_unfit(route, found)?;
             for column in &route.columns {
@@ -235,12 +237,7 @@ fn widening(kind: Kind, have: &str) -> Widening {
 }
 
 /// Identity columns are added nullable: rows of the old system have none, and are left out of every check.
-fn plan_identity(
-    route: &Route,
-    table: &str,
-    found: &FoundTable,
-    changes: &mut Vec<Change>,
-) -> Result<(), ShapeError> {
+fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
     for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
         match found.columns.iter().find(|have| have.name == name) {
             None => changes.push(Change {
