@@ -135,6 +135,11 @@ struct Watch {
     seen_at: Option<Instant>,
 }
 
+/// Waits until told to stop; a teller that is gone tells so.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
 /// See the module's head.
 pub struct Coordinator {
     context: Arc<Context>,
@@ -152,7 +157,7 @@ pub struct Coordinator {
     generation: u64,
     takeovers: JoinSet<TakenOver>,
     takeover_backoff: BTreeMap<Partition, (Backoff, Instant)>,
-    describes: JoinSet<(Instant, Result<TopicDescription, AskError>)>,
+    describes: JoinSet<(Instant, Result<(String, TopicDescription), AskError>)>,
     watch: Watch,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
@@ -223,7 +228,7 @@ impl Coordinator {
                     }
                     None => return Err(PipelineError::Stop("the batcher ended; see the lines above".into())),
                 },
-                _ = stop.wait_for(|&stop| stop), if self.stopping.is_none() => self.on_stop(),
+                () = told(&mut stop), if self.stopping.is_none() => self.on_stop(),
                 () = tokio::time::sleep(TICK) => {}
             }
             self.work().await?;
@@ -453,8 +458,13 @@ impl Coordinator {
             self.watch.under_way = true;
             let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
             let topic = self.context.topic.clone();
+            let known = self.cluster_id.clone();
             self.describes.spawn(async move {
-                let answer = spawn_blocking(move || inquirer.describe_topic(&topic, DESCRIBE_TIMEOUT)).await;
+                let answer = spawn_blocking(move || {
+                    let cluster_id = known.map_or_else(|| inquirer.cluster_id(DESCRIBE_TIMEOUT), Ok)?;
+                    Ok((cluster_id, inquirer.describe_topic(&topic, DESCRIBE_TIMEOUT)?))
+                })
+                .await;
                 let failed = |error: tokio::task::JoinError| AskError::Refused {
                     what: "describe topic",
                     why: error.to_string(),
@@ -467,11 +477,11 @@ impl Coordinator {
     fn on_description(
         &mut self,
         asked_at: Instant,
-        answer: Result<TopicDescription, AskError>,
+        answer: Result<(String, TopicDescription), AskError>,
     ) -> Result<(), PipelineError> {
         self.watch.under_way = false;
         match answer {
-            Ok(description) => {
+            Ok((cluster_id, description)) => {
                 let replaced = self.life.as_ref().is_some_and(|(_, known)| known.topic_id != description.topic_id);
                 if replaced {
                     warn!(
@@ -483,7 +493,9 @@ impl Coordinator {
                     self.end_all();
                 }
                 if self.life.is_none() {
-                    self.pending_life(description);
+                    let source = SourceId::of(&cluster_id, &description.topic_id);
+                    self.cluster_id = Some(cluster_id);
+                    self.life = Some((Life { source, others_known: false }, description));
                 }
                 self.watch.seen_at = Some(asked_at);
             }
@@ -495,19 +507,6 @@ impl Coordinator {
             }
         }
         Ok(())
-    }
-
-    /// Notes a new life of the topic; it is registered before the next take-over.
-    fn pending_life(&mut self, description: TopicDescription) {
-        let Some(cluster_id) =
-            self.cluster_id.clone().or_else(|| self.context.inquirer.cluster_id(DESCRIBE_TIMEOUT).ok())
-        else {
-            warn!("kafka gave no cluster id; asking again");
-            return;
-        };
-        let source = SourceId::of(&cluster_id, &description.topic_id);
-        self.cluster_id = Some(cluster_id);
-        self.life = Some((Life { source, others_known: false }, description));
     }
 
     // --- take-overs ---

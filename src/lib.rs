@@ -30,9 +30,11 @@ pub mod migrations;
 pub mod sink;
 // stages
 pub mod coordinator;
+pub mod pipeline;
 pub mod reader;
 pub mod takeover;
 // page moves to try it with
 pub mod generate;
 // commands
 pub mod cli;
+pub mod telemetry;

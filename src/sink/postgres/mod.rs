@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod migrate;
 pub mod shape;
+pub mod stored;
 pub mod writer;
 
 use std::time::Duration;

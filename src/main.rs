@@ -1,0 +1,27 @@
+//! The program: reads `.env`, parses the command line, builds the runtime and turns the command's end into an exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use footprint::cli::{Cli, Exit};
+
+fn main() -> ExitCode {
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        eprintln!("footprint: .env: {error}");
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("footprint: no runtime: {error}");
+            return ExitCode::from(Exit::Failed as u8);
+        }
+    };
+    let exit = runtime.block_on(cli.main());
+    // threads that wait for an answer which no longer matters
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}

@@ -1,0 +1,191 @@
+//! The pipeline of one route: the only file that knows all stages. Channels are built from the tail; the stages are
+//! supervised: when one ends early, all end.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use crate::batch::Batch;
+use crate::batcher::{Batcher, Limits};
+use crate::budget::Budget;
+use crate::chunk::Chunk;
+use crate::config::Config;
+use crate::coordinator::{self, Coordinator, PipelineError, Status};
+use crate::kafka::{Inquirer, consumer_config};
+use crate::ledger::postgres::application_name;
+use crate::ledger::proof::Proofs;
+use crate::ledger::protocol::Switches;
+use crate::limits::{
+    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
+};
+use crate::reader::{self, Reader};
+use crate::route::Route;
+use crate::sink::SinkError;
+use crate::sink::clickhouse::readback::Questions;
+use crate::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
+use crate::sink::postgres::stored::PostgresRows;
+use crate::sink::postgres::writer::PostgresSink;
+use crate::sink::writer::serve;
+use crate::takeover::Context;
+
+/// How long the reader's thread may take to leave the group.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the batcher sleeps when no batch is due.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl StoredRows for PostgresRows {
+    async fn stored(&self, batch: &Batch) -> Result<crate::batch::Rows, SinkError> {
+        self.of(batch).await
+    }
+}
+
+/// Runs one route until told to stop.
+///
+/// # Errors
+/// Whatever demands a person: see [`PipelineError`].
+pub async fn run(
+    config: &Config,
+    route: &Arc<Route>,
+    budget: &Arc<Budget>,
+    instance: u64,
+    stop: watch::Receiver<bool>,
+    status: watch::Sender<Status>,
+) -> Result<(), PipelineError> {
+    let proofs = Arc::new(Proofs::default());
+    let name = application_name(instance);
+    let sink_timeout = Duration::from_millis(config.pipeline.sink_timeout_ms);
+
+    // built from the tail: each stage gets its successor's channel
+    let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
+    let (postgres, postgres_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+    let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+    let (chunk_sender, chunks) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
+    let (event_sender, events) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
+    let (commands, command_receiver) = mpsc::channel(READER_CHANNEL_CAPACITY);
+
+    let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
+    let rows_max = config.pipeline.batch_rows_max;
+    let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout);
+    stages.spawn(stage(serve(sink, postgres_batches, ack_sender.clone())));
+    let mut clickhouse = None;
+    if config.clickhouse.enabled {
+        let (sender, clickhouse_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+        let rows = PostgresRows::new(&config.postgres, &name, route, sink_timeout);
+        let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout);
+        stages.spawn(stage(serve(sink, clickhouse_batches, ack_sender.clone())));
+        clickhouse = Some(sender);
+    }
+    drop(ack_sender);
+
+    let batcher = Batcher::new(route, limits(config)).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    stages.spawn(async move {
+        assemble(batcher, chunks, batch_sender).await;
+        Ok(())
+    });
+
+    let inquirer = Arc::new(Inquirer::new(&config.kafka)?);
+    let client = crate::sink::clickhouse::client(&config.clickhouse);
+    let questions = Questions::new(&client, route, &config.clickhouse.database, sink_timeout);
+    let context = Arc::new(Context {
+        route: route.name.clone(),
+        topic: route.topic.clone(),
+        instance,
+        inquirer,
+        questions: config.clickhouse.enabled.then_some(questions),
+        switches: switches(config),
+        offset_reset: config.kafka.offset_reset,
+        proofs,
+    });
+    let settings = coordinator::Settings {
+        postgres: config.postgres.clone(),
+        fingerprint: route.fingerprint(),
+        drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
+    };
+    let ports = coordinator::Ports { commands, events, batches, postgres, clickhouse, acks, status, stop };
+    let coordinator = Coordinator::new(context, settings, ports);
+
+    let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
+    let ports = reader::Ports { commands: command_receiver, events: event_sender, chunks: chunk_sender };
+    let reader = Reader::new(&consumer_config(&config.kafka, &route.name, queue_kbytes), &route.topic, budget, ports)
+        .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
+    let (left_sender, left) = tokio::sync::oneshot::channel::<()>();
+    let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
+        reader.run();
+        drop(left_sender);
+    });
+    thread.map_err(|error| PipelineError::Stop(format!("no thread for the reader: {error}")))?;
+
+    let result = supervise(coordinator, &mut stages).await;
+    stages.shutdown().await;
+    // an error here is the thread's end: that is what is waited for
+    if timeout(LEAVE_TIMEOUT, left).await.is_err() {
+        debug!("the reader did not leave the group in {LEAVE_TIMEOUT:?}");
+    }
+    info!(route = route.name, "pipeline ended");
+    result
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        rows_max: config.pipeline.batch_rows_max,
+        bytes_max: config.pipeline.batch_bytes_max,
+        linger: Duration::from_millis(config.pipeline.linger_ms),
+    }
+}
+
+fn switches(config: &Config) -> Switches {
+    Switches {
+        postgres: config.postgres.enabled.then_some(config.postgres.when_switched_on),
+        clickhouse: config.clickhouse.enabled.then_some(config.clickhouse.when_switched_on),
+        on_lost_records: config.kafka.on_lost_records,
+    }
+}
+
+async fn stage(serving: impl Future<Output = Result<(), SinkError>>) -> Result<(), PipelineError> {
+    serving.await.map_err(|error| PipelineError::Stop(error.to_string()))
+}
+
+/// The coordinator's end ends the pipeline; a stage that ends before it is a failure.
+async fn supervise(
+    coordinator: Coordinator,
+    stages: &mut JoinSet<Result<(), PipelineError>>,
+) -> Result<(), PipelineError> {
+    let coordinating = coordinator.run();
+    tokio::pin!(coordinating);
+    tokio::select! {
+        biased;
+        result = &mut coordinating => result,
+        Some(ended) = stages.join_next() => match ended {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) => Err(PipelineError::Stop("a stage ended early".into())),
+            Err(error) => Err(PipelineError::Stop(format!("a stage failed: {error}; please report it"))),
+        },
+    }
+}
+
+/// The stage around the batcher: chunks in, batches out; cut by the linger when nothing comes.
+async fn assemble(mut batcher: Batcher, mut chunks: mpsc::Receiver<Chunk>, batches: mpsc::Sender<Batch>) {
+    let mut full = Vec::new();
+    loop {
+        let due = batcher.due_at().unwrap_or_else(|| Instant::now() + IDLE);
+        tokio::select! {
+            biased;
+            chunk = chunks.recv() => match chunk {
+                Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
+                None => return,
+            },
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+        batcher.cut_due(Instant::now(), &mut full);
+        for batch in full.drain(..) {
+            if batches.send(batch).await.is_err() {
+                return;
+            }
+        }
+    }
+}
