@@ -2,6 +2,7 @@
 
 mod caught_up;
 pub mod generate;
+pub mod migrate;
 pub mod run;
 
 use std::path::PathBuf;
