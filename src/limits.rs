@@ -4,6 +4,10 @@
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Payload bytes kept of an oversized record's dead letter: all of it, since nothing is ever cut; the fetch size bounds it.
 pub const MESSAGE_FETCH_BYTES_MAX: usize = 16 << 20;
+/// Levels of nesting in a payload, at most; what nests deeper becomes a dead letter, also in a field nobody asked for.
+pub const JSON_DEPTH_MAX: usize = 1_024;
+/// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
+pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 
 /// Records in one chunk, at most.
 pub const CHUNK_RECORDS_MAX: usize = 4_096;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::JSON_DEPTH_MAX;
+
 /// Why a record becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -16,6 +18,12 @@ pub enum Reason {
     NotUtf8,
     /// The payload is not one JSON value.
     NotJson,
+    /// The payload is JSON, but nested deeper than the parser follows (`limits::JSON_DEPTH_MAX`), in whatever field.
+    TooDeep,
+    /// The payload is JSON, but a number in it, in whatever field, is one that no double and no 64-bit integer can hold.
+    NumberTooLarge,
+    /// The payload is JSON, but a text in it, in whatever field, escapes half of a surrogate pair: no text in UTF-8.
+    LoneSurrogate,
     /// The payload is JSON, but not an object.
     NotObject,
     /// A field is not there, or null.
@@ -62,6 +70,9 @@ impl Reason {
             Self::TooLarge { .. } => "too_large",
             Self::NotUtf8 => "not_utf8",
             Self::NotJson => "not_json",
+            Self::TooDeep => "too_deep",
+            Self::NumberTooLarge => "number_too_large",
+            Self::LoneSurrogate => "lone_surrogate",
             Self::NotObject => "not_object",
             Self::Missing { .. } => "missing_field",
             Self::Duplicate { .. } => "duplicate_field",
@@ -80,6 +91,9 @@ impl fmt::Display for Reason {
             Self::TooLarge { bytes } => write!(f, "too_large: the payload has {bytes} bytes"),
             Self::NotUtf8 => write!(f, "not_utf8: the payload is not UTF-8"),
             Self::NotJson => write!(f, "not_json: the payload is not one JSON value"),
+            Self::TooDeep => write!(f, "too_deep: the payload nests deeper than {JSON_DEPTH_MAX} levels"),
+            Self::NumberTooLarge => write!(f, "number_too_large: the payload holds a number that fits no 64-bit type"),
+            Self::LoneSurrogate => write!(f, "lone_surrogate: the payload escapes half of a surrogate pair"),
             Self::NotObject => write!(f, "not_object: the payload is JSON, but not an object"),
             Self::Missing { field } => write!(f, "missing_field: {field:?} is missing or null"),
             Self::Duplicate { field } => write!(f, "duplicate_field: {field:?} appears twice"),
