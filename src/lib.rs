@@ -23,5 +23,7 @@ pub mod normalize;
 pub mod kafka;
 // the sinks
 pub mod sink;
+// the proof
+pub mod verify;
 // commands
 pub mod cli;

@@ -1,5 +1,7 @@
 //! The commands: one file each, short. They are all that uses anyhow, and all that prints to standard output.
 
+pub mod verify;
+
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
