@@ -16,7 +16,7 @@
 use crate::offset::{Offset, Range};
 use crate::verify::report::{Findings, Kind, Place};
 
-/// What one place holds of a window: how often each offset, and the content of the first copy.
+/// What one place holds of a window: how often each offset, and the content of one copy.
 #[derive(Debug)]
 pub struct Tally {
     base: Offset,
@@ -54,10 +54,6 @@ impl Tally {
     /// Rows added.
     pub fn rows(&self) -> u64 {
         self.rows
-    }
-
-    fn seen(&self, index: usize) -> Option<u64> {
-        (self.counts[index] > 0).then(|| self.numbers[index])
     }
 }
 
@@ -174,8 +170,10 @@ struct View {
     due: bool,
     /// Whether absence is a fault here.
     demanded: bool,
-    /// The content, when due and there.
-    seen: Option<u64>,
+    /// Whether it is due and there.
+    present: bool,
+    /// The content, when it is there exactly once: of copies, which is the right one is nobody's guess to make.
+    number: Option<u64>,
 }
 
 impl Side<'_> {
@@ -189,15 +187,15 @@ impl Side<'_> {
         } else if count > 1 && due {
             findings.push(Kind::Doubled, place, offset);
         }
-        let seen = if due { self.tally.seen(index) } else { None };
+        let number = (due && count == 1).then(|| self.tally.numbers[index]);
         let demanded = due && !self.promise.gaps.iter().any(|gap| gap.contains(offset));
-        View { place, due, demanded, seen }
+        View { place, due, demanded, present: due && count > 0, number }
     }
 }
 
 impl View {
     fn is_missing(&self) -> bool {
-        self.demanded && self.seen.is_none()
+        self.demanded && !self.present
     }
 }
 
@@ -240,7 +238,7 @@ impl Window<'_> {
             Logged::Good(number) => compare_good(number, rows, dead, offset, findings),
             Logged::Bad(number) => compare_bad(number, rows, dead, offset, findings),
             Logged::Nothing => {
-                if dead.seen.is_some() || rows.iter().any(|row| row.seen.is_some()) {
+                if dead.present || rows.iter().any(|row| row.present) {
                     findings.push(Kind::NotInLog, Place::Log, offset);
                 }
                 compare_unlogged(rows, dead, offset, findings);
@@ -252,12 +250,12 @@ impl Window<'_> {
 
 /// The rows that are there hold the same, and none is missing.
 fn agree(rows: [View; 2]) -> bool {
-    !rows.iter().any(View::is_missing) && rows[0].seen.zip(rows[1].seen).is_none_or(|(one, other)| one == other)
+    !rows.iter().any(View::is_missing) && rows[0].number.zip(rows[1].number).is_none_or(|(one, other)| one == other)
 }
 
 fn compare_good(number: u64, rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
-    let any_row = rows.iter().any(|row| row.seen.is_some());
-    if dead.seen.is_some() {
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
         if !any_row {
             return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
         }
@@ -266,15 +264,15 @@ fn compare_good(number: u64, rows: [View; 2], dead: View, offset: Offset, findin
     for row in rows.iter().filter(|row| row.is_missing()) {
         findings.push(Kind::Missing, row.place, offset);
     }
-    match rows[0].seen.zip(rows[1].seen) {
+    match rows[0].number.zip(rows[1].number) {
         Some((one, other)) if one != other => {
-            for row in rows.iter().filter(|row| row.seen != Some(number)) {
+            for row in rows.iter().filter(|row| row.number != Some(number)) {
                 findings.push(Kind::Differing, row.place, offset);
             }
         }
         // one witness, or two that agree: another decoder may have made it
         _ => {
-            if rows.iter().any(|row| row.seen.is_some_and(|seen| seen != number)) {
+            if rows.iter().any(|row| row.number.is_some_and(|seen| seen != number)) {
                 findings.push(Kind::DecodedOtherwise, Place::Log, offset);
             }
         }
@@ -282,28 +280,24 @@ fn compare_good(number: u64, rows: [View; 2], dead: View, offset: Offset, findin
 }
 
 fn compare_bad(number: u64, rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
-    let any_row = rows.iter().any(|row| row.seen.is_some());
-    match dead.seen {
-        Some(seen) => {
-            if seen != number {
-                findings.push(Kind::Differing, Place::DeadLetters, offset);
-            }
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
+        if dead.number.is_some_and(|seen| seen != number) {
+            findings.push(Kind::Differing, Place::DeadLetters, offset);
         }
-        None if any_row && agree(rows) => return findings.push(Kind::DecodedOtherwise, Place::Log, offset),
-        None => {
-            if dead.is_missing() {
-                findings.push(Kind::Missing, Place::DeadLetters, offset);
-            }
-        }
+    } else if any_row && agree(rows) {
+        return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+    } else if dead.is_missing() {
+        findings.push(Kind::Missing, Place::DeadLetters, offset);
     }
-    for row in rows.iter().filter(|row| row.seen.is_some()) {
+    for row in rows.iter().filter(|row| row.present) {
         findings.push(Kind::Unexpected, row.place, offset);
     }
 }
 
 fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
-    let any_row = rows.iter().any(|row| row.seen.is_some());
-    if dead.seen.is_some() {
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
         if any_row {
             findings.push(Kind::Unexpected, Place::DeadLetters, offset);
         }
@@ -312,13 +306,11 @@ fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut 
     if !any_row || !rows.iter().all(|row| row.due) {
         return;
     }
-    match (rows[0].seen, rows[1].seen) {
-        (Some(one), Some(other)) if one != other => findings.push(Kind::Differing, Place::Either, offset),
-        _ => {
-            for row in rows.iter().filter(|row| row.is_missing()) {
-                findings.push(Kind::Missing, row.place, offset);
-            }
-        }
+    if rows[0].number.zip(rows[1].number).is_some_and(|(one, other)| one != other) {
+        findings.push(Kind::Differing, Place::Either, offset);
+    }
+    for row in rows.iter().filter(|row| row.is_missing()) {
+        findings.push(Kind::Missing, row.place, offset);
     }
 }
 
