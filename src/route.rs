@@ -129,6 +129,12 @@ pub enum RouteError {
 /// Columns that every table carries beside the route's: a row's identity, and when Kafka received it.
 pub const IDENTITY_COLUMNS: [&str; 4] = ["kafka_source", "kafka_partition", "kafka_offset", "received_at"];
 
+/// A table or column name as both databases read it: `a.b` becomes `"a"."b"`. The names of a checked route hold no quote.
+pub fn quoted(name: &str) -> String {
+    debug_assert!(name.split('.').all(is_plain), "not a plain name: {name:?}");
+    format!("\"{}\"", name.replace('.', "\".\""))
+}
+
 fn is_plain(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 63

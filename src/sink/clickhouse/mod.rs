@@ -1,5 +1,7 @@
 //! ClickHouse: its client. The files here are all that names the `clickhouse` crate, save the commands that read tables.
 
+pub mod native;
+
 use std::time::Duration;
 
 use ::clickhouse::Client;

@@ -1,5 +1,7 @@
 //! PostgreSQL: its connections. Only the files here, the ledger's SQL and the commands that read tables name tokio-postgres.
 
+pub mod copy;
+
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
