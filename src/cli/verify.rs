@@ -10,7 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
 use crate::config::Config;
-use crate::verify::{Finding, Kind, Options, PartitionReport, Place, Report, RouteReport, SinkReport, Step, verify};
+use crate::verify::{
+    Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, verify,
+};
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
 ///
@@ -52,7 +54,7 @@ pub async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
         show: args.show,
         strict: args.strict,
         stall: Duration::from_secs(args.timeout),
-        progress: bar.clone().map(|bar| Arc::new(move |progress: &_| show(&bar, progress)) as Arc<_>),
+        progress: bar.clone().map(|bar| Arc::new(move |progress: &Progress| show(&bar, progress)) as Listener),
         ..Options::default()
     };
     let report = verify(config, options).await;
@@ -63,34 +65,39 @@ pub async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", text(&report, args.show));
+        print!("{}", text(&report, args.show, Table::new().width().map(usize::from)));
     }
     Ok(if report.clean { Exit::Done } else { Exit::Fault })
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = ProgressBar::no_length();
+    bar.set_style(ProgressStyle::default_spinner());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
-fn show(bar: &ProgressBar, progress: &crate::verify::Progress) {
-    bar.set_length(progress.total);
-    bar.set_position(progress.read.min(progress.total));
-    bar.set_message(match progress.step {
-        Step::Counting => format!("{}: counting rows", progress.route),
-        Step::Comparing { partition, .. } => format!("{}: partition {partition}", progress.route),
-    });
+fn show(bar: &ProgressBar, progress: &Progress) {
+    match progress.step {
+        Step::Counting => bar.set_message(format!("{}: counting rows", progress.route)),
+        Step::Comparing { partition, .. } => {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_length(progress.total);
+            bar.set_position(progress.read.min(progress.total));
+            bar.set_message(format!("{}: partition {partition}", progress.route));
+        }
+    }
 }
 
-/// The report for people.
-fn text(report: &Report, show: usize) -> String {
+/// The report for people, on a terminal of `width` characters if it is one.
+fn text(report: &Report, show: usize, width: Option<usize>) -> String {
     let mut text = String::new();
     for route in &report.routes {
-        text.push_str(&route_text(route, show));
+        text.push_str(&route_text(route, show, width));
     }
     let count = |kind| report.count(kind);
     let faults: u64 = Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(count).sum();
@@ -104,7 +111,7 @@ fn text(report: &Report, show: usize) -> String {
     text
 }
 
-fn route_text(route: &RouteReport, show: usize) -> String {
+fn route_text(route: &RouteReport, show: usize, width: Option<usize>) -> String {
     let mut text = format!("route {} (topic {})\n", route.route, route.topic);
     for note in &route.notes {
         text.push_str(&format!("  note: {note}\n"));
@@ -117,7 +124,7 @@ fn route_text(route: &RouteReport, show: usize) -> String {
             }
             (None, _) => "unknown to the ledger".to_owned(),
         };
-        text.push_str(&format!("source {} ({life})\n{}\n", source.source, table(&source.partitions)));
+        text.push_str(&format!("source {} ({life})\n{}\n", source.source, table(&source.partitions, width)));
         for partition in &source.partitions {
             for gap in &partition.gaps {
                 text.push_str(&format!(
@@ -164,7 +171,7 @@ fn kind_text(kind: Kind, total: u64, findings: &[Finding], show: usize) -> Strin
     text
 }
 
-const HEADINGS: [&str; 13] = [
+const HEADINGS: [&str; 14] = [
     "part",
     "log start",
     "pg next",
@@ -177,18 +184,18 @@ const HEADINGS: [&str; 13] = [
     "dbl",
     "diff",
     "unexp",
+    "lost",
     "lag",
 ];
 
-/// One line a partition; where the terminal is too narrow for that, one column a partition's numbers.
-fn table(partitions: &[PartitionReport]) -> String {
+/// One line a partition; where the terminal is too narrow for that, one line a number.
+fn table(partitions: &[PartitionReport], width: Option<usize>) -> String {
     let mut wide = plain_table();
     wide.set_content_arrangement(ContentArrangement::Disabled).set_header(HEADINGS);
     for partition in partitions {
         wide.add_row(cells(partition).map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right)));
     }
-    let terminal_width = wide.width().map_or(usize::MAX, usize::from);
-    if wide.lines().all(|line| line.chars().count() <= terminal_width) {
+    if width.is_none_or(|width| wide.lines().all(|line| line.chars().count() <= width)) {
         return wide.to_string();
     }
     let narrow = partitions.iter().map(|partition| {
@@ -225,7 +232,81 @@ fn cells(partition: &PartitionReport) -> [String; HEADINGS.len()] {
         counts.missing.to_string(),
         counts.doubled.to_string(),
         counts.differing.to_string(),
-        (counts.unexpected + counts.lost).to_string(),
+        counts.unexpected.to_string(),
+        counts.lost.to_string(),
         partition.lag.to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Counts, SourceReport};
+
+    fn report(counts: Counts, strict: bool) -> Report {
+        let sink = |rows| SinkReport { on: true, compared_below: 1_000_000, rows };
+        let partition = PartitionReport {
+            log_start: Some(10),
+            log_end: Some(1_000_100),
+            records: 999_990,
+            claimed: 1_000_000,
+            postgres: sink(999_989),
+            clickhouse: SinkReport { on: false, ..sink(999_990) },
+            dead_letters: sink(0),
+            lag: 100,
+            counts,
+            ..PartitionReport::default()
+        };
+        let finding = |kind, offset, end_offset| Finding {
+            kind,
+            place: Place::Postgres,
+            source: 7,
+            partition: 0,
+            offset,
+            end_offset,
+        };
+        let route = RouteReport {
+            route: "user_footprint".into(),
+            topic: "web-logs-topic".into(),
+            sources: vec![SourceReport {
+                source: 7,
+                topic: Some("web-logs-topic".into()),
+                topic_id: Some("abc".into()),
+                in_kafka: true,
+                partitions: vec![partition],
+            }],
+            findings: vec![finding(Kind::Missing, 20, None), finding(Kind::Lost, 30, Some(40))],
+            notes: vec![],
+        };
+        Report::new(vec![route], strict)
+    }
+
+    #[test]
+    fn faults_are_named_and_what_is_not_shown_is_counted() {
+        let text = text(&report(Counts { missing: 3, lost: 1, ..Counts::default() }, false), 1, None);
+        assert!(
+            text.contains("fault: missing (3)\n  postgres: source 7 partition 0 offset 20\n  and 2 more\n"),
+            "{text}"
+        );
+        assert!(text.contains("fault: lost (1)\n  postgres: source 7 partition 0 offset [30, 40)\n"), "{text}");
+        assert!(text.ends_with("EXACTLY ONCE DID NOT HOLD: 4 faults, 0 warnings\n"), "{text}");
+        assert!(text.contains("off 1000000"), "{text}");
+    }
+
+    #[test]
+    fn warnings_are_faults_only_when_strict() {
+        let counts = Counts { decoded_otherwise: 2, ..Counts::default() };
+        assert!(text(&report(counts, false), 9, None).ends_with("exactly once held: no fault, 2 warnings\n"));
+        let strict = report(counts, true);
+        assert!(!strict.clean && text(&strict, 9, None).ends_with("2 warnings, which --strict takes for faults\n"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_a_narrow_table() {
+        for width in [40, 80, 200] {
+            let text = text(&report(Counts::default(), false), 9, Some(width));
+            let widest = text.lines().filter(|line| line.contains('│')).map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= width), "{width}:\n{text}");
+        }
+    }
 }

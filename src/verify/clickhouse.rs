@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::config::ClickHouse;
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
-use crate::route::{Kind, Route};
+use crate::route::{Kind, Route, quoted};
 use crate::sink::clickhouse::client;
 use crate::verify::error::VerifyError;
 use crate::verify::stream::RowBinaryReader;
@@ -49,7 +49,7 @@ impl Table {
         Self {
             client: client(clickhouse),
             address: format!("{}:{}", clickhouse.host, clickhouse.port),
-            name: route.clickhouse_table.split('.').map(|part| format!("`{part}`")).collect::<Vec<_>>().join("."),
+            name: quoted(&route.clickhouse_table),
             columns,
             kinds: route.columns.iter().map(|column| column.kind).collect(),
             stall,
@@ -187,13 +187,14 @@ struct Counted {
 
 /// A column in the one wire form that the reader expects.
 fn nullable(name: &str, kind: Kind) -> String {
+    let name = quoted(name);
     match kind {
-        Kind::Text => format!("cast(`{name}`, 'Nullable(String)')"),
+        Kind::Text => format!("cast({name}, 'Nullable(String)')"),
         Kind::Timestamp => {
-            format!("cast(toUnixTimestamp64Micro(toDateTime64(`{name}`, 6, 'UTC')), 'Nullable(Int64)')")
+            format!("cast(toUnixTimestamp64Micro(toDateTime64({name}, 6, 'UTC')), 'Nullable(Int64)')")
         }
-        Kind::Integer => format!("cast(`{name}`, 'Nullable(Int64)')"),
-        Kind::Float => format!("cast(`{name}`, 'Nullable(Float64)')"),
-        Kind::Boolean => format!("cast(`{name}`, 'Nullable(UInt8)')"),
+        Kind::Integer => format!("cast({name}, 'Nullable(Int64)')"),
+        Kind::Float => format!("cast({name}, 'Nullable(Float64)')"),
+        Kind::Boolean => format!("cast({name}, 'Nullable(UInt8)')"),
     }
 }

@@ -18,6 +18,9 @@ pub enum VerifyError {
     /// PostgreSQL cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The ledger is not there.
+    #[error("postgresql has no ledger; run `footprint migrate` first, or look at DB_NAME")]
+    NoLedger,
     /// PostgreSQL refused.
     #[error("postgresql: {what}: {}", describe(.source))]
     Postgres {
@@ -38,8 +41,13 @@ pub enum VerifyError {
         why: String,
     },
     /// Kafka refused or cannot be reached.
-    #[error(transparent)]
-    Kafka(#[from] AskError),
+    #[error("{source}; is kafka at {bootstrap_servers} up, is BOOTSTRAP_SERVER right?")]
+    Kafka {
+        /// Where it was looked for.
+        bootstrap_servers: String,
+        /// The cause.
+        source: AskError,
+    },
     /// The log could not be read.
     #[error("kafka: reading {topic} partition {partition} at offset {offset}: {why}")]
     Log {

@@ -31,6 +31,7 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 pub struct LogReader {
     inquirer: Inquirer,
     consumer: BaseConsumer,
+    bootstrap_servers: String,
     topic: String,
     /// Where the consumer stands, when it stands somewhere.
     at: Option<(Partition, Offset)>,
@@ -54,9 +55,12 @@ impl LogReader {
     pub fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
         let mut config = consumer_config(kafka, &route.name, kafka.queue_kbytes_max);
         config.remove("group.instance.id");
-        let consumer = BaseConsumer::from_config(&config).map_err(AskError::Client)?;
+        let bootstrap_servers = kafka.bootstrap_servers.clone();
+        let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };
+        let consumer = BaseConsumer::from_config(&config).map_err(|error| refused(AskError::Client(error)))?;
+        let inquirer = Inquirer::new(kafka).map_err(refused)?;
         let eye = Eye { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };
-        Ok(Self { inquirer: Inquirer::new(kafka)?, consumer, topic: route.topic.clone(), at: None, stall, eye })
+        Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, eye })
     }
 
     /// The cluster's id.
@@ -64,7 +68,7 @@ impl LogReader {
     /// # Errors
     /// No answer in time.
     pub fn cluster_id(&self) -> Result<String, VerifyError> {
-        Ok(self.inquirer.cluster_id(ANSWER_TIMEOUT)?)
+        self.inquirer.cluster_id(ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
     /// The topic as it is now; none when there is none.
@@ -75,7 +79,7 @@ impl LogReader {
         match self.inquirer.describe_topic(&self.topic, ANSWER_TIMEOUT) {
             Ok(description) => Ok(Some(description)),
             Err(AskError::NoTopic(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.refused(error)),
         }
     }
 
@@ -84,7 +88,7 @@ impl LogReader {
     /// # Errors
     /// No answer in time.
     pub fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
-        Ok(self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT)?)
+        self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
     /// Reads the records of the tally's known range; it shrinks when the log's start passes it meanwhile.
@@ -172,6 +176,10 @@ impl LogReader {
             .and_then(|()| self.consumer.assign(&list));
         self.at = Some((partition, offset));
         assigned.map_err(|error| self.failed(partition, offset, error.to_string()))
+    }
+
+    fn refused(&self, source: AskError) -> VerifyError {
+        VerifyError::Kafka { bootstrap_servers: self.bootstrap_servers.clone(), source }
     }
 
     fn failed(&self, partition: Partition, offset: Offset, why: String) -> VerifyError {

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use futures::{TryStreamExt as _, pin_mut};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::config::Postgres;
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
-use crate::route::{Kind, Route};
+use crate::route::{Kind, Route, quoted};
 use crate::sink::postgres::connect;
 use crate::verify::error::VerifyError;
 use crate::verify::stream::{CopyReader, Fields};
@@ -163,9 +164,11 @@ impl Snapshot {
     pub async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
         let query = "select source, partition, claimed, dead_letters_next, postgres_next, clickhouse_next, \
                      postgres_stopped, clickhouse_stopped from footprint_ledger where route = $1";
-        let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route]))
-            .await?
-            .map_err(refused("read the ledger"))?;
+        let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route])).await?;
+        if rows.as_ref().is_err_and(|error| error.code() == Some(&SqlState::UNDEFINED_TABLE)) {
+            return Err(VerifyError::NoLedger);
+        }
+        let rows = rows.map_err(refused("read the ledger"))?;
         Ok(rows
             .iter()
             .map(|row| {
@@ -330,11 +333,6 @@ impl Now {
     }
 }
 
-/// `a.b` with both names in quotes; [`Route::validated`] has seen to what they are made of.
-fn quoted(name: &str) -> String {
-    name.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".")
-}
-
 fn sql_type(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
@@ -362,10 +360,5 @@ mod tests {
     fn a_ctid_is_read() {
         assert_eq!(tid("(4294967294,291)").unwrap(), (4_294_967_294, 291));
         assert!(tid("12,3").is_err());
-    }
-
-    #[test]
-    fn a_table_is_quoted_part_by_part() {
-        assert_eq!(quoted("web.footprint"), "\"web\".\"footprint\"");
     }
 }
