@@ -3,7 +3,7 @@
 //! nothing anywhere, commits no offset, and may run beside a running consumer.
 //!
 //! ```text
-//! ledger, gaps  (one snapshot of PostgreSQL, taken first)        what must be there: postgres
+//! ledger, gaps  (read first)                                    what must be there: postgres, plan (pure)
 //!      |
 //! extents       (one pass over each table)                      which windows hold rows, and where: postgres, clickhouse
 //!      |
@@ -13,9 +13,9 @@
 //!      clickhouse --/
 //! ```
 //!
-//! Why nothing in flight is taken for a fault: rows are due only below the frontiers of the snapshot; PostgreSQL's rows and its
-//! frontier are committed together and read in one snapshot; ClickHouse is asked later, and a row there is unexpected only when
-//! the ledger, read again after the row was seen, has not claimed it.
+//! Why nothing in flight is taken for a fault: rows are due only below the frontiers that were read first, and what is
+//! acknowledged stays. A row past a frontier is unexpected only when the ledger, read again after the row was seen, still does
+//! not cover it: PostgreSQL's rows are committed together with their frontier, ClickHouse's come after their claim.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -30,9 +30,26 @@ pub struct Plan {
     pub clickhouse: Promise,
     /// Of the dead letters.
     pub dead: Promise,
-    /// Whether ClickHouse's claim must be asked again once its rows were read: it is on, or the ledger did not know the
-    /// partition then.
-    pub ask_claimed: bool,
+}
+
+impl Plan {
+    /// Sets what no place may hold, from the ledger as it is after the rows were read (none: it does not know the partition).
+    /// PostgreSQL's rows and dead letters are committed together with their frontiers, so none lies past them; ClickHouse may
+    /// hold anything that is claimed. A sink that is off is not judged past where it stopped.
+    pub fn forbid(&mut self, promised: Option<&Promised>) {
+        let Some(promised) = promised else {
+            (self.rows.none_from, self.clickhouse.none_from, self.dead.none_from) = (0, 0, 0);
+            return;
+        };
+        self.rows.none_from = promised.postgres_next.unwrap_or(Offset::MAX);
+        self.clickhouse.none_from = promised.clickhouse_next.map_or(Offset::MAX, |_| promised.claimed);
+        self.dead.none_from = promised.dead_letters_next;
+    }
+
+    /// Whether the window that ends before `end` may hold rows that nothing promises.
+    pub fn reaches_past(&self, end: Offset) -> bool {
+        end > self.rows.due_below.min(self.clickhouse.due_below).min(self.dead.due_below)
+    }
 }
 
 /// Makes the plan, and the report as far as it is known; ranges that can no longer be stored are found here.
@@ -44,7 +61,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
     };
     let promise = |next: Option<Offset>, stopped: Option<Offset>, sink: &str| Promise {
         due_below: next.or(stopped).unwrap_or(0),
-        none_from: if known.promised.is_some() { next.unwrap_or(Offset::MAX) } else { 0 },
+        none_from: Offset::MAX,
         gaps: gaps_of(sink),
     };
     let rows = promise(promised.postgres_next, promised.postgres_stopped, "postgres");
@@ -77,8 +94,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
         gaps: known.gaps.iter().map(GapReport::from).collect(),
         ..PartitionReport::default()
     };
-    let ask_claimed = known.clickhouse_answers && (known.promised.is_none() || promised.clickhouse_next.is_some());
-    (Plan { key, log, rows, clickhouse, dead, ask_claimed }, report)
+    (Plan { key, log, rows, clickhouse, dead }, report)
 }
 
 /// What a sink has not stored and the log no longer holds can never be stored, unless a gap says that this is known.
@@ -166,9 +182,10 @@ mod tests {
     #[test]
     fn a_partition_the_ledger_does_not_know_may_hold_nothing() {
         let known = Known { promised: None, gaps: &[], log: Some((10, 30)), clickhouse_answers: true };
-        let (plan, report, named) = planned(&known);
+        let (mut plan, report, named) = planned(&known);
+        plan.forbid(None);
         assert_eq!((plan.rows.none_from, plan.clickhouse.none_from, plan.dead.none_from), (0, 0, 0));
-        assert!(plan.log.is_none() && plan.ask_claimed);
+        assert!(plan.log.is_none() && plan.reaches_past(1));
         assert_eq!((report.lag, named), (20, vec![]));
     }
 
@@ -199,8 +216,10 @@ mod tests {
             ..Promised::default()
         };
         let known = Known { promised: Some(&promised), gaps: &[], log: None, clickhouse_answers: true };
-        let (plan, report, named) = planned(&known);
+        let (mut plan, report, named) = planned(&known);
+        plan.forbid(Some(&Promised { claimed: 200, postgres_next: Some(150), ..promised.clone() }));
         assert_eq!((plan.clickhouse.due_below, plan.clickhouse.none_from), (50, Offset::MAX));
-        assert!(!report.clickhouse.on && !plan.ask_claimed && named.is_empty());
+        assert_eq!((plan.rows.due_below, plan.rows.none_from), (100, 150));
+        assert!(!report.clickhouse.on && named.is_empty());
     }
 }

@@ -1,9 +1,11 @@
-//! What PostgreSQL holds: the ledger's promises, where each window's rows lie, and the rows themselves. All of it in one
-//! read-only snapshot: rows and frontier are committed together, so a row past the frontier is never merely "in flight".
+//! What PostgreSQL holds: the ledger's promises, where each window's rows lie, and the rows themselves. No transaction lasts
+//! longer than one statement: a snapshot held for the whole walk would keep every old version of the ledger's rows, which are
+//! rewritten several times a second, and slow down the consumer that it watches.
 //!
 //! There is no index on the identity, and `received_at` is the producer's clock, which may say anything. Rows are found again
 //! by where they lie: one pass notes each window's first and last ctid, and a window is then a TID range scan (PostgreSQL 14
-//! or later), exact in the snapshot whatever the times say, because rows are appended in the order of arrival.
+//! or later), exact whatever the times say, because rows are appended in the order of arrival and never moved. Should a hand
+//! move one meanwhile, fewer are found than were counted, and that is an error, not a verdict.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -40,6 +42,23 @@ pub struct Promised {
     pub postgres_stopped: Option<Offset>,
     /// Where ClickHouse was switched off.
     pub clickhouse_stopped: Option<Offset>,
+}
+
+const PROMISED: &str =
+    "claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, clickhouse_stopped";
+
+impl From<&tokio_postgres::Row> for Promised {
+    /// Of a row that starts with [`PROMISED`].
+    fn from(row: &tokio_postgres::Row) -> Self {
+        Self {
+            claimed: row.get(0),
+            dead_letters_next: row.get(1),
+            postgres_next: row.get(2),
+            clickhouse_next: row.get(3),
+            postgres_stopped: row.get(4),
+            clickhouse_stopped: row.get(5),
+        }
+    }
 }
 
 /// A source as the ledger knows it.
@@ -105,8 +124,8 @@ fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyEr
     move |source| VerifyError::Postgres { what, source }
 }
 
-/// One snapshot of one route's tables.
-pub struct Snapshot {
+/// One route's tables.
+pub struct Tables {
     client: Client,
     route: String,
     rows_table: String,
@@ -116,8 +135,8 @@ pub struct Snapshot {
     scan: Duration,
 }
 
-impl Snapshot {
-    /// Connects and takes the snapshot. `stall` bounds a silence while rows stream, `scan` a pass over a whole table.
+impl Tables {
+    /// Connects. `stall` bounds a silence while rows stream, `scan` a pass over a whole table.
     ///
     /// # Errors
     /// PostgreSQL cannot be reached or refuses.
@@ -128,10 +147,9 @@ impl Snapshot {
         scan: Duration,
     ) -> Result<Self, VerifyError> {
         let client = connect(postgres, "footprint verify").await?;
-        // The first query fixes the snapshot. It waits while Kafka is read, so no time-out of the server may end it.
-        let begin = "begin isolation level repeatable read, read only; set local statement_timeout = 0; \
-                     set local idle_in_transaction_session_timeout = 0; set local timezone = 'UTC'; select 1";
-        within("postgresql", stall, client.batch_execute(begin)).await?.map_err(refused("begin"))?;
+        // one pass over a large table may take longer than a server's default lets it; `scan` bounds it
+        let settings = "set statement_timeout = 0; set timezone = 'UTC'";
+        within("postgresql", stall, client.batch_execute(settings)).await?.map_err(refused("set the session up"))?;
         let mut columns = String::new();
         for column in &route.columns {
             columns.push_str(&format!(", {}::{}", quoted(&column.name), sql_type(column.kind)));
@@ -160,29 +178,29 @@ impl Snapshot {
     /// The ledger's rows of the route.
     ///
     /// # Errors
-    /// PostgreSQL refuses: the ledger's tables are not there before `migrate`.
+    /// PostgreSQL refuses, or the ledger is not there.
     pub async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
-        let query = "select source, partition, claimed, dead_letters_next, postgres_next, clickhouse_next, \
-                     postgres_stopped, clickhouse_stopped from footprint_ledger where route = $1";
-        let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route])).await?;
+        let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
+        let rows = within("postgresql", self.stall, self.client.query(&query, &[&self.route])).await?;
         if rows.as_ref().is_err_and(|error| error.code() == Some(&SqlState::UNDEFINED_TABLE)) {
             return Err(VerifyError::NoLedger);
         }
         let rows = rows.map_err(refused("read the ledger"))?;
-        Ok(rows
-            .iter()
-            .map(|row| {
-                let promised = Promised {
-                    claimed: row.get(2),
-                    dead_letters_next: row.get(3),
-                    postgres_next: row.get(4),
-                    clickhouse_next: row.get(5),
-                    postgres_stopped: row.get(6),
-                    clickhouse_stopped: row.get(7),
-                };
-                ((row.get(0), row.get(1)), promised)
-            })
-            .collect())
+        Ok(rows.iter().map(|row| ((row.get(6), row.get(7)), Promised::from(row))).collect())
+    }
+
+    /// The ledger's row of one partition, as it is now.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub async fn promised(&self, (source, partition): Key) -> Result<Option<Promised>, VerifyError> {
+        let query =
+            format!("select {PROMISED} from footprint_ledger where route = $1 and source = $2 and partition = $3");
+        let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
+        let row = within("postgresql", self.stall, self.client.query_opt(&query, &key))
+            .await?
+            .map_err(refused("read the ledger"))?;
+        Ok(row.as_ref().map(Promised::from))
     }
 
     /// All sources known, the oldest first.
@@ -255,7 +273,7 @@ impl Snapshot {
     /// Adds the rows of one window, `[base, base + offsets)`, to `tally`.
     ///
     /// # Errors
-    /// PostgreSQL refuses, is silent too long, or sends another number of rows than it had counted.
+    /// PostgreSQL refuses, is silent too long, or sends fewer rows than it had counted.
     pub async fn read(
         &self,
         table: Table,
@@ -286,7 +304,8 @@ impl Snapshot {
                 .feed(&chunk, |row| tally.add(row.offset, row.number))
                 .map_err(|_| VerifyError::Malformed("postgresql"))?;
         }
-        if !reader.is_whole() || tally.rows() != extent.rows {
+        // more is no surprise: rows appended meanwhile may lie among the others
+        if !reader.is_whole() || tally.rows() < extent.rows {
             return Err(VerifyError::Cut { who: "postgresql", rows: tally.rows(), counted: extent.rows });
         }
         Ok(())
@@ -299,37 +318,6 @@ impl Snapshot {
             // a route's name is a plain identifier (Route::validated): it cannot leave its quotes
             Table::DeadLetters => ("dead_letters", format!("route = '{}'", self.route)),
         }
-    }
-}
-
-/// The ledger as it is now, on a connection of its own: what ClickHouse may hold grows while it is read.
-pub struct Now {
-    client: Client,
-    route: String,
-    stall: Duration,
-}
-
-impl Now {
-    /// Connects.
-    ///
-    /// # Errors
-    /// PostgreSQL cannot be reached.
-    pub async fn open(postgres: &Postgres, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
-        let client = connect(postgres, "footprint verify").await?;
-        Ok(Self { client, route: route.name.clone(), stall })
-    }
-
-    /// What is claimed of a partition now; zero when nothing is.
-    ///
-    /// # Errors
-    /// PostgreSQL refuses.
-    pub async fn claimed(&self, (source, partition): Key) -> Result<Offset, VerifyError> {
-        let query = "select claimed from footprint_ledger where route = $1 and source = $2 and partition = $3";
-        let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
-        let row = within("postgresql", self.stall, self.client.query_opt(query, &key))
-            .await?
-            .map_err(refused("read the ledger"))?;
-        Ok(row.map_or(0, |row| row.get(0)))
     }
 }
 

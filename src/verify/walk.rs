@@ -9,7 +9,7 @@ use crate::route::Route;
 use crate::verify::error::VerifyError;
 use crate::verify::log::LogReader;
 use crate::verify::plan::{Known, Plan, plan};
-use crate::verify::postgres::{Extents, Gap, Key, Now, Promised, Snapshot, Source, Table};
+use crate::verify::postgres::{Extents, Gap, Key, Promised, Source, Table, Tables};
 use crate::verify::report::{Findings, PartitionReport, RouteReport, SourceReport};
 use crate::verify::window::{LogTally, Side, Tally, Window};
 use crate::verify::{Options, Progress, Step, clickhouse};
@@ -40,8 +40,7 @@ pub(super) async fn walk(config: &Config, route: &Route, options: &Options) -> R
 struct Walk<'a> {
     route: &'a Route,
     options: &'a Options,
-    snapshot: Snapshot,
-    now: Now,
+    postgres: Tables,
     /// None when it is switched off and cannot be asked.
     table: Option<clickhouse::Table>,
     /// Lent to the thread that reads, and given back.
@@ -71,8 +70,7 @@ impl<'a> Walk<'a> {
         let (stall, scan) = (options.stall, options.scan);
         let progress = Progress { step: Step::Counting, route: route.name.clone(), read: 0, total: 0 };
         tell(options, &progress);
-        let snapshot = Snapshot::open(&config.postgres, route, stall, scan).await?;
-        let now = Now::open(&config.postgres, route, stall).await?;
+        let postgres = Tables::open(&config.postgres, route, stall, scan).await?;
         let table = clickhouse::Table::new(&config.clickhouse, route, stall, scan);
         let mut notes = Vec::new();
         let table = match table.ping().await {
@@ -93,10 +91,10 @@ impl<'a> Walk<'a> {
         })
         .await?;
 
-        let ledger = snapshot.ledger().await?;
-        let gaps = snapshot.gaps().await?;
-        let mut sources = snapshot.sources().await?;
-        let (rows, dead, clickhouse_rows) = count(config, options, &snapshot, table.as_ref(), &mut notes).await?;
+        let ledger = postgres.ledger().await?;
+        let gaps = postgres.gaps().await?;
+        let mut sources = postgres.sources().await?;
+        let (rows, dead, clickhouse_rows) = count(config, options, &postgres, table.as_ref(), &mut notes).await?;
         let known: BTreeSet<i64> = ledger.keys().map(|key| key.0).collect();
         sources.retain(|source| known.contains(&source.id));
         let offsets = 1_usize << options.window_bits;
@@ -104,8 +102,7 @@ impl<'a> Walk<'a> {
         Ok(Self {
             route,
             options,
-            snapshot,
-            now,
+            postgres,
             table,
             log: Some((log, LogTally::new(0, offsets))),
             alive,
@@ -181,12 +178,12 @@ impl<'a> Walk<'a> {
             log: bounds,
             clickhouse_answers: self.table.is_some(),
         };
-        let (plan, mut report) = plan(key, &known, &mut self.findings);
+        let (mut plan, mut report) = plan(key, &known, &mut self.findings);
         let windows = self.windows(&plan);
         self.progress.step = Step::Comparing { source: key.0, partition: key.1 };
         self.progress.total += self.expected(&plan);
         for window in windows {
-            self.window(&plan, window, &mut report).await?;
+            self.window(&mut plan, window, &mut report).await?;
             tell(self.options, &self.progress);
         }
         report.counts = self.findings.counts();
@@ -216,7 +213,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads one window from all sides at once and compares it.
-    async fn window(&mut self, plan: &Plan, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
+    async fn window(&mut self, plan: &mut Plan, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
         let offsets = 1_i64 << self.options.window_bits;
         let base = window << self.options.window_bits;
         let place = (base, offsets);
@@ -238,14 +235,14 @@ impl<'a> Walk<'a> {
             tally.reset(base);
         }
         let extent = |extents: &Extents| extents.get(&plan.key).and_then(|windows| windows.get(&window)).copied();
-        let snapshot = &self.snapshot;
+        let tables = &self.postgres;
         let (rows_extent, dead_extent) = (extent(&self.rows), extent(&self.dead));
         let postgres = async {
             if let Some(extent) = rows_extent {
-                snapshot.read(Table::Rows, plan.key, place, &extent, rows).await?;
+                tables.read(Table::Rows, plan.key, place, &extent, rows).await?;
             }
             if let Some(extent) = dead_extent {
-                snapshot.read(Table::DeadLetters, plan.key, place, &extent, dead).await?;
+                tables.read(Table::DeadLetters, plan.key, place, &extent, dead).await?;
             }
             Ok(())
         };
@@ -265,24 +262,21 @@ impl<'a> Walk<'a> {
 
     async fn judge(
         &mut self,
-        plan: &Plan,
+        plan: &mut Plan,
         base: Offset,
         log: &LogTally,
         report: &mut PartitionReport,
     ) -> Result<(), VerifyError> {
         let Tallies { rows, dead, clickhouse } = &self.tallies;
-        let mut clickhouse_promise = plan.clickhouse.clone();
-        // Asked after the rows were read: what was claimed meanwhile may have been seen.
-        if plan.ask_claimed
-            && clickhouse.rows() > 0
-            && base.saturating_add(1 << self.options.window_bits) > plan.clickhouse.due_below
-        {
-            clickhouse_promise.none_from = self.now.claimed(plan.key).await?;
+        // Asked after the rows were read: what was stored or claimed meanwhile may have been seen.
+        if plan.reaches_past(base.saturating_add(1 << self.options.window_bits)) {
+            let promised = self.postgres.promised(plan.key).await?;
+            plan.forbid(promised.as_ref());
         }
         let window = Window {
             log,
             postgres: Side { tally: rows, promise: &plan.rows },
-            clickhouse: Side { tally: clickhouse, promise: &clickhouse_promise },
+            clickhouse: Side { tally: clickhouse, promise: &plan.clickhouse },
             dead_letters: Side { tally: dead, promise: &plan.dead },
         };
         window.compare(&mut self.findings);
@@ -303,20 +297,20 @@ impl<'a> Walk<'a> {
 async fn count(
     config: &Config,
     options: &Options,
-    snapshot: &Snapshot,
+    tables: &Tables,
     table: Option<&clickhouse::Table>,
     notes: &mut Vec<String>,
 ) -> Result<(Extents, Extents, clickhouse::Extents), VerifyError> {
-    let has_rows_table = config.postgres.enabled || snapshot.has_rows_table().await?;
+    let has_rows_table = config.postgres.enabled || tables.has_rows_table().await?;
     if !has_rows_table {
         notes.push("postgresql is switched off and has no table of this route".into());
     }
     let postgres = async {
         let rows = match has_rows_table {
-            true => snapshot.extents(Table::Rows, options.window_bits).await?,
+            true => tables.extents(Table::Rows, options.window_bits).await?,
             false => Extents::new(),
         };
-        Ok((rows, snapshot.extents(Table::DeadLetters, options.window_bits).await?))
+        Ok((rows, tables.extents(Table::DeadLetters, options.window_bits).await?))
     };
     let clickhouse = async {
         match table {
