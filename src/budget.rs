@@ -81,6 +81,14 @@ impl Permit {
         self.bytes
     }
 
+    /// Takes `bytes` more of the same budget.
+    pub fn grow(&mut self, bytes: usize) {
+        if let Some(budget) = &self.budget {
+            budget.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.bytes += bytes;
+        }
+    }
+
     /// Takes over the bytes of `other`, which must be of the same budget.
     pub fn absorb(&mut self, mut other: Self) {
         if self.budget.is_none() {

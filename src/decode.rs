@@ -349,3 +349,5 @@ fn truncate_columns(columns: &mut [ColumnData], row_count: usize) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::footprint_route;

@@ -9,21 +9,27 @@
 pub mod batch;
 pub mod budget;
 pub mod chunk;
+pub mod clock;
 pub mod config;
 pub mod limits;
+pub mod metrics;
 pub mod offset;
 pub mod reject;
 pub mod route;
 // the ledger's words and decisions
 pub mod ledger;
 // pure machines
+pub mod batcher;
 pub mod decode;
 pub mod normalize;
+pub mod tracker;
 // services
 pub mod kafka;
 // the sinks
 pub mod sink;
 // the proof
 pub mod verify;
+// page moves to try it with
+pub mod generate;
 // commands
 pub mod cli;

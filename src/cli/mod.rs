@@ -1,5 +1,6 @@
 //! The commands: one file each, short. They are all that uses anyhow, and all that prints to standard output.
 
+pub mod generate;
 pub mod verify;
 
 /// How the program ended.

@@ -1,13 +1,124 @@
-//! The ledger: what is claimed and stored of each partition, and who may write. `protocol.rs` decides, `postgres.rs` asks
-//! and tells PostgreSQL. This file holds their words.
+//! The ledger: what is claimed and stored of each partition, and who may write. `protocol.rs` decides, `proof.rs` says
+//! how long a decision holds, `postgres.rs` asks and tells PostgreSQL. This file holds their words.
 
+pub mod postgres;
+pub mod proof;
+pub mod protocol;
+
+use std::fmt;
+
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::offset::Partition;
+use crate::offset::{Offset, Partition, Range};
+use proof::Proof;
+use protocol::Plan;
+
+/// The layout of a ledger row that this program writes. A row of a later one is refused.
+pub const FORMAT: i32 = 1;
 
 /// One life of one topic: the first 63 bits of a hash of the cluster's and the topic's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub i64);
+
+impl SourceId {
+    /// The source of a topic's life; the same on every machine.
+    pub fn of(cluster_id: &str, topic_id: &str) -> Self {
+        Self((xxh3_64(format!("{cluster_id}\n{topic_id}").as_bytes()) >> 1).cast_signed())
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The two databases, as the ledger counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SinkName {
+    /// Rows, dead letters and the ledger itself.
+    Postgres,
+    /// Rows.
+    ClickHouse,
+}
+
+impl SinkName {
+    /// As metrics and tables spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::ClickHouse => "clickhouse",
+        }
+    }
+}
+
+/// A range that was announced and may be anywhere: its end, and the decoder that made it. It starts where the one before ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The first offset past it.
+    pub end: Offset,
+    /// [`crate::route::Route::fingerprint`] of the program that claimed it.
+    pub fingerprint: i64,
+}
+
+/// The frontiers of a ledger row: next offsets. A sink that is switched off has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nexts {
+    /// Of the dead letters; with PostgreSQL on, the same as its own.
+    pub dead_letters: Offset,
+    /// Of PostgreSQL's rows.
+    pub postgres: Option<Offset>,
+    /// Of ClickHouse's rows.
+    pub clickhouse: Option<Offset>,
+}
+
+impl Nexts {
+    /// The offset below which everything is stored: what may be committed to Kafka.
+    pub fn lowest(self) -> Offset {
+        [self.postgres, self.clickhouse].into_iter().flatten().fold(self.dead_letters, Offset::min)
+    }
+
+    /// The highest of them.
+    pub fn highest(self) -> Offset {
+        [self.postgres, self.clickhouse].into_iter().flatten().fold(self.dead_letters, Offset::max)
+    }
+}
+
+/// A ledger row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Grows by one with every take-over.
+    pub epoch: i64,
+    /// Who may write.
+    pub owner: Uuid,
+    /// Every batch that a sink was ever sent ends at or below it, save while a sink is being filled.
+    pub claimed: Offset,
+    /// The frontiers.
+    pub nexts: Nexts,
+    /// Where PostgreSQL's rows stopped when they were switched off.
+    pub postgres_stopped: Option<Offset>,
+    /// Where ClickHouse's rows stopped when they were switched off.
+    pub clickhouse_stopped: Option<Offset>,
+    /// Claims that some sink has not acknowledged, rising; the last ends at `claimed`.
+    pub claims: Vec<Claim>,
+    /// H: ranges that start below it are read back even after an OK.
+    pub doubtful_below: Option<Offset>,
+    /// The row's layout.
+    pub format: i32,
+}
+
+/// A batch's place and right: what the sinks and the tracker need of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The source.
+    pub source: SourceId,
+    /// The partition.
+    pub partition: Partition,
+    /// The range.
+    pub range: Range,
+}
 
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
@@ -20,4 +131,17 @@ pub struct Ownership {
     pub epoch: i64,
     /// Fresh for every take-over.
     pub owner: Uuid,
+    /// What the take-over found and decided.
+    pub plan: Plan,
+    /// When it was last seen to hold.
+    pub proof: Proof,
+    /// Cancelled when the ownership has ended, for whatever reason: its chunks and batches are thrown away.
+    pub ended: CancellationToken,
+}
+
+impl Ownership {
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
 }

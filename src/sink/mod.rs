@@ -1,4 +1,73 @@
-//! The two databases. Siblings are strangers: neither knows the other.
+//! The two databases. A sink stores batches; `writer.rs` is the one loop that feeds it. Siblings are strangers: neither
+//! database's files know the other's.
 
 pub mod clickhouse;
 pub mod postgres;
+pub mod retry;
+pub mod writer;
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::ledger::{Ownership, SinkName};
+use crate::offset::Range;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The sink has stored it durably, or had before.
+    Stored,
+    /// The partition is no longer ours, or the ledger is not what it was: take over again.
+    Fenced,
+}
+
+/// Told once for every batch given to a writer, unless its ownership has ended.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Under whose ownership the batch was written.
+    pub ownership: Arc<Ownership>,
+    /// Which sink tells.
+    pub sink: SinkName,
+    /// What the batch covers.
+    pub range: Range,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// Why a write did not end, classed by what the writer does next.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Try again, with backoff, for ever.
+    #[error("{why}")]
+    Retry {
+        /// What the server or the connection said.
+        why: String,
+        /// Whether the write may have landed.
+        uncertain: bool,
+    },
+    /// Stop the program: trying again cannot help.
+    #[error("{why}; {remedy}")]
+    Stop {
+        /// What the server said.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+/// A database that stores batches. One value serves one lane: its calls never overlap.
+pub trait Sink: Send {
+    /// Which one it is.
+    fn name(&self) -> SinkName;
+
+    /// Whether `next` may be written together with `group`.
+    fn joins(&self, group: &[Arc<Batch>], next: &Batch) -> bool;
+
+    /// Stores a group of batches, in order; what comes back is a verdict for each. `uncertain`: an earlier call with the
+    /// same group ended in an error after which any of it may have landed.
+    fn write(
+        &mut self,
+        group: &[Arc<Batch>],
+        uncertain: bool,
+    ) -> impl Future<Output = Result<Vec<Verdict>, SinkError>> + Send;
+}

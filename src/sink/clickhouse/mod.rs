@@ -1,6 +1,10 @@
 //! ClickHouse: its client. The files here are all that names the `clickhouse` crate, save the commands that read tables.
 
+pub mod error;
+pub mod insert;
 pub mod native;
+pub mod readback;
+pub mod writer;
 
 use std::time::Duration;
 

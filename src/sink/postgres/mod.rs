@@ -1,6 +1,7 @@
 //! PostgreSQL: its connections. Only the files here, the ledger's SQL and the commands that read tables name tokio-postgres.
 
 pub mod copy;
+pub mod writer;
 
 use std::time::Duration;
 
@@ -53,6 +54,18 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
         text.push_str(part);
     }
     text
+}
+
+/// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
+pub fn is_passing_connect(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::TimedOut(_) => true,
+        ConnectError::Postgres { source, .. } => match source.code() {
+            None => true,
+            Some(code) => !(code.code().starts_with("28") || code.code() == "3D000"),
+        },
+        ConnectError::Authorities(_) | ConnectError::Pool(_) => false,
+    }
 }
 
 fn client_config(postgres: &Postgres, application_name: &str) -> tokio_postgres::Config {

@@ -1,0 +1,350 @@
+//! `footprint generate`: page moves into Kafka, to try the pipeline with or to measure it. The records come from
+//! [`crate::generate`]; here they are paced, spread, sent and waited for. It ends well only when Kafka has acknowledged all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, Message};
+
+use crate::generate::{GenerateOptions, Generated, Generator};
+use crate::limits::PARTITIONS_MAX;
+use crate::normalize::instant_of_text_with_offset;
+
+/// A record that Kafka has not acknowledged within this has failed.
+const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(60);
+/// Creating the topic and asking for its partitions may take so long.
+const TOPIC_DEADLINE: Duration = Duration::from_secs(15);
+/// Records sent between two looks at the acknowledgements.
+const POLL_EVERY: u64 = 1_024;
+/// How long one wait for the next record's time may last: Ctrl-C is heeded so soon.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long one wait for room or acknowledgements lasts: the binding's poll never returns early, whatever comes.
+const POLL: Duration = Duration::from_millis(5);
+/// Without a rate the events are spread over so much time before now.
+const SPAN_US: u64 = 3_600_000_000;
+
+/// What `footprint generate` is asked for.
+#[derive(clap::Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// How many records to send
+    #[arg(long, value_name = "RECORDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+
+    /// Records a second; 0 sends as fast as Kafka takes them
+    ///
+    /// With a rate the events happen now, one after the other. Without one they are spread over the hour before now, so that
+    /// a dashboard shows a curve.
+    #[arg(long, value_name = "RECORDS", default_value_t = 0.0, value_parser = rate)]
+    pub rate: f64,
+
+    /// Where the dice start: the same seed, count, rate and start time make the same records
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// The first event's time, RFC 3339 with an offset; when left out, so that the last event is about now
+    #[arg(long, value_name = "TIME", value_parser = start_time)]
+    pub start: Option<i64>,
+
+    /// Partitions of the topic, should it not exist yet; an existing topic stays as it is
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=PARTITIONS_MAX as i64))]
+    pub partitions: i32,
+
+    /// Which part of the records cannot be stored, 0 to 1: broken JSON, missing fields, impossible times and so on
+    ///
+    /// `footprint run` makes a dead letter of each. The last line of output says how many there were.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.001, value_parser = share)]
+    pub bad_share: f64,
+
+    /// The topic, when it is not the one of the configuration
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("not a number of records from 0 to 1e9".into()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("not a number from 0 to 1, such as 0.001".into()),
+    }
+}
+
+fn start_time(text: &str) -> Result<i64, String> {
+    instant_of_text_with_offset(text).map_err(|why| format!("it {why}"))
+}
+
+/// Sends the records and waits until Kafka has acknowledged all. `kafka` is what every client shares; its properties win over
+/// the producer's own. Ctrl-C stops sending and waits for what is on its way.
+///
+/// # Errors
+/// No topic, or a record that Kafka did not acknowledge.
+pub async fn run(args: GenerateArgs, kafka: &ClientConfig, topic: &str) -> anyhow::Result<()> {
+    let topic = args.topic.clone().unwrap_or_else(|| topic.to_owned());
+    create_topic(kafka, &topic, args.partitions).await?;
+    let stop = StopOnDrop::default();
+    let stopped = Arc::clone(&stop.0);
+    let config = producer_config(kafka);
+    let mut sending = tokio::task::spawn_blocking(move || send_all(&args, &config, &topic, &stopped));
+    // the result first: once all is sent a Ctrl-C has nothing left to stop
+    let sent = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        _ = tokio::signal::ctrl_c() => {
+            stop.0.store(true, Ordering::Relaxed);
+            sending.await
+        }
+    };
+    println!("{}", sent.context("the sending thread failed")??);
+    Ok(())
+}
+
+/// Ends the sending thread also when nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn producer_config(kafka: &ClientConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "20")
+        .set("batch.size", (1 << 20).to_string())
+        .set("batch.num.messages", "50000")
+        .set("queue.buffering.max.messages", "500000")
+        .set("queue.buffering.max.kbytes", "65536")
+        // some of the bad records are larger than a record may be
+        .set("message.max.bytes", (2 << 20).to_string())
+        .set("message.timeout.ms", ACKNOWLEDGE_DEADLINE.as_millis().to_string());
+    for (name, value) in kafka.config_map() {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Creates the topic unless it exists. One that exists, and one that we may not create, is found later, or not.
+async fn create_topic(kafka: &ClientConfig, topic: &str, partitions: i32) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = kafka.create().context("kafka client; look at kafka.properties")?;
+    // -1: as many replicas as the broker is configured to keep
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().request_timeout(Some(TOPIC_DEADLINE)).operation_timeout(Some(TOPIC_DEADLINE));
+    let answers = admin
+        .create_topics([&new], &options)
+        .await
+        .with_context(|| format!("creating topic {topic}; is kafka.bootstrap_servers right and the broker up?"))?;
+    for answer in answers {
+        match answer {
+            Ok(_)
+            | Err((
+                _,
+                RDKafkaErrorCode::TopicAlreadyExists
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            )) => {}
+            Err((_, code)) => bail!("creating topic {topic}: {code}"),
+        }
+    }
+    Ok(())
+}
+
+/// What Kafka said of the records so far.
+#[derive(Default)]
+struct Acknowledgements {
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+    first_failure: Mutex<Option<String>>,
+}
+
+impl ClientContext for Acknowledgements {}
+
+impl ProducerContext for Acknowledgements {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.acknowledged.fetch_add(1, Ordering::Relaxed),
+            Err((error, message)) => {
+                self.first_failure.lock().get_or_insert_with(|| format!("partition {}: {error}", message.partition()));
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+impl Acknowledgements {
+    fn check(&self) -> anyhow::Result<()> {
+        let failed = self.failed.load(Ordering::Relaxed);
+        let first = self.first_failure.lock().clone().unwrap_or_default();
+        ensure!(failed == 0, "kafka did not take {failed} records; the first, of {first}");
+        Ok(())
+    }
+}
+
+/// The whole of it, on a thread that may block. Gives the line that says what was done.
+fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<String> {
+    let producer: BaseProducer<Acknowledgements> =
+        config.create_with_context(Acknowledgements::default()).context("kafka producer; look at kafka.properties")?;
+    let partition_count = partition_count(&producer, topic)?;
+    let mut generator = Generator::new(args.seed, options(args));
+    let started = Instant::now();
+    let bar = progress_bar(args.count);
+    let (mut good, mut bad) = (0_u64, 0_u64);
+    for index in 0..args.count {
+        wait_until_due(&producer, args.rate, index, started, stopped);
+        if index % POLL_EVERY == 0 {
+            producer.poll(Duration::ZERO);
+            producer.context().check()?;
+            bar.set_position(producer.context().acknowledged.load(Ordering::Relaxed));
+        }
+        let made = generator.generate();
+        let is_good = made.fault.is_none();
+        let partition = (index % partition_count) as i32;
+        if stopped.load(Ordering::Relaxed) || !send(&producer, topic, partition, &made, stopped)? {
+            break;
+        }
+        if is_good { good += 1 } else { bad += 1 }
+    }
+    wait_for_all(&producer, good + bad, &bar)?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = (good + bad) as f64 / seconds.max(1e-9);
+    let interrupted = if good + bad < args.count { ", interrupted" } else { "" };
+    Ok(format!(
+        "sent {} records to {topic} ({partition_count} partitions): {good} good, {bad} bad, in {seconds:.2} s, \
+         {rate:.0} a second{interrupted}",
+        good + bad
+    ))
+}
+
+/// The clock of the events: with a rate it is the clock on the wall, without one an hour of history.
+fn options(args: &GenerateArgs) -> GenerateOptions {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now_us = now.as_micros() as i64;
+    if args.rate > 0.0 {
+        let step_us = (1e6 / args.rate) as u64;
+        return GenerateOptions { bad_share: args.bad_share, start_us: args.start.unwrap_or(now_us), step_us };
+    }
+    let start_us = args.start.unwrap_or(now_us - SPAN_US as i64);
+    GenerateOptions { bad_share: args.bad_share, start_us, step_us: SPAN_US / args.count }
+}
+
+/// Asks for the topic until the broker knows it: a new one takes a moment to get around.
+fn partition_count(producer: &BaseProducer<Acknowledgements>, topic: &str) -> anyhow::Result<u64> {
+    let deadline = Instant::now() + TOPIC_DEADLINE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let metadata = producer
+            .client()
+            .fetch_metadata(Some(topic), left.max(WAIT_MAX))
+            .with_context(|| format!("asking for topic {topic}"))?;
+        let count = metadata.topics().first().map_or(0, |found| found.partitions().len());
+        if count > 0 {
+            return Ok(count as u64);
+        }
+        ensure!(!left.is_zero(), "topic {topic} does not exist and could not be created; create it, or set TOPIC");
+        producer.poll(WAIT_MAX);
+    }
+}
+
+/// Waits until the record of `index` is due, looking after acknowledgements meanwhile.
+fn wait_until_due(
+    producer: &BaseProducer<Acknowledgements>,
+    rate: f64,
+    index: u64,
+    started: Instant,
+    stopped: &AtomicBool,
+) {
+    if rate == 0.0 {
+        return;
+    }
+    let due = started + Duration::from_secs_f64(index as f64 / rate);
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() || stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        // not a poll of that length: the binding's spins through what is less than a millisecond
+        producer.poll(Duration::ZERO);
+        std::thread::sleep(left.min(WAIT_MAX));
+    }
+}
+
+/// Hands a record to the producer, waiting for room in its queue. False when stopped before there was any.
+fn send(
+    producer: &BaseProducer<Acknowledgements>,
+    topic: &str,
+    partition: i32,
+    made: &Generated<'_>,
+    stopped: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+    record.key = made.key;
+    record.payload = made.payload;
+    if !made.headers.is_empty() {
+        let empty = OwnedHeaders::new_with_capacity(made.headers.len());
+        let headers = made
+            .headers
+            .iter()
+            .fold(empty, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+        record = record.headers(headers);
+    }
+    loop {
+        record = match producer.send(record) {
+            Ok(()) => return Ok(true),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => back,
+            Err((error, _)) => return Err(error).context("kafka did not take a record"),
+        };
+        if stopped.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        // ends: a record that nobody acknowledges fails after its deadline
+        producer.poll(POLL);
+        producer.context().check()?;
+    }
+}
+
+/// Waits until Kafka has acknowledged every record sent.
+fn wait_for_all(producer: &BaseProducer<Acknowledgements>, sent: u64, bar: &ProgressBar) -> anyhow::Result<()> {
+    let deadline = Instant::now() + ACKNOWLEDGE_DEADLINE;
+    loop {
+        // its only error is that some are still on their way
+        let _ = producer.flush(POLL);
+        producer.context().check()?;
+        let acknowledged = producer.context().acknowledged.load(Ordering::Relaxed);
+        bar.set_position(acknowledged);
+        if acknowledged == sent {
+            return Ok(());
+        }
+        let late = sent.saturating_sub(acknowledged);
+        ensure!(Instant::now() < deadline, "kafka has not acknowledged {late} records in {ACKNOWLEDGE_DEADLINE:?}");
+    }
+}
+
+/// Drawn on a terminal only.
+fn progress_bar(count: u64) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    let template = "{wide_bar} {human_pos}/{human_len} records  {per_sec}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

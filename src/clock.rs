@@ -1,0 +1,24 @@
+//! A clock that counts suspension: a proof of ownership must age while the machine or the process sleeps.
+
+use std::time::Duration;
+
+/// An instant of `CLOCK_BOOTTIME`, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootInstant(u64);
+
+impl BootInstant {
+    /// Now.
+    #[allow(unsafe_code)]
+    pub fn now() -> Self {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a live timespec, which the call only writes.
+        let status = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+        assert!(status == 0, "CLOCK_BOOTTIME is missing: Linux 2.6.39 or later is needed");
+        Self(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
+    }
+
+    /// Time from `earlier` to this instant; zero when it is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

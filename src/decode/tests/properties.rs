@@ -1,0 +1,316 @@
+//! Events and payloads nobody thought of.
+
+use super::*;
+
+/// A route with every kind in every presence.
+fn every_kind() -> Route {
+    let kinds = [Kind::Text, Kind::Timestamp, Kind::Integer, Kind::Float, Kind::Boolean];
+    let mut columns = Vec::new();
+    for kind in kinds {
+        let default = match kind {
+            Kind::Text => DefaultValue::Text("dé".into()),
+            Kind::Timestamp => DefaultValue::Integer(-1),
+            Kind::Integer => DefaultValue::Integer(42),
+            Kind::Float => DefaultValue::Float(-0.5),
+            Kind::Boolean => DefaultValue::Boolean(true),
+        };
+        let name = format!("{kind:?}").to_lowercase();
+        columns.push(column(&format!("{name}_required"), kind, Presence::Required));
+        columns.push(column(&format!("{name}_optional"), kind, Presence::Optional));
+        columns.push(column(&format!("{name}_default"), kind, Presence::Default(default)));
+    }
+    route(columns)
+}
+
+/// What a cell must hold. A float as its bits.
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Null,
+    Text(String),
+    Number(i64),
+    Float(u64),
+    Boolean(bool),
+}
+
+fn cell(column: &ColumnData, row: usize) -> Cell {
+    if column.validity.as_ref().is_some_and(|validity| !validity[row]) {
+        return Cell::Null;
+    }
+    match &column.values {
+        Values::Text { bytes, ends } => Cell::Text(String::from_utf8(text_at(bytes, ends, row).to_vec()).unwrap()),
+        Values::Timestamp(values) | Values::Integer(values) => Cell::Number(values[row]),
+        Values::Float(values) => Cell::Float(values[row].to_bits()),
+        Values::Boolean(values) => Cell::Boolean(values[row]),
+    }
+}
+
+/// A good value of `kind`: the cell it becomes, and its JSON.
+fn good_value(kind: Kind) -> BoxedStrategy<(Cell, String)> {
+    match kind {
+        Kind::Text => any::<String>()
+            .prop_map(|text| text.replace('\0', "\u{1}"))
+            .prop_map(|text| (Cell::Text(text.clone()), json!(text).to_string()))
+            .boxed(),
+        Kind::Timestamp => {
+            (100_000_000_000_000..=10_413_791_999_999_999_i64).prop_map(|us| (Cell::Number(us), us.to_string())).boxed()
+        }
+        Kind::Integer => any::<i64>().prop_map(|integer| (Cell::Number(integer), integer.to_string())).boxed(),
+        Kind::Float => prop_oneof![
+            prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
+            prop::num::f64::NORMAL.prop_map(|float| (float % 1e6 * 100.0).round() / 100.0),
+        ]
+        .prop_flat_map(|float| {
+            let spellings = vec![format!("{float:?}"), format!("{float:e}"), format!("{float:.400}")];
+            prop::sample::select(spellings).prop_map(move |text| (Cell::Float(float.to_bits()), text))
+        })
+        // 400 decimals are not all digits of a subnormal, and a number without a dot may be no double's spelling
+        .prop_filter("reads back", |(cell, text)| *cell == Cell::Float(text.parse::<f64>().unwrap().to_bits()))
+        // digits alone are an integer, and beyond 64 bits of it a dead letter
+        .prop_filter("a float", |(_, text)| text.contains(['.', 'e']))
+        .boxed(),
+        Kind::Boolean => any::<bool>().prop_map(|boolean| (Cell::Boolean(boolean), boolean.to_string())).boxed(),
+    }
+}
+
+/// A good event: the cells of its row, and its members in any order, with some that nobody asks for.
+fn good_event() -> impl Strategy<Value = (Vec<Cell>, Vec<(String, String)>)> {
+    let columns = every_kind().columns;
+    let values: Vec<_> = columns
+        .into_iter()
+        .map(|column| {
+            let given = good_value(column.kind).prop_map(|(cell, json)| (cell, Some(json)));
+            let name = column.field.clone();
+            let outcome = match &column.presence {
+                Presence::Required => given.boxed(),
+                Presence::Optional => {
+                    prop_oneof![4 => given, 1 => Just((Cell::Null, None)), 1 => Just((Cell::Null, Some("null".into())))]
+                        .boxed()
+                }
+                Presence::Default(default) => {
+                    let cell = match default {
+                        DefaultValue::Text(text) => Cell::Text(text.clone()),
+                        DefaultValue::Integer(-1) => Cell::Number(-1_000_000),
+                        DefaultValue::Integer(integer) => Cell::Number(*integer),
+                        DefaultValue::Float(float) => Cell::Float(float.to_bits()),
+                        DefaultValue::Boolean(boolean) => Cell::Boolean(*boolean),
+                    };
+                    prop_oneof![3 => given, 1 => Just((cell, None))].boxed()
+                }
+            };
+            outcome.prop_map(move |(cell, json)| (cell, json.map(|json| (name.clone(), json))))
+        })
+        .collect();
+    let unasked = prop::collection::vec(("x[a-z]{0,9}", any_json().prop_map(|json| json.to_string())), 0..4);
+    (values, unasked).prop_flat_map(|(values, unasked)| {
+        let (cells, members): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        let members: Vec<_> = members.into_iter().flatten().chain(unasked).collect();
+        (Just(cells), Just(members).prop_shuffle())
+    })
+}
+
+fn any_json() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        any::<u64>().prop_map(Json::from),
+        prop::num::f64::NORMAL.prop_map(Json::from),
+        any::<String>().prop_map(Json::from),
+        "[a-z/]{0,80}".prop_map(Json::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
+            prop::collection::vec((any_name(), inner), 0..6)
+                .prop_map(|members| Json::Object(members.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+fn any_name() -> impl Strategy<Value = String> {
+    prop_oneof![Just("link".to_owned()), Just("method".into()), Just("footprint_time".into()), any::<String>()]
+}
+
+fn object(members: &[(String, String)], space: &str) -> String {
+    let members: Vec<_> = members.iter().map(|(name, json)| format!("{}{space}:{space}{json}", json!(name))).collect();
+    format!("{space}{{{space}{}{space}}}{space}", members.join(&format!("{space},{space}")))
+}
+
+/// Payloads that are JSON, nearly JSON, or nothing of the kind.
+fn any_payload() -> impl Strategy<Value = Vec<u8>> {
+    let tokens: Vec<&[u8]> = vec![
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\"",
+        b"\\",
+        b"\\u0000",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\u00e9",
+        b"\\n",
+        b"\\x",
+        b"0",
+        b"-",
+        b"1",
+        b"9",
+        b".",
+        b"e",
+        b"E+",
+        b"1e400",
+        b"18446744073709551615",
+        b"18446744073709551616",
+        b"-9223372036854775809",
+        b"0.5",
+        b"true",
+        b"false",
+        b"null",
+        b"nul",
+        b" ",
+        b"\n",
+        b"\t",
+        b"\r",
+        b"\0",
+        b"\x0b",
+        b"\x0c",
+        b"\x1f",
+        b"\x7f",
+        b"\x80",
+        b"\xc0",
+        b"\xc3\xa9",
+        b"\xe2\x82",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x98\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xff",
+        b"\"link\"",
+        b"\"a\":1",
+        b"                                                                ",
+    ];
+    let token = prop::sample::select(tokens);
+    let json = prop_oneof![
+        any_json().prop_map(|json| json.to_string()),
+        any_json().prop_map(|json| serde_json::to_string_pretty(&json).unwrap()),
+        good_event().prop_map(|(_, members)| object(&members, "")),
+        Just(r#"{"link":"/a","method":"GET","footprint_time":"2024-05-06T07:08:09.123+09:00"}"#.to_owned()),
+    ];
+    let spoilt = (json, prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize, token.clone()), 0..4))
+        .prop_map(|(json, faults)| {
+            let mut payload = json.into_bytes();
+            for (place, removed, token) in faults {
+                let place = place.index(payload.len() + 1);
+                let end = (place + removed).min(payload.len());
+                payload.splice(place..end, token.iter().copied());
+            }
+            payload
+        });
+    prop_oneof![
+        4 => spoilt,
+        2 => prop::collection::vec(token, 0..40).prop_map(|tokens| tokens.concat()),
+        1 => prop::collection::vec(any::<u8>(), 0..200),
+    ]
+}
+
+/// Codes of payloads that the parser refused.
+const UNPARSED: [&str; 5] = ["not_utf8", "not_json", "too_deep", "number_too_large", "lone_surrogate"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+    #[test]
+    fn every_good_event_becomes_the_row_it_means(
+        events in prop::collection::vec(good_event(), 1..5),
+        space in prop::sample::select(vec!["", " ", "\n\t\r "]),
+    ) {
+        let route = every_kind();
+        let (mut decoder, mut rows) = (Decoder::new(&route).unwrap(), Rows::empty(&route));
+        for (row, (cells, members)) in events.iter().enumerate() {
+            let payload = object(members, space);
+            decoder.decode(record(payload.as_bytes()), &mut rows).map_err(|reason| TestCaseError::fail(format!("{reason}: {payload}")))?;
+            let found: Vec<_> = rows.columns.iter().map(|column| cell(column, row)).collect();
+            prop_assert_eq!(&found, cells, "{}", payload);
+        }
+        prop_assert_eq!(rows.len(), events.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8_192))]
+
+    /// Decoding is a pure function: neither the rows before nor what the decoder met last may show.
+    #[test]
+    fn a_payload_means_the_same_whatever_came_before(payloads in prop::collection::vec(any_payload(), 1..4)) {
+        let route = every_kind();
+        let footprint = footprint_route();
+        for route in [&route, &footprint] {
+            let (mut decoder, mut rows) = (Decoder::new(route).unwrap(), Rows::empty(route));
+            for payload in &payloads {
+                let before = rows.clone();
+                match decoder.decode(record(payload), &mut rows) {
+                    Ok(()) => {
+                        let alone = decode_one(route, payload).unwrap();
+                        for (column, alone) in rows.columns.iter().zip(&alone.columns) {
+                            prop_assert_eq!(cell(column, before.len()), cell(alone, 0));
+                        }
+                    }
+                    Err(reason) => {
+                        prop_assert_eq!(&rows, &before);
+                        prop_assert_eq!(decode_one(route, payload), Err(reason));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_parser_takes_what_serde_json_takes(payload in any_payload()) {
+        let outcome = code(&payload);
+        let is_json = std::str::from_utf8(&payload).is_ok() && serde_json::from_slice::<IgnoredAny>(&payload).is_ok();
+        // that refuses, as the decoder does, numbers beyond a double and lone surrogates, save integers beyond 64 bits
+        let value = serde_json::from_slice::<Json>(&payload);
+        match outcome {
+            "not_utf8" => prop_assert!(std::str::from_utf8(&payload).is_err()),
+            "not_json" => prop_assert!(!is_json),
+            "lone_surrogate" => prop_assert!(is_json && value.is_err()),
+            "number_too_large" => prop_assert!(is_json),
+            "too_deep" => prop_assert!(is_json),
+            _ => {
+                prop_assert!(!UNPARSED.contains(&outcome));
+                prop_assert_eq!(value.unwrap().is_object(), outcome != "not_object");
+            }
+        }
+    }
+
+    /// Texts, integers and presence as serde_json finds them, where no name comes twice.
+    #[test]
+    fn what_it_reads_is_what_serde_json_reads(value in any_json(), name in "[a-z\\PC\"\\\\]{1,20}") {
+        for kind in [Kind::Text, Kind::Integer, Kind::Boolean, Kind::Float] {
+            let route = route(vec![Column { field: name.clone(), ..column("a", kind, Presence::Optional) }]);
+            let found = decode_one(&route, json!({ name.as_str(): value }).to_string().as_bytes());
+            let found = found.map(|rows| cell(&rows.columns[0], 0)).map_err(|reason| reason.code());
+            let expected = match (kind, &value) {
+                (_, Json::Null) => Ok(Cell::Null),
+                (Kind::Text, Json::String(text)) if text.contains('\0') => Err("nul_in_text"),
+                (Kind::Text, Json::String(text)) => Ok(Cell::Text(text.clone())),
+                (Kind::Boolean, Json::Bool(boolean)) => Ok(Cell::Boolean(*boolean)),
+                (Kind::Integer, Json::Number(number)) if number.is_u64() && !number.is_i64() => Err("out_of_range"),
+                (Kind::Integer, Json::Number(number)) if number.is_i64() => Ok(Cell::Number(number.as_i64().unwrap())),
+                (Kind::Float, Json::Number(number)) => Ok(Cell::Float(number.as_f64().unwrap().to_bits())),
+                _ => Err("wrong_type"),
+            };
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_number_is_the_double_that_rust_reads(text in "-?(0|[1-9][0-9]{0,25})\\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?") {
+        let expected: f64 = text.parse().unwrap();
+        match one(Kind::Float, Presence::Required, &format!("{{\"a\":{text}}}")) {
+            Ok(column) => prop_assert_eq!(cell(&column, 0), Cell::Float(expected.to_bits()), "{}", text),
+            Err(reason) => prop_assert!(expected.is_infinite() && reason == Reason::NumberTooLarge, "{}", text),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Proofs of ownership: a statement that committed under the fence proves the ownership as of before it was sent. A proof
+//! ages by a clock that counts suspension, and is void at once when a connection that could hide a restore broke.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::clock::BootInstant;
+
+/// How long a proof is good. Nothing is sent to ClickHouse on an older one.
+pub const PROOF_LIFETIME: Duration = Duration::from_secs(5);
+
+/// What voids every proof of a pipeline at once, and asks for new ones.
+#[derive(Debug, Default)]
+pub struct Proofs {
+    voided: AtomicU64,
+    wanted: Notify,
+}
+
+impl Proofs {
+    /// Voids every proof given so far.
+    pub fn void(&self) {
+        self.voided.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Asks the coordinator for a heartbeat now.
+    pub fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until somebody asks.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// The moment before a statement is sent: what its commit will prove.
+    pub fn before_sending(&self) -> Sighting {
+        Sighting { at: BootInstant::now(), voided: self.voided.load(Ordering::SeqCst) }
+    }
+}
+
+/// When an ownership was seen to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    at: BootInstant,
+    voided: u64,
+}
+
+/// The latest sighting of one ownership.
+#[derive(Debug)]
+pub struct Proof {
+    proofs: Arc<Proofs>,
+    latest: Mutex<Sighting>,
+    renewed: Notify,
+}
+
+impl Proof {
+    /// The first proof: the take-over's own commit.
+    pub fn new(proofs: Arc<Proofs>, sighting: Sighting) -> Self {
+        Self { proofs, latest: Mutex::new(sighting), renewed: Notify::new() }
+    }
+
+    /// Notes a statement that committed under the fence.
+    pub fn renew(&self, sighting: Sighting) {
+        let mut latest = self.latest.lock();
+        if sighting.at > latest.at {
+            *latest = sighting;
+        }
+        drop(latest);
+        self.renewed.notify_waiters();
+    }
+
+    /// Whether `sighting` may still be acted upon.
+    pub fn is_good(&self, sighting: Sighting) -> bool {
+        sighting.voided == self.proofs.voided.load(Ordering::SeqCst)
+            && BootInstant::now().since(sighting.at) < PROOF_LIFETIME
+    }
+
+    /// The latest sighting, when it is good.
+    pub fn current(&self) -> Option<Sighting> {
+        let latest = *self.latest.lock();
+        self.is_good(latest).then_some(latest)
+    }
+
+    /// A good sighting, waiting for the next heartbeat when the latest has aged. It waits as long as the ownership
+    /// lasts: the caller selects on that.
+    pub async fn good(&self) -> Sighting {
+        loop {
+            let renewed = self.renewed.notified();
+            tokio::pin!(renewed);
+            renewed.as_mut().enable();
+            if let Some(sighting) = self.current() {
+                return sighting;
+            }
+            self.proofs.want();
+            renewed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_void_proof_is_not_good_until_renewed() {
+        let proofs = Arc::new(Proofs::default());
+        let proof = Proof::new(Arc::clone(&proofs), proofs.before_sending());
+        let old = proof.current().unwrap();
+        proofs.void();
+        assert!(proof.current().is_none() && !proof.is_good(old));
+        proof.renew(proofs.before_sending());
+        assert!(proof.current().is_some(), "a later statement proves it again");
+        assert!(!proof.is_good(old), "the old sighting stays void");
+    }
+
+    #[test]
+    fn a_statement_sent_before_the_break_proves_nothing() {
+        let proofs = Arc::new(Proofs::default());
+        let proof = Proof::new(Arc::clone(&proofs), proofs.before_sending());
+        let sent_before = proofs.before_sending();
+        proofs.void();
+        proof.renew(sent_before);
+        assert!(proof.current().is_none());
+    }
+}

@@ -1,0 +1,424 @@
+//! The protocol's decisions, without I/O, clock or randomness: what a take-over does with the row it found, how a batch
+//! goes to each sink, what a lost answer means, and how a range is repaired. The model and the program call the same
+//! functions.
+
+use super::{Claim, FORMAT, Nexts, Row, SinkName};
+use crate::config::{OnLostRecords, WhenSwitchedOn};
+use crate::offset::{Offset, Range};
+
+/// Which sinks are on, and what a sink that was off does with what it missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// PostgreSQL's rows: on, and what to do after a time off.
+    pub postgres: Option<WhenSwitchedOn>,
+    /// ClickHouse's rows: on, and what to do after a time off.
+    pub clickhouse: Option<WhenSwitchedOn>,
+    /// Records destroyed by retention before they were stored.
+    pub on_lost_records: OnLostRecords,
+}
+
+/// Records that a sink will never hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The sink; none means every sink.
+    pub sink: Option<SinkName>,
+    /// The offsets.
+    pub range: Range,
+    /// Why, one sentence.
+    pub reason: &'static str,
+}
+
+/// What stops a pipeline rather than lose or double a row.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Corrupt {
+    /// A newer program wrote the row.
+    #[error("the ledger row has format {0}, this program knows {FORMAT}; run the newer footprint")]
+    NewerFormat(i32),
+    /// A frontier lies inside a claimed range.
+    #[error(
+        "{sink}'s frontier {next} lies inside the claimed range {range}; the ledger was edited or is damaged: run `footprint verify`"
+    )]
+    InsideClaim {
+        /// The sink.
+        sink: &'static str,
+        /// Its next offset.
+        next: Offset,
+        /// The claim's range.
+        range: Range,
+    },
+    /// The claims do not rise, or do not end at `claimed`.
+    #[error(
+        "the ledger's claims {0:?} do not rise to {1}; the ledger was edited or is damaged: run `footprint verify`"
+    )]
+    Claims(Vec<Offset>, Offset),
+    /// Retention took records that were never stored.
+    #[error(
+        "records {range} were destroyed by the topic's retention before they were stored; set kafka.on_lost_records = \"skip\" \
+         to record the gap in footprint_gap and go on, and give the topic a longer retention"
+    )]
+    Lost {
+        /// The offsets.
+        range: Range,
+    },
+    /// The log ends below what is stored.
+    #[error(
+        "the log ends at {log_end}, below the ledger's {claimed}: kafka lost records that it had acknowledged; \
+         see what happened to the broker before going on"
+    )]
+    LogWentBack {
+        /// The log's end.
+        log_end: Offset,
+        /// The ledger's claimed offset.
+        claimed: Offset,
+    },
+}
+
+/// Applies the switches to a row: a sink that was on and is off remembers where it stopped; one that is on again is
+/// filled from there, or skips to `claimed` and leaves a gap.
+pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
+    let mut gaps = Vec::new();
+    let mut filled = false;
+    let claimed = row.claimed;
+    for (sink, next, stopped, wanted) in [
+        (SinkName::Postgres, &mut row.nexts.postgres, &mut row.postgres_stopped, switches.postgres),
+        (SinkName::ClickHouse, &mut row.nexts.clickhouse, &mut row.clickhouse_stopped, switches.clickhouse),
+    ] {
+        match (*next, wanted) {
+            (Some(_), Some(_)) | (None, None) => {}
+            (Some(at), None) => (*next, *stopped) = (None, Some(at)),
+            (None, Some(WhenSwitchedOn::Fill)) => {
+                *next = Some(stopped.take().unwrap_or(0));
+                filled = true;
+            }
+            (None, Some(WhenSwitchedOn::Skip)) => {
+                let from = stopped.take().unwrap_or(0);
+                *next = Some(claimed.max(from));
+                if from < claimed {
+                    let reason = "left out when the sink was switched on again";
+                    gaps.push(Gap { sink: Some(sink), range: Range::new(from, claimed), reason });
+                }
+            }
+        }
+    }
+    if filled {
+        // Claims are made anew from the lowest frontier on. What ClickHouse may hold of the old ones is found by the
+        // highest-offset question, PostgreSQL's are all or nothing.
+        row.claimed = row.nexts.lowest();
+        row.claims.clear();
+    }
+    (row, gaps)
+}
+
+/// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.
+pub fn question_from(row: &Row) -> Offset {
+    row.claimed.max(row.nexts.clickhouse.unwrap_or(0))
+}
+
+/// What was seen outside the ledger at a take-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The log's start.
+    pub log_start: Offset,
+    /// The log's last stable offset.
+    pub log_end: Offset,
+    /// PostgreSQL was started after the row's last write, or is another one than wrote it.
+    pub may_have_gone_back: bool,
+    /// The highest offset that ClickHouse holds at or above [`question_from`].
+    pub clickhouse_highest: Option<Offset>,
+    /// The ledger row was lost and made anew: nothing below the log's end is certain.
+    pub ledger_lost: bool,
+}
+
+/// What an owner knows and does from its take-over on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The first offset of the first batch: the lowest frontier.
+    pub start: Offset,
+    /// Where reading starts: `start`, or the log's start when that is higher.
+    pub read_from: Offset,
+    /// What was claimed before this owner: batches below it are cut at `cuts` and need no claim.
+    pub claimed: Offset,
+    /// Where a batch must end, rising: ends of the claims found, and frontiers that lie ahead.
+    pub cuts: Vec<Offset>,
+    /// The claims found, rising.
+    pub claims: Vec<Claim>,
+    /// The frontiers found.
+    pub nexts: Nexts,
+    /// Ranges that start at or below it may be in ClickHouse already, cut in whatever way.
+    pub uncertain_through: Option<Offset>,
+    /// H.
+    pub doubtful_below: Option<Offset>,
+}
+
+/// The row as the new owner writes it, its plan, and the gaps to note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The row.
+    pub row: Row,
+    /// The plan.
+    pub plan: Plan,
+    /// Gaps to note in the same transaction.
+    pub gaps: Vec<Gap>,
+}
+
+/// Decides what the new owner does, from the switched row and what was observed.
+///
+/// # Errors
+/// A damaged row, a log that lost records.
+pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<Settled, Corrupt> {
+    if row.format > FORMAT {
+        return Err(Corrupt::NewerFormat(row.format));
+    }
+    check_claims(&row)?;
+    let mut gaps = Vec::new();
+    let start = row.nexts.lowest();
+    if observed.log_end < row.claimed {
+        return Err(Corrupt::LogWentBack { log_end: observed.log_end, claimed: row.claimed });
+    }
+    if observed.log_start > start {
+        let range = Range::new(start, observed.log_start);
+        if switches.on_lost_records == OnLostRecords::Stop {
+            return Err(Corrupt::Lost { range });
+        }
+        gaps.push(Gap { sink: None, range, reason: "destroyed by retention before it was stored" });
+    }
+    let went_back = observed.may_have_gone_back || observed.clickhouse_highest.is_some() || observed.ledger_lost;
+    if went_back {
+        row.doubtful_below = Some(row.doubtful_below.unwrap_or(0).max(observed.log_end));
+    }
+    row.doubtful_below = row.doubtful_below.filter(|&h| h > start);
+    row.format = FORMAT;
+    let mut cuts: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
+    cuts.push(row.nexts.dead_letters);
+    cuts.extend(row.nexts.postgres);
+    cuts.extend(row.nexts.clickhouse);
+    cuts.push(row.claimed);
+    cuts.retain(|&cut| cut > start);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let plan = Plan {
+        start,
+        read_from: start.max(observed.log_start),
+        claimed: row.claimed,
+        cuts,
+        claims: row.claims.clone(),
+        nexts: row.nexts,
+        uncertain_through: if observed.ledger_lost { Some(observed.log_end) } else { observed.clickhouse_highest },
+        doubtful_below: row.doubtful_below,
+    };
+    Ok(Settled { row, plan, gaps })
+}
+
+fn check_claims(row: &Row) -> Result<(), Corrupt> {
+    let ends: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
+    let lowest = row.nexts.lowest();
+    let rising = ends.windows(2).all(|pair| pair[0] < pair[1]);
+    let reach = match (ends.first(), ends.last()) {
+        (Some(&first), Some(&last)) => first > lowest && last == row.claimed,
+        _ => lowest >= row.claimed,
+    };
+    if !rising || !reach || row.claimed < 0 || lowest < 0 {
+        return Err(Corrupt::Claims(ends, row.claimed));
+    }
+    let mut start = lowest;
+    for end in ends {
+        let range = Range::new(start, end);
+        for (sink, next) in [
+            ("the dead letters", Some(row.nexts.dead_letters)),
+            ("postgresql", row.nexts.postgres),
+            ("clickhouse", row.nexts.clickhouse),
+        ] {
+            if let Some(next) = next.filter(|&next| range.start < next && next < range.end) {
+                return Err(Corrupt::InsideClaim { sink, next, range });
+            }
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+/// How a range goes to ClickHouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Acknowledged before this take-over.
+    Skip,
+    /// One insert; an OK acknowledges it.
+    Insert,
+    /// One insert, then read back: a token of before a restore may lie in wait.
+    InsertThenReadBack,
+    /// Read back first: some of it may be there.
+    ReadBackFirst,
+}
+
+impl Plan {
+    /// How `range` goes to ClickHouse.
+    pub fn clickhouse_delivery(&self, range: Range) -> Delivery {
+        match self.nexts.clickhouse {
+            None => Delivery::Skip,
+            Some(next) if next >= range.end => Delivery::Skip,
+            _ if range.end <= self.claimed => Delivery::ReadBackFirst,
+            _ if self.uncertain_through.is_some_and(|highest| range.start <= highest) => Delivery::ReadBackFirst,
+            _ if self.doubtful_below.is_some_and(|h| range.start < h) => Delivery::InsertThenReadBack,
+            _ => Delivery::Insert,
+        }
+    }
+
+    /// Whether PostgreSQL still needs the rows of `range`.
+    pub fn postgres_wants_rows(&self, range: Range) -> bool {
+        self.nexts.postgres.is_some_and(|next| next < range.end)
+    }
+
+    /// Whether PostgreSQL still needs the dead letters of `range`.
+    pub fn wants_dead_letters(&self, range: Range) -> bool {
+        self.nexts.dead_letters < range.end
+    }
+
+    /// Whether a range must be claimed before it goes anywhere.
+    pub fn needs_claim(&self, range: Range) -> bool {
+        range.end > self.claimed
+    }
+
+    /// Whether another decoder claimed `range` and PostgreSQL has stored it: its rows and dead letters are then the truth.
+    pub fn is_anothers_truth(&self, range: Range, fingerprint: i64) -> bool {
+        self.claims.iter().any(|claim| claim.end == range.end && claim.fingerprint != fingerprint)
+            && !self.postgres_wants_rows(range)
+            && self.nexts.postgres.is_some()
+    }
+}
+
+/// What a row read `for update` says of a statement whose answer was lost or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It landed.
+    Landed,
+    /// It did not land: send the same statement again; should the old one still land, the compare makes the new one fail.
+    SendAgain,
+    /// The partition is another's, or the ledger is not what it was: take over again.
+    TakeOver,
+}
+
+/// Decides what a lost or refused answer means: `value` is the compared column now, `mine` whether epoch and owner are.
+pub fn resolve(mine: bool, value: Option<Offset>, range: Range) -> Resolution {
+    match (mine, value) {
+        (true, Some(value)) if value == range.end => Resolution::Landed,
+        (true, Some(value)) if value == range.start => Resolution::SendAgain,
+        _ => Resolution::TakeOver,
+    }
+}
+
+/// What to do next with a range whose state in ClickHouse is uncertain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask which offsets are there.
+    ReadBack,
+    /// Insert exactly the missing rows, all at once, under the token of this level.
+    Insert {
+        /// The token's level.
+        level: u32,
+    },
+    /// The token lied: wait until no older attempt of the range is on its way.
+    WaitOut,
+    /// Everything is there.
+    Done,
+}
+
+/// The repair of one range under one proof of ownership. A new proof starts a new repair (R2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Repair {
+    level: u32,
+    /// The last insert under this level was answered OK.
+    answered_ok: bool,
+    /// Older attempts were waited out since.
+    waited: bool,
+}
+
+impl Repair {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self { level: 0, answered_ok: false, waited: false }
+    }
+
+    /// A first write was answered OK, but is read back all the same.
+    pub fn after_ok() -> Self {
+        Self { level: 0, answered_ok: true, waited: false }
+    }
+
+    /// A read-back found `missing` rows missing.
+    pub fn read_back(&mut self, missing: usize) -> Step {
+        match (missing, self.answered_ok, self.waited) {
+            (0, _, _) => Step::Done,
+            (_, false, _) => Step::Insert { level: self.level },
+            (_, true, false) => {
+                self.waited = true;
+                Step::WaitOut
+            }
+            (_, true, true) => {
+                (self.level, self.answered_ok, self.waited) = (self.level + 1, false, false);
+                Step::Insert { level: self.level }
+            }
+        }
+    }
+
+    /// An insert was answered, well or not; either way the range is read back next. After an error the level stays.
+    pub fn inserted(&mut self, ok: bool) -> Step {
+        (self.answered_ok, self.waited) = (ok, false);
+        Step::ReadBack
+    }
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where a partition starts that the ledger does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstStart {
+    /// The offset.
+    pub offset: Offset,
+    /// The ledger was lost: everything is uncertain (R6).
+    pub ledger_lost: bool,
+}
+
+/// What is known of a partition without a ledger row.
+#[derive(Clone, Copy, Debug)]
+pub struct Unknown<'a> {
+    /// The group's committed offset and its metadata.
+    pub committed: Option<(Offset, &'a str)>,
+    /// The mark that our own commits of this source carry.
+    pub our_mark: &'a str,
+    /// ClickHouse holds rows of this source and partition.
+    pub clickhouse_holds_rows: bool,
+    /// Another partition of this source is in the ledger.
+    pub source_is_known: bool,
+    /// Another life of the topic is known.
+    pub other_lives_known: bool,
+    /// The log's start.
+    pub log_start: Offset,
+    /// The log's end.
+    pub log_end: Offset,
+    /// Whether the configured first start is the log's end.
+    pub starts_at_end: bool,
+}
+
+/// The mark in the metadata of our commits to Kafka.
+pub fn commit_mark(source: super::SourceId) -> String {
+    format!("footprint {source}")
+}
+
+/// Decides where a partition without a ledger row starts.
+pub fn first_start(unknown: &Unknown<'_>) -> FirstStart {
+    let ours = unknown.committed.is_some_and(|(_, metadata)| metadata == unknown.our_mark);
+    let foreign = unknown.committed.filter(|(_, metadata)| !metadata.starts_with("footprint "));
+    if ours || unknown.clickhouse_holds_rows {
+        return FirstStart { offset: unknown.log_start, ledger_lost: true };
+    }
+    let offset = match foreign {
+        _ if unknown.source_is_known => unknown.log_start,
+        Some((offset, _)) if !unknown.other_lives_known => offset.clamp(unknown.log_start, unknown.log_end),
+        _ if unknown.other_lives_known || !unknown.starts_at_end => unknown.log_start,
+        _ => unknown.log_end,
+    };
+    FirstStart { offset, ledger_lost: false }
+}

@@ -1,0 +1,122 @@
+//! One insert: its token, its query id and the settings that exactly-once needs, pinned on every one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Client;
+
+use super::native;
+use super::uses_lz4;
+use super::writer::Failed;
+use crate::config::ClickHouse;
+use crate::ledger::{Identity, SourceId};
+use crate::limits::BATCH_ROWS_MAX;
+use crate::offset::Partition;
+use crate::route::Route;
+
+/// Settings of every insert, whatever the user's profile says.
+const PINNED: [(&str, &str); 9] = [
+    ("insert_deduplicate", "1"),
+    // asynchronous by default since 26.2: the answer would come before the rows
+    ("async_insert", "0"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // one block, one part: a split insert under one token would be deduplicated piece by piece
+    ("max_insert_threads", "1"),
+    ("input_format_parallel_parsing", "0"),
+    ("min_insert_block_size_rows", "0"),
+    ("min_insert_block_size_bytes", "0"),
+    ("max_partitions_per_insert_block", "0"),
+    ("wait_end_of_query", "1"),
+];
+
+/// What an insert is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The route.
+    pub route: &'a str,
+    /// Source, partition and range.
+    pub identity: Identity,
+    /// The token's level.
+    pub level: u32,
+}
+
+impl Attempt<'_> {
+    /// The token: derived from the range and the level alone, never from the attempt or the epoch (R1).
+    pub fn token(&self) -> String {
+        let Identity { source, partition, range } = self.identity;
+        format!("footprint-{}-{source}-{partition}-{}-{}-{}", self.route, range.start, range.end, self.level)
+    }
+
+    /// A query id of this attempt alone; it starts with the range's prefix, by which older attempts are found.
+    fn query_id(&self) -> String {
+        format!("{}{:016x}", range_prefix(self.route, self.identity), rand::random::<u64>())
+    }
+}
+
+/// What the query ids of every insert of a partition start with.
+pub fn partition_prefix(route: &str, source: SourceId, partition: Partition) -> String {
+    format!("footprint-{route}-{source}-{partition}-")
+}
+
+/// What the query ids of every insert of a range start with.
+pub fn range_prefix(route: &str, identity: Identity) -> String {
+    let Identity { source, partition, range } = identity;
+    format!("{}{}-{}-", partition_prefix(route, source, partition), range.start, range.end)
+}
+
+/// Sends blocks to one table.
+pub struct Inserter {
+    client: Client,
+    statement: String,
+    lz4: bool,
+}
+
+impl Inserter {
+    /// For a route's table.
+    pub fn new(client: &Client, settings: &ClickHouse, route: &Route, timeout: Duration) -> Self {
+        let mut client = client
+            .clone()
+            .with_setting("max_insert_block_size", (BATCH_ROWS_MAX + 1).to_string())
+            .with_setting("max_execution_time", timeout.as_secs().max(1).to_string());
+        for (name, value) in PINNED {
+            client = client.with_setting(name, value);
+        }
+        Self { client, statement: native::insert_statement(route, &settings.database), lz4: uses_lz4(settings) }
+    }
+
+    /// Inserts one block, which is left empty with its capacity gone: the body owns it.
+    ///
+    /// # Errors
+    /// Whatever the server or the connection says, classed.
+    pub async fn insert(&self, attempt: &Attempt<'_>, block: &mut Vec<u8>) -> Result<(), Failed> {
+        let mut client = self
+            .client
+            .clone()
+            .with_setting("insert_deduplication_token", attempt.token())
+            .with_setting("query_id", attempt.query_id());
+        if !self.lz4 {
+            // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
+            client = client.with_header("Content-Length", block.len().to_string());
+        }
+        let mut insert = client.insert_formatted_with(self.statement.as_str());
+        insert.send(Bytes::from(std::mem::take(block))).await?;
+        insert.end().await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offset::Range;
+
+    #[test]
+    fn a_token_names_the_range_and_the_level_and_nothing_else() {
+        let identity = Identity { source: SourceId(7), partition: 3, range: Range::new(10, 20) };
+        let attempt = Attempt { route: "visits", identity, level: 1 };
+        assert_eq!(attempt.token(), "footprint-visits-7-3-10-20-1");
+        assert_eq!(attempt.token(), attempt.token());
+        assert_ne!(attempt.query_id(), attempt.query_id());
+        assert!(attempt.query_id().starts_with(&partition_prefix("visits", SourceId(7), 3)));
+    }
+}

@@ -1,0 +1,187 @@
+//! Questions to ClickHouse: which offsets of a range are there, the highest one of a partition, and whether older inserts
+//! are still on their way.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::classify;
+use super::insert::{partition_prefix, range_prefix};
+use super::native;
+use crate::ledger::{Identity, SourceId};
+use crate::offset::{Offset, Partition};
+use crate::route::Route;
+use crate::sink::SinkError;
+
+/// How often the list of running queries is looked at while older inserts are waited out.
+const WAIT_OUT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Rows of a batch that ClickHouse does not hold, by index, and how many identities it holds more than once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Indices of the missing rows, rising.
+    pub missing: Vec<usize>,
+    /// Identities held more than once.
+    pub doubled: u64,
+}
+
+/// Compares a batch's offsets (rising) with those read back (in any order).
+pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> Found {
+    present.sort_unstable();
+    let held = present.len();
+    present.dedup();
+    let doubled = (held - present.len()) as u64;
+    let missing =
+        offsets.iter().enumerate().filter(|(_, offset)| present.binary_search(offset).is_err()).map(|(index, _)| index);
+    Found { missing: missing.collect(), doubled }
+}
+
+/// Asks one table.
+#[derive(Clone)]
+pub struct Questions {
+    client: Client,
+    table: String,
+    timeout: Duration,
+}
+
+impl Questions {
+    /// For a route's table. Overflow modes are pinned: an answer cut short must be an error.
+    pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
+        let client = client
+            .clone()
+            .with_setting("max_execution_time", timeout.as_secs().max(1).to_string())
+            .with_setting("timeout_overflow_mode", "throw")
+            .with_setting("read_overflow_mode", "throw")
+            .with_setting("result_overflow_mode", "throw")
+            .with_setting("group_by_overflow_mode", "throw")
+            .with_setting("max_result_rows", "0")
+            .with_setting("max_result_bytes", "0")
+            .with_setting("select_sequential_consistency", "1");
+        Self { client, table: native::table(route, database), timeout }
+    }
+
+    async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
+        match timeout(self.timeout, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(&error).0),
+            Err(_) => {
+                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+            }
+        }
+    }
+
+    /// The offsets of a range that are there, in any order; one held twice comes twice.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn read_back(&self, identity: Identity) -> Result<Vec<Offset>, SinkError> {
+        let Identity { source, partition, range } = identity;
+        let sql = format!(
+            "select assumeNotNull(kafka_offset) from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ? and kafka_offset < ?",
+            self.table
+        );
+        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(range.start).bind(range.end);
+        self.ask(query.fetch_all::<i64>()).await
+    }
+
+    /// The highest offset held of a partition at or above `from`.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn highest(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
+        let sql = format!(
+            "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ?",
+            self.table
+        );
+        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(from);
+        let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
+        Ok((count > 0).then_some(highest))
+    }
+
+    /// The highest offset held of a partition below `to`.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn highest_below(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
+        let sql = format!(
+            "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ? and kafka_offset < ?",
+            self.table
+        );
+        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(from).bind(to);
+        let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
+        Ok((count > 0).then_some(highest))
+    }
+
+    /// Waits until no insert of the range is running, asking the server to end those that are.
+    ///
+    /// # Errors
+    /// Some still run at the deadline, or no answer.
+    pub async fn wait_out(&self, route: &str, identity: Identity, deadline: Duration) -> Result<(), SinkError> {
+        self.drain(&range_prefix(route, identity), deadline).await
+    }
+
+    /// Waits until no insert of the partition is running, asking the server to end those that are.
+    ///
+    /// # Errors
+    /// Some still run at the deadline, or no answer.
+    pub async fn drain_partition(
+        &self,
+        route: &str,
+        source: SourceId,
+        partition: Partition,
+        deadline: Duration,
+    ) -> Result<(), SinkError> {
+        self.drain(&partition_prefix(route, source, partition), deadline).await
+    }
+
+    async fn drain(&self, prefix: &str, deadline: Duration) -> Result<(), SinkError> {
+        let until = Instant::now() + deadline;
+        loop {
+            let running = self
+                .client
+                .query("select count() from system.processes where startsWith(query_id, ?)")
+                .bind(prefix)
+                .fetch_one::<u64>();
+            if self.ask(running).await? == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let why = format!("clickhouse: inserts {prefix}* still run after {deadline:?}");
+                return Err(SinkError::Retry { why, uncertain: true });
+            }
+            // a user may end queries of its own; where that is refused, they are waited for
+            let end = self.client.query("kill query where startsWith(query_id, ?) sync").bind(prefix).execute();
+            if timeout(self.timeout, end).await.is_err() {
+                let why = format!("clickhouse: inserts {prefix}* could not be ended in {:?}", self.timeout);
+                return Err(SinkError::Retry { why, uncertain: true });
+            }
+            sleep(WAIT_OUT_INTERVAL).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_and_doubled_rows_are_told_apart() {
+        let found = missing_rows(&[3, 5, 8, 9], vec![9, 3, 9, 4]);
+        assert_eq!(found, Found { missing: vec![1, 2], doubled: 1 });
+    }
+}

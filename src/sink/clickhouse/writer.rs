@@ -1,0 +1,239 @@
+//! ClickHouse's side of a batch: one insert of one Native block under a token made of the range alone. Whatever is
+//! uncertain is read back, never believed; `ledger/protocol.rs` decides each step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use super::insert::{Attempt, Inserter};
+use super::native;
+use super::readback::{Questions, missing_rows};
+use super::{client, error::classify};
+use crate::batch::{Batch, Rows};
+use crate::config::ClickHouse;
+use crate::ledger::proof::{Proofs, Sighting};
+use crate::ledger::protocol::{Delivery, Repair, Step};
+use crate::ledger::{Identity, Ownership, SinkName};
+use crate::metrics;
+use crate::route::Route;
+use crate::sink::{Sink, SinkError, Verdict};
+
+/// How long older attempts of a range are waited out before the repair is tried from the start.
+const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The rows that PostgreSQL holds of a range: the truth for one that another decoder claimed.
+pub trait StoredRows: Send + Sync {
+    /// The stored rows of the batch's range, in offset order.
+    fn stored(&self, batch: &Batch) -> impl Future<Output = Result<Rows, SinkError>> + Send;
+}
+
+/// A repair under way: it belongs to one sighting of one ownership.
+struct Open {
+    identity: Identity,
+    sighting: Sighting,
+    repair: Repair,
+}
+
+/// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
+pub struct ClickHouseSink<S> {
+    route: Arc<Route>,
+    inserter: Inserter,
+    questions: Questions,
+    proofs: Arc<Proofs>,
+    stored_rows: S,
+    fingerprint: i64,
+    timeout: Duration,
+    block: Vec<u8>,
+    open: Option<Open>,
+}
+
+fn identity_of(batch: &Batch) -> Identity {
+    let Ownership { source, partition, .. } = *batch.ownership;
+    Identity { source, partition, range: batch.range }
+}
+
+impl<S: StoredRows> ClickHouseSink<S> {
+    /// A lane that connects when the first batch comes.
+    pub fn new(
+        settings: &ClickHouse,
+        route: &Arc<Route>,
+        proofs: &Arc<Proofs>,
+        stored_rows: S,
+        timeout: Duration,
+    ) -> Self {
+        let client = client(settings);
+        Self {
+            route: Arc::clone(route),
+            inserter: Inserter::new(&client, settings, route, timeout),
+            questions: Questions::new(&client, route, &settings.database, timeout),
+            proofs: Arc::clone(proofs),
+            stored_rows,
+            fingerprint: route.fingerprint(),
+            timeout,
+            block: Vec::new(),
+            open: None,
+        }
+    }
+
+    async fn insert(
+        &mut self,
+        identity: Identity,
+        rows: &Rows,
+        selection: Option<&[usize]>,
+        level: u32,
+    ) -> Result<(), SinkError> {
+        self.block.clear();
+        native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
+        let attempt = Attempt { route: &self.route.name, identity, level };
+        match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failed)) => {
+                if failed.connection_broke {
+                    self.proofs.void();
+                }
+                Err(failed.error)
+            }
+            Err(_) => {
+                self.proofs.void();
+                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+            }
+        }
+    }
+
+    async fn missing(&self, identity: Identity, rows: &Rows) -> Result<Vec<usize>, SinkError> {
+        let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
+        let found = missing_rows(&rows.offsets, present);
+        if found.doubled > 0 {
+            metrics::doubled(found.doubled);
+            error!(
+                partition = identity.partition,
+                range = %identity.range,
+                doubled = found.doubled,
+                "clickhouse holds identities twice; run `footprint verify`"
+            );
+        }
+        Ok(found.missing)
+    }
+
+    async fn repair(&mut self, batch: &Batch, rows: &Rows, after_ok: bool) -> Result<(), SinkError> {
+        let identity = identity_of(batch);
+        let mut first = Some(if after_ok { Repair::after_ok() } else { Repair::new() });
+        metrics::repaired();
+        loop {
+            let sighting = batch.ownership.proof.good().await;
+            let mut repair = match self.open.take() {
+                Some(open) if open.identity == identity && batch.ownership.proof.is_good(open.sighting) => open.repair,
+                _ => first.take().unwrap_or_default(),
+            };
+            if self.repair_under(batch, rows, sighting, &mut repair).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Steps of a repair under one sighting. False: it has aged, start over under a new one.
+    async fn repair_under(
+        &mut self,
+        batch: &Batch,
+        rows: &Rows,
+        sighting: Sighting,
+        repair: &mut Repair,
+    ) -> Result<bool, SinkError> {
+        let identity = identity_of(batch);
+        loop {
+            let missing = self.missing(identity, rows).await?;
+            match repair.read_back(missing.len()) {
+                Step::Done => return Ok(true),
+                Step::ReadBack => {}
+                Step::WaitOut => {
+                    warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
+                    self.questions.wait_out(&self.route.name, identity, WAIT_OUT_TIMEOUT).await?;
+                }
+                Step::Insert { level } => {
+                    if !batch.ownership.proof.is_good(sighting) {
+                        return Ok(false);
+                    }
+                    let answer = self.insert(identity, rows, Some(&missing), level).await;
+                    repair.inserted(answer.is_ok());
+                    if answer.is_err() {
+                        self.open = Some(Open { identity, sighting, repair: *repair });
+                    }
+                    answer?;
+                }
+            }
+        }
+    }
+
+    async fn store(&mut self, batch: &Batch, uncertain: bool) -> Result<(), SinkError> {
+        let plan = &batch.ownership.plan;
+        let delivery = match plan.clickhouse_delivery(batch.range) {
+            Delivery::Skip => return Ok(()),
+            delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
+            delivery => delivery,
+        };
+        let truth;
+        let rows = if plan.is_anothers_truth(batch.range, self.fingerprint) {
+            truth = self.stored_rows.stored(batch).await?;
+            &truth
+        } else {
+            &batch.rows
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if delivery == Delivery::ReadBackFirst {
+            return self.repair(batch, rows, false).await;
+        }
+        batch.ownership.proof.good().await;
+        self.insert(identity_of(batch), rows, None, 0).await?;
+        if delivery == Delivery::InsertThenReadBack {
+            return self.repair(batch, rows, true).await;
+        }
+        Ok(())
+    }
+}
+
+impl<S: StoredRows> Sink for ClickHouseSink<S> {
+    fn name(&self) -> SinkName {
+        SinkName::ClickHouse
+    }
+
+    fn joins(&self, _group: &[Arc<Batch>], _next: &Batch) -> bool {
+        false
+    }
+
+    async fn write(&mut self, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
+        let mut verdicts = Vec::with_capacity(group.len());
+        for batch in group {
+            let ended = batch.ownership.ended.clone();
+            let stored = tokio::select! {
+                biased;
+                () = ended.cancelled() => None,
+                stored = self.store(batch, uncertain) => Some(stored),
+            };
+            match stored {
+                Some(stored) => stored?,
+                None => return Ok(vec![Verdict::Fenced; group.len()]),
+            }
+            verdicts.push(Verdict::Stored);
+        }
+        Ok(verdicts)
+    }
+}
+
+/// What to do about ClickHouse's refusal, and whether the connection broke.
+pub struct Failed {
+    /// What to do.
+    pub error: SinkError,
+    /// Whether the connection broke.
+    pub connection_broke: bool,
+}
+
+impl From<clickhouse::error::Error> for Failed {
+    fn from(error: clickhouse::error::Error) -> Self {
+        let (error, connection_broke) = classify(&error);
+        Self { error, connection_broke }
+    }
+}

@@ -1,0 +1,100 @@
+//! The one loop that feeds a sink: takes batches in order, writes them, tries again for ever with backoff, and tells the
+//! coordinator what became of each. A batch whose ownership has ended is dropped without a word.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::retry::Backoff;
+use super::{Ack, Sink, SinkError, Verdict};
+use crate::batch::Batch;
+use crate::metrics;
+
+/// Serves one lane until the channel of batches closes.
+///
+/// # Errors
+/// [`SinkError::Stop`]: what the server refused and what to do.
+pub async fn serve(
+    mut sink: impl Sink,
+    mut batches: mpsc::Receiver<Arc<Batch>>,
+    acks: mpsc::Sender<Ack>,
+) -> Result<(), SinkError> {
+    let mut waiting: Option<Arc<Batch>> = None;
+    loop {
+        let first = match waiting.take() {
+            Some(batch) => batch,
+            None => match batches.recv().await {
+                Some(batch) => batch,
+                None => return Ok(()),
+            },
+        };
+        if first.ownership.has_ended() {
+            continue;
+        }
+        let mut group = vec![first];
+        while let Ok(next) = batches.try_recv() {
+            if next.ownership.has_ended() {
+                continue;
+            }
+            if !sink.joins(&group, &next) {
+                waiting = Some(next);
+                break;
+            }
+            group.push(next);
+        }
+        if !write_group(&mut sink, group, &acks).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes a group until it is stored, fenced, or given up because its ownership has ended. False: nobody listens.
+async fn write_group(
+    sink: &mut impl Sink,
+    mut group: Vec<Arc<Batch>>,
+    acks: &mpsc::Sender<Ack>,
+) -> Result<bool, SinkError> {
+    let mut backoff = Backoff::new();
+    let mut uncertain = false;
+    let name = sink.name();
+    loop {
+        let started = Instant::now();
+        match sink.write(&group, uncertain).await {
+            Ok(verdicts) => {
+                assert!(verdicts.len() == group.len(), "a verdict for each batch");
+                if backoff.tries() > 0 {
+                    info!(sink = name.as_str(), tries = backoff.tries(), "the sink answers again");
+                }
+                metrics::written(name, &group, &verdicts, started.elapsed());
+                return Ok(tell(group, &verdicts, sink, acks).await);
+            }
+            Err(SinkError::Retry { why, uncertain: landed }) => {
+                uncertain |= landed;
+                let wait = backoff.next_wait();
+                metrics::retried(name);
+                warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
+                tokio::time::sleep(wait).await;
+                group.retain(|batch| !batch.ownership.has_ended());
+                if group.is_empty() {
+                    return Ok(!acks.is_closed());
+                }
+            }
+            Err(stop @ SinkError::Stop { .. }) => {
+                error!(sink = name.as_str(), "{stop}");
+                return Err(stop);
+            }
+        }
+    }
+}
+
+async fn tell(group: Vec<Arc<Batch>>, verdicts: &[Verdict], sink: &impl Sink, acks: &mpsc::Sender<Ack>) -> bool {
+    for (batch, &verdict) in group.iter().zip(verdicts) {
+        let ack = Ack { ownership: Arc::clone(&batch.ownership), sink: sink.name(), range: batch.range, verdict };
+        if acks.send(ack).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
