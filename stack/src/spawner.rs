@@ -1,0 +1,82 @@
+//! Starts child processes that cannot outlive this one.
+//!
+//! `PR_SET_PDEATHSIG` fires when the *thread* that forked ends, not the process. A child forked on a test's thread
+//! would die with that test, so every fork happens on one thread that lives as long as the process.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The spawner's mailbox. Unbounded, yet each caller has at most one job in it: `spawn` waits for the answer.
+static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+
+/// The account the servers get when we are root: `nobody`, whose number is the same on every Linux.
+const NOBODY: u32 = 65_534;
+
+/// True when this process is root, and the servers therefore run as `nobody` (initdb refuses root outright).
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Makes `command` run as `nobody` when we are root; as an ordinary user it stays that user.
+pub(crate) fn as_server_user(command: &mut Command) -> &mut Command {
+    if is_root() {
+        command.gid(NOBODY).uid(NOBODY);
+    }
+    command
+}
+
+/// Gives `path` to the account the servers run as.
+pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
+    if is_root() {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(())
+}
+
+/// Starts `command` in a process group of its own (a Ctrl-C in our terminal is ours to handle), killed by the kernel
+/// when this process ends, however it ends.
+pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+    let parent = std::process::id();
+    command.process_group(0);
+    // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls. The standard library
+    // runs it after setuid, which would have cleared the death signal.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before the signal was armed.
+            if libc::getppid() as u32 != parent {
+                libc::_exit(1);
+            }
+            Ok(())
+        });
+    }
+    let (answer, answered) = sync_channel(1);
+    let job: Job = Box::new(move || {
+        // A caller that is gone cannot be: it waits on the other end.
+        let _ = answer.send(command.spawn());
+    });
+    let gone = || io::Error::other("the spawner thread has ended");
+    SPAWNER.get_or_init(start).send(job).map_err(|_| gone())?;
+    answered.recv().map_err(|_| gone())?
+}
+
+fn start() -> Sender<Job> {
+    let (sender, jobs) = channel::<Job>();
+    let started = thread::Builder::new().name("stack-spawner".into()).spawn(move || {
+        for job in jobs {
+            job();
+        }
+    });
+    // Without the thread the sender's other end is dropped, and `spawn` reports that.
+    drop(started);
+    sender
+}

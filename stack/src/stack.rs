@@ -1,0 +1,156 @@
+//! The three servers together, each present when asked for, started side by side.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::thread;
+
+use crate::cache::Cache;
+use crate::clickhouse::ClickHouse;
+use crate::clickhouse_users::ClickHouseUser;
+use crate::error::StackError;
+use crate::kafka::Kafka;
+use crate::postgres::Postgres;
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::secret;
+use crate::server::Server;
+
+/// The database that the footprint program writes to, in PostgreSQL and in ClickHouse.
+pub const APPLICATION_DATABASE: &str = "prd";
+/// The user it does that as: owner of the database in PostgreSQL, just the needed rights in ClickHouse.
+pub const APPLICATION_USER: &str = "footprint";
+/// A ClickHouse user with the same rights on every database of `TEST_DATABASES`: a database a test, one user for all.
+pub const TEST_USER: &str = "footprint_test";
+/// The databases `TEST_USER` may use.
+pub const TEST_DATABASES: &str = "test_*";
+
+/// How often a start is tried again when a port was taken in the moment before the server could.
+const PORT_TRIES_MAX: u32 = 3;
+
+/// What to start, and where.
+#[derive(Clone, Debug)]
+pub struct StackOptions {
+    /// Start Kafka.
+    pub kafka: bool,
+    /// Start PostgreSQL.
+    pub postgres: bool,
+    /// Start ClickHouse.
+    pub clickhouse: bool,
+    /// Keep the data here; `None`: a temporary directory, removed in the end.
+    pub data_dir: Option<PathBuf>,
+    /// How to show what takes long.
+    pub progress: Progress,
+}
+
+impl Default for StackOptions {
+    /// All three, temporary, quiet.
+    fn default() -> Self {
+        Self { kafka: true, postgres: true, clickhouse: true, data_dir: None, progress: Progress::Quiet }
+    }
+}
+
+impl StackOptions {
+    /// None of the three: the start of a choice such as `StackOptions { postgres: true, ..StackOptions::none() }`.
+    pub fn none() -> Self {
+        Self { kafka: false, postgres: false, clickhouse: false, ..Self::default() }
+    }
+}
+
+/// Running servers. Dropping it ends them and removes their data, unless a data directory was named.
+#[derive(Debug)]
+pub struct Stack {
+    // Dropped in this order: the servers before their data.
+    kafka: Option<Kafka>,
+    postgres: Option<Postgres>,
+    clickhouse: Option<ClickHouse>,
+    user_password: String,
+    _run_dir: RunDir,
+}
+
+impl Stack {
+    /// Fetches what is not in the cache, starts the servers asked for, side by side, and waits until all are ready.
+    pub fn start(options: StackOptions) -> Result<Self, StackError> {
+        let cache = Cache::open()?;
+        let run_dir = match &options.data_dir {
+            Some(path) => RunDir::kept(path)?,
+            None => RunDir::temporary(&cache)?,
+        };
+        let user_password = secret::kept(&run_dir.path("user.password"))?;
+        let users = [(APPLICATION_USER, APPLICATION_DATABASE), (TEST_USER, TEST_DATABASES)].map(|(name, databases)| {
+            ClickHouseUser { name: name.to_owned(), password: user_password.clone(), databases: databases.to_owned() }
+        });
+        let progress = &options.progress;
+        let (kafka, postgres, clickhouse) = thread::scope(|scope| {
+            let kafka = scope.spawn(|| start_if(options.kafka, || Kafka::start_in(&cache, &run_dir, progress)));
+            let postgres =
+                scope.spawn(|| start_if(options.postgres, || Postgres::start_in(&cache, &run_dir, progress)));
+            let clickhouse = start_if(options.clickhouse, || ClickHouse::start_in(&cache, &run_dir, &users, progress));
+            (joined(kafka), joined(postgres), clickhouse)
+        });
+        let stack =
+            Self { kafka: kafka?, postgres: postgres?, clickhouse: clickhouse?, user_password, _run_dir: run_dir };
+        stack.prepare()?;
+        Ok(stack)
+    }
+
+    /// The databases and users that the footprint program expects.
+    fn prepare(&self) -> Result<(), StackError> {
+        if let Some(postgres) = &self.postgres {
+            postgres.create_role(APPLICATION_USER, &self.user_password)?;
+            postgres.create_database(APPLICATION_DATABASE)?;
+            postgres.give_database(APPLICATION_DATABASE, APPLICATION_USER)?;
+        }
+        if let Some(clickhouse) = &self.clickhouse {
+            clickhouse.create_database(APPLICATION_DATABASE)?;
+        }
+        Ok(())
+    }
+
+    /// Kafka; an error when it was not asked for.
+    pub fn kafka(&self) -> Result<&Kafka, StackError> {
+        self.kafka.as_ref().ok_or(StackError::NotStarted { server: "Kafka" })
+    }
+
+    /// PostgreSQL; an error when it was not asked for.
+    pub fn postgres(&self) -> Result<&Postgres, StackError> {
+        self.postgres.as_ref().ok_or(StackError::NotStarted { server: "PostgreSQL" })
+    }
+
+    /// ClickHouse; an error when it was not asked for.
+    pub fn clickhouse(&self) -> Result<&ClickHouse, StackError> {
+        self.clickhouse.as_ref().ok_or(StackError::NotStarted { server: "ClickHouse" })
+    }
+
+    /// The password of `APPLICATION_USER` in both databases, and of `TEST_USER`.
+    pub fn user_password(&self) -> &str {
+        &self.user_password
+    }
+
+    /// The servers that run, or should.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        let kafka = self.kafka.as_deref();
+        kafka.into_iter().chain(self.postgres.as_deref()).chain(self.clickhouse.as_deref())
+    }
+
+    /// The first server that has ended without being asked to.
+    pub fn ended(&self) -> Option<(&Server, ExitStatus)> {
+        self.servers().find_map(|server| server.ended().map(|status| (server, status)))
+    }
+}
+
+fn joined<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn start_if<T>(wanted: bool, start: impl Fn() -> Result<T, StackError>) -> Result<Option<T>, StackError> {
+    if !wanted {
+        return Ok(None);
+    }
+    for _ in 1..PORT_TRIES_MAX {
+        match start() {
+            Err(StackError::Died { tail, .. }) if tail.contains("in use") => {}
+            other => return other.map(Some),
+        }
+    }
+    start().map(Some)
+}
