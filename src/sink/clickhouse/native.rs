@@ -20,8 +20,6 @@
 //! dearer). A dictionary costs some 10 ns a row here and, where the texts are short, saves the server nothing; with 100-byte
 //! texts it saves a third of the server's work and half of the wire.
 
-use std::sync::Arc;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::{ColumnData, Rows, Values, text_at};
@@ -36,7 +34,23 @@ const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 /// ClickHouse's type of an instant.
 const TIMESTAMP_TYPE: &str = "DateTime64(6, 'UTC')";
 /// The identity columns' types in a table of footprint's own, in the order of [`IDENTITY_COLUMNS`].
-pub const IDENTITY_TYPES: [&str; 4] = ["Int64", "Int32", "Int64", TIMESTAMP_TYPE];
+pub(super) const IDENTITY_TYPES: [&str; 4] = ["Int64", "Int32", "Int64", TIMESTAMP_TYPE];
+
+/// The statement whose data [`block`] makes: the route's columns, then the identity.
+pub fn insert_statement(route: &Route, database: &str) -> String {
+    let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
+    columns.extend(IDENTITY_COLUMNS.map(quoted));
+    format!("insert into {} ({}) format Native", table(route, database), columns.join(", "))
+}
+
+/// The route's table as SQL names it: `"database"."table"`.
+pub fn table(route: &Route, database: &str) -> String {
+    if route.clickhouse_table.contains('.') {
+        quoted(&route.clickhouse_table)
+    } else {
+        format!("\"{}\".{}", database.replace('"', "\\\""), quoted(&route.clickhouse_table))
+    }
+}
 
 /// The column's ClickHouse type.
 pub fn column_type(column: &Column) -> String {
@@ -75,54 +89,33 @@ impl Picked<'_> {
     }
 }
 
-/// Encodes for one route.
-#[derive(Clone, Debug)]
-pub struct Native {
-    route: Arc<Route>,
-    types: Vec<String>,
-}
-
-impl Native {
-    /// For a route's table.
-    pub fn new(route: &Arc<Route>) -> Self {
-        Self { route: Arc::clone(route), types: route.columns.iter().map(column_type).collect() }
+/// Appends one block with the rows of `selection` (indices into `rows`), or all of them.
+pub fn block(
+    route: &Route,
+    rows: &Rows,
+    source: SourceId,
+    partition: Partition,
+    selection: Option<&[usize]>,
+    out: &mut Vec<u8>,
+) {
+    assert_eq!(route.columns.len(), rows.columns.len(), "rows of another route");
+    let picked = selection.map_or(Picked::All(rows.len()), Picked::Some);
+    out.reserve(block_bytes(rows, picked.len()));
+    put_varuint(route.columns.len() + IDENTITY_COLUMNS.len(), out);
+    put_varuint(picked.len(), out);
+    for (column, data) in route.columns.iter().zip(&rows.columns) {
+        put_text(column.name.as_bytes(), out);
+        put_text(column_type(column).as_bytes(), out);
+        put_column(column, data, picked, out);
     }
-
-    /// The statement whose data [`Self::block`] makes: the route's columns, then the identity.
-    pub fn insert_statement(route: &Route) -> String {
-        let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
-        columns.extend(IDENTITY_COLUMNS.map(quoted));
-        format!("insert into {} ({}) format Native", quoted(&route.clickhouse_table), columns.join(", "))
-    }
-
-    /// Appends one block with the rows of `selection` (indices into `rows`), or all of them.
-    pub fn block(
-        &self,
-        rows: &Rows,
-        source: SourceId,
-        partition: Partition,
-        selection: Option<&[usize]>,
-        out: &mut Vec<u8>,
-    ) {
-        assert_eq!(self.route.columns.len(), rows.columns.len(), "rows of another route");
-        let picked = selection.map_or(Picked::All(rows.len()), Picked::Some);
-        out.reserve(block_bytes(rows, picked.len()));
-        put_varuint(self.types.len() + IDENTITY_COLUMNS.len(), out);
-        put_varuint(picked.len(), out);
-        for ((column, column_type), data) in self.route.columns.iter().zip(&self.types).zip(&rows.columns) {
-            put_text(column.name.as_bytes(), out);
-            put_text(column_type.as_bytes(), out);
-            put_column(column, data, picked, out);
-        }
-        for (index, (name, column_type)) in IDENTITY_COLUMNS.iter().zip(IDENTITY_TYPES).enumerate() {
-            put_text(name.as_bytes(), out);
-            put_text(column_type.as_bytes(), out);
-            match index {
-                0 => picked.for_each(|_| out.extend_from_slice(&source.0.to_le_bytes())),
-                1 => picked.for_each(|_| out.extend_from_slice(&partition.to_le_bytes())),
-                2 => put_i64s(&rows.offsets, picked, out),
-                _ => put_i64s(&rows.received_at_us, picked, out),
-            }
+    for (index, (name, kind)) in IDENTITY_COLUMNS.iter().zip(IDENTITY_TYPES).enumerate() {
+        put_text(name.as_bytes(), out);
+        put_text(kind.as_bytes(), out);
+        match index {
+            0 => picked.for_each(|_| out.extend_from_slice(&source.0.to_le_bytes())),
+            1 => picked.for_each(|_| out.extend_from_slice(&partition.to_le_bytes())),
+            2 => put_i64s(&rows.offsets, picked, out),
+            _ => put_i64s(&rows.received_at_us, picked, out),
         }
     }
 }
@@ -326,7 +319,7 @@ mod tests {
 
     fn encoded(route: &Route, rows: &Rows, selection: Option<&[usize]>) -> Vec<u8> {
         let mut out = Vec::new();
-        Native::new(&Arc::new(route.clone())).block(rows, SourceId(5), 3, selection, &mut out);
+        block(route, rows, SourceId(5), 3, selection, &mut out);
         out
     }
 
@@ -427,13 +420,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted() {
+    fn tables_without_a_database_are_in_the_configured_one() {
         let mut route = route(vec![column("link", Kind::Text, Presence::Required, false)]);
-        route.clickhouse_table = "prd.visits".into();
         assert_eq!(
-            Native::insert_statement(&route),
+            insert_statement(&route, "prd"),
             "insert into \"prd\".\"visits\" (\"link\", \"kafka_source\", \"kafka_partition\", \"kafka_offset\", \
              \"received_at\") format Native"
         );
+        route.clickhouse_table = "other.visits".into();
+        assert_eq!(table(&route, "prd"), "\"other\".\"visits\"");
     }
 }

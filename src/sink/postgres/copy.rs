@@ -13,6 +13,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::batch::{ColumnData, Rows, Values, text_at};
 use crate::ledger::SourceId;
+use crate::limits::COPY_CHUNK_BYTES;
 use crate::offset::Partition;
 use crate::reject::DeadLetter;
 use crate::route::{IDENTITY_COLUMNS, Route, quoted};
@@ -24,73 +25,74 @@ const TRAILER: i16 = -1;
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// The only version of jsonb's wire form: a byte of 1, then JSON text.
 const JSONB_VERSION: u8 = 1;
-/// Fields of a dead letter, in the order of [`Copy::dead_letters_statement`].
+/// Fields of a dead letter, in the order of [`dead_letters_statement`].
 const DEAD_LETTER_FIELDS: i16 = 9;
 
-/// Encodes for one route.
-#[derive(Clone, Debug)]
-pub struct Copy {
-    route: String,
-    rows_statement: String,
+/// The statement whose data [`rows`] makes: the route's columns, then the identity.
+pub fn rows_statement(route: &Route) -> String {
+    let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
+    columns.extend(IDENTITY_COLUMNS.map(quoted));
+    format!("copy {} ({}) from stdin (format binary)", quoted(&route.postgres_table), columns.join(", "))
 }
 
-impl Copy {
-    /// For a route's table.
-    pub fn new(route: &Route) -> Self {
-        let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
-        columns.extend(IDENTITY_COLUMNS.map(quoted));
-        let rows_statement =
-            format!("copy {} ({}) from stdin (format binary)", quoted(&route.postgres_table), columns.join(", "));
-        Self { route: route.name.clone(), rows_statement }
-    }
+/// The statement whose data [`dead_letters`] makes.
+pub fn dead_letters_statement() -> &'static str {
+    "copy dead_letters (route, kafka_source, kafka_partition, kafka_offset, key, payload, headers, reason, received_at) \
+     from stdin (format binary)"
+}
 
-    /// The statement whose data [`Self::rows`] makes: the route's columns, then the identity.
-    pub fn rows_statement(&self) -> &str {
-        &self.rows_statement
-    }
+/// Appends what comes before the first row.
+pub fn header(out: &mut BytesMut) {
+    out.put_slice(SIGNATURE);
+    out.put_i32(0);
+    out.put_i32(0);
+}
 
-    /// The statement whose data [`Self::dead_letter`] makes.
-    pub fn dead_letters_statement(&self) -> &'static str {
-        "copy dead_letters (route, kafka_source, kafka_partition, kafka_offset, key, payload, headers, reason, \
-         received_at) from stdin (format binary)"
-    }
+/// Appends what comes after the last row.
+pub fn trailer(out: &mut BytesMut) {
+    out.put_i16(TRAILER);
+}
 
-    /// Appends what comes before the first row.
-    pub fn header(&self, out: &mut BytesMut) {
-        out.put_slice(SIGNATURE);
-        out.put_i32(0);
-        out.put_i32(0);
-    }
-
-    /// Appends what comes after the last row.
-    pub fn trailer(&self, out: &mut BytesMut) {
-        out.put_i16(TRAILER);
-    }
-
-    /// Appends the rows of `range`. The caller takes a few hundred at a time and sends `out` when it is full.
-    pub fn rows(
-        &self,
-        rows: &Rows,
-        range: std::ops::Range<usize>,
-        source: SourceId,
-        partition: Partition,
-        out: &mut BytesMut,
-    ) {
-        let field_count = field_count(rows.columns.len() + IDENTITY_COLUMNS.len());
-        let mut identity = IdentityFields::new(source, partition);
-        for row in range {
-            out.put_i16(field_count);
-            for column in &rows.columns {
-                put_field(column, row, out);
-            }
-            out.put_slice(identity.of(rows.offsets[row], rows.received_at_us[row]));
+/// Appends rows from `next` on until `out` holds `bytes_max` or there are no more; the first row is not subject to the
+/// bound, and the last may pass it. Gives back the first row that was not appended.
+pub fn rows(
+    rows: &Rows,
+    mut next: usize,
+    source: SourceId,
+    partition: Partition,
+    out: &mut BytesMut,
+    bytes_max: usize,
+) -> usize {
+    let field_count = field_count(rows.columns.len() + IDENTITY_COLUMNS.len());
+    let mut identity = IdentityFields::new(source, partition);
+    out.reserve(bytes_max.min(COPY_CHUNK_BYTES).saturating_sub(out.len()));
+    while next < rows.len() {
+        out.put_i16(field_count);
+        for column in &rows.columns {
+            put_field(column, next, out);
+        }
+        out.put_slice(identity.of(rows.offsets[next], rows.received_at_us[next]));
+        next += 1;
+        if out.len() >= bytes_max {
+            break;
         }
     }
+    next
+}
 
-    /// Appends a dead letter.
-    pub fn dead_letter(&self, letter: &DeadLetter, source: SourceId, partition: Partition, out: &mut BytesMut) {
+/// As [`rows`], for dead letters.
+pub fn dead_letters(
+    route: &Route,
+    letters: &[DeadLetter],
+    mut next: usize,
+    source: SourceId,
+    partition: Partition,
+    out: &mut BytesMut,
+    bytes_max: usize,
+) -> usize {
+    while let Some(letter) = letters.get(next) {
         out.put_i16(DEAD_LETTER_FIELDS);
-        put_bytes(Some(self.route.as_bytes()), out);
+        put_bytes(Some(route.name.as_bytes()), out);
         put_i64(source.0, out);
         put_i32(partition, out);
         put_i64(letter.offset, out);
@@ -105,7 +107,12 @@ impl Copy {
         }
         put_bytes(Some(letter.reason.to_string().as_bytes()), out);
         put_i64(postgres_time(letter.received_at_us), out);
+        next += 1;
+        if out.len() >= bytes_max {
+            break;
+        }
     }
+    next
 }
 
 /// The four identity fields as they lie on the wire: all but the offset and the time stay as they are, so a row copies
@@ -257,24 +264,24 @@ mod tests {
 
     #[test]
     fn rows_are_what_postgresql_documents() {
-        let copy = Copy::new(&route());
         let mut out = BytesMut::new();
-        copy.header(&mut out);
-        copy.rows(&two_rows(), 0..2, SourceId(5), 3, &mut out);
-        copy.trailer(&mut out);
+        header(&mut out);
+        assert_eq!(rows(&two_rows(), 0, SourceId(5), 3, &mut out, usize::MAX), 2);
+        trailer(&mut out);
         let expected =
             [b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice(), FIRST_ROW, SECOND_ROW, &[0xff, 0xff]].concat();
         assert_eq!(&out[..], &expected[..]);
     }
 
     #[test]
-    fn a_range_takes_exactly_its_rows() {
-        let copy = Copy::new(&route());
+    fn a_full_buffer_ends_a_step_after_one_row_at_least() {
         let mut out = BytesMut::new();
-        copy.rows(&two_rows(), 1..2, SourceId(5), 3, &mut out);
+        assert_eq!(rows(&two_rows(), 0, SourceId(5), 3, &mut out, 1), 1);
+        assert_eq!(&out[..], FIRST_ROW);
+        out.clear();
+        assert_eq!(rows(&two_rows(), 1, SourceId(5), 3, &mut out, 1), 2);
         assert_eq!(&out[..], SECOND_ROW);
-        copy.rows(&two_rows(), 2..2, SourceId(5), 3, &mut out);
-        assert_eq!(&out[..], SECOND_ROW);
+        assert_eq!(rows(&two_rows(), 2, SourceId(5), 3, &mut out, 1), 2);
     }
 
     #[test]
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn names_are_quoted() {
         assert_eq!(
-            Copy::new(&route()).rows_statement(),
+            rows_statement(&route()),
             "copy \"site\".\"visits\" (\"link\", \"seen\", \"score\", \"mobile\", \"kafka_source\", \
              \"kafka_partition\", \"kafka_offset\", \"received_at\") from stdin (format binary)"
         );
