@@ -27,6 +27,10 @@ pub mod tracker;
 pub mod kafka;
 // the sinks
 pub mod sink;
+// stages
+pub mod coordinator;
+pub mod reader;
+pub mod takeover;
 // the proof
 pub mod verify;
 // page moves to try it with

@@ -1,0 +1,256 @@
+//! Taking a partition over: asks Kafka, the ledger and ClickHouse in the order that the protocol demands, and lets
+//! `ledger/protocol.rs` decide. Runs beside the reader, as often as it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::OffsetReset;
+use crate::kafka::{AskError, Inquirer};
+use crate::ledger::postgres::{Fence, Ledger, LedgerError, fresh_owner};
+use crate::ledger::proof::{Proof, Proofs};
+use crate::ledger::protocol::{
+    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, question_from, settle, switch,
+};
+use crate::ledger::{Ownership, SourceId};
+use crate::offset::{Offset, Partition};
+use crate::sink::SinkError;
+use crate::sink::clickhouse::readback::Questions;
+
+/// How long one question to Kafka may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long older inserts are waited out.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How far below ClickHouse's frontier its last rows are looked for.
+const LOST_ROWS_WINDOW: Offset = 1_000_000;
+
+/// What every take-over of a pipeline shares.
+pub struct Context {
+    /// The route's name.
+    pub route: String,
+    /// The topic.
+    pub topic: String,
+    /// This process, in the upper half of every owner.
+    pub instance: u64,
+    /// Questions to Kafka.
+    pub inquirer: Arc<Inquirer>,
+    /// Questions to ClickHouse; none while it is switched off.
+    pub questions: Option<Questions>,
+    /// Which sinks are on.
+    pub switches: Switches,
+    /// The configured first start.
+    pub offset_reset: OffsetReset,
+    /// What voids proofs.
+    pub proofs: Arc<Proofs>,
+}
+
+/// Why a take-over did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// Try again.
+    #[error("{0}")]
+    Passing(String),
+    /// The ledger's connection is lost.
+    #[error("{0}")]
+    LedgerLost(String),
+    /// Stop the pipeline.
+    #[error("partition {partition}: {why}")]
+    Stop {
+        /// The partition.
+        partition: Partition,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+impl TakeOverError {
+    /// Classes an error of the ledger.
+    pub fn of_ledger(error: LedgerError, partition: Partition) -> Self {
+        match error {
+            LedgerError::Lost(_) => Self::LedgerLost(error.to_string()),
+            error if error.is_passing() => Self::Passing(error.to_string()),
+            error => Self::Stop { partition, why: error.to_string() },
+        }
+    }
+
+    fn of_sink(error: &SinkError, partition: Partition) -> Self {
+        match error {
+            SinkError::Retry { why, .. } => Self::Passing(why.clone()),
+            SinkError::Stop { .. } => Self::Stop { partition, why: error.to_string() },
+        }
+    }
+
+    fn of_corrupt(corrupt: &Corrupt, partition: Partition) -> Self {
+        Self::Stop { partition, why: corrupt.to_string() }
+    }
+}
+
+/// Which life of the topic a take-over is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// The source.
+    pub source: SourceId,
+    /// Another life of the topic is known to the ledger.
+    pub others_known: bool,
+}
+
+/// One try to take a partition over.
+///
+/// # Errors
+/// Something did not answer, or the ledger and the log do not fit.
+pub async fn take_over(
+    context: &Context,
+    ledger: &Ledger,
+    life: Life,
+    partition: Partition,
+) -> Result<Arc<Ownership>, TakeOverError> {
+    let source = life.source;
+    let ledger_error = |error| TakeOverError::of_ledger(error, partition);
+    let sink_error = |error: SinkError| TakeOverError::of_sink(&error, partition);
+    let (log_start, log_end) = watermarks(context, partition).await?;
+    let (known, source_is_known) = ledger.knows(source, partition).await.map_err(ledger_error)?;
+    let mut ledger_lost = false;
+    let mut start = 0;
+    if !known {
+        let first = first(context, life, partition, source_is_known, (log_start, log_end)).await?;
+        (start, ledger_lost) = (first.offset, first.ledger_lost);
+        if ledger_lost {
+            warn!(
+                partition,
+                "the ledger of this partition was lost: starting at the log's start, reading everything back"
+            );
+        }
+    }
+
+    let sighting = context.proofs.before_sending();
+    let owner = fresh_owner(context.instance);
+    let taken = match ledger.take_over(source, partition, owner, start).await {
+        Err(error @ LedgerError::Locked(_)) => {
+            let ended = ledger.end_owners_backends(source, partition).await.map_err(ledger_error)?;
+            warn!(partition, ended, "the row was locked: ended the old owner's connections");
+            return Err(ledger_error(error));
+        }
+        taken => taken.map_err(ledger_error)?,
+    };
+    let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
+    let was_clean = taken.row.claims.is_empty() || taken.row.claims.iter().all(|c| c.end <= taken.row.nexts.lowest());
+    let (mut row, gaps) = switch(taken.row, &context.switches);
+    row.claims.retain(|claim| claim.end > row.nexts.lowest());
+
+    // strictly after the take-over has committed: first the drain, then the question
+    let mut clickhouse_highest = None;
+    if let Some(questions) = &context.questions {
+        if !was_clean || ledger_lost {
+            questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
+        }
+        clickhouse_highest = questions.highest(source, partition, question_from(&row)).await.map_err(sink_error)?;
+        warn_of_lost_rows(questions, source, partition, &row).await.map_err(sink_error)?;
+    }
+    // H must be at or above everything an older owner can have written: asked after the take-over
+    let log_end = log_end.max(watermarks(context, partition).await?.1);
+    let observed =
+        Observed { log_start, log_end, may_have_gone_back: taken.may_have_gone_back, clickhouse_highest, ledger_lost };
+    if clickhouse_highest.is_some() {
+        warn!(
+            partition,
+            "clickhouse holds rows above the ledger: it went back in time; reading back what is uncertain"
+        );
+    }
+    let mut settled =
+        settle(row, &observed, &context.switches).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
+    settled.gaps.extend(gaps);
+    for gap in &settled.gaps {
+        warn!(partition, range = %gap.range, "gap: {}", gap.reason);
+    }
+    if !ledger.settle(fence, &settled).await.map_err(ledger_error)? {
+        return Err(TakeOverError::Passing("somebody else took the partition over meanwhile".into()));
+    }
+    let plan = settled.plan;
+    info!(
+        partition,
+        epoch = fence.epoch,
+        start = plan.start,
+        claimed = plan.claimed,
+        pending = plan.claims.len(),
+        doubtful_below = plan.doubtful_below,
+        "taken over"
+    );
+    Ok(Arc::new(Ownership {
+        source,
+        partition,
+        epoch: fence.epoch,
+        owner,
+        plan,
+        proof: Proof::new(Arc::clone(&context.proofs), sighting),
+        ended: CancellationToken::new(),
+    }))
+}
+
+async fn first(
+    context: &Context,
+    life: Life,
+    partition: Partition,
+    source_is_known: bool,
+    (log_start, log_end): (Offset, Offset),
+) -> Result<crate::ledger::protocol::FirstStart, TakeOverError> {
+    let committed =
+        ask(context, move |inquirer, topic| inquirer.committed(topic, partition, ASK_TIMEOUT), partition).await?;
+    let clickhouse_holds_rows = match &context.questions {
+        Some(questions) => {
+            let highest = questions.highest(life.source, partition, 0).await;
+            highest.map_err(|error| TakeOverError::of_sink(&error, partition))?.is_some()
+        }
+        None => false,
+    };
+    let our_mark = commit_mark(life.source);
+    Ok(first_start(&Unknown {
+        committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
+        our_mark: &our_mark,
+        clickhouse_holds_rows,
+        source_is_known,
+        other_lives_known: life.others_known,
+        log_start,
+        log_end,
+        starts_at_end: context.offset_reset == OffsetReset::Latest,
+    }))
+}
+
+async fn warn_of_lost_rows(
+    questions: &Questions,
+    source: SourceId,
+    partition: Partition,
+    row: &crate::ledger::Row,
+) -> Result<(), SinkError> {
+    // a window below the frontier, so that the index answers; dead letters alone in all of it would be strange as well
+    let Some(next) = row.nexts.clickhouse.filter(|&next| next > 0) else { return Ok(()) };
+    let from = (next - LOST_ROWS_WINDOW).max(0);
+    if questions.highest_below(source, partition, from, next).await?.is_none() {
+        warn!(
+            partition,
+            from, next, "clickhouse holds no row below its frontier: it lost some; run `footprint verify`"
+        );
+    }
+    Ok(())
+}
+
+async fn watermarks(context: &Context, partition: Partition) -> Result<(Offset, Offset), TakeOverError> {
+    ask(context, move |inquirer, topic| inquirer.watermarks(topic, partition, ASK_TIMEOUT), partition).await
+}
+
+async fn ask<T: Send + 'static>(
+    context: &Context,
+    question: impl FnOnce(&Inquirer, &str) -> Result<T, AskError> + Send + 'static,
+    partition: Partition,
+) -> Result<T, TakeOverError> {
+    let inquirer = Arc::clone(&context.inquirer);
+    let topic = context.topic.clone();
+    match spawn_blocking(move || question(&inquirer, &topic)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error @ AskError::Client(_))) => Err(TakeOverError::Stop { partition, why: error.to_string() }),
+        Ok(Err(error)) => Err(TakeOverError::Passing(error.to_string())),
+        Err(error) => Err(TakeOverError::Passing(format!("a question to kafka ended early: {error}"))),
+    }
+}
