@@ -4,6 +4,7 @@ mod caught_up;
 pub mod generate;
 pub mod migrate;
 pub mod run;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -36,7 +37,9 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::RunArgs),
+    Migrate(migrate::MigrateArgs),
     Generate(generate::GenerateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How the program ended.
@@ -83,6 +86,8 @@ impl Command {
     async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         match self {
             Self::Run(args) => run::run(&args, config).await,
+            Self::Migrate(args) => migrate::run(&args, config).await,
+            Self::Verify(args) => verify::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
                 generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)
