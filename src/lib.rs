@@ -26,6 +26,7 @@ pub mod tracker;
 // services
 pub mod kafka;
 // the sinks
+pub mod migrations;
 pub mod sink;
 // stages
 pub mod coordinator;

@@ -2,6 +2,7 @@
 
 mod caught_up;
 pub mod generate;
+pub mod migrate;
 pub mod run;
 
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::RunArgs),
+    Migrate(migrate::MigrateArgs),
     Generate(generate::GenerateArgs),
 }
 
@@ -82,6 +84,7 @@ impl Command {
     async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         match self {
             Self::Run(args) => run::run(&args, config).await,
+            Self::Migrate(args) => migrate::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
                 generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)

@@ -2,8 +2,10 @@
 
 pub mod error;
 pub mod insert;
+pub mod migrate;
 pub mod native;
 pub mod readback;
+pub mod shape;
 pub mod writer;
 
 use std::time::Duration;

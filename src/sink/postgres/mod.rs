@@ -1,6 +1,8 @@
 //! PostgreSQL: its connections. Only the files here, the ledger's SQL and the commands that read tables name tokio-postgres.
 
 pub mod copy;
+pub mod migrate;
+pub mod shape;
 pub mod stored;
 pub mod writer;
 

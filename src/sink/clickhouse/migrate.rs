@@ -1,0 +1,192 @@
+//! Brings ClickHouse to what this program needs. ClickHouse has no transaction over definitions, so nothing is noted
+//! anywhere that could disagree with what is there: the catalog is compared at every run, migrations/clickhouse/
+//! R__route_table.sql makes a table that is missing, [`super::shape`] adds what an existing one lacks, and every statement
+//! may run twice. Two at once are kept apart by PostgreSQL's lock, and would do no harm without it.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use clickhouse::error::Error;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::client;
+use super::error::{classify, code_of};
+use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
+use crate::config::ClickHouse;
+use crate::route::Route;
+use crate::sink::SinkError;
+
+/// How long one statement may take; adding columns touches no data.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a question may take.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// "Not enough privileges": the server's own text names the grant that is missing.
+const ACCESS_DENIED: u32 = 497;
+
+/// Why ClickHouse is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// ClickHouse refused, or could not be reached.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The server's words and what to do.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("clickhouse: {what}: no answer in {waited:?}")]
+    TimedOut {
+        /// What was tried.
+        what: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A table that cannot be adopted.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// Asks and changes definitions.
+pub struct Migrator {
+    client: Client,
+    database: String,
+}
+
+/// The database and the table of a route, apart.
+pub fn names<'a>(route: &'a Route, database: &'a str) -> (&'a str, &'a str) {
+    route.clickhouse_table.split_once('.').unwrap_or((database, &route.clickhouse_table))
+}
+
+impl Migrator {
+    /// For a server; nothing is asked yet. The session's database is one that is always there, since the configured one
+    /// may be missing.
+    pub fn new(settings: &ClickHouse) -> Self {
+        let client = client(settings).with_database("system");
+        Self { client, database: settings.database.clone() }
+    }
+
+    /// Makes or adopts a route's table. Gives back what was done.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or the table cannot be adopted.
+    pub async fn route_table(&self, route: &Route) -> Result<Vec<String>, MigrateError> {
+        let mut done = Vec::new();
+        let (database, _) = names(route, &self.database);
+        if !self.has_database(database).await? {
+            let sql = format!("create database if not exists \"{}\"", database.replace('"', "\\\""));
+            self.execute(&format!("making database {database}"), &sql).await?;
+            done.push(format!("clickhouse: made database {database}"));
+        }
+        let found = self.find(route).await?;
+        for change in plan(route, &self.database, found.as_ref())? {
+            self.execute(&change.what, &change.sql).await?;
+            done.push(format!("clickhouse: {}", change.what));
+        }
+        // A table made by another user a moment ago, or one this user may not see, would otherwise pass for a new one.
+        let found = self.find(route).await?;
+        let left = plan(route, &self.database, found.as_ref())?;
+        match left.first() {
+            None => Ok(done),
+            Some(change) => Err(MigrateError::Refused {
+                what: format!("clickhouse table {}", route.clickhouse_table),
+                why: format!("after `{}` it is still not so; may the user see the table (grant show)?", change.what),
+            }),
+        }
+    }
+
+    async fn has_database(&self, database: &str) -> Result<bool, MigrateError> {
+        let count = self.client.query("select count() from system.databases where name = ?").bind(database);
+        Ok(self.answer("looking for the database", QUESTION_TIMEOUT, count.fetch_one::<u64>()).await? > 0)
+    }
+
+    /// A route's table as the server describes it.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn find(&self, route: &Route) -> Result<Option<FoundTable>, MigrateError> {
+        #[derive(clickhouse::Row, Deserialize)]
+        struct Table {
+            engine: String,
+            engine_full: String,
+            sorting_key: String,
+            partition_key: String,
+        }
+        #[derive(clickhouse::Row, Deserialize)]
+        struct Column {
+            name: String,
+            column_type: String,
+            default_kind: String,
+            in_key: u8,
+        }
+        let (database, table) = names(route, &self.database);
+        let what = format!("looking at table {table}");
+        let query =
+            "select engine, engine_full, sorting_key, partition_key from system.tables where database = ? and name = ?";
+        let query = self.client.query(query).bind(database).bind(table);
+        let Some(row) = self.answer(&what, QUESTION_TIMEOUT, query.fetch_optional::<Table>()).await? else {
+            return Ok(None);
+        };
+        let query = "select name, type as column_type, toString(default_kind) as default_kind, \
+                     is_in_sorting_key or is_in_primary_key or is_in_partition_key or is_in_sampling_key as in_key \
+                     from system.columns where database = ? and table = ? order by position";
+        let query = self.client.query(query).bind(database).bind(table);
+        let columns = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<Column>()).await?;
+        let query =
+            "select expr from system.data_skipping_indices where database = ? and table = ? and type = 'minmax'";
+        let query = self.client.query(query).bind(database).bind(table);
+        let minmax = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await?;
+        Ok(Some(FoundTable {
+            engine: row.engine,
+            engine_full: row.engine_full,
+            sorting_key: row.sorting_key,
+            partition_key: row.partition_key,
+            columns: columns
+                .into_iter()
+                .map(|column| FoundColumn {
+                    name: column.name,
+                    column_type: column.column_type,
+                    default_kind: column.default_kind,
+                    in_key: column.in_key != 0,
+                })
+                .collect(),
+            minmax,
+        }))
+    }
+
+    /// One text, for `check`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask(&self, what: &str, sql: &str) -> Result<String, MigrateError> {
+        self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<String>()).await
+    }
+
+    async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
+        // a `?` in a statement would be taken for a value to bind
+        let sql = sql.replace('?', "??");
+        self.answer(what, STATEMENT_TIMEOUT, self.client.query(&sql).execute()).await
+    }
+
+    async fn answer<T>(
+        &self,
+        what: &str,
+        waited: Duration,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MigrateError> {
+        match timeout(waited, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(MigrateError::Refused { what: what.to_owned(), why: explain(&error) }),
+            Err(_) => Err(MigrateError::TimedOut { what: what.to_owned(), waited }),
+        }
+    }
+}
+
+/// The server's words, and what to do where they do not say it themselves.
+fn explain(error: &Error) -> String {
+    match classify(error).0 {
+        SinkError::Stop { why, remedy } if code_of(&why) != Some(ACCESS_DENIED) => format!("{why}; {remedy}"),
+        SinkError::Stop { why, .. } | SinkError::Retry { why, .. } => why,
+    }
+}
