@@ -4,6 +4,7 @@ mod caught_up;
 pub mod generate;
 pub mod migrate;
 pub mod run;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
+    Verify(verify::VerifyArgs),
     Generate(generate::GenerateArgs),
 }
 
@@ -85,6 +87,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, config).await,
             Self::Migrate(args) => migrate::run(&args, config).await,
+            Self::Verify(args) => verify::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
                 generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)
