@@ -1,7 +1,14 @@
 //! The program against real Kafka, PostgreSQL and ClickHouse.
 //!
-//! Rules: the servers start once, in `support`; every test has a topic and databases of its own; no sleeps, only waits with a
-//! deadline; a missing server fails, never skips.
+//! Rules: the servers start once, in `support`; every test has a topic and databases of its own, and consumers that are real
+//! processes; a test that disturbs a server holds `support::alone`, every other one `support::calm`; no sleeps, only waits
+//! with a deadline; each scenario asserts that its fault really hit, then `prove` asks the oracle; a missing server fails,
+//! never skips.
 
 mod support;
+
+mod encoders;
+mod killed;
+mod migrations;
+mod steady;
 mod verify;

@@ -1,6 +1,16 @@
-//! One stack for the whole binary.
+//! What every scenario stands on: the servers, one test's world in them, consumers as processes, and the oracle that knows
+//! what must be stored.
 
-use std::sync::OnceLock;
+pub mod consumer;
+pub mod databases;
+pub mod kafka;
+pub mod oracle;
+pub mod postgres;
+pub mod prove;
+pub mod wait;
+pub mod world;
+
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use footprint_stack::{Progress, Stack, StackOptions};
 
@@ -10,4 +20,59 @@ pub fn stack() -> &'static Stack {
     STACK.get_or_init(|| {
         Stack::start(StackOptions { progress: Progress::Lines, ..StackOptions::default() }).expect("the stack starts")
     })
+}
+
+/// Who uses the servers: any number of calm tests, or one that disturbs them.
+struct Users {
+    calm: usize,
+    alone: bool,
+    alone_waiting: usize,
+}
+
+static USERS: Mutex<Users> = Mutex::new(Users { calm: 0, alone: false, alone_waiting: 0 });
+static CHANGED: Condvar = Condvar::new();
+
+fn users() -> MutexGuard<'static, Users> {
+    USERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The servers stay up while it lives. Unlike a lock's guard it may go from thread to thread.
+#[derive(Debug)]
+pub struct Calm(());
+
+/// No other test runs while it lives.
+#[derive(Debug)]
+pub struct Alone(());
+
+/// A test that needs the servers to stay up holds this.
+pub fn calm() -> Calm {
+    let waits = |users: &mut Users| users.alone || users.alone_waiting > 0;
+    let mut users = CHANGED.wait_while(users(), waits).unwrap_or_else(PoisonError::into_inner);
+    users.calm += 1;
+    Calm(())
+}
+
+/// A test that kills, pauses or restores a server holds this.
+pub fn alone() -> Alone {
+    let mut users = users();
+    users.alone_waiting += 1;
+    let waits = |users: &mut Users| users.alone || users.calm > 0;
+    let mut users = CHANGED.wait_while(users, waits).unwrap_or_else(PoisonError::into_inner);
+    users.alone_waiting -= 1;
+    users.alone = true;
+    Alone(())
+}
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        users().calm -= 1;
+        CHANGED.notify_all();
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        users().alone = false;
+        CHANGED.notify_all();
+    }
 }

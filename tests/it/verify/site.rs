@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::BaseProducer;
 
-use crate::support::stack;
+use crate::support::{Calm, calm, stack};
 
 const LEDGER: &str = include_str!("../../../migrations/postgres/V1__ledger.sql");
 
@@ -22,12 +22,13 @@ pub enum Where {
 pub struct Site {
     pub topic: String,
     database: String,
+    _calm: Calm,
 }
 
 impl Site {
     pub async fn new(name: &str, partitions: u16) -> Self {
         let unique = uuid::Uuid::new_v4().simple().to_string();
-        let site = Self { topic: format!("{name}-{unique}"), database: format!("test_{name}_{unique}") };
+        let site = Self { topic: format!("{name}-{unique}"), database: format!("test_{name}_{unique}"), _calm: calm() };
         stack().postgres().unwrap().create_database(&site.database).unwrap();
         stack().clickhouse().unwrap().create_database(&site.database).unwrap();
         site.create_topic(partitions);
