@@ -109,8 +109,18 @@ struct Owned {
     tracker: Tracker,
     /// Batches that wait for their claim or for a writer's room, in order.
     ready: VecDeque<Arc<Batch>>,
-    /// No further claim: it is being let go.
+    /// The end of the last range that was sent to the writers.
+    sent: Offset,
+    /// No further claim and no further batch: it is being let go.
     leaving: bool,
+}
+
+impl Owned {
+    /// Whether a writer still works on something of it. Claims found at the take-over and not replayed yet are the next
+    /// owner's.
+    fn is_under_way(&self) -> bool {
+        self.tracker.nexts().lowest() < self.sent
+    }
 }
 
 /// Partitions on their way out.
@@ -124,6 +134,8 @@ struct Leaving {
 struct TakenOver {
     generation: u64,
     partition: Partition,
+    /// The connection it was tried on: the loss of an older one says nothing of today's.
+    ledger: Arc<Ledger>,
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
@@ -535,7 +547,7 @@ impl Coordinator {
                     }
                     Err(error) => Err(TakeOverError::of_ledger(error, partition)),
                 };
-                TakenOver { generation, partition, result }
+                TakenOver { generation, partition, ledger, result }
             });
             started.push(partition);
         }
@@ -547,7 +559,7 @@ impl Coordinator {
     }
 
     fn on_taken_over(&mut self, taken: TakenOver) -> Result<(), PipelineError> {
-        let TakenOver { generation, partition, result } = taken;
+        let TakenOver { generation, partition, ledger, result } = taken;
         let now = Instant::now();
         let current = self.generations.get(&partition) == Some(&generation)
             && matches!(self.slots.get(&partition), Some(Slot::TakingOver));
@@ -557,14 +569,17 @@ impl Coordinator {
                 metrics::taken_over();
                 let tracker = Tracker::new(&ownership.plan);
                 self.command(Command::Assign(Arc::clone(&ownership)))?;
-                let owned = Owned { ownership, tracker, ready: VecDeque::new(), leaving: false };
+                let sent = ownership.plan.start;
+                let owned = Owned { ownership, tracker, ready: VecDeque::new(), sent, leaving: false };
                 self.slots.insert(partition, Slot::Owned(owned));
                 return Ok(());
             }
             Ok(_) => debug!(partition, "taken over, but no longer wanted"),
             Err(error @ TakeOverError::Stop { .. }) if current => return Err(PipelineError::Stop(error.to_string())),
             Err(TakeOverError::LedgerLost(why)) => {
-                self.lose_ledger(&why);
+                if self.ledger.as_ref().is_some_and(|current| Arc::ptr_eq(current, &ledger)) {
+                    self.lose_ledger(&why);
+                }
                 if let Some(entry) = self.takeover_backoff.get_mut(&partition) {
                     entry.1 = now;
                 }
@@ -666,6 +681,7 @@ impl Coordinator {
                     break;
                 }
                 let Some(batch) = owned.ready.pop_front() else { break };
+                owned.sent = batch.range.end;
                 if let Some(clickhouse) = &ports.clickhouse {
                     let _ = clickhouse.try_send(Arc::clone(&batch));
                 }
@@ -771,9 +787,8 @@ impl Coordinator {
         if let Some(until) = committing_until {
             return Ok(self.commits_under_way == 0 || now >= until);
         }
-        let pending =
-            |p: &Partition| matches!(self.slots.get(p), Some(Slot::Owned(owned)) if owned.tracker.has_pending());
-        if owned.iter().any(pending) {
+        let under_way = |p: &Partition| matches!(self.slots.get(p), Some(Slot::Owned(owned)) if owned.is_under_way());
+        if owned.iter().any(under_way) {
             if now >= deadline {
                 warn!(partitions = ?owned, "not drained in time: the next owner finishes the claims");
             }

@@ -29,6 +29,7 @@ pub mod kafka;
 pub mod migrations;
 pub mod sink;
 // stages
+pub mod commit;
 pub mod coordinator;
 pub mod pipeline;
 pub mod reader;

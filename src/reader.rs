@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use crate::budget::{Budget, Permit};
 use crate::chunk::{Chunk, Record, Records};
+use crate::commit::Commits;
 use crate::ledger::Ownership;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
@@ -114,10 +115,6 @@ impl ConsumerContext for GroupContext {
             self.queue.lock().push_back(Event::Revoked { partitions, lost });
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.queue.lock().push_back(Event::Committed(result.map_err(|error| error.to_string())));
-    }
 }
 
 /// A chunk in the making.
@@ -148,6 +145,8 @@ pub struct Ports {
 
 /// The reader of one topic.
 pub struct Reader {
+    // dropped before the consumer
+    commits: Commits,
     consumer: Arc<BaseConsumer<GroupContext>>,
     topic: String,
     ports: Ports,
@@ -180,6 +179,7 @@ impl Reader {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {
+            commits: Commits::new(&consumer)?,
             consumer: Arc::new(consumer),
             topic: topic.to_owned(),
             ports,
@@ -317,7 +317,7 @@ impl Reader {
             if position > covered && !reading.ownership.has_ended() {
                 let open = reading.open.get_or_insert_with(|| Open {
                     records: Records::default(),
-                    permit: Permit::default(),
+                    permit: self.budget.take(0),
                     position,
                     since: Instant::now(),
                 });
@@ -455,20 +455,15 @@ impl Reader {
     }
 
     fn commit(&mut self, offsets: &[(Partition, Offset)], metadata: &str) {
-        let mut list = TopicPartitionList::new();
-        for &(partition, offset) in offsets {
-            if list.add_partition_offset(&self.topic, partition, KafkaOffset::Offset(offset)).is_ok()
-                && let Some(mut element) = list.find_partition(&self.topic, partition)
-            {
-                element.set_metadata(metadata);
-            }
-        }
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+        if let Err(error) = self.commits.send(&self.consumer, &self.topic, offsets, metadata) {
             self.events_waiting.push_back(Event::Committed(Err(error.to_string())));
         }
     }
 
     fn tell(&mut self) {
+        while let Some(answer) = self.commits.answer() {
+            self.events_waiting.push_back(Event::Committed(answer));
+        }
         {
             let mut queue = self.consumer.context().queue.lock();
             for event in queue.drain(..) {

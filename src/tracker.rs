@@ -51,9 +51,9 @@ impl Tracker {
         self.pending.len() < CLAIMS_PENDING_MAX
     }
 
-    /// Whether some claimed range is not acknowledged by every sink.
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    /// Claimed ranges that are not acknowledged by every sink.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
     }
 
     /// A claim landed.
@@ -173,7 +173,7 @@ mod tests {
         tracker.acknowledged(SinkName::Postgres, Range::new(10, 20));
         tracker.acknowledged(SinkName::ClickHouse, Range::new(10, 20));
         assert_eq!(tracker.to_commit(), Some(10), "memory is not the ledger");
-        assert!(tracker.is_unrecorded() && !tracker.has_pending());
+        assert!(tracker.is_unrecorded() && tracker.pending_count() == 0);
         let progress = Progress { partition: 0, claimed: 20, nexts: at(20) };
         tracker.recorded(&progress).unwrap();
         assert_eq!(tracker.to_commit(), Some(20));
@@ -194,7 +194,7 @@ mod tests {
         let mut tracker = Tracker::new(&plan(at(0), 0));
         tracker.claimed_range(Range::new(0, 5));
         tracker.acknowledged(SinkName::Postgres, Range::new(0, 5));
-        assert!(tracker.has_pending());
+        assert_eq!(tracker.pending_count(), 1);
         let nexts = Nexts { clickhouse: Some(0), ..at(5) };
         tracker.recorded(&Progress { partition: 0, claimed: 5, nexts }).unwrap();
         assert_eq!(tracker.to_commit(), Some(0));
