@@ -127,7 +127,9 @@ impl Kafka {
     pub fn console_producer(&self, topic: &str, lines: &str) -> Result<(), StackError> {
         let mut command = java(&self.libraries, "-Xmx128m");
         command.arg("org.apache.kafka.tools.ConsoleProducer");
-        command.args(["--bootstrap-server", &self.bootstrap, "--topic", topic]).current_dir("/");
+        command
+            .args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--max-block-ms", "10000"])
+            .current_dir("/");
         let log = self.directory.with_file_name(format!("console-producer-{}.log", secret::password()?));
         tool::run_fed("Kafka's console producer", command, &log, CONSOLE_LIMIT, lines)?;
         // The producer's exit status is 0 even when sending failed; then its errors stand in the log.

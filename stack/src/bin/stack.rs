@@ -50,10 +50,15 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stack: {error:#}");
+            say(format_args!("stack: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the person at the terminal; a standard error that is closed is no reason to end the servers.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -72,9 +77,9 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     output.flush().context("cannot write the settings")?;
     drop(output);
-    eprintln!("Ready; Ctrl-C ends all of them.");
+    say(format_args!("Ready; Ctrl-C ends all of them."));
     watch(&stack)?;
-    eprintln!("Stopping.");
+    say(format_args!("Stopping."));
     // Ended one after the other and cleanly, where dropping them would be abrupt: kept data then needs no recovery.
     for server in stack.servers() {
         server.stop()?;
@@ -87,7 +92,7 @@ fn create_topic(stack: &Stack, topic: &str, partitions: u16) -> Result<()> {
     match kafka.partition_count(topic)? {
         None => kafka.create_topic(topic, partitions, &[])?,
         Some(found) if found != usize::from(partitions) => {
-            eprintln!("Topic {topic} is there with {found} partitions; it stays as it is.");
+            say(format_args!("Topic {topic} is there with {found} partitions; it stays as it is."));
         }
         Some(_) => {}
     }
@@ -126,7 +131,7 @@ fn write_env_file(path: &Path, settings: &[(&str, String)]) -> Result<()> {
 
 fn describe(stack: &Stack) -> Result<()> {
     for server in stack.servers() {
-        eprintln!("{}: pid {}, log {}", server.name(), server.pid()?, server.log_path().display());
+        say(format_args!("{}: pid {}, log {}", server.name(), server.pid()?, server.log_path().display()));
     }
     Ok(())
 }
