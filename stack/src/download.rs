@@ -58,9 +58,31 @@ const CLICKHOUSE: Package = Package {
     fetch: fetch_clickhouse,
 };
 
+/// Which servers are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) kafka: bool,
+    pub(crate) postgres: bool,
+    pub(crate) clickhouse: bool,
+}
+
+/// Fails, naming everything that is missing at once, unless all that is not in the cache can be fetched, and run.
+pub(crate) fn check_prerequisites(cache: &Cache, wanted: Wanted) -> Result<(), StackError> {
+    prerequisites::check_platform()?;
+    let packages = [(wanted.kafka, &KAFKA), (wanted.postgres, &POSTGRES), (wanted.clickhouse, &CLICKHOUSE)];
+    let mut programs = if wanted.kafka { vec!["java"] } else { vec![] };
+    for (_, package) in packages.iter().filter(|(wanted, _)| *wanted) {
+        if !cache.path(package.directory).is_dir() {
+            programs.extend(package.programs);
+        }
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    prerequisites::check(&programs)
+}
+
 /// The directory with Kafka's jars, fetched when it is not there.
 pub(crate) fn kafka(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
-    prerequisites::check(&["java"])?;
     ensure(cache, &KAFKA, progress)
 }
 
@@ -79,8 +101,6 @@ fn ensure(cache: &Cache, package: &Package, progress: &Progress) -> Result<PathB
     if place.is_dir() {
         return Ok(place);
     }
-    prerequisites::check_platform()?;
-    prerequisites::check(package.programs)?;
     let step = progress.step(&format!("Downloading {}", package.title));
     let _lock = cache.lock(&format!("{}.lock", package.directory), LOCK_LIMIT)?;
     // Another process may have been faster while this one waited.

@@ -267,7 +267,12 @@ fn cluster_id(directory: &Path) -> Result<String, StackError> {
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id);
     }
-    let id = base64_url(&secret::random::<16>()?);
+    let mut bytes = secret::random::<16>()?;
+    // An identity that starts with '-' (one in 64) is taken for an option by Kafka's own tools: a first bit of 0 rules it out.
+    if let Some(first) = bytes.first_mut() {
+        *first &= 0x7f;
+    }
+    let id = base64_url(&bytes);
     fs::write(&path, &id).map_err(StackError::file("write", &path))?;
     Ok(id)
 }
