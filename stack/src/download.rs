@@ -16,7 +16,7 @@ use crate::prerequisites;
 use crate::progress::Progress;
 use crate::tool;
 
-/// Tries of one download, and what one may take: a slow line needs minutes for ClickHouse's 140 MB.
+/// Tries of one download, and what one may take: a slow line needs minutes for ClickHouse's 178 MB.
 const TRIES_MAX: u32 = 4;
 const TRY_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Pause before the second try; each further one waits twice as long.
@@ -38,7 +38,7 @@ struct Package {
 }
 
 const KAFKA: Package = Package {
-    title: "Kafka 4.1.1 (60 MB)",
+    title: "Kafka 4.1.1 (56 MB)",
     directory: "kafka-4.1.1",
     programs: &["java", "mvn", "sha256sum"],
     fetch: fetch_kafka,
@@ -52,7 +52,7 @@ const POSTGRES: Package = Package {
 };
 
 const CLICKHOUSE: Package = Package {
-    title: "ClickHouse 26.7 (140 MB)",
+    title: "ClickHouse 26.7 (178 MB)",
     directory: "clickhouse-26.7.3-1",
     programs: &["npm", "cc"],
     fetch: fetch_clickhouse,

@@ -18,7 +18,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs a real Kafka, PostgreSQL and ClickHouse on this machine, without containers, until Ctrl-C.
 ///
-/// The first run fetches the servers (some 220 MB, by mvn and npm) into a cache:
+/// The first run fetches the servers (some 250 MB, by mvn and npm) into a cache:
 /// $FOOTPRINT_CACHE, else as root /var/cache/footprint, else ~/.cache/footprint.
 /// All of them listen on 127.0.0.1 alone, on free ports, with fresh passwords;
 /// under root they run as nobody. None outlives this program, however it ends.
