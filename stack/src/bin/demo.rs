@@ -1,12 +1,14 @@
 //! `cargo demo`: the whole way once, on real servers, with a kill -9 in the middle, and the proof that it did no harm.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use footprint_stack::trial::{Consumer, Dice, LedgerRow, Line, Program, Sent, StoredCounts, Watch, build, grouped};
+use footprint_stack::trial::{
+    Consumer, Dice, LedgerRow, Line, Program, Sent, StoredCounts, Watch, build, grouped, keep_log,
+};
 use footprint_stack::{Progress, Stack, StackOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -87,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     program.set("FOOTPRINT_KAFKA__INSTANCE_NAME", "demo");
     let shown = show(arguments, seed, &stack, &mut program);
     if shown.is_err() {
-        keep_log(&program.log_path(), &program.log_tail());
+        keep_log("demo", &program);
     }
     if arguments.keep {
         keep(&stack, &program)?;
@@ -320,17 +322,6 @@ fn cut(text: &str, length: usize) -> String {
         text.to_owned()
     } else {
         text.chars().take(length - 1).chain(['…']).collect()
-    }
-}
-
-/// The stack's directory goes with it: on failure the log is put where it stays.
-fn keep_log(log: &Path, tail: &str) {
-    let kept = std::env::temp_dir().join(format!("footprint-demo-{}.log", std::process::id()));
-    match std::fs::copy(log, &kept) {
-        Ok(_) => eprintln!("The log of footprint, {}, ends with:\n{tail}", kept.display()),
-        Err(error) => {
-            eprintln!("The log of footprint cannot be kept as {} ({error}); it ends with:\n{tail}", kept.display())
-        }
     }
 }
 

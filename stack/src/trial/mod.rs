@@ -8,7 +8,7 @@ mod watch;
 
 pub use dice::Dice;
 pub use line::Line;
-pub use program::{Consumer, Generate, Program, Sent, build};
+pub use program::{Consumer, Generate, Program, Sent, build, keep_log};
 pub use watch::{LedgerRow, StoredCounts, Watch};
 
 /// `1234567` as `1,234,567`.

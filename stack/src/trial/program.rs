@@ -194,6 +194,17 @@ impl Program {
     }
 }
 
+/// Says on standard error how the program's log ends. The stack's directory goes with the stack, so the log is copied to
+/// where it stays, the directory for temporary files.
+pub fn keep_log(name: &str, program: &Program) {
+    let kept = env::temp_dir().join(format!("footprint-{name}-{}.log", std::process::id()));
+    let tail = program.log_tail();
+    match std::fs::copy(program.log_path(), &kept) {
+        Ok(_) => eprintln!("The log of footprint, {}, ends with:\n{tail}", kept.display()),
+        Err(error) => eprintln!("The log of footprint cannot be copied to {} ({error}):\n{tail}", kept.display()),
+    }
+}
+
 /// A running `footprint run`; dropped, it dies.
 #[derive(Debug)]
 pub struct Consumer {
