@@ -170,15 +170,18 @@ struct Tally {
     counted: u32,
     /// Of the counted: the ledger held a claim right after the kill.
     claim_pending: u32,
+    /// Of the counted: right after the kill one database held rows that the other did not.
+    half_stored: u32,
     /// Its life had stored nothing yet.
     not_counted: u32,
 }
 
 impl Tally {
     fn report(&self) -> String {
+        let Self { counted, claim_pending, half_stored, not_counted } = self;
         format!(
-            "kills that counted: {}; of these with a claim pending: {}; kills that did not count: {}",
-            self.counted, self.claim_pending, self.not_counted
+            "kills that counted: {counted}; of these with a claim pending: {claim_pending}, with rows in one database \
+             only: {half_stored}; kills that did not count: {not_counted}"
         )
     }
 }
@@ -216,7 +219,9 @@ impl Soak<'_> {
         }
         consumer.kill()?;
         life.look(&self.watch.ledger()?);
+        let stored = self.watch.stored()?;
         if life.has_stored {
+            self.tally.half_stored += u32::from(stored.postgres != stored.clickhouse);
             self.tally.counted += 1;
             self.tally.claim_pending += u32::from(life.claim_count > 0);
         } else {
