@@ -7,6 +7,11 @@
 
 mod support;
 
+mod bad;
+mod group;
 mod killed;
+mod replaced;
+mod restarted;
 mod steady;
+mod takeover;
 mod verify;
