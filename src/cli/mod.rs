@@ -38,8 +38,8 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
-    Verify(verify::VerifyArgs),
     Generate(generate::GenerateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How the program ended.

@@ -36,6 +36,9 @@ pub struct RunArgs {
 /// # Errors
 /// Whatever demands a person, with what to do.
 pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
+    if args.migrate {
+        super::migrate::run(&super::migrate::MigrateArgs {}, config).await?;
+    }
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
     let (stop_sender, stop) = watch::channel(false);

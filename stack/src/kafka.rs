@@ -1,5 +1,6 @@
 //! A real Kafka broker: KRaft, one node that is broker and controller, on two ports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -123,11 +124,36 @@ impl Kafka {
         led_partitions(&self.client()?, topic)
     }
 
+    /// The offset after the last record of each partition of `topic`.
+    pub fn end_offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StackError> {
+        let client = self.client()?;
+        let count = led_partitions(&client, topic)?.ok_or_else(|| refused(format!("no topic {topic}")))?;
+        let end = |partition| client.fetch_watermarks(topic, partition, REQUEST_LIMIT).map(|(_, end)| (partition, end));
+        (0..count as i32).map(end).collect::<Result<_, _>>().map_err(refused)
+    }
+
+    /// Sets how long a silent member of a group of the new protocol (KIP-848) is waited for, and how often it must speak.
+    pub fn set_group_session(&self, group: &str, session: Duration, heartbeat: Duration) -> Result<(), StackError> {
+        let [session, heartbeat] = [session, heartbeat].map(|time| time.as_millis().to_string());
+        let config = AlterConfig::new(ResourceSpecifier::Group(group))
+            .set("consumer.session.timeout.ms", &session)
+            .set("consumer.heartbeat.interval.ms", &heartbeat);
+        let admin = self.admin()?;
+        blocking::run(&format!("configuring group {group}"), REQUEST_LIMIT, async {
+            for result in admin.alter_configs([&config], &admin_options()).await.map_err(refused)? {
+                result.map_err(|(_, code)| refused(format!("group {group}: {code}")))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Sends each line of `lines` as a record, with Kafka's own console producer.
     pub fn console_producer(&self, topic: &str, lines: &str) -> Result<(), StackError> {
         let mut command = java(&self.libraries, "-Xmx128m");
         command.arg("org.apache.kafka.tools.ConsoleProducer");
-        command.args(["--bootstrap-server", &self.bootstrap, "--topic", topic]).current_dir("/");
+        command
+            .args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--max-block-ms", "10000"])
+            .current_dir("/");
         let log = self.directory.with_file_name(format!("console-producer-{}.log", secret::password()?));
         tool::run_fed("Kafka's console producer", command, &log, CONSOLE_LIMIT, lines)?;
         // The producer's exit status is 0 even when sending failed; then its errors stand in the log.
@@ -265,7 +291,12 @@ fn cluster_id(directory: &Path) -> Result<String, StackError> {
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id);
     }
-    let id = base64_url(&secret::random::<16>()?);
+    let mut bytes = secret::random::<16>()?;
+    // An identity that starts with '-' (one in 64) is taken for an option by Kafka's own tools: a first bit of 0 rules it out.
+    if let Some(first) = bytes.first_mut() {
+        *first &= 0x7f;
+    }
+    let id = base64_url(&bytes);
     fs::write(&path, &id).map_err(StackError::file("write", &path))?;
     Ok(id)
 }

@@ -8,10 +8,15 @@
 mod support;
 
 mod bad;
+mod encoders;
 mod group;
 mod killed;
+mod migrations;
+mod outage;
 mod replaced;
 mod restarted;
+mod restored;
 mod steady;
+mod switched;
 mod takeover;
 mod verify;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::client;
 use super::error::{classify, code_of};
-use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
+use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan};
 use crate::config::ClickHouse;
 use crate::route::Route;
 use crate::sink::SinkError;
@@ -112,6 +112,7 @@ impl Migrator {
             engine_full: String,
             sorting_key: String,
             partition_key: String,
+            create_table_query: String,
         }
         #[derive(clickhouse::Row, Deserialize)]
         struct Column {
@@ -122,8 +123,8 @@ impl Migrator {
         }
         let (database, table) = names(route, &self.database);
         let what = format!("looking at table {table}");
-        let query =
-            "select engine, engine_full, sorting_key, partition_key from system.tables where database = ? and name = ?";
+        let query = "select engine, engine_full, sorting_key, partition_key, create_table_query from system.tables \
+                     where database = ? and name = ?";
         let query = self.client.query(query).bind(database).bind(table);
         let Some(row) = self.answer(&what, QUESTION_TIMEOUT, query.fetch_optional::<Table>()).await? else {
             return Ok(None);
@@ -133,10 +134,6 @@ impl Migrator {
                      from system.columns where database = ? and table = ? order by position";
         let query = self.client.query(query).bind(database).bind(table);
         let columns = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<Column>()).await?;
-        let query =
-            "select expr from system.data_skipping_indices where database = ? and table = ? and type = 'minmax'";
-        let query = self.client.query(query).bind(database).bind(table);
-        let minmax = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await?;
         Ok(Some(FoundTable {
             engine: row.engine,
             engine_full: row.engine_full,
@@ -151,7 +148,7 @@ impl Migrator {
                     in_key: column.in_key != 0,
                 })
                 .collect(),
-            minmax,
+            minmax: minmax_columns(&row.create_table_query),
         }))
     }
 

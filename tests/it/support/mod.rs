@@ -2,6 +2,7 @@
 //! what must be stored.
 
 pub mod consumer;
+pub mod databases;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;

@@ -124,3 +124,11 @@ fn a_narrow_column_outside_the_key_is_widened() {
     found.columns[1].in_key = false;
     assert_eq!(sql(Some(&found))[0], "alter table \"prd\".\"visits\" modify column \"seen\" DateTime64(6, 'UTC')");
 }
+
+#[test]
+fn minmax_indexes_are_read_from_the_definition() {
+    let definition = "CREATE TABLE prd.visits (`seen` DateTime64(6, 'UTC'), `kafka_offset` Int64, \
+                      INDEX kafka_offset_minmax kafka_offset TYPE minmax GRANULARITY 1, \
+                      INDEX words link TYPE bloom_filter GRANULARITY 1) ENGINE = MergeTree ORDER BY seen";
+    assert_eq!(minmax_columns(definition), ["kafka_offset"]);
+}
