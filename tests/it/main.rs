@@ -7,6 +7,7 @@
 
 mod support;
 
+mod adopted;
 mod bad;
 mod encoders;
 mod group;
