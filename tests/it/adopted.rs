@@ -4,6 +4,7 @@
 use crate::support::calm;
 use crate::support::prove::prove;
 use crate::support::stack;
+use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 
 const OLD_ROWS: i64 = 1_000;
@@ -36,6 +37,9 @@ fn old_tables_are_adopted_and_written() {
 
     let source = world.send(50_000);
     let mut consumer = world.consumer_with(&["--migrate"]);
+    let made = "select 1 where to_regclass('footprint_ledger') is not null";
+    let eye = &mut world.eye;
+    until_or("the ledger is made", STORED, || eye.query(made).pop(), || consumer.tail());
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
