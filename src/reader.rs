@@ -448,6 +448,11 @@ impl Reader {
     /// the call.
     fn unassign(&mut self, partitions: &[Partition]) {
         let list = self.list(self.assigned.iter().copied().filter(|partition| partitions.contains(partition)));
+        // librdkafka keeps an application's pause across assignments: a halted partition would never be read again. It is
+        // resumed before it is let go, not after it is assigned anew, where resuming would seek to the old position.
+        if let Err(error) = self.consumer.resume(&list) {
+            debug!("kafka: resume: {error}");
+        }
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             warn!("kafka: unassign: {error}");
         }

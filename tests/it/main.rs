@@ -7,8 +7,17 @@
 
 mod support;
 
+mod adopted;
+mod bad;
 mod encoders;
+mod group;
 mod killed;
 mod migrations;
+mod outage;
+mod replaced;
+mod restarted;
+mod restored;
 mod steady;
+mod switched;
+mod takeover;
 mod verify;

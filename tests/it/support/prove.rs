@@ -65,7 +65,9 @@ impl<'a> Seen<'a> {
                 let place = (source, partition, i64::try_from(index).unwrap());
                 let Some(sent) = sent else { continue };
                 let seen = self.seen[&(source, partition)][index];
-                if belongs(place, sent.fault.is_some()) != seen {
+                let belongs = belongs(place, sent.fault.is_some());
+                let may_be_missing = !seen && self.oracle.destroyed.contains(&source);
+                if belongs != seen && !may_be_missing {
                     self.faults.push(format!("{place:?} is {}", if seen { "there" } else { "missing" }));
                 }
             }

@@ -28,6 +28,9 @@ pub struct World {
     pub eye: Eye,
     directory: PathBuf,
     consumers: usize,
+    bad_share: f64,
+    /// Lives of the topic so far.
+    lives: u64,
     /// `section.key` and the TOML value, for every consumer from now on.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -51,10 +54,22 @@ impl World {
         stack().clickhouse().unwrap().create_database(&database).unwrap();
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&topic);
         std::fs::create_dir_all(&directory).unwrap();
-        let feed = Feed::new(&topic, usize::from(partitions), 7, bad_share);
+        let feed = Feed::new(&topic, usize::from(partitions), 1, bad_share);
         let eye = Eye::new(&database);
         let (oracle, settings) = (Oracle::default(), Vec::new());
-        let world = Self { topic, database, partitions, feed, oracle, eye, directory, consumers: 0, settings };
+        let world = Self {
+            topic,
+            database,
+            partitions,
+            feed,
+            oracle,
+            eye,
+            directory,
+            consumers: 0,
+            bad_share,
+            lives: 1,
+            settings,
+        };
         world.create_topic();
         world
     }
@@ -64,10 +79,12 @@ impl World {
         stack().kafka().unwrap().create_topic(&self.topic, self.partitions, &config).unwrap();
     }
 
-    /// Deletes the topic and makes another of the same name.
-    pub fn recreate_topic(&self) {
+    /// Deletes the topic and makes another of the same name, to which other records go.
+    pub fn recreate_topic(&mut self) {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic();
+        self.lives += 1;
+        self.feed = Feed::new(&self.topic, usize::from(self.partitions), self.lives, self.bad_share);
     }
 
     /// The topic's present life.
@@ -199,6 +216,11 @@ impl World {
             (rows.map(|row| row.lowest()).sum::<i64>() >= count).then_some(())
         };
         until_or("some records are stored", STORED, enough, || consumer.tail());
+    }
+
+    /// Which processes own partitions of a life: the upper half of an owner is the process's.
+    pub fn owners(&mut self, source: i64) -> std::collections::BTreeSet<u64> {
+        self.ledger(source).iter().map(|row| row.owner.as_u64_pair().0).collect()
     }
 
     /// Waits until a claim is pending: a batch is on its way. Gives how many claims are.

@@ -1,0 +1,62 @@
+//! Two consumers of one group: partitions go from one to the other and back while batches are on their way.
+
+use std::time::Duration;
+
+use crate::support::calm;
+use crate::support::consumer::Consumer;
+use crate::support::prove::prove_within;
+use crate::support::wait::until_or;
+use crate::support::world::{STORED, World};
+
+/// Waits until that many processes own partitions.
+fn wait_owners(world: &mut World, source: i64, count: usize, consumers: &[&Consumer]) {
+    until_or(
+        &format!("{count} consumers own partitions"),
+        STORED,
+        || (world.owners(source).len() == count).then_some(()),
+        || consumers.iter().map(|consumer| consumer.tail()).collect(),
+    );
+}
+
+fn join_and_leave(name: &str, protocol: &str) {
+    let mut world = World::new(name, 4, 0.005);
+    world.set("kafka.group_protocol", &format!("{protocol:?}"));
+    world.set("pipeline.batch_rows_max", "250");
+    let source = world.send(60_000);
+    let mut first = world.consumer();
+    world.wait_some(source, 1_000, &first);
+    world.wait_claimed(source, &first);
+
+    // joins while batches are on their way
+    let mut second = world.consumer();
+    wait_owners(&mut world, source, 2, &[&first, &second]);
+    let joined_at = world.stored(source);
+    assert!(joined_at < 60_000, "joined in the middle: {joined_at}");
+
+    // leaves in order, with more to come
+    world.send(20_000);
+    first.stop();
+    wait_owners(&mut world, source, 1, &[&second]);
+
+    // another joins, and the one that stayed dies
+    let mut third = world.consumer();
+    world.send(20_000);
+    wait_owners(&mut world, source, 2, &[&second, &third]);
+    second.kill();
+    world.send(5_000);
+    prove_within(&mut world, Duration::from_secs(90), &mut [&mut third]);
+    assert_eq!(world.owners(source).len(), 1);
+    third.stop();
+}
+
+#[test]
+fn consumers_join_and_leave() {
+    let _calm = calm();
+    join_and_leave("group_classic", "classic");
+}
+
+#[test]
+fn consumers_join_and_leave_under_the_new_protocol() {
+    let _calm = calm();
+    join_and_leave("group_consumer", "consumer");
+}
