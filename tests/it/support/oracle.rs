@@ -44,7 +44,7 @@ fn time_us(value: &serde_json::Value) -> i64 {
     if let Some(number) = value.as_i64() {
         return match number {
             ..100_000_000_000 => number * 1_000_000,
-            ..100_000_000_000_000 => number * 1_000,
+            100_000_000_000..100_000_000_000_000 => number * 1_000,
             _ => number,
         };
     }
