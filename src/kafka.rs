@@ -6,6 +6,7 @@ use std::ptr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
@@ -177,6 +178,30 @@ impl Inquirer {
     pub fn describe_topic(&self, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
         describe_topic(self.consumer.client(), topic, timeout)
     }
+}
+
+/// The topic's `message.timestamp.type`: whose clock a record's time is.
+///
+/// # Errors
+/// No answer in time, or the right to describe configurations is missing.
+pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration) -> Result<String, AskError> {
+    const WHAT: &str = "topic configuration";
+    let refused = |why: String| AskError::Refused { what: WHAT, why };
+    let admin = AdminClient::from_config(&client_config(kafka)).map_err(AskError::Client)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let topics = [ResourceSpecifier::Topic(topic)];
+    let asking = admin.describe_configs(&topics, &options);
+    let answers = tokio::time::timeout(timeout, asking)
+        .await
+        .map_err(|_| refused("no answer in time".into()))?
+        .map_err(|error| refused(error.to_string()))?;
+    for answer in answers {
+        let resource = answer.map_err(|code| refused(code.to_string()))?;
+        if let Some(value) = resource.get("message.timestamp.type").and_then(|entry| entry.value.clone()) {
+            return Ok(value);
+        }
+    }
+    Err(refused("an answer without it".into()))
 }
 
 /// librdkafka's own words for a code.

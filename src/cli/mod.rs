@@ -1,6 +1,7 @@
 //! The commands: one file each, short. They are all that uses anyhow, and all that prints to standard output.
 
 mod caught_up;
+pub mod check;
 pub mod generate;
 pub mod migrate;
 pub mod run;
@@ -36,6 +37,8 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::RunArgs),
+    Migrate(migrate::MigrateArgs),
+    Check(check::CheckArgs),
     Generate(generate::GenerateArgs),
 }
 
@@ -83,6 +86,8 @@ impl Command {
     async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         match self {
             Self::Run(args) => run::run(&args, config).await,
+            Self::Migrate(args) => migrate::run(&args, config).await,
+            Self::Check(args) => check::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
                 generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)

@@ -14,7 +14,7 @@ use super::caught_up::wait_until_caught_up;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::coordinator::Status;
-use crate::{pipeline, telemetry};
+use crate::{migrations, pipeline, telemetry};
 
 /// Moves events from Kafka into PostgreSQL and ClickHouse, each exactly once.
 ///
@@ -36,6 +36,9 @@ pub struct RunArgs {
 /// # Errors
 /// Whatever demands a person, with what to do.
 pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
+    if args.migrate {
+        migrations::migrate(config, |line| info!("{line}")).await?;
+    }
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
     let (stop_sender, stop) = watch::channel(false);

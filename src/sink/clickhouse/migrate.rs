@@ -160,6 +160,14 @@ impl Migrator {
         self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<String>()).await
     }
 
+    /// One yes or no, for `check`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask_flag(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
+        Ok(self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<u8>()).await? != 0)
+    }
+
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
         // a `?` in a statement would be taken for a value to bind
         let sql = sql.replace('?', "??");
