@@ -34,6 +34,8 @@ pub mod coordinator;
 pub mod pipeline;
 pub mod reader;
 pub mod takeover;
+// the proof
+pub mod verify;
 // page moves to try it with
 pub mod generate;
 // commands

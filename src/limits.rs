@@ -38,6 +38,11 @@ pub const ROUTE_COLUMNS_MAX: usize = 100;
 /// Partitions of one topic that one process handles, at most.
 pub const PARTITIONS_MAX: usize = 10_000;
 
+/// Offsets of one partition that `verify` compares at once, as a power of two: some 40 MiB of counts and content numbers.
+pub const VERIFY_WINDOW_BITS: u32 = 20;
+/// Windows of one table that `verify` lists, at most: a million times a million offsets are more than any topic has.
+pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
+
 const _: () = assert!(CHUNK_BYTES_MAX >= RECORD_BYTES_MAX);
 const _: () = assert!(MESSAGE_FETCH_BYTES_MAX > RECORD_BYTES_MAX);
 const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

@@ -5,6 +5,7 @@ pub mod check;
 pub mod generate;
 pub mod migrate;
 pub mod run;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     Check(check::CheckArgs),
     Generate(generate::GenerateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How the program ended.
@@ -88,6 +90,7 @@ impl Command {
             Self::Run(args) => run::run(&args, config).await,
             Self::Migrate(args) => migrate::run(&args, config).await,
             Self::Check(args) => check::run(&args, config).await,
+            Self::Verify(args) => verify::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
                 generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)

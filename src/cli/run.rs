@@ -14,7 +14,7 @@ use super::caught_up::wait_until_caught_up;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::coordinator::Status;
-use crate::{migrations, pipeline, telemetry};
+use crate::{pipeline, telemetry};
 
 /// Moves events from Kafka into PostgreSQL and ClickHouse, each exactly once.
 ///
@@ -37,7 +37,7 @@ pub struct RunArgs {
 /// Whatever demands a person, with what to do.
 pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
     if args.migrate {
-        migrations::migrate(config, |line| info!("{line}")).await?;
+        super::migrate::run(&super::migrate::MigrateArgs {}, config).await?;
     }
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();

@@ -16,7 +16,7 @@ use crate::prerequisites;
 use crate::progress::Progress;
 use crate::tool;
 
-/// Tries of one download, and what one may take: a slow line needs minutes for ClickHouse's 140 MB.
+/// Tries of one download, and what one may take: a slow line needs minutes for ClickHouse's 178 MB.
 const TRIES_MAX: u32 = 4;
 const TRY_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Pause before the second try; each further one waits twice as long.
@@ -38,7 +38,7 @@ struct Package {
 }
 
 const KAFKA: Package = Package {
-    title: "Kafka 4.1.1 (60 MB)",
+    title: "Kafka 4.1.1 (56 MB)",
     directory: "kafka-4.1.1",
     programs: &["java", "mvn", "sha256sum"],
     fetch: fetch_kafka,
@@ -52,15 +52,37 @@ const POSTGRES: Package = Package {
 };
 
 const CLICKHOUSE: Package = Package {
-    title: "ClickHouse 26.7 (140 MB)",
+    title: "ClickHouse 26.7 (178 MB)",
     directory: "clickhouse-26.7.3-1",
     programs: &["npm", "cc"],
     fetch: fetch_clickhouse,
 };
 
+/// Which servers are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) kafka: bool,
+    pub(crate) postgres: bool,
+    pub(crate) clickhouse: bool,
+}
+
+/// Fails, naming everything that is missing at once, unless all that is not in the cache can be fetched, and run.
+pub(crate) fn check_prerequisites(cache: &Cache, wanted: Wanted) -> Result<(), StackError> {
+    prerequisites::check_platform()?;
+    let packages = [(wanted.kafka, &KAFKA), (wanted.postgres, &POSTGRES), (wanted.clickhouse, &CLICKHOUSE)];
+    let mut programs = if wanted.kafka { vec!["java"] } else { vec![] };
+    for (_, package) in packages.iter().filter(|(wanted, _)| *wanted) {
+        if !cache.path(package.directory).is_dir() {
+            programs.extend(package.programs);
+        }
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    prerequisites::check(&programs)
+}
+
 /// The directory with Kafka's jars, fetched when it is not there.
 pub(crate) fn kafka(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
-    prerequisites::check(&["java"])?;
     ensure(cache, &KAFKA, progress)
 }
 
@@ -79,8 +101,6 @@ fn ensure(cache: &Cache, package: &Package, progress: &Progress) -> Result<PathB
     if place.is_dir() {
         return Ok(place);
     }
-    prerequisites::check_platform()?;
-    prerequisites::check(package.programs)?;
     let step = progress.step(&format!("Downloading {}", package.title));
     let _lock = cache.lock(&format!("{}.lock", package.directory), LOCK_LIMIT)?;
     // Another process may have been faster while this one waited.

@@ -127,7 +127,9 @@ impl Kafka {
     pub fn console_producer(&self, topic: &str, lines: &str) -> Result<(), StackError> {
         let mut command = java(&self.libraries, "-Xmx128m");
         command.arg("org.apache.kafka.tools.ConsoleProducer");
-        command.args(["--bootstrap-server", &self.bootstrap, "--topic", topic]).current_dir("/");
+        command
+            .args(["--bootstrap-server", &self.bootstrap, "--topic", topic, "--max-block-ms", "10000"])
+            .current_dir("/");
         let log = self.directory.with_file_name(format!("console-producer-{}.log", secret::password()?));
         tool::run_fed("Kafka's console producer", command, &log, CONSOLE_LIMIT, lines)?;
         // The producer's exit status is 0 even when sending failed; then its errors stand in the log.
@@ -265,7 +267,12 @@ fn cluster_id(directory: &Path) -> Result<String, StackError> {
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id);
     }
-    let id = base64_url(&secret::random::<16>()?);
+    let mut bytes = secret::random::<16>()?;
+    // An identity that starts with '-' (one in 64) is taken for an option by Kafka's own tools: a first bit of 0 rules it out.
+    if let Some(first) = bytes.first_mut() {
+        *first &= 0x7f;
+    }
+    let id = base64_url(&bytes);
     fs::write(&path, &id).map_err(StackError::file("write", &path))?;
     Ok(id)
 }

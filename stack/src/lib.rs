@@ -1,8 +1,8 @@
 //! Real Kafka, PostgreSQL and ClickHouse as child processes on free loopback ports, without containers.
 //!
-//! For the demo, the tests and the benchmarks. The way of a server: its programs are fetched once ([`download`]), its
-//! data gets a directory ([`run_dir`]) and its listeners ports ([`ports`]); it is started by one thread ([`spawner`]) as
-//! a child that cannot outlive us ([`process`]), asked until it answers, and then lives as a [`Server`].
+//! For the demo, the tests and the benchmarks. The way of a server: its programs are fetched once (`download`), its
+//! data gets a directory (`run_dir`) and its listeners ports (`ports`); it is started by one thread (`spawner`) as
+//! a child that cannot outlive us (`process`), asked until it answers, and then lives as a [`Server`].
 //!
 //! Everything is synchronous and safe to call from inside a tokio runtime (it blocks the calling thread).
 #![deny(clippy::unwrap_used, clippy::expect_used)]

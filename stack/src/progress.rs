@@ -1,6 +1,6 @@
 //! Says on standard error what takes long: spinners on a terminal, plain lines elsewhere, nothing when quiet.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -43,7 +43,7 @@ impl Progress {
         let show = match self {
             Self::Quiet => Show::Nothing,
             Self::Lines => {
-                eprintln!("{what} ...");
+                line(format_args!("{what} ..."));
                 Show::Line
             }
             Self::Spinners(all) => {
@@ -68,10 +68,15 @@ impl Step {
         let text = format!("{}: {how} after {:.1} s", self.what, self.began.elapsed().as_secs_f64());
         match std::mem::replace(&mut self.show, Show::Nothing) {
             Show::Nothing => {}
-            Show::Line => eprintln!("{text}"),
+            Show::Line => line(format_args!("{text}")),
             Show::Spinner(spinner) => spinner.finish_with_message(text),
         }
     }
+}
+
+/// A standard error that is closed must not stop the work.
+fn line(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl Drop for Step {

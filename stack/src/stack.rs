@@ -7,6 +7,7 @@ use std::thread;
 use crate::cache::Cache;
 use crate::clickhouse::ClickHouse;
 use crate::clickhouse_users::ClickHouseUser;
+use crate::download::{self, Wanted};
 use crate::error::StackError;
 use crate::kafka::Kafka;
 use crate::postgres::Postgres;
@@ -71,6 +72,8 @@ impl Stack {
     /// Fetches what is not in the cache, starts the servers asked for, side by side, and waits until all are ready.
     pub fn start(options: StackOptions) -> Result<Self, StackError> {
         let cache = Cache::open()?;
+        let wanted = Wanted { kafka: options.kafka, postgres: options.postgres, clickhouse: options.clickhouse };
+        download::check_prerequisites(&cache, wanted)?;
         let run_dir = match &options.data_dir {
             Some(path) => RunDir::kept(path)?,
             None => RunDir::temporary(&cache)?,

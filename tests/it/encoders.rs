@@ -18,7 +18,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
 
-use crate::support::{DEADLINE, Databases, fresh_database, runtime, shared_stack};
+use crate::support::calm;
+use crate::support::databases::{DEADLINE, Databases, fresh_database, runtime};
 
 const PARTITION: i32 = 3;
 /// 1900-01-01 and the last microsecond of 2299: what the decoder lets through.
@@ -318,13 +319,13 @@ fn databases(what: &str) -> Databases {
 
 #[test]
 fn fresh_tables_give_back_what_was_written() {
-    let _up = shared_stack();
+    let _up = calm();
     every_batch_comes_back(&databases("encoders"));
 }
 
 #[test]
 fn adopted_tables_give_back_what_was_written() {
-    let _up = shared_stack();
+    let _up = calm();
     let databases = databases("encoders_adopted");
     databases.postgres_query(
         "create table everything (label varchar(10), text varchar, time timestamp); \
@@ -340,7 +341,7 @@ fn adopted_tables_give_back_what_was_written() {
 
 #[test]
 fn a_dictionary_of_any_width_comes_back() {
-    let _up = shared_stack();
+    let _up = calm();
     let databases = databases("encoders_dictionary");
     let runtime = runtime();
     runtime.block_on(databases.migrate());
@@ -377,7 +378,7 @@ fn a_dictionary_of_any_width_comes_back() {
 
 #[test]
 fn dead_letters_come_back_whole() {
-    let _up = shared_stack();
+    let _up = calm();
     let databases = databases("encoders_dead");
     let runtime = runtime();
     runtime.block_on(async {

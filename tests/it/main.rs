@@ -1,10 +1,15 @@
-//! footprint against real servers.
+//! The program against real Kafka, PostgreSQL and ClickHouse.
 //!
-//! The suite's rules: the servers start once, in `support`, and a server that does not start fails the test; nobody skips.
-//! Every test has a database and a topic of its own, from `support::fresh_database`. Who kills or pauses a server does it in
-//! a scenario that takes `support::whole_stack` for writing; all others take it for reading. No sleeps: a wait is armed
-//! before the act and has a deadline. No retries. A bug's test opens with its story.
+//! Rules: the servers start once, in `support`; every test has a topic and databases of its own, and consumers that are real
+//! processes; a test that disturbs a server holds `support::alone`, every other one `support::calm`; no sleeps, only waits
+//! with a deadline; each scenario asserts that its fault really hit, then `prove` asks the oracle; a missing server fails,
+//! never skips.
 
-mod encoders;
-mod migrations;
 mod support;
+
+mod check;
+mod encoders;
+mod killed;
+mod migrations;
+mod steady;
+mod verify;

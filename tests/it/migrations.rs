@@ -1,6 +1,7 @@
 //! `migrate` on real servers: fresh tables, the old system's tables, twice, two at once, and what it must refuse.
 
-use crate::support::{Databases, fresh_database, runtime, shared_stack};
+use crate::support::calm;
+use crate::support::databases::{Databases, fresh_database, runtime};
 
 /// The tables of the old system, three columns each, with one visit.
 fn old_tables(databases: &Databases) {
@@ -19,7 +20,7 @@ fn old_tables(databases: &Databases) {
 
 #[test]
 fn fresh_tables_are_made_once() {
-    let _up = shared_stack();
+    let _up = calm();
     let databases = fresh_database("fresh");
     runtime().block_on(async {
         assert!(databases.migrate().await.iter().any(|line| line == "registered route user_footprint"));
@@ -35,7 +36,7 @@ fn fresh_tables_are_made_once() {
 
 #[test]
 fn old_tables_are_adopted_without_losing_a_row() {
-    let _up = shared_stack();
+    let _up = calm();
     let mut databases = fresh_database("adopted");
     databases.config.routes[0].timezone = "Asia/Seoul".into();
     old_tables(&databases);
@@ -57,7 +58,7 @@ fn old_tables_are_adopted_without_losing_a_row() {
 
 #[test]
 fn two_at_once_do_the_work_of_one() {
-    let _up = shared_stack();
+    let _up = calm();
     for adopt in [false, true] {
         let databases = fresh_database("two_at_once");
         if adopt {
@@ -71,7 +72,7 @@ fn two_at_once_do_the_work_of_one() {
 
 #[test]
 fn a_route_that_gains_a_column_gains_it_in_both_tables() {
-    let _up = shared_stack();
+    let _up = calm();
     let mut databases = fresh_database("gains");
     runtime().block_on(async {
         databases.migrate().await;
@@ -90,7 +91,7 @@ fn a_route_that_gains_a_column_gains_it_in_both_tables() {
 
 #[test]
 fn tables_of_another_route_are_not_touched() {
-    let _up = shared_stack();
+    let _up = calm();
     let mut databases = fresh_database("taken");
     runtime().block_on(async {
         databases.migrate().await;
@@ -102,7 +103,7 @@ fn tables_of_another_route_are_not_touched() {
 
 #[test]
 fn a_table_that_cannot_be_adopted_is_left_as_it_is() {
-    let _up = shared_stack();
+    let _up = calm();
     let databases = fresh_database("unfit");
     databases.postgres_query(
         "create table user_footprint (request varchar, link varchar, footprint_time date); \

@@ -11,19 +11,22 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         return report.ok("clickhouse", "switched off (clickhouse.enabled)");
     }
     let migrator = Migrator::new(&config.clickhouse);
-    match migrator.ask("clickhouse", "select version()").await {
+    match migrator.ask("version", "select version()").await {
         Ok(version) => {
             let clickhouse = &config.clickhouse;
             report.ok("clickhouse", format!("{}:{} answers, version {version}", clickhouse.host, clickhouse.port));
         }
-        Err(error) => return report.fault("clickhouse", error),
+        Err(error) => {
+            return report
+                .fault("clickhouse", format!("{}:{}: {}", config.clickhouse.host, config.clickhouse.port, error.why()));
+        }
     }
     // the profile may forbid what every insert pins
     let sql = "select toString(getSetting('readonly')) settings insert_deduplicate = 1, async_insert = 0";
     match migrator.ask("clickhouse settings", sql).await.as_deref() {
         Ok("0") => report.ok("clickhouse settings", "the user may set what exactly-once needs"),
         Ok(_) => report.fault("clickhouse settings", "the user is read-only; set readonly = 0 in its profile"),
-        Err(error) => report.fault("clickhouse settings", error),
+        Err(error) => report.fault("clickhouse settings", error.why()),
     }
     let sql = "check grant select on system.processes";
     right(&migrator, "clickhouse system.processes", sql, "grant select on system.processes", config, report).await;
@@ -40,7 +43,7 @@ async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report
         Ok(None) => {
             return report.fault(&what, "is not there, or the user may not see it; run `footprint migrate`");
         }
-        Err(error) => return report.fault(&what, error),
+        Err(error) => return report.fault(&what, error.why()),
     };
     let lacking: Vec<&str> =
         SETTINGS.iter().filter(|(name, least)| !found.has_setting(name, *least)).map(|(name, _)| *name).collect();
@@ -82,8 +85,10 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
         text.push_str(&format!("; adopted, keeps its order by {}", found.sorting_key));
     }
     if found.partition_key.replace('`', "") != "toYYYYMM(received_at)" {
-        let key = if found.partition_key.is_empty() { "nothing" } else { &found.partition_key };
-        text.push_str(&format!("; adopted, keeps its partition by {key}"));
+        match found.partition_key.as_str() {
+            "" => text.push_str("; adopted, stays without partitions"),
+            key => text.push_str(&format!("; adopted, keeps its partition by {key}")),
+        }
     }
     text
 }
@@ -92,6 +97,6 @@ async fn right(migrator: &Migrator, what: &str, sql: &str, grant: &str, config: 
     match migrator.ask_flag(what, sql).await {
         Ok(true) => report.ok(what, format!("the right to {}", grant.trim_start_matches("grant "))),
         Ok(false) => report.fault(what, format!("as an administrator, {grant} to {}", config.clickhouse.user)),
-        Err(error) => report.fault(what, error),
+        Err(error) => report.fault(what, error.why()),
     }
 }

@@ -25,7 +25,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
             report.ok("kafka", format!("{servers} answers, cluster {cluster}"));
             described
         }
-        Ok(Err(error)) => return report.fault("kafka", format!("{servers}: {error}")),
+        Ok(Err(error)) => {
+            return report.fault("kafka", format!("{servers}: {}", error.to_string().trim_start_matches("kafka: ")));
+        }
         Err(error) => return report.fault("kafka", error),
     };
     for (route, description) in config.routes.iter().zip(described) {

@@ -28,7 +28,7 @@ const RIGHTS: [(&str, &[&str]); 5] = [
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let client = match connect(&config.postgres, "footprint-check").await {
         Ok(client) => client,
-        Err(error) => return report.fault("postgresql", error),
+        Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
     };
     let parts = async {
         settings(&client, config, report).await?;

@@ -10,22 +10,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Progress, Stack, StackOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the servers are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs a real Kafka, PostgreSQL and ClickHouse on this machine, without containers, until Ctrl-C.
 ///
-/// The first run fetches the servers (some 220 MB, by mvn and npm) into a cache: $FOOTPRINT_CACHE, else as root
-/// /var/cache/footprint, else ~/.cache/footprint. All of them listen on 127.0.0.1 alone, on free ports, with fresh
-/// passwords; under root they run as nobody. None outlives this program, however it ends.
+/// The first run fetches the servers (some 250 MB, by mvn and npm) into a cache:
+/// $FOOTPRINT_CACHE, else as root /var/cache/footprint, else ~/.cache/footprint.
+/// All of them listen on 127.0.0.1 alone, on free ports, with fresh passwords;
+/// under root they run as nobody. None outlives this program, however it ends.
 ///
-/// Standard output gets one `export NAME=value` line for each setting that footprint reads; all else goes to standard
-/// error. So, in two terminals:
+/// Standard output gets one `export NAME=value` line for each setting that
+/// footprint reads; all else goes to standard error. So, in two terminals:
 ///
-///   cargo stack --env-file .env        starts everything; footprint reads ./.env by itself
-///   footprint run --migrate            moves the topic's events into both databases
+///   cargo stack --env-file .env   starts everything; footprint reads ./.env
+///   footprint run --migrate       moves the topic's events into both databases
 #[derive(Parser, Debug)]
 #[command(name = "stack", version, verbatim_doc_comment)]
 struct Arguments {
@@ -50,16 +52,23 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stack: {error:#}");
+            say(format_args!("stack: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the person at the terminal; a standard error that is closed is no reason to end the servers.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn run(arguments: Arguments) -> Result<()> {
     // Until the servers run, a signal simply ends this program, and the kernel ends its children.
     let progress = Progress::stderr();
     let stack = Stack::start(StackOptions { data_dir: arguments.data, progress, ..StackOptions::default() })?;
+    // Before anything is said that a script may answer with a signal.
+    let ending = Ending::listen()?;
     create_topic(&stack, &arguments.topic, arguments.partitions)?;
     let settings = settings(&stack, &arguments.topic)?;
     if let Some(path) = &arguments.env_file {
@@ -72,9 +81,9 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     output.flush().context("cannot write the settings")?;
     drop(output);
-    eprintln!("Ready; Ctrl-C ends all of them.");
-    watch(&stack)?;
-    eprintln!("Stopping.");
+    say(format_args!("Ready; Ctrl-C ends all of them."));
+    ending.wait(&stack)?;
+    say(format_args!("Stopping."));
     // Ended one after the other and cleanly, where dropping them would be abrupt: kept data then needs no recovery.
     for server in stack.servers() {
         server.stop()?;
@@ -87,7 +96,7 @@ fn create_topic(stack: &Stack, topic: &str, partitions: u16) -> Result<()> {
     match kafka.partition_count(topic)? {
         None => kafka.create_topic(topic, partitions, &[])?,
         Some(found) if found != usize::from(partitions) => {
-            eprintln!("Topic {topic} is there with {found} partitions; it stays as it is.");
+            say(format_args!("Topic {topic} is there with {found} partitions; it stays as it is."));
         }
         Some(_) => {}
     }
@@ -126,28 +135,43 @@ fn write_env_file(path: &Path, settings: &[(&str, String)]) -> Result<()> {
 
 fn describe(stack: &Stack) -> Result<()> {
     for server in stack.servers() {
-        eprintln!("{}: pid {}, log {}", server.name(), server.pid()?, server.log_path().display());
+        say(format_args!("{}: pid {}, log {}", server.name(), server.pid()?, server.log_path().display()));
     }
     Ok(())
 }
 
-/// Returns on SIGINT or SIGTERM; fails when a server ends by itself.
-fn watch(stack: &Stack) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut look = tokio::time::interval(WATCH_INTERVAL);
-        loop {
-            // A wish to end comes before the news that a server has.
-            tokio::select! {
-                biased;
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                _ = look.tick() => if let Some((server, status)) = stack.ended() {
-                    bail!("{} ended ({status}); its log ends with:\n{}", server.name(), server.log_tail());
-                },
+/// The signals that ask for the end, caught from `listen` on.
+struct Ending {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ending {
+    fn listen() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(entered);
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// Returns on SIGINT or SIGTERM; fails when a server ends by itself.
+    fn wait(self, stack: &Stack) -> Result<()> {
+        let Self { runtime, mut interrupt, mut terminate } = self;
+        runtime.block_on(async {
+            let mut look = tokio::time::interval(WATCH_INTERVAL);
+            loop {
+                // A wish to end comes before the news that a server has.
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = terminate.recv() => return Ok(()),
+                    _ = look.tick() => if let Some((server, status)) = stack.ended() {
+                        bail!("{} ended ({status}); its log ends with:\n{}", server.name(), server.log_tail());
+                    },
+                }
             }
-        }
-    })
+        })
+    }
 }

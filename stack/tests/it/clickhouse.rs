@@ -87,7 +87,7 @@ fn users_have_the_rights_they_need_and_no_more() {
             "create database DB_more",
             "create table other_rights.t (a UInt64) engine = MergeTree order by a",
             "select count() from system.parts",
-            "system stop merges",
+            "system drop mark cache",
         ] {
             let error = ask(refused).expect_err(refused).to_string();
             assert!(error.contains("ACCESS_DENIED"), "{refused}: {error}");

@@ -1,9 +1,9 @@
 //! What happens to the servers, and to their data, when the program that started them ends.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::support::{eventually, runs, stack};
 
@@ -13,6 +13,7 @@ struct Program {
     pids: Vec<u32>,
     logs: Vec<String>,
     settings: HashMap<String, String>,
+    errors: BufReader<ChildStderr>,
 }
 
 fn start(arguments: &[&str]) -> Program {
@@ -24,9 +25,9 @@ fn start(arguments: &[&str]) -> Program {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let errors = BufReader::new(child.stderr.take().expect("piped"));
+    let mut errors = BufReader::new(child.stderr.take().expect("piped"));
     let (mut pids, mut logs, mut said) = (Vec::new(), Vec::new(), String::new());
-    for line in errors.lines() {
+    for line in errors.by_ref().lines() {
         let line = line.expect("text");
         said += &format!("{line}\n");
         if let Some((_, rest)) = line.split_once(": pid ") {
@@ -47,7 +48,7 @@ fn start(arguments: &[&str]) -> Program {
             (name.to_owned(), value.to_owned())
         })
         .collect();
-    Program { child, pids, logs, settings }
+    Program { child, pids, logs, settings, errors }
 }
 
 #[test]
@@ -95,7 +96,10 @@ fn data_is_kept_where_asked_and_removed_otherwise() {
 fn terminate(program: &mut Program) {
     let pid = program.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-    assert!(program.child.wait().expect("reaped").success());
+    let mut said = String::new();
+    program.errors.read_to_string(&mut said).expect("text");
+    let status = program.child.wait().expect("reaped");
+    assert!(status.success(), "{status}: {said}");
     assert!(program.pids.iter().all(|pid| !runs(*pid)));
 }
 

@@ -46,7 +46,7 @@ pub fn eventually(what: &str, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !look() {
         assert!(Instant::now() < end, "{what}: not within 30 s");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 

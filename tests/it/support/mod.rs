@@ -1,121 +1,78 @@
-//! What every scenario needs: the servers, started once for the process, and databases and topics of its own.
+//! What every scenario stands on: the servers, one test's world in them, consumers as processes, and the oracle that knows
+//! what must be stored.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+pub mod consumer;
+pub mod databases;
+pub mod kafka;
+pub mod oracle;
+pub mod postgres;
+pub mod prove;
+pub mod wait;
+pub mod world;
 
-use footprint::config::Config;
-use footprint_stack::{Stack, StackOptions, TEST_USER};
-use tokio_postgres::Client;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The servers of this process. They end with it; the next run removes their data.
+use footprint_stack::{Progress, Stack, StackOptions};
+
+/// The servers; started by the first test that asks, ended with the process.
 pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
-    STACK.get_or_init(|| Stack::start(StackOptions::default()).expect("the three servers start"))
+    STACK.get_or_init(|| {
+        Stack::start(StackOptions { progress: Progress::Lines, ..StackOptions::default() }).expect("the stack starts")
+    })
 }
 
-static IN_USE: RwLock<()> = RwLock::new(());
-
-/// Held by a test that needs the servers to stay up.
-pub fn shared_stack() -> RwLockReadGuard<'static, ()> {
-    // a test that failed has poisoned nothing: the lock guards the servers, which the next one asks for anew
-    IN_USE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Who uses the servers: any number of calm tests, or one that disturbs them.
+struct Users {
+    calm: usize,
+    alone: bool,
+    alone_waiting: usize,
 }
 
-/// Held by a test that kills, pauses or restores a server.
-#[allow(dead_code, reason = "for the scenarios that follow")]
-pub fn whole_stack() -> RwLockWriteGuard<'static, ()> {
-    IN_USE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+static USERS: Mutex<Users> = Mutex::new(Users { calm: 0, alone: false, alone_waiting: 0 });
+static CHANGED: Condvar = Condvar::new();
+
+fn users() -> MutexGuard<'static, Users> {
+    USERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A name nobody else in this process has: `test_<what>_<number>`.
-pub fn fresh_name(what: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("test_{what}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+/// The servers stay up while it lives. Unlike a lock's guard it may go from thread to thread.
+#[derive(Debug)]
+pub struct Calm(());
+
+/// No other test runs while it lives.
+#[derive(Debug)]
+pub struct Alone(());
+
+/// A test that needs the servers to stay up holds this.
+pub fn calm() -> Calm {
+    let waits = |users: &mut Users| users.alone || users.alone_waiting > 0;
+    let mut users = CHANGED.wait_while(users(), waits).unwrap_or_else(PoisonError::into_inner);
+    users.calm += 1;
+    Calm(())
 }
 
-/// A database of one name in PostgreSQL and in ClickHouse, empty, and a configuration that points at both.
-pub struct Databases {
-    /// The name.
-    pub name: String,
-    /// The shipped configuration with the servers' addresses; its topics are fresh names and do not exist yet.
-    pub config: Config,
+/// A test that kills, pauses or restores a server holds this.
+pub fn alone() -> Alone {
+    let mut users = users();
+    users.alone_waiting += 1;
+    let waits = |users: &mut Users| users.alone || users.calm > 0;
+    let mut users = CHANGED.wait_while(users, waits).unwrap_or_else(PoisonError::into_inner);
+    users.alone_waiting -= 1;
+    users.alone = true;
+    Alone(())
 }
 
-/// An empty pair of databases, with the least rights that footprint needs.
-pub fn fresh_database(what: &str) -> Databases {
-    let stack = stack();
-    let name = fresh_name(what);
-    let (kafka, postgres, clickhouse) =
-        (stack.kafka().unwrap(), stack.postgres().unwrap(), stack.clickhouse().unwrap());
-    postgres.create_database(&name).unwrap();
-    postgres.give_database(&name, footprint_stack::APPLICATION_USER).unwrap();
-    clickhouse.create_database(&name).unwrap();
-    let mut config = Config::load(None, &[]).unwrap();
-    config.kafka.bootstrap_servers = kafka.bootstrap().to_owned();
-    config.kafka.group_id.clone_from(&name);
-    config.postgres.host = postgres.host().to_owned();
-    config.postgres.port = postgres.port();
-    config.postgres.database.clone_from(&name);
-    config.postgres.user = footprint_stack::APPLICATION_USER.to_owned();
-    config.postgres.password = stack.user_password().to_owned().into();
-    config.clickhouse.host = clickhouse.host().to_owned();
-    config.clickhouse.port = clickhouse.http_port();
-    config.clickhouse.database.clone_from(&name);
-    config.clickhouse.user = TEST_USER.to_owned();
-    config.clickhouse.password = stack.user_password().to_owned().into();
-    config.telemetry.listen = "127.0.0.1:0".to_owned();
-    for route in &mut config.routes {
-        route.topic = fresh_name("topic");
-    }
-    Databases { name, config }
-}
-
-impl Databases {
-    /// Creates the first route's topic and gives back its name.
-    #[allow(dead_code, reason = "for the scenarios that follow")]
-    pub fn create_topic(&self, partitions: u16) -> &str {
-        let topic = &self.config.routes[0].topic;
-        stack().kafka().unwrap().create_topic(topic, partitions, &[]).unwrap();
-        topic
-    }
-
-    /// A connection to the PostgreSQL database, as footprint makes them.
-    pub async fn postgres(&self) -> Client {
-        footprint::sink::postgres::connect(&self.config.postgres, "footprint-test").await.unwrap()
-    }
-
-    /// A client of the ClickHouse database, as footprint makes them.
-    pub fn clickhouse(&self) -> clickhouse::Client {
-        footprint::sink::clickhouse::client(&self.config.clickhouse)
-    }
-
-    /// Runs a statement in PostgreSQL as superuser; all rows as text, `∅` for null, columns joined by `|`.
-    pub fn postgres_query(&self, sql: &str) -> Vec<String> {
-        let rows = stack().postgres().unwrap().query(&self.name, sql).unwrap();
-        rows.into_iter()
-            .map(|row| row.into_iter().map(|value| value.unwrap_or_else(|| "∅".into())).collect::<Vec<_>>().join("|"))
-            .collect()
-    }
-
-    /// Runs a statement in ClickHouse as administrator; its tab-separated answer by lines. `{db}` is the database.
-    pub fn clickhouse_query(&self, sql: &str) -> Vec<String> {
-        let answer = stack().clickhouse().unwrap().query(&sql.replace("{db}", &self.name)).unwrap();
-        answer.lines().map(str::to_owned).collect()
-    }
-
-    /// Makes every table; what was done.
-    pub async fn migrate(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        footprint::migrations::migrate(&self.config, |line| lines.push(line.to_owned())).await.unwrap();
-        lines
+impl Drop for Calm {
+    fn drop(&mut self) {
+        users().calm -= 1;
+        CHANGED.notify_all();
     }
 }
 
-/// A runtime for a test that is not async itself.
-pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+impl Drop for Alone {
+    fn drop(&mut self) {
+        users().alone = false;
+        CHANGED.notify_all();
+    }
 }
-
-/// How long anything in a test may take.
-pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,312 @@
+//! `footprint verify`: asks [`crate::verify`], shows a bar meanwhile, and prints what was found.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::Exit;
+use crate::config::Config;
+use crate::verify::{
+    Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, verify,
+};
+
+/// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
+///
+/// Compares Kafka's log, both databases and the dead letters, identity by identity and by content, below the frontiers that
+/// the ledger records. What lies beyond a frontier is lag, not a fault. Where Kafka no longer holds the records, the databases
+/// are compared with each other. Nothing is written; it may run beside a running consumer.
+///
+/// Exit status: 0 clean, 3 a fault was found, 1 it could not be verified (a server is down), 2 bad usage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Only this route, by name; may be given again
+    #[arg(long = "route", value_name = "NAME")]
+    pub routes: Vec<String>,
+    /// Only the route of this topic; may be given again
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// Name at most so many identities of each kind of fault
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub show: usize,
+    /// Print one JSON document instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Take warnings for faults: both databases agree but differ from today's decoder, rows of offsets that the log lacks
+    #[arg(long)]
+    pub strict: bool,
+    /// Give up when a server is silent for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+}
+
+/// Verifies and prints.
+///
+/// # Errors
+/// Nothing could be verified: a server is down, or `migrate` has not been run.
+pub async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
+    let bar = std::io::stderr().is_terminal().then(bar);
+    let options = Options {
+        routes: args.routes.iter().chain(&args.topics).cloned().collect(),
+        show: args.show,
+        strict: args.strict,
+        stall: Duration::from_secs(args.timeout),
+        progress: bar.clone().map(|bar| Arc::new(move |progress: &Progress| show(&bar, progress)) as Listener),
+        ..Options::default()
+    };
+    let report = verify(config, options).await;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let report = report.context("nothing was verified")?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", text(&report, args.show, Table::new().width().map(usize::from)));
+    }
+    Ok(if report.clean { Exit::Done } else { Exit::Fault })
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    match progress.step {
+        Step::Counting => bar.set_message(format!("{}: counting rows", progress.route)),
+        Step::Comparing { partition, .. } => {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_length(progress.total);
+            bar.set_position(progress.read.min(progress.total));
+            bar.set_message(format!("{}: partition {partition}", progress.route));
+        }
+    }
+}
+
+/// The report for people, on a terminal of `width` characters if it is one.
+fn text(report: &Report, show: usize, width: Option<usize>) -> String {
+    let mut text = String::new();
+    for route in &report.routes {
+        text.push_str(&route_text(route, show, width));
+    }
+    let count = |kind| report.count(kind);
+    let faults: u64 = Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(count).sum();
+    let warnings: u64 = Kind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(count).sum();
+    text.push_str(&match (report.clean, faults, warnings) {
+        (true, _, 0) => "exactly once held: no fault\n".to_owned(),
+        (true, _, warnings) => format!("exactly once held: no fault, {warnings} warnings\n"),
+        (false, 0, warnings) => format!("{warnings} warnings, which --strict takes for faults\n"),
+        (false, faults, warnings) => format!("EXACTLY ONCE DID NOT HOLD: {faults} faults, {warnings} warnings\n"),
+    });
+    text
+}
+
+fn route_text(route: &RouteReport, show: usize, width: Option<usize>) -> String {
+    let mut text = format!("route {} (topic {})\n", route.route, route.topic);
+    for note in &route.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    for source in &route.sources {
+        let life = match (&source.topic_id, source.in_kafka) {
+            (Some(id), true) => format!("topic id {id}"),
+            (Some(id), false) => {
+                format!("topic id {id}, no longer in Kafka: the databases are compared with each other")
+            }
+            (None, _) => "unknown to the ledger".to_owned(),
+        };
+        text.push_str(&format!("source {} ({life})\n{}\n", source.source, table(&source.partitions, width)));
+        for partition in &source.partitions {
+            for gap in &partition.gaps {
+                text.push_str(&format!(
+                    "  gap, no fault: partition {} [{}, {}) {}: {}\n",
+                    partition.partition, gap.start_offset, gap.end_offset, gap.sink, gap.reason
+                ));
+            }
+        }
+    }
+    for kind in Kind::ALL {
+        let total: u64 =
+            route.sources.iter().flat_map(|source| &source.partitions).map(|partition| partition.counts.of(kind)).sum();
+        text.push_str(&kind_text(kind, total, &route.findings, show));
+    }
+    text
+}
+
+fn kind_text(kind: Kind, total: u64, findings: &[Finding], show: usize) -> String {
+    if total == 0 {
+        return String::new();
+    }
+    let label = if kind.is_fault() { "fault" } else { "warning" };
+    let mut text = format!("{label}: {} ({total})\n", kind.name());
+    for finding in findings.iter().filter(|finding| finding.kind == kind).take(show) {
+        let place = match finding.place {
+            Place::Postgres => "postgres",
+            Place::Clickhouse => "clickhouse",
+            Place::DeadLetters => "dead_letters",
+            Place::Either => "postgres or clickhouse",
+            Place::Log => "kafka",
+        };
+        let offsets = match finding.end_offset {
+            Some(end) => format!("[{}, {end})", finding.offset),
+            None => finding.offset.to_string(),
+        };
+        text.push_str(&format!(
+            "  {place}: source {} partition {} offset {offsets}\n",
+            finding.source, finding.partition
+        ));
+    }
+    if total > show as u64 {
+        text.push_str(&format!("  and {} more\n", total - show as u64));
+    }
+    text
+}
+
+const HEADINGS: [&str; 14] = [
+    "part",
+    "log start",
+    "pg next",
+    "ch next",
+    "records",
+    "pg rows",
+    "ch rows",
+    "dead",
+    "miss",
+    "dbl",
+    "diff",
+    "unexp",
+    "lost",
+    "lag",
+];
+
+/// One line a partition; where the terminal is too narrow for that, one line a number.
+fn table(partitions: &[PartitionReport], width: Option<usize>) -> String {
+    let mut wide = plain_table();
+    wide.set_content_arrangement(ContentArrangement::Disabled).set_header(HEADINGS);
+    for partition in partitions {
+        wide.add_row(cells(partition).map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right)));
+    }
+    if width.is_none_or(|width| wide.lines().all(|line| line.chars().count() <= width)) {
+        return wide.to_string();
+    }
+    let narrow = partitions.iter().map(|partition| {
+        let mut table = plain_table();
+        for (heading, cell) in HEADINGS.iter().zip(cells(partition)) {
+            table.add_row([Cell::new(heading), Cell::new(cell).set_alignment(CellAlignment::Right)]);
+        }
+        table.to_string()
+    });
+    narrow.collect::<Vec<_>>().join("\n")
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table
+}
+
+fn cells(partition: &PartitionReport) -> [String; HEADINGS.len()] {
+    let counts = &partition.counts;
+    let next = |sink: &SinkReport| match sink.on {
+        true => sink.compared_below.to_string(),
+        false => format!("off {}", sink.compared_below),
+    };
+    [
+        partition.partition.to_string(),
+        partition.log_start.map_or_else(|| "-".to_owned(), |start| start.to_string()),
+        next(&partition.postgres),
+        next(&partition.clickhouse),
+        partition.records.to_string(),
+        partition.postgres.rows.to_string(),
+        partition.clickhouse.rows.to_string(),
+        partition.dead_letters.rows.to_string(),
+        counts.missing.to_string(),
+        counts.doubled.to_string(),
+        counts.differing.to_string(),
+        counts.unexpected.to_string(),
+        counts.lost.to_string(),
+        partition.lag.to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Counts, SourceReport};
+
+    fn report(counts: Counts, strict: bool) -> Report {
+        let sink = |rows| SinkReport { on: true, compared_below: 1_000_000, rows };
+        let partition = PartitionReport {
+            log_start: Some(10),
+            log_end: Some(1_000_100),
+            records: 999_990,
+            claimed: 1_000_000,
+            postgres: sink(999_989),
+            clickhouse: SinkReport { on: false, ..sink(999_990) },
+            dead_letters: sink(0),
+            lag: 100,
+            counts,
+            ..PartitionReport::default()
+        };
+        let finding = |kind, offset, end_offset| Finding {
+            kind,
+            place: Place::Postgres,
+            source: 7,
+            partition: 0,
+            offset,
+            end_offset,
+        };
+        let route = RouteReport {
+            route: "user_footprint".into(),
+            topic: "web-logs-topic".into(),
+            sources: vec![SourceReport {
+                source: 7,
+                topic: Some("web-logs-topic".into()),
+                topic_id: Some("abc".into()),
+                in_kafka: true,
+                partitions: vec![partition],
+            }],
+            findings: vec![finding(Kind::Missing, 20, None), finding(Kind::Lost, 30, Some(40))],
+            notes: vec![],
+        };
+        Report::new(vec![route], strict)
+    }
+
+    #[test]
+    fn faults_are_named_and_what_is_not_shown_is_counted() {
+        let text = text(&report(Counts { missing: 3, lost: 1, ..Counts::default() }, false), 1, None);
+        assert!(
+            text.contains("fault: missing (3)\n  postgres: source 7 partition 0 offset 20\n  and 2 more\n"),
+            "{text}"
+        );
+        assert!(text.contains("fault: lost (1)\n  postgres: source 7 partition 0 offset [30, 40)\n"), "{text}");
+        assert!(text.ends_with("EXACTLY ONCE DID NOT HOLD: 4 faults, 0 warnings\n"), "{text}");
+        assert!(text.contains("off 1000000"), "{text}");
+    }
+
+    #[test]
+    fn warnings_are_faults_only_when_strict() {
+        let counts = Counts { decoded_otherwise: 2, ..Counts::default() };
+        assert!(text(&report(counts, false), 9, None).ends_with("exactly once held: no fault, 2 warnings\n"));
+        let strict = report(counts, true);
+        assert!(!strict.clean && text(&strict, 9, None).ends_with("2 warnings, which --strict takes for faults\n"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_a_narrow_table() {
+        for width in [40, 80, 200] {
+            let text = text(&report(Counts::default(), false), 9, Some(width));
+            let widest = text.lines().filter(|line| line.contains('│')).map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= width), "{width}:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What Kafka's log holds of a window: every committed record, decoded as the pipeline would, as one content number. It reads
+//! by assignment only: no group is joined, nothing is committed, a running consumer notices nothing. Its calls block and
+//! belong on a thread of their own.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+
+use crate::batch::{Rows, Values};
+use crate::chunk::Record;
+use crate::config::Kafka;
+use crate::decode::Decoder;
+use crate::kafka::{AskError, Inquirer, TopicDescription, consumer_config};
+use crate::normalize::received_at_us;
+use crate::offset::{Offset, Partition};
+use crate::route::Route;
+use crate::verify::content::Content;
+use crate::verify::error::VerifyError;
+use crate::verify::window::LogTally;
+
+/// One answer of Kafka's, at most.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one poll waits; a window's end without a record there is seen only after it.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Reads one topic's partitions, one at a time.
+pub struct LogReader {
+    inquirer: Inquirer,
+    consumer: BaseConsumer,
+    bootstrap_servers: String,
+    topic: String,
+    /// Where the consumer stands, when it stands somewhere.
+    at: Option<(Partition, Offset)>,
+    stall: Duration,
+    eye: Eye,
+}
+
+/// Turns records into content numbers.
+struct Eye {
+    decoder: Decoder,
+    /// The record looked at, alone: a row may hold a mebibyte.
+    row: Rows,
+    content: Content,
+}
+
+impl LogReader {
+    /// A reader of `route`'s topic; nothing is asked yet. `stall` bounds how long no record may come.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses, or a route that cannot be decoded.
+    pub fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
+        let mut config = consumer_config(kafka, &route.name, kafka.queue_kbytes_max);
+        config.remove("group.instance.id");
+        let bootstrap_servers = kafka.bootstrap_servers.clone();
+        let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };
+        let consumer = BaseConsumer::from_config(&config).map_err(|error| refused(AskError::Client(error)))?;
+        let inquirer = Inquirer::new(kafka).map_err(refused)?;
+        let eye = Eye { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };
+        Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, eye })
+    }
+
+    /// The cluster's id.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn cluster_id(&self) -> Result<String, VerifyError> {
+        self.inquirer.cluster_id(ANSWER_TIMEOUT).map_err(|error| self.refused(error))
+    }
+
+    /// The topic as it is now; none when there is none.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
+        match self.inquirer.describe_topic(&self.topic, ANSWER_TIMEOUT) {
+            Ok(description) => Ok(Some(description)),
+            Err(AskError::NoTopic(_)) => Ok(None),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// The log's start and last stable offset.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
+        self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
+    }
+
+    /// Reads the records of the tally's known range; it shrinks when the log's start passes it meanwhile.
+    ///
+    /// # Errors
+    /// Kafka refuses, or sends nothing for too long.
+    pub fn read(&mut self, partition: Partition, tally: &mut LogTally) -> Result<(), VerifyError> {
+        while let Some(known) = tally.known() {
+            if self.at != Some((partition, known.start)) {
+                self.assign(partition, known.start)?;
+            }
+            match self.read_to(partition, known.end, tally) {
+                Ok(()) => return Ok(()),
+                Err(Stopped::OutOfRange) => {
+                    self.at = None;
+                    let (start, _) = self.watermarks(partition)?;
+                    if start <= known.start {
+                        return Err(self.failed(partition, known.start, "the offset is out of the log's range".into()));
+                    }
+                    tally.shorten(start);
+                }
+                Err(Stopped::Failed(offset, why)) => {
+                    self.at = None;
+                    return Err(self.failed(partition, offset, why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_to(&mut self, partition: Partition, end: Offset, tally: &mut LogTally) -> Result<(), Stopped> {
+        let mut next = self.at.map_or(0, |(_, offset)| offset);
+        let mut heard = Instant::now();
+        loop {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                Some(Ok(message)) => {
+                    if message.partition() != partition || message.offset() < next {
+                        continue; // left over from before the assignment
+                    }
+                    if message.offset() >= end {
+                        self.at = None; // this record is of a later window, and is read again then
+                        return Ok(());
+                    }
+                    self.eye.look(&message, tally);
+                    next = message.offset() + 1;
+                    heard = Instant::now();
+                }
+                Some(Err(error)) if is_out_of_range(&error) => return Err(Stopped::OutOfRange),
+                // a broker that is away is tried again by librdkafka itself; the deadline below decides
+                Some(Err(error)) if heard.elapsed() > self.stall => {
+                    return Err(Stopped::Failed(next, error.to_string()));
+                }
+                Some(Err(_)) => {}
+                None => {
+                    // records that are none (control records, aborted ones) move the position alone
+                    let position = self.position(partition).unwrap_or(next);
+                    if position > next {
+                        next = position;
+                        heard = Instant::now();
+                    }
+                    if next < end && heard.elapsed() > self.stall {
+                        return Err(Stopped::Failed(next, format!("no record came for {:?}", self.stall)));
+                    }
+                }
+            }
+            if next >= end {
+                self.at = Some((partition, next));
+                return Ok(());
+            }
+        }
+    }
+
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        let list = self.consumer.position().ok()?;
+        match list.find_partition(&self.topic, partition)?.offset() {
+            rdkafka::Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn assign(&mut self, partition: Partition, offset: Offset) -> Result<(), VerifyError> {
+        let mut list = TopicPartitionList::new();
+        let assigned = list
+            .add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(offset))
+            .and_then(|()| self.consumer.assign(&list));
+        self.at = Some((partition, offset));
+        assigned.map_err(|error| self.failed(partition, offset, error.to_string()))
+    }
+
+    fn refused(&self, source: AskError) -> VerifyError {
+        VerifyError::Kafka { bootstrap_servers: self.bootstrap_servers.clone(), source }
+    }
+
+    fn failed(&self, partition: Partition, offset: Offset, why: String) -> VerifyError {
+        VerifyError::Log { topic: self.topic.clone(), partition, offset, why }
+    }
+}
+
+/// Why a window was not read to its end.
+enum Stopped {
+    OutOfRange,
+    Failed(Offset, String),
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    // with auto.offset.reset=error librdkafka wraps the broker's answer in a code of its own
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset)
+    )
+}
+
+impl Eye {
+    fn look(&mut self, message: &BorrowedMessage<'_>, tally: &mut LogTally) {
+        let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+        let record = Record {
+            offset: message.offset(),
+            timestamp_ms,
+            key: message.key(),
+            payload: message.payload(),
+            headers: b"",
+        };
+        if self.decoder.decode(record, &mut self.row).is_ok() {
+            tally.add_good(record.offset, self.content.of_row(&self.row, 0));
+            clear(&mut self.row);
+        } else {
+            let number = self.content.of_dead_letter(received_at_us(timestamp_ms), record.key, record.payload);
+            tally.add_bad(record.offset, number);
+        }
+    }
+}
+
+/// Empties `rows` and keeps its memory.
+fn clear(rows: &mut Rows) {
+    rows.offsets.clear();
+    rows.received_at_us.clear();
+    for column in &mut rows.columns {
+        if let Some(validity) = &mut column.validity {
+            validity.clear();
+        }
+        match &mut column.values {
+            Values::Text { bytes, ends } => {
+                bytes.clear();
+                ends.clear();
+            }
+            Values::Timestamp(values) | Values::Integer(values) => values.clear(),
+            Values::Float(values) => values.clear(),
+            Values::Boolean(values) => values.clear(),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Producing, and what the group has committed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use footprint::generate::{GenerateOptions, Generator};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+
+use super::oracle::Sent;
+use super::stack;
+
+pub fn client_config() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", stack().kafka().unwrap().bootstrap());
+    config
+}
+
+/// Where each record has got to: number, partition, offset.
+#[derive(Default)]
+struct Places(Mutex<Vec<(usize, i32, i64)>>);
+
+impl ClientContext for Places {}
+
+impl ProducerContext for Places {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let message = result.as_ref().unwrap_or_else(|(error, _)| panic!("record {number} was not produced: {error}"));
+        self.0.lock().unwrap().push((number, message.partition(), message.offset()));
+    }
+}
+
+/// Sends generated records to one topic, and knows what it sent.
+pub struct Feed {
+    producer: BaseProducer<Places>,
+    generator: Generator,
+    topic: String,
+    partitions: usize,
+    /// Sent records so far; decides the partition and the time.
+    count: usize,
+    start_ms: i64,
+}
+
+impl Feed {
+    pub fn new(topic: &str, partitions: usize, seed: u64, bad_share: f64) -> Self {
+        let mut config = client_config();
+        config
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", "8000000")
+            .set("message.timeout.ms", "120000")
+            .set("queue.buffering.max.messages", "200000");
+        let producer = config.create_with_context(Places::default()).unwrap();
+        let options = GenerateOptions { bad_share, ..GenerateOptions::default() };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let start_ms = i64::try_from(since_epoch.as_millis()).unwrap();
+        let generator = Generator::new(seed, options);
+        Self { producer, generator, topic: topic.to_owned(), partitions, count: 0, start_ms }
+    }
+
+    /// Sends `count` records, waits until Kafka has them all, and gives them with their places.
+    pub fn send(&mut self, count: usize) -> Vec<(i32, i64, Sent)> {
+        let mut sent: Vec<Option<Sent>> = Vec::with_capacity(count);
+        for number in 0..count {
+            let timestamp_ms = self.start_ms + i64::try_from(self.count / 16).unwrap();
+            let partition = i32::try_from(self.count / 50 % self.partitions).unwrap();
+            self.count += 1;
+            let generated = self.generator.generate();
+            let headers = generated
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+            sent.push(Some(Sent {
+                timestamp_ms,
+                payload: generated.payload.map(<[u8]>::to_vec),
+                key: generated.key.map(<[u8]>::to_vec),
+                header_count: generated.headers.len(),
+                fault: generated.fault,
+            }));
+            let mut record = BaseRecord::with_opaque_to(&self.topic, number)
+                .partition(partition)
+                .timestamp(timestamp_ms)
+                .headers(headers);
+            record.payload = generated.payload;
+            record.key = generated.key;
+            while let Err((error, again)) = self.producer.send(record) {
+                let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+                assert_eq!(error, full, "produce");
+                self.producer.poll(Duration::from_millis(10));
+                record = again;
+            }
+            if number % 1_000 == 0 {
+                self.producer.poll(Duration::ZERO);
+            }
+        }
+        self.producer.flush(Duration::from_secs(120)).unwrap();
+        let places = std::mem::take(&mut *self.producer.context().0.lock().unwrap());
+        assert_eq!(places.len(), count, "every record has its place");
+        let placed = |(number, partition, offset): (usize, i32, i64)| {
+            (partition, offset, sent[number].take().expect("one place a record"))
+        };
+        places.into_iter().map(placed).collect()
+    }
+}
+
+/// What a group has committed of a topic: by partition, offset and mark.
+pub fn committed(group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (i64, String)> {
+    let consumer: Arc<BaseConsumer> = Arc::new(client_config().set("group.id", group).create().unwrap());
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap() - 1);
+    let list = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();
+    let known = list.elements();
+    let offsets = known.iter().filter_map(|element| match element.offset() {
+        rdkafka::Offset::Offset(offset) => Some((element.partition(), (offset, element.metadata().to_owned()))),
+        _ => None,
+    });
+    offsets.collect()
+}

@@ -1,0 +1,183 @@
+//! The proof: every good record exactly once in PostgreSQL and in ClickHouse, every bad one exactly once among the dead
+//! letters, each with the values the oracle expects, and nothing else anywhere.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::consumer::Consumer;
+use super::oracle::{Expected, Oracle, Place};
+use super::stack;
+use super::world::{STORED, World};
+
+/// Faults named in a message, at most.
+const SHOWN: usize = 12;
+
+/// What was found in one table.
+struct Seen<'a> {
+    table: &'static str,
+    oracle: &'a Oracle,
+    /// By source and partition, one flag an offset.
+    seen: BTreeMap<(i64, i32), Vec<bool>>,
+    faults: Vec<String>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(table: &'static str, oracle: &'a Oracle) -> Self {
+        let seen = oracle.logs.iter().map(|(&key, log)| (key, vec![false; log.len()])).collect();
+        Self { table, oracle, seen, faults: Vec::new() }
+    }
+
+    fn fault(&mut self, what: String) {
+        self.faults.push(what);
+    }
+
+    /// A row of `place` was found.
+    fn found(&mut self, place: Place) -> bool {
+        let (source, partition, offset) = place;
+        let flag = self.seen.get_mut(&(source, partition)).and_then(|log| log.get_mut(usize::try_from(offset).ok()?));
+        match flag {
+            None => self.fault(format!("{place:?} was never sent")),
+            Some(true) => self.fault(format!("{place:?} is there twice")),
+            Some(seen) => {
+                *seen = true;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn row(&mut self, place: Place, row: &Expected) {
+        if !self.found(place) {
+            return;
+        }
+        let Some(sent) = self.oracle.sent(place) else { return };
+        match sent.fault {
+            Some(code) => self.fault(format!("{place:?} is bad ({code}) and there")),
+            None if sent.row() != *row => self.fault(format!("{place:?} is {row:?}, not {:?}", sent.row())),
+            None => {}
+        }
+    }
+
+    /// Ends the look at a table whose places are those for which `belongs`.
+    fn end(mut self, belongs: impl Fn(Place, bool) -> bool) {
+        for (&(source, partition), log) in &self.oracle.logs {
+            for (index, sent) in log.iter().enumerate() {
+                let place = (source, partition, i64::try_from(index).unwrap());
+                let Some(sent) = sent else { continue };
+                let seen = self.seen[&(source, partition)][index];
+                if belongs(place, sent.fault.is_some()) != seen {
+                    self.faults.push(format!("{place:?} is {}", if seen { "there" } else { "missing" }));
+                }
+            }
+        }
+        let count = self.faults.len();
+        self.faults.truncate(SHOWN);
+        assert!(count == 0, "{}: {count} faults:\n{}", self.table, self.faults.join("\n"));
+    }
+}
+
+/// Proves what is stored now, with nothing running or everything idle.
+pub fn prove_tables(world: &mut World) {
+    prove_clickhouse(world);
+    let rows = world.eye.query(
+        "select kafka_source, kafka_partition, kafka_offset, request, link,
+         (extract(epoch from footprint_time) * 1000000)::bigint, (extract(epoch from received_at) * 1000000)::bigint
+         from user_footprint where kafka_source is not null",
+    );
+    let mut seen = Seen::new("postgresql", &world.oracle);
+    for row in &rows {
+        let values = Expected {
+            request: row.get(3),
+            link: row.get(4),
+            footprint_time_us: row.get(5),
+            received_at_us: row.get(6),
+        };
+        seen.row((row.get(0), row.get(1), row.get(2)), &values);
+    }
+    seen.end(|place, bad| !bad && !world.oracle.not_in_postgres.contains(&place));
+    prove_dead_letters(world);
+}
+
+fn prove_dead_letters(world: &mut World) {
+    let rows = world.eye.query(
+        "select kafka_source, kafka_partition, kafka_offset, key, payload, coalesce(jsonb_array_length(headers), 0), reason,
+         (extract(epoch from received_at) * 1000000)::bigint from dead_letters",
+    );
+    let mut seen = Seen::new("dead_letters", &world.oracle);
+    for row in &rows {
+        let place = (row.get(0), row.get(1), row.get(2));
+        if !seen.found(place) {
+            continue;
+        }
+        let Some(sent) = seen.oracle.sent(place) else { continue };
+        let (key, payload): (Option<&[u8]>, Option<&[u8]>) = (row.get(3), row.get(4));
+        let (headers, reason, received_at_us): (i32, &str, i64) = (row.get(5), row.get(6), row.get(7));
+        let code = reason.split(':').next();
+        let same = key == sent.key.as_deref()
+            && payload == sent.payload.as_deref()
+            && usize::try_from(headers) == Ok(sent.header_count)
+            && code == sent.fault
+            && received_at_us == sent.timestamp_ms * 1_000;
+        if !same {
+            let text = |bytes: Option<&[u8]>| {
+                bytes.map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned())
+            };
+            let what = format!(
+                "{place:?} is {reason:?}, {:?}, {headers} headers, {received_at_us}; sent was {:?}, {:?}, {}, {}",
+                text(payload),
+                sent.fault,
+                text(sent.payload.as_deref()),
+                sent.header_count,
+                sent.timestamp_ms
+            );
+            seen.fault(what);
+        }
+    }
+    seen.end(|_, bad| bad);
+}
+
+fn prove_clickhouse(world: &World) {
+    let server = stack().clickhouse().unwrap();
+    let client = clickhouse::Client::default()
+        .with_url(format!("http://{}:{}", server.host(), server.http_port()))
+        .with_user(server.admin_user())
+        .with_password(server.admin_password())
+        .with_database(&world.database);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut seen = Seen::new("clickhouse", &world.oracle);
+    runtime.block_on(async {
+        let sql = "select assumeNotNull(kafka_source), assumeNotNull(kafka_partition), assumeNotNull(kafka_offset),
+            toString(request), link, toUnixTimestamp64Micro(footprint_time), toUnixTimestamp64Micro(assumeNotNull(received_at))
+            from user_footprint where isNotNull(kafka_source)";
+        let mut rows = client.query(sql).fetch::<(i64, i32, i64, String, String, i64, i64)>().unwrap();
+        while let Some((source, partition, offset, request, link, footprint_time_us, received_at_us)) =
+            rows.next().await.unwrap()
+        {
+            seen.row((source, partition, offset), &Expected { request, link, footprint_time_us, received_at_us });
+        }
+    });
+    seen.end(|place, bad| !bad && !world.oracle.not_in_clickhouse.contains(&place));
+}
+
+/// Proves that everything sent is stored and nothing else, and that what is sent afterwards still arrives.
+pub fn prove(world: &mut World, consumers: &mut [&mut Consumer]) {
+    // enough to reach every partition
+    let fresh = 50 * usize::from(world.partitions);
+    let source = world.send(fresh);
+    world.wait_stored(source, STORED, consumers);
+    prove_tables(world);
+    let committed_past_end: HashSet<i32> = world
+        .committed()
+        .into_iter()
+        .filter(|(partition, (offset, _))| *offset > world.oracle.end(source, *partition))
+        .map(|(partition, _)| partition)
+        .collect();
+    assert!(committed_past_end.is_empty(), "committed past the end: {committed_past_end:?}");
+}
+
+/// The same within `deadline`.
+pub fn prove_within(world: &mut World, deadline: Duration, consumers: &mut [&mut Consumer]) {
+    let source = world.source();
+    world.wait_stored(source, deadline, consumers);
+    prove(world, consumers);
+}

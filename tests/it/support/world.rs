@@ -1,0 +1,228 @@
+//! One test's world: a topic, a group and a database in each server, made by the program's own `migrate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use footprint::config::Config;
+use footprint::kafka::Inquirer;
+use footprint::ledger::SourceId;
+use footprint_stack::{APPLICATION_USER, TEST_USER};
+
+use super::consumer::{Consumer, program};
+use super::kafka::{Feed, committed};
+use super::oracle::Oracle;
+use super::postgres::{Eye, LedgerRow};
+use super::stack;
+use super::wait::until_or;
+
+/// How long everything sent so far may take to be stored, unless a test says otherwise.
+pub const STORED: Duration = Duration::from_secs(60);
+
+/// A topic and databases of one test's own.
+pub struct World {
+    pub topic: String,
+    pub database: String,
+    pub partitions: u16,
+    pub feed: Feed,
+    pub oracle: Oracle,
+    pub eye: Eye,
+    directory: PathBuf,
+    consumers: usize,
+    /// `section.key` and the TOML value, for every consumer from now on.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl World {
+    /// With the tables made.
+    pub fn new(name: &str, partitions: u16, bad_share: f64) -> Self {
+        let world = Self::without_tables(name, partitions, bad_share);
+        world.command(&["migrate"]);
+        world
+    }
+
+    /// With empty databases.
+    pub fn without_tables(name: &str, partitions: u16, bad_share: f64) -> Self {
+        let unique = &uuid::Uuid::new_v4().simple().to_string()[..12];
+        let topic = format!("{name}-{unique}");
+        let database = format!("test_{name}_{unique}");
+        let postgres = stack().postgres().unwrap();
+        postgres.create_database(&database).unwrap();
+        postgres.give_database(&database, APPLICATION_USER).unwrap();
+        stack().clickhouse().unwrap().create_database(&database).unwrap();
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&topic);
+        std::fs::create_dir_all(&directory).unwrap();
+        let feed = Feed::new(&topic, usize::from(partitions), 7, bad_share);
+        let eye = Eye::new(&database);
+        let (oracle, settings) = (Oracle::default(), Vec::new());
+        let world = Self { topic, database, partitions, feed, oracle, eye, directory, consumers: 0, settings };
+        world.create_topic();
+        world
+    }
+
+    fn create_topic(&self) {
+        let config = [("retention.ms", "-1"), ("max.message.bytes", "8000000")];
+        stack().kafka().unwrap().create_topic(&self.topic, self.partitions, &config).unwrap();
+    }
+
+    /// Deletes the topic and makes another of the same name.
+    pub fn recreate_topic(&self) {
+        stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
+        self.create_topic();
+    }
+
+    /// The topic's present life.
+    pub fn source(&self) -> i64 {
+        let mut config = Config::load(None, &[]).unwrap();
+        config.kafka.bootstrap_servers = stack().kafka().unwrap().bootstrap().to_owned();
+        let inquirer = Inquirer::new(&config.kafka).unwrap();
+        let wait = Duration::from_secs(10);
+        let cluster = inquirer.cluster_id(wait).unwrap();
+        SourceId::of(&cluster, &inquirer.describe_topic(&self.topic, wait).unwrap().topic_id).0
+    }
+
+    /// Sends `count` generated records and notes them; gives the topic's life they went to.
+    pub fn send(&mut self, count: usize) -> i64 {
+        let source = self.source();
+        let sent = self.feed.send(count);
+        self.oracle.note(source, sent);
+        source
+    }
+
+    /// The configuration as a file.
+    fn config_file(&self, name: &str) -> PathBuf {
+        let (kafka, postgres) = (stack().kafka().unwrap(), stack().postgres().unwrap());
+        let (clickhouse, password) = (stack().clickhouse().unwrap(), stack().user_password());
+        let text = |value: &str| format!("{value:?}");
+        let mut values = vec![
+            ("kafka.bootstrap_servers", text(kafka.bootstrap())),
+            ("kafka.group_id", text(&self.topic)),
+            ("kafka.session_timeout_ms", "1500".to_owned()),
+            ("postgres.host", text(postgres.host())),
+            ("postgres.port", postgres.port().to_string()),
+            ("postgres.database", text(&self.database)),
+            ("postgres.user", text(APPLICATION_USER)),
+            ("postgres.password", text(password)),
+            ("clickhouse.host", text(clickhouse.host())),
+            ("clickhouse.port", clickhouse.http_port().to_string()),
+            ("clickhouse.database", text(&self.database)),
+            ("clickhouse.user", text(TEST_USER)),
+            ("clickhouse.password", text(password)),
+            ("telemetry.listen", text("127.0.0.1:0")),
+            ("telemetry.log", text("footprint=debug,info")),
+        ];
+        for (key, value) in &self.settings {
+            values.retain(|(known, _)| known != key);
+            values.push((key, value.clone()));
+        }
+        let mut lines: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        lines.push(format!(
+            "[[routes]]\nname = \"user_footprint\"\ntopic = {:?}\npostgres_table = \"user_footprint\"\n\
+             clickhouse_table = \"user_footprint\"\ntimezone = \"UTC\"\ncolumns = [\
+             {{ name = \"request\", field = \"method\", kind = \"text\", low_cardinality = true }}, \
+             {{ name = \"link\", kind = \"text\" }}, {{ name = \"footprint_time\", kind = \"timestamp\" }}]",
+            self.topic
+        ));
+        let path = self.directory.join(format!("{name}.toml"));
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path
+    }
+
+    /// Runs a command of the program to its end, which must be good.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = program(&self.directory, &self.config_file("command")).args(arguments).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}:\n{out}\n{err}");
+        out.into_owned()
+    }
+
+    /// Starts a consumer.
+    pub fn consumer(&mut self) -> Consumer {
+        self.consumer_with(&[])
+    }
+
+    /// Starts a consumer with arguments after `run`.
+    pub fn consumer_with(&mut self, arguments: &[&str]) -> Consumer {
+        self.consumers += 1;
+        let name = format!("consumer-{}", self.consumers);
+        Consumer::start(&self.directory, &self.config_file(&name), &name, arguments)
+    }
+
+    /// What the group has committed.
+    pub fn committed(&self) -> std::collections::BTreeMap<i32, (i64, String)> {
+        committed(&self.topic, &self.topic, usize::from(self.partitions))
+    }
+
+    /// The ledger's rows of one life of the topic.
+    pub fn ledger(&mut self, source: i64) -> Vec<LedgerRow> {
+        self.eye.ledger().into_iter().filter(|row| row.source == source).collect()
+    }
+
+    /// Records of a life that every sink has stored, as far as the ledger knows.
+    pub fn stored(&mut self, source: i64) -> i64 {
+        self.ledger(source).iter().map(LedgerRow::lowest).sum()
+    }
+
+    /// Waits until a life is stored whole.
+    pub fn wait_stored(&mut self, source: i64, deadline: Duration, consumers: &mut [&mut Consumer]) {
+        let ends: Vec<(i32, i64)> = (0..i32::from(self.partitions))
+            .map(|p| (p, self.oracle.end(source, p)))
+            .filter(|&(_, end)| end > 0)
+            .collect();
+        let eye = &mut self.eye;
+        let mut done = || {
+            let rows: Vec<LedgerRow> = eye.ledger().into_iter().filter(|row| row.source == source).collect();
+            for consumer in consumers.iter_mut() {
+                let ended = consumer.ended();
+                assert!(ended.is_none(), "the consumer ended, {ended:?}: {}", consumer.tail());
+            }
+            let stored = |&(partition, end): &(i32, i64)| {
+                rows.iter().any(|row| row.partition == partition && row.lowest() >= end)
+            };
+            ends.iter().all(stored).then_some(())
+        };
+        let end = std::time::Instant::now() + deadline;
+        while done().is_none() {
+            if std::time::Instant::now() > end {
+                let tails: Vec<String> = consumers.iter().map(|consumer| consumer.tail()).collect();
+                let rows = self.eye.ledger();
+                panic!("not stored in {deadline:?}: ends {ends:?}, ledger {rows:#?}\n{}", tails.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until at least `count` records of a life are stored.
+    pub fn wait_some(&mut self, source: i64, count: i64, consumer: &Consumer) {
+        let eye = &mut self.eye;
+        let enough = || {
+            let rows = eye.ledger().into_iter().filter(|row| row.source == source);
+            (rows.map(|row| row.lowest()).sum::<i64>() >= count).then_some(())
+        };
+        until_or("some records are stored", STORED, enough, || consumer.tail());
+    }
+
+    /// Waits until a claim is pending: a batch is on its way. Gives how many claims are.
+    pub fn wait_claimed(&mut self, source: i64, consumer: &Consumer) -> usize {
+        let eye = &mut self.eye;
+        let pending = || {
+            let rows = eye.ledger().into_iter().filter(|row| row.source == source);
+            Some(rows.map(|row| row.pending()).sum::<usize>()).filter(|&pending| pending > 0)
+        };
+        until_or("a claim is pending", STORED, pending, || consumer.tail())
+    }
+
+    /// Makes `setting` the TOML `value` for every consumer from now on.
+    pub fn set(&mut self, setting: &'static str, value: &str) {
+        self.settings.retain(|(known, _)| *known != setting);
+        self.settings.push((setting, value.to_owned()));
+    }
+}
+
+impl Drop for World {
+    /// Logs of a test that passed are of no use.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
