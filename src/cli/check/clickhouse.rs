@@ -17,8 +17,10 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
             report.ok("clickhouse", format!("{}:{} answers, version {version}", clickhouse.host, clickhouse.port));
         }
         Err(error) => {
-            return report
-                .fault("clickhouse", format!("{}:{}: {}", config.clickhouse.host, config.clickhouse.port, error.why()));
+            return report.fault(
+                "clickhouse",
+                format!("{}:{}: {}", config.clickhouse.host, config.clickhouse.port, error.why()),
+            );
         }
     }
     // the profile may forbid what every insert pins
