@@ -139,6 +139,9 @@ struct TakenOver {
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
+/// When the topic was asked about; the cluster's id and the topic's description.
+type Described = (Instant, Result<(String, TopicDescription), AskError>);
+
 /// Looks at the topic's id: one under way, the latest answer, and when it was asked.
 struct Watch {
     asked_at: Option<Instant>,
@@ -169,7 +172,7 @@ pub struct Coordinator {
     generation: u64,
     takeovers: JoinSet<TakenOver>,
     takeover_backoff: BTreeMap<Partition, (Backoff, Instant)>,
-    describes: JoinSet<(Instant, Result<(String, TopicDescription), AskError>)>,
+    describes: JoinSet<Described>,
     watch: Watch,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,

@@ -1,5 +1,6 @@
 //! A real Kafka broker: KRaft, one node that is broker and controller, on two ports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -121,6 +122,29 @@ impl Kafka {
     /// The number of partitions of a topic; `None` when there is no such topic.
     pub fn partition_count(&self, topic: &str) -> Result<Option<usize>, StackError> {
         led_partitions(&self.client()?, topic)
+    }
+
+    /// The offset after the last record of each partition of `topic`.
+    pub fn end_offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StackError> {
+        let client = self.client()?;
+        let count = led_partitions(&client, topic)?.ok_or_else(|| refused(format!("no topic {topic}")))?;
+        let end = |partition| client.fetch_watermarks(topic, partition, REQUEST_LIMIT).map(|(_, end)| (partition, end));
+        (0..count as i32).map(end).collect::<Result<_, _>>().map_err(refused)
+    }
+
+    /// Sets how long a silent member of a group of the new protocol (KIP-848) is waited for, and how often it must speak.
+    pub fn set_group_session(&self, group: &str, session: Duration, heartbeat: Duration) -> Result<(), StackError> {
+        let [session, heartbeat] = [session, heartbeat].map(|time| time.as_millis().to_string());
+        let config = AlterConfig::new(ResourceSpecifier::Group(group))
+            .set("consumer.session.timeout.ms", &session)
+            .set("consumer.heartbeat.interval.ms", &heartbeat);
+        let admin = self.admin()?;
+        blocking::run(&format!("configuring group {group}"), REQUEST_LIMIT, async {
+            for result in admin.alter_configs([&config], &admin_options()).await.map_err(refused)? {
+                result.map_err(|(_, code)| refused(format!("group {group}: {code}")))?;
+            }
+            Ok(())
+        })
     }
 
     /// Sends each line of `lines` as a record, with Kafka's own console producer.

@@ -32,6 +32,8 @@ mod postgres;
 mod server;
 mod stack;
 
+pub mod trial;
+
 pub use clickhouse::ClickHouse;
 pub use clickhouse_users::ClickHouseUser;
 pub use error::StackError;

@@ -50,6 +50,10 @@ impl RunDir {
         Ok(Self { path, temporary, _lock: lock })
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

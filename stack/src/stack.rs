@@ -1,6 +1,6 @@
 //! The three servers together, each present when asked for, started side by side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::thread;
 
@@ -65,7 +65,7 @@ pub struct Stack {
     postgres: Option<Postgres>,
     clickhouse: Option<ClickHouse>,
     user_password: String,
-    _run_dir: RunDir,
+    run_dir: RunDir,
 }
 
 impl Stack {
@@ -90,8 +90,7 @@ impl Stack {
             let clickhouse = start_if(options.clickhouse, || ClickHouse::start_in(&cache, &run_dir, &users, progress));
             (joined(kafka), joined(postgres), clickhouse)
         });
-        let stack =
-            Self { kafka: kafka?, postgres: postgres?, clickhouse: clickhouse?, user_password, _run_dir: run_dir };
+        let stack = Self { kafka: kafka?, postgres: postgres?, clickhouse: clickhouse?, user_password, run_dir };
         stack.prepare()?;
         Ok(stack)
     }
@@ -127,6 +126,11 @@ impl Stack {
     /// The password of `APPLICATION_USER` in both databases, and of `TEST_USER`.
     pub fn user_password(&self) -> &str {
         &self.user_password
+    }
+
+    /// The directory that holds the servers' data and logs; a temporary one goes with the stack.
+    pub fn directory(&self) -> &Path {
+        self.run_dir.directory()
     }
 
     /// The servers that run, or should.

@@ -1,0 +1,45 @@
+//! Repeatable random numbers: SplitMix64 (Steele, Lea, Flood 2014), enough to choose moments with.
+
+/// The same seed gives the same numbers.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice that start at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// At least `low`, below `high`.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        // 53 bits are what a double holds exactly.
+        low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    /// True in `share` of the throws.
+    pub fn chance(&mut self, share: f64) -> bool {
+        self.between(0.0, 1.0) < share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dice;
+
+    #[test]
+    fn numbers_stay_in_bounds_and_repeat() {
+        let (mut one, mut other) = (Dice::new(7), Dice::new(7));
+        for _ in 0..1_000 {
+            let number = one.between(5.0, 6.0);
+            assert!((5.0..6.0).contains(&number));
+            assert_eq!(number, other.between(5.0, 6.0));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! One line of progress on standard error: rewritten in place and cut to the width on a terminal, else now and then a
+//! plain line.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a plain line is written where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the line on a terminal changes.
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A line under way; dropping it clears it.
+#[derive(Debug)]
+pub struct Line {
+    bar: Option<ProgressBar>,
+    shown: Instant,
+}
+
+impl Line {
+    /// A line on standard error.
+    pub fn stderr() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        });
+        Self { bar, shown: Instant::now() }
+    }
+
+    /// Shows `text`, which is made only when it is time to show something.
+    pub fn show(&mut self, text: impl FnOnce() -> String) {
+        let interval = if self.bar.is_some() { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
+        if self.shown.elapsed() < interval {
+            return;
+        }
+        self.shown = Instant::now();
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(text());
+                bar.tick();
+            }
+            None => eprintln!("{}", text()),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
