@@ -1,16 +1,19 @@
 //! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
 //! ids, watermarks). With reader, rebalance and commit it is all that names rdkafka's types.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 
 use crate::config::{GroupProtocol, Kafka};
 use crate::limits::MESSAGE_FETCH_BYTES_MAX;
@@ -177,6 +180,56 @@ impl Inquirer {
     pub fn describe_topic(&self, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
         describe_topic(self.consumer.client(), topic, timeout)
     }
+}
+
+/// The topic's `message.timestamp.type`: whose clock a record's time is.
+///
+/// # Errors
+/// No answer in time, or the right to describe configurations is missing.
+pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration) -> Result<String, AskError> {
+    const WHAT: &str = "topic configuration";
+    let refused = |why: String| AskError::Refused { what: WHAT, why };
+    let admin = AdminClient::from_config(&client_config(kafka)).map_err(AskError::Client)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let topics = [ResourceSpecifier::Topic(topic)];
+    let asking = admin.describe_configs(&topics, &options);
+    let answers = tokio::time::timeout(timeout, asking)
+        .await
+        .map_err(|_| refused("no answer in time".into()))?
+        .map_err(|error| refused(error.to_string()))?;
+    for answer in answers {
+        let resource = answer.map_err(|code| refused(code.to_string()))?;
+        if let Some(value) = resource.get("message.timestamp.type").and_then(|entry| entry.value.clone()) {
+            return Ok(value);
+        }
+    }
+    Err(refused("an answer without it".into()))
+}
+
+/// A message's headers, names as text (what is not UTF-8 is replaced) and values as they are. The binding's own iterator
+/// panics on a name that is not UTF-8, and anybody may send one.
+#[allow(unsafe_code)]
+pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
+    let mut found = Vec::new();
+    let mut list = ptr::null_mut();
+    // SAFETY: the message lives as long as what is returned borrows it, and so do its headers; librdkafka ends names with
+    // NUL and gives each value's length.
+    unsafe {
+        let code = sys::rd_kafka_message_headers(message.ptr(), &raw mut list);
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return found;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+            let code = sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
+            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                break;
+            }
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length));
+            found.push((CStr::from_ptr(name).to_string_lossy(), value));
+        }
+    }
+    found
 }
 
 /// librdkafka's own words for a code.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -492,17 +492,18 @@ impl Reader {
 /// Headers as a JSON array of `{"key", "value"}`, or `"base64"` in place of a value that is not text. Empty: none.
 fn headers_json(message: &BorrowedMessage<'_>) -> Vec<u8> {
     use base64::Engine as _;
-    let Some(headers) = message.headers().filter(|headers| headers.count() > 0) else {
+    let headers = crate::kafka::headers(message);
+    if headers.is_empty() {
         return Vec::new();
-    };
+    }
     let list: Vec<serde_json::Value> = headers
         .iter()
-        .map(|header| match header.value.map(|value| (std::str::from_utf8(value), value)) {
-            None => serde_json::json!({ "key": header.key, "value": null }),
+        .map(|(key, value)| match value.map(|value| (std::str::from_utf8(value), value)) {
+            None => serde_json::json!({ "key": key, "value": null }),
             // jsonb cannot hold NUL
-            Some((Ok(text), _)) if !text.contains('\0') => serde_json::json!({ "key": header.key, "value": text }),
+            Some((Ok(text), _)) if !text.contains('\0') => serde_json::json!({ "key": key, "value": text }),
             Some((_, value)) => {
-                serde_json::json!({ "key": header.key, "base64": base64::engine::general_purpose::STANDARD.encode(value) })
+                serde_json::json!({ "key": key, "base64": base64::engine::general_purpose::STANDARD.encode(value) })
             }
         })
         .collect();

@@ -1,6 +1,7 @@
 //! The commands: one file each, short. They are all that uses anyhow, and all that prints to standard output.
 
 mod caught_up;
+pub mod check;
 pub mod generate;
 pub mod migrate;
 pub mod run;
@@ -38,6 +39,7 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Migrate(migrate::MigrateArgs),
+    Check(check::CheckArgs),
     Generate(generate::GenerateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -87,6 +89,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, config).await,
             Self::Migrate(args) => migrate::run(&args, config).await,
+            Self::Check(args) => check::run(&args, config).await,
             Self::Verify(args) => verify::run(&args, config).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);

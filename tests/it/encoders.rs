@@ -282,7 +282,7 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
     assert_eq!(read_postgres(&postgres, source).await, written);
 
     let client = databases.clickhouse();
-    let inserter = Inserter::new(&client, &databases.config.clickhouse, route, DEADLINE);
+    let mut inserter = Inserter::new(&client, &databases.config.clickhouse, route, DEADLINE);
     let range = Range::new(0, rows.offsets[rows.len() - 1] + 1);
     let identity = Identity { source, partition: PARTITION, range };
     for (level, half) in [true, false].into_iter().enumerate() {

@@ -9,6 +9,7 @@ mod support;
 
 mod adopted;
 mod bad;
+mod check;
 mod encoders;
 mod group;
 mod killed;

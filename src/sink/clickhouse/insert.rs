@@ -69,6 +69,8 @@ pub struct Inserter {
     client: Client,
     statement: String,
     lz4: bool,
+    /// Whether the server was asked about its settings.
+    pinned: bool,
 }
 
 impl Inserter {
@@ -81,14 +83,34 @@ impl Inserter {
         for (name, value) in PINNED {
             client = client.with_setting(name, value);
         }
-        Self { client, statement: native::insert_statement(route, &settings.database), lz4: uses_lz4(settings) }
+        Self {
+            client,
+            statement: native::insert_statement(route, &settings.database),
+            lz4: uses_lz4(settings),
+            pinned: false,
+        }
+    }
+
+    /// Switches deduplication on where the server knows the newer name of the setting: a profile that disables it by that
+    /// name doubled rows whatever `insert_deduplicate` said. Asked once, before the first insert.
+    async fn pin_deduplication(&mut self) -> Result<(), Failed> {
+        if self.pinned {
+            return Ok(());
+        }
+        let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
+        if known.fetch_one::<u64>().await? > 0 {
+            self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
+        }
+        self.pinned = true;
+        Ok(())
     }
 
     /// Inserts one block, which is left empty with its capacity gone: the body owns it.
     ///
     /// # Errors
     /// Whatever the server or the connection says, classed.
-    pub async fn insert(&self, attempt: &Attempt<'_>, block: &mut Vec<u8>) -> Result<(), Failed> {
+    pub async fn insert(&mut self, attempt: &Attempt<'_>, block: &mut Vec<u8>) -> Result<(), Failed> {
+        self.pin_deduplication().await?;
         let mut client = self
             .client
             .clone()

@@ -28,7 +28,7 @@ const ACCESS_DENIED: u32 = 497;
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// ClickHouse refused, or could not be reached.
-    #[error("{what}: {why}")]
+    #[error("clickhouse: {what}: {why}")]
     Refused {
         /// What was tried.
         what: String,
@@ -46,6 +46,17 @@ pub enum MigrateError {
     /// A table that cannot be adopted.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+}
+
+impl MigrateError {
+    /// The server's words and what to do, without what was tried.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Refused { why, .. } => why.clone(),
+            Self::TimedOut { waited, .. } => format!("no answer in {waited:?}; is it up, is CH_HOST right?"),
+            Self::Shape(error) => error.why.clone(),
+        }
+    }
 }
 
 /// Asks and changes definitions.
@@ -90,7 +101,7 @@ impl Migrator {
         match left.first() {
             None => Ok(done),
             Some(change) => Err(MigrateError::Refused {
-                what: format!("clickhouse table {}", route.clickhouse_table),
+                what: format!("table {}", route.clickhouse_table),
                 why: format!("after `{}` it is still not so; may the user see the table (grant show)?", change.what),
             }),
         }
@@ -160,6 +171,14 @@ impl Migrator {
         self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<String>()).await
     }
 
+    /// One yes or no, for `check`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask_flag(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
+        Ok(self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<u8>()).await? != 0)
+    }
+
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
         // a `?` in a statement would be taken for a value to bind
         let sql = sql.replace('?', "??");
@@ -182,8 +201,9 @@ impl Migrator {
 
 /// The server's words, and what to do where they do not say it themselves.
 fn explain(error: &Error) -> String {
-    match classify(error).0 {
+    let text = match classify(error).0 {
         SinkError::Stop { why, remedy } if code_of(&why) != Some(ACCESS_DENIED) => format!("{why}; {remedy}"),
         SinkError::Stop { why, .. } | SinkError::Retry { why, .. } => why,
-    }
+    };
+    text.trim_start_matches("clickhouse: ").to_owned()
 }

@@ -12,7 +12,7 @@
 //! | `DateTime64(6, 'UTC')`           | each row: microseconds since the epoch, as `Int64`                       |
 //! | `Bool`                           | each row: 0 or 1                                                         |
 //! | `Nullable(T)`                    | each row: 1 for null, else 0; then `T`'s data, anything where null       |
-//! | `LowCardinality(String)`         | `u64` 1 (version), `u64` [`KEYS_FOLLOW`] with the width of an index,     |
+//! | `LowCardinality(String)`         | `u64` 1 (version), `u64` flags (keys follow) and the width of an index,  |
 //! |                                  | `u64` number of keys, the keys as `String`, `u64` rows, each row's index |
 //! | `LowCardinality(Nullable(String))` | the same; key 0 stands for null and is empty                           |
 //!

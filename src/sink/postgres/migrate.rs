@@ -182,6 +182,11 @@ impl Migrator {
     }
 }
 
+/// The version of the ledger's newest file.
+pub fn newest_version() -> i32 {
+    VERSIONS.len() as i32
+}
+
 /// A row of footprint_route that names the route or one of its tables.
 pub struct Registered {
     /// The route.

@@ -1,0 +1,81 @@
+//! `footprint check`: asks every server what exactly-once needs of it, one line a thing, and what to do about a fault. Asks
+//! only, changes nothing; every question has a deadline, and a server that is down costs its own lines alone.
+
+mod clickhouse;
+mod kafka;
+mod postgres;
+
+use std::fmt::Display;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::cli::Exit;
+use crate::config::Config;
+
+/// Check that everything is in place for storing each event exactly once, without changing anything.
+///
+/// Asks Kafka for each route's topic, PostgreSQL and ClickHouse for the tables, the rights and the settings that exactly-once
+/// needs. Prints one line for each: "ok", or "FAULT" and what to do. Exit status 3 when there is a fault.
+#[derive(clap::Args, Debug)]
+pub struct CheckArgs {}
+
+/// Runs the command.
+///
+/// # Errors
+/// Never; a server that does not answer is a fault of its own.
+pub async fn run(_args: &CheckArgs, config: &Config) -> anyhow::Result<Exit> {
+    let mut report = Report::default();
+    report.ok(
+        "configuration",
+        format!("{} route{}", config.routes.len(), if config.routes.len() == 1 { "" } else { "s" }),
+    );
+    kafka::check(config, &mut report).await;
+    postgres::check(config, &mut report).await;
+    clickhouse::check(config, &mut report).await;
+    Ok(report.end())
+}
+
+/// Prints lines as they come and counts the faults.
+#[derive(Debug, Default)]
+struct Report {
+    faults: usize,
+}
+
+impl Report {
+    fn ok(&mut self, what: &str, text: impl Display) {
+        Self::print("ok", what, &text);
+    }
+
+    fn fault(&mut self, what: &str, text: impl Display) {
+        self.faults += 1;
+        Self::print("FAULT", what, &text);
+    }
+
+    /// One line, folded under itself where the terminal is narrower; a pipe gets it whole.
+    fn print(status: &str, what: &str, text: &dyn Display) {
+        let mut line = Table::new();
+        line.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        line.add_row([format!("{status:<5}"), format!("{what}: {text}")]);
+        if let Some(column) = line.column_mut(0) {
+            column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Left);
+        }
+        if let Some(column) = line.column_mut(1) {
+            column.set_padding((0, 0));
+        }
+        println!("{}", line.trim_fmt());
+    }
+
+    fn end(&self) -> Exit {
+        match self.faults {
+            0 => Exit::Done,
+            1 => {
+                println!("1 fault");
+                Exit::Fault
+            }
+            faults => {
+                println!("{faults} faults");
+                Exit::Fault
+            }
+        }
+    }
+}

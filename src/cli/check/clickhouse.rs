@@ -1,0 +1,104 @@
+//! ClickHouse's part of `check`: each route's table, the settings that make an insert exactly once, rights.
+
+use super::Report;
+use crate::config::Config;
+use crate::route::{Route, quoted};
+use crate::sink::clickhouse::migrate::{Migrator, names};
+use crate::sink::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
+
+pub(super) async fn check(config: &Config, report: &mut Report) {
+    if !config.clickhouse.enabled {
+        return report.ok("clickhouse", "switched off (clickhouse.enabled)");
+    }
+    let migrator = Migrator::new(&config.clickhouse);
+    match migrator.ask("version", "select version()").await {
+        Ok(version) => {
+            let clickhouse = &config.clickhouse;
+            report.ok("clickhouse", format!("{}:{} answers, version {version}", clickhouse.host, clickhouse.port));
+        }
+        Err(error) => {
+            return report.fault(
+                "clickhouse",
+                format!("{}:{}: {}", config.clickhouse.host, config.clickhouse.port, error.why()),
+            );
+        }
+    }
+    // the profile may forbid what every insert pins
+    let sql = "select toString(getSetting('readonly')) settings insert_deduplicate = 1, async_insert = 0";
+    match migrator.ask("clickhouse settings", sql).await.as_deref() {
+        Ok("0") => report.ok("clickhouse settings", "the user may set what exactly-once needs"),
+        Ok(_) => report.fault("clickhouse settings", "the user is read-only; set readonly = 0 in its profile"),
+        Err(error) => report.fault("clickhouse settings", error.why()),
+    }
+    let sql = "check grant select on system.processes";
+    right(&migrator, "clickhouse system.processes", sql, "grant select on system.processes", config, report).await;
+    for route in &config.routes {
+        route_table(&migrator, config, route, report).await;
+    }
+}
+
+async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report) {
+    let (database, table) = names(route, &config.clickhouse.database);
+    let what = format!("clickhouse table {database}.{table}");
+    let found = match migrator.find(route).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return report.fault(&what, "is not there, or the user may not see it; run `footprint migrate`");
+        }
+        Err(error) => return report.fault(&what, error.why()),
+    };
+    let lacking: Vec<&str> =
+        SETTINGS.iter().filter(|(name, least)| !found.has_setting(name, *least)).map(|(name, _)| *name).collect();
+    if lacking.is_empty() {
+        report.ok(&what, SETTINGS.map(|(name, _)| name).join(", ") + " are set");
+    } else {
+        report.fault(
+            &what,
+            format!(
+                "{} not set: a retried insert may be doubled, or lost in a crash; run `footprint migrate`",
+                lacking.join(", ")
+            ),
+        );
+    }
+    match plan(route, &config.clickhouse.database, Some(&found)) {
+        Err(error) => report.fault(&what, error.why),
+        Ok(changes) => {
+            let changes: Vec<String> =
+                changes.into_iter().map(|change| change.what).filter(|change| !change.starts_with("set ")).collect();
+            if changes.is_empty() {
+                report.ok(&what, remarks(route, &found));
+            } else {
+                report.fault(&what, format!("run `footprint migrate`; it will report: {}", changes.join("; ")));
+            }
+        }
+    }
+    let target = format!("{}.{}", quoted(database), quoted(table));
+    let sql = format!("check grant select, insert on {target}");
+    right(migrator, &what, &sql, &format!("grant select, insert on {database}.{table}"), config, report).await;
+}
+
+/// What is well, and what differs from a table of footprint's own without being a fault.
+fn remarks(route: &Route, found: &FoundTable) -> String {
+    let mut text = "columns and types are right".to_owned();
+    if found.engine != "MergeTree" {
+        text.push_str(&format!("; {}: not proven here, plain MergeTree is", found.engine));
+    }
+    if found.sorting_key.replace('`', "") != sorted_by(route) {
+        text.push_str(&format!("; adopted, keeps its order by {}", found.sorting_key));
+    }
+    if found.partition_key.replace('`', "") != "toYYYYMM(received_at)" {
+        match found.partition_key.as_str() {
+            "" => text.push_str("; adopted, stays without partitions"),
+            key => text.push_str(&format!("; adopted, keeps its partition by {key}")),
+        }
+    }
+    text
+}
+
+async fn right(migrator: &Migrator, what: &str, sql: &str, grant: &str, config: &Config, report: &mut Report) {
+    match migrator.ask_flag(what, sql).await {
+        Ok(true) => report.ok(what, format!("the right to {}", grant.trim_start_matches("grant "))),
+        Ok(false) => report.fault(what, format!("as an administrator, {grant} to {}", config.clickhouse.user)),
+        Err(error) => report.fault(what, error.why()),
+    }
+}

@@ -1,0 +1,51 @@
+//! Kafka's part of `check`: the broker, and each route's topic.
+
+use std::time::Duration;
+
+use super::Report;
+use crate::config::Config;
+use crate::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn check(config: &Config, report: &mut Report) {
+    let kafka = config.kafka.clone();
+    let topics: Vec<String> = config.routes.iter().map(|route| route.topic.clone()).collect();
+    // librdkafka's questions block
+    let asked = tokio::task::spawn_blocking(move || {
+        let inquirer = Inquirer::new(&kafka)?;
+        let cluster = inquirer.cluster_id(TIMEOUT)?;
+        let described = topics.iter().map(|topic| inquirer.describe_topic(topic, TIMEOUT)).collect();
+        Ok::<(String, Vec<Result<TopicDescription, AskError>>), AskError>((cluster, described))
+    });
+    let servers = &config.kafka.bootstrap_servers;
+    let described = match asked.await {
+        Ok(Ok((cluster, described))) => {
+            report.ok("kafka", format!("{servers} answers, cluster {cluster}"));
+            described
+        }
+        Ok(Err(error)) => {
+            return report.fault("kafka", format!("{servers}: {}", error.to_string().trim_start_matches("kafka: ")));
+        }
+        Err(error) => return report.fault("kafka", error),
+    };
+    for (route, description) in config.routes.iter().zip(described) {
+        let what = format!("topic {}", route.topic);
+        let description = match description {
+            Ok(description) => description,
+            Err(error) => {
+                report.fault(&what, error);
+                continue;
+            }
+        };
+        let count = description.partition_count;
+        let partitions = if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") };
+        let times = match topic_timestamp_type(&config.kafka, &route.topic, TIMEOUT).await {
+            Ok(kind) if kind == "LogAppendTime" => "received_at is the broker's clock (LogAppendTime)".to_owned(),
+            Ok(kind) => format!("received_at is the producer's clock ({kind})"),
+            Err(error) => format!("its message.timestamp.type is not known ({error})"),
+        };
+        report.ok(&what, format!("{partitions}, id {}, {times}", description.topic_id));
+    }
+}

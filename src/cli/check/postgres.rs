@@ -1,0 +1,177 @@
+//! PostgreSQL's part of `check`: the settings that make an acknowledged commit last, the ledger, each route's table, rights.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use super::Report;
+use crate::config::Config;
+use crate::route::{Route, quoted};
+use crate::sink::clickhouse::migrate::names;
+use crate::sink::postgres::migrate::{VERSION_TABLE, find, newest_version, registered};
+use crate::sink::postgres::shape::plan;
+use crate::sink::postgres::{connect, describe};
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tables that every installation has, and what is done to them.
+const RIGHTS: [(&str, &[&str]); 5] = [
+    ("footprint_route", &["select"]),
+    ("footprint_source", &["select", "insert"]),
+    ("footprint_ledger", &["select", "insert", "update"]),
+    ("footprint_gap", &["select", "insert"]),
+    ("dead_letters", &["select", "insert"]),
+];
+
+pub(super) async fn check(config: &Config, report: &mut Report) {
+    let client = match connect(&config.postgres, "footprint-check").await {
+        Ok(client) => client,
+        Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
+    };
+    let parts = async {
+        settings(&client, config, report).await?;
+        if !ledger(&client, report).await? {
+            return Ok(());
+        }
+        for (table, rights) in RIGHTS {
+            rights_on(&client, config, table, rights, report).await?;
+        }
+        for route in &config.routes {
+            route_table(&client, config, route, report).await?;
+        }
+        Ok::<(), String>(())
+    };
+    if let Err(why) = parts.await {
+        report.fault("postgresql", why);
+    }
+}
+
+/// An answer, or why there is none.
+async fn ask<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
+    match timeout(TIMEOUT, asking).await {
+        Ok(answer) => answer.map_err(|error| describe(&error)),
+        Err(_) => Err(format!("no answer in {TIMEOUT:?}; what else is it doing?")),
+    }
+}
+
+async fn settings(client: &Client, config: &Config, report: &mut Report) -> Result<(), String> {
+    let sql = "select current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'), \
+               pg_is_in_recovery(), current_setting('default_transaction_read_only')";
+    let row = ask(client.query_one(sql, &[])).await?;
+    let (version, fsync, full_page_writes): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+    let postgres = &config.postgres;
+    report.ok(
+        "postgresql",
+        format!("{}:{}/{} answers, version {version}", postgres.host, postgres.port, postgres.database),
+    );
+    if row.get(3) {
+        report.fault("postgresql", "it is a standby and takes no writes; set DB_HOST to the primary");
+    }
+    if row.get::<_, String>(4) == "on" {
+        report.fault("postgresql", "default_transaction_read_only is on; switch it off for this user and database");
+    }
+    for (name, value, harm) in [
+        ("fsync", fsync, "a crash of the machine loses what was acknowledged"),
+        ("full_page_writes", full_page_writes, "a crash of the machine can leave torn pages"),
+    ] {
+        if value == "on" {
+            report.ok(&format!("postgresql {name}"), "on");
+        } else {
+            report.fault(&format!("postgresql {name}"), format!("{value}: {harm}; set {name} = on"));
+        }
+    }
+    match ask(client.batch_execute("set synchronous_commit = on")).await {
+        Ok(()) => report.ok("postgresql synchronous_commit", "footprint sets it on for its own writes"),
+        Err(why) => report.fault("postgresql synchronous_commit", format!("cannot be set on: {why}")),
+    }
+    Ok(())
+}
+
+/// Whether the ledger is there at all.
+async fn ledger(client: &Client, report: &mut Report) -> Result<bool, String> {
+    let there = ask(client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE])).await?;
+    if !there.get::<_, bool>(0) {
+        report.fault("ledger", "is not there; run `footprint migrate`");
+        return Ok(false);
+    }
+    let sql = format!("select coalesce(max(version), 0) from {VERSION_TABLE}");
+    let have: i32 = ask(client.query_one(&sql, &[])).await?.get(0);
+    let need = newest_version();
+    match have.cmp(&need) {
+        std::cmp::Ordering::Equal => report.ok("ledger", format!("version {have}")),
+        std::cmp::Ordering::Less => {
+            report.fault("ledger", format!("version {have}, this program needs {need}; run `footprint migrate`"));
+        }
+        std::cmp::Ordering::Greater => {
+            report.fault("ledger", format!("version {have}, this program knows {need}; use the newer program"));
+        }
+    }
+    Ok(true)
+}
+
+async fn rights_on(
+    client: &Client,
+    config: &Config,
+    table: &str,
+    rights: &[&str],
+    report: &mut Report,
+) -> Result<(), String> {
+    let what = format!("postgresql table {table}");
+    let sql = "select has_table_privilege(to_regclass($1::text), $2::text)";
+    let mut missing = Vec::new();
+    for right in rights {
+        match ask(client.query_one(sql, &[&quoted(table), right])).await?.get::<_, Option<bool>>(0) {
+            Some(true) => {}
+            Some(false) => missing.push(*right),
+            None => {
+                report.fault(&what, "is not there; run `footprint migrate`");
+                return Ok(());
+            }
+        }
+    }
+    if missing.is_empty() {
+        report.ok(&what, format!("may {}", rights.join(", ")));
+    } else {
+        report
+            .fault(&what, format!("as its owner, grant {} on {table} to {}", missing.join(", "), config.postgres.user));
+    }
+    Ok(())
+}
+
+async fn route_table(client: &Client, config: &Config, route: &Route, report: &mut Report) -> Result<(), String> {
+    let (database, table) = names(route, &config.clickhouse.database);
+    let owners = ask(registered(client, route, &format!("{database}.{table}"))).await?;
+    let what = format!("route {}", route.name);
+    match owners.iter().find(|owner| !owner.is_ours) {
+        Some(other) => report.fault(
+            &what,
+            format!(
+                "{} and {} belong to route {} for good; give other tables another route name",
+                other.postgres_table, other.clickhouse_table, other.route
+            ),
+        ),
+        None if owners.is_empty() => report.fault(&what, "is not registered; run `footprint migrate`"),
+        None => report.ok(&what, format!("has {} and {database}.{table} to itself", route.postgres_table)),
+    }
+    let what = format!("postgresql table {}", route.postgres_table);
+    if !config.postgres.enabled {
+        report.ok(&what, "switched off (postgres.enabled)");
+        return Ok(());
+    }
+    let found = ask(find(client, &route.postgres_table)).await?;
+    match plan(route, found.as_ref()) {
+        Err(error) => report.fault(&what, error.why),
+        Ok(_) if found.is_none() => report.fault(&what, "is not there; run `footprint migrate`"),
+        Ok(changes) if changes.is_empty() => report.ok(&what, "columns, types and indexes are right"),
+        Ok(changes) => {
+            let changes: Vec<String> = changes.into_iter().map(|change| change.what).collect();
+            report.fault(&what, format!("run `footprint migrate`; it will report: {}", changes.join("; ")));
+        }
+    }
+    if found.is_some() {
+        rights_on(client, config, &route.postgres_table, &["select", "insert"], report).await?;
+    }
+    Ok(())
+}

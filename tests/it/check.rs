@@ -1,0 +1,110 @@
+//! `footprint check` on real servers: all in place, and each thing that can be amiss.
+
+use std::process::{Command, Output};
+
+use footprint::config::Config;
+
+use crate::support::databases::{Databases, fresh_database, runtime};
+use crate::support::{calm, stack};
+
+/// The program itself, told by the environment alone.
+fn check(config: &Config) -> (i32, String) {
+    let (postgres, clickhouse) = (&config.postgres, &config.clickhouse);
+    let Output { status, stdout, .. } = Command::new(env!("CARGO_BIN_EXE_footprint"))
+        .arg("check")
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .env("BOOTSTRAP_SERVER", &config.kafka.bootstrap_servers)
+        .env("TOPIC", &config.routes[0].topic)
+        .env("DB_HOST", &postgres.host)
+        .env("DB_PORT", postgres.port.to_string())
+        .env("DB_NAME", &postgres.database)
+        .env("DB_USER", &postgres.user)
+        .env("DB_PASSWORD", postgres.password.reveal())
+        .env("CH_HOST", &clickhouse.host)
+        .env("CH_PORT", clickhouse.port.to_string())
+        .env("CH_USER", &clickhouse.user)
+        .env("CH_PASSWORD", clickhouse.password.reveal())
+        .env("FOOTPRINT_CLICKHOUSE__DATABASE", &clickhouse.database)
+        .output()
+        .unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap())
+}
+
+fn faults(config: &Config) -> Vec<String> {
+    let (status, text) = check(config);
+    let faults: Vec<String> = text.lines().filter(|line| line.starts_with("FAULT")).map(str::to_owned).collect();
+    assert_eq!(status, if faults.is_empty() { 0 } else { 3 }, "{text}");
+    faults
+}
+
+/// A database with everything in place.
+fn ready(what: &str) -> Databases {
+    let databases = fresh_database(what);
+    stack().kafka().unwrap().create_topic(&databases.config.routes[0].topic, 2, &[]).unwrap();
+    runtime().block_on(databases.migrate());
+    databases
+}
+
+#[test]
+fn with_everything_in_place_there_is_no_fault() {
+    let _up = calm();
+    let databases = ready("check");
+    let (status, text) = check(&databases.config);
+    assert_eq!(status, 0, "{text}");
+    for part in ["2 partitions", "producer's clock (CreateTime)", "postgresql fsync: ", "fsync_after_insert"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn an_empty_installation_is_told_to_migrate() {
+    let _up = calm();
+    let faults = faults(&fresh_database("check_empty").config);
+    assert!(faults[0].contains("does not exist; create it"), "{faults:?}");
+    assert!(faults[1..].iter().all(|fault| fault.contains("footprint migrate")) && faults.len() >= 3, "{faults:?}");
+}
+
+#[test]
+fn what_was_taken_away_is_missed() {
+    let _up = calm();
+    let databases = ready("check_missing");
+    databases.clickhouse_query("alter table {db}.user_footprint reset setting non_replicated_deduplication_window");
+    databases
+        .postgres_query("alter table dead_letters owner to current_user; revoke all on dead_letters from footprint");
+    databases.postgres_query("drop index user_footprint_received_at_idx");
+    let faults = faults(&databases.config);
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    assert!(faults[0].contains("grant select, insert on dead_letters to footprint"), "{faults:?}");
+    assert!(faults[1].contains("BRIN index on received_at"), "{faults:?}");
+    assert!(faults[2].contains("non_replicated_deduplication_window not set"), "{faults:?}");
+}
+
+#[test]
+fn an_adopted_order_is_noted_and_no_fault() {
+    let _up = calm();
+    let databases = fresh_database("check_adopted");
+    stack().kafka().unwrap().create_topic(&databases.config.routes[0].topic, 1, &[]).unwrap();
+    databases.clickhouse_query(
+        "create table {db}.user_footprint (link String, request LowCardinality(String), \
+         footprint_time DateTime64(6, 'UTC')) engine MergeTree order by (request, footprint_time)",
+    );
+    runtime().block_on(databases.migrate());
+    let (status, text) = check(&databases.config);
+    assert_eq!(status, 0, "{text}");
+    assert!(
+        text.contains("adopted, keeps its order by request, footprint_time; adopted, stays without partitions"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_server_that_is_down_costs_its_own_lines_alone() {
+    let _up = calm();
+    let mut databases = ready("check_down");
+    databases.config.postgres.port = 1;
+    let down = faults(&databases.config);
+    assert!(down.len() == 1 && down[0].starts_with("FAULT postgresql: 127.0.0.1:1/"), "{down:?}");
+    databases.config.clickhouse.port = stack().clickhouse().unwrap().tcp_port();
+    let down = faults(&databases.config);
+    assert!(down.len() == 2 && down[1].contains("native port; set it to the HTTP port"), "{down:?}");
+}
