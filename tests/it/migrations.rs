@@ -24,7 +24,7 @@ fn fresh_tables_are_made_once() {
     let databases = fresh_database("fresh");
     runtime().block_on(async {
         assert!(databases.migrate().await.iter().any(|line| line == "registered route user_footprint"));
-        assert_eq!(databases.migrate().await, [String::new(); 0]);
+        assert_eq!(databases.migrate().await, Vec::<String>::new());
     });
     let create = databases.clickhouse_query("show create {db}.user_footprint format TSVRaw").join("\n");
     for part in
@@ -43,7 +43,7 @@ fn old_tables_are_adopted_without_losing_a_row() {
     runtime().block_on(async {
         let lines = databases.migrate().await;
         assert!(lines.iter().any(|line| line.contains("taken as times of Asia/Seoul")), "{lines:?}");
-        assert_eq!(databases.migrate().await, [String::new(); 0]);
+        assert_eq!(databases.migrate().await, Vec::<String>::new());
     });
     let rows = databases.postgres_query("select *, footprint_time at time zone 'UTC' from user_footprint");
     assert_eq!(rows.len(), 1);

@@ -23,8 +23,9 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 const WINDOW_EDGE: f64 = 0.05;
 /// How often the kill may miss that window; each try begins with empty tables.
 const TRIES_MAX: u32 = 8;
-/// The first consumer stores all in about so many batches, so that there are moments enough to choose from.
-const BATCHES: u64 = 200;
+/// The first consumer stores all in about so many batches: moments enough to choose from, and neither database gets far
+/// ahead of the other, since a partition has at most 64 claims.
+const BATCHES: u64 = 1_000;
 /// Which part of the records cannot be stored.
 const BAD_SHARE: f64 = 0.001;
 
@@ -151,7 +152,7 @@ struct Killed {
 
 /// Starts the consumer and kills it at a random moment. Begins anew where the moment was missed.
 fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Watch<'_>) -> Result<Killed> {
-    let batch_rows = (events / BATCHES).clamp(100, 10_000);
+    let batch_rows = (events / BATCHES).clamp(10, 10_000);
     program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", &batch_rows.to_string());
     for attempt in 1..=TRIES_MAX {
         // Of its own group, so that no commit of an earlier try says that something has been stored.
@@ -161,13 +162,15 @@ fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Wa
         program.note(&format!("started, to be killed at {:.0} %", moment * 100.0))?;
         let mut consumer = program.consumer(&[])?;
         wait(&mut consumer, watch, LOOK_INTERVAL, "first run", events, |rows| {
-            stored_records(rows) as f64 >= moment * events as f64
+            let [postgres, clickhouse] = frontiers(rows).map(|records| records as f64 / events as f64);
+            postgres.max(clickhouse) >= moment && postgres.min(clickhouse) > WINDOW_EDGE + 0.01
         })?;
         consumer.kill()?;
         let ledger = watch.ledger()?;
         let stored = watch.stored()?;
-        let window = WINDOW_EDGE * events as f64..=(1.0 - WINDOW_EDGE) * events as f64;
-        if window.contains(&(stored.postgres as f64)) && window.contains(&(stored.clickhouse as f64)) {
+        let share = |rows: u64| rows as f64 / events as f64;
+        let window = WINDOW_EDGE..=1.0 - WINDOW_EDGE;
+        if window.contains(&share(stored.postgres)) && window.contains(&share(stored.clickhouse)) {
             let claim_count = ledger.iter().map(|row| row.claim_count).sum();
             return Ok(Killed { stored, recorded: stored_records(&ledger), claim_count });
         }
@@ -222,8 +225,7 @@ fn wait(
         }
         ensure!(moved.elapsed() < STALL_LIMIT, "footprint run has stored nothing for {} s", STALL_LIMIT.as_secs());
         line.show(|| {
-            let postgres = rows.iter().map(|row| row.postgres_next).sum::<i64>().unsigned_abs();
-            let clickhouse = rows.iter().map(|row| row.clickhouse_next).sum::<i64>().unsigned_abs();
+            let [postgres, clickhouse] = frontiers(&rows);
             let rate = (stored - first.min(stored)) as f64 / began.elapsed().as_secs_f64();
             format!(
                 "{what}: {:3.0} %, PostgreSQL {}, ClickHouse {}, {}/s",
@@ -235,6 +237,12 @@ fn wait(
         });
         std::thread::sleep(interval);
     }
+}
+
+/// Records that the ledger knows to be in PostgreSQL, and in ClickHouse.
+fn frontiers(rows: &[LedgerRow]) -> [u64; 2] {
+    let postgres = rows.iter().map(|row| row.postgres_next.unsigned_abs()).sum();
+    [postgres, rows.iter().map(|row| row.clickhouse_next.unsigned_abs()).sum()]
 }
 
 /// Records that the ledger knows to be in both databases: offsets are dense here, and start at 0.

@@ -14,7 +14,7 @@ const TOPIC: &str = "soak";
 const GROUP: &str = "soak";
 const PARTITIONS: u16 = 4;
 /// Events that are sent each second, all the while: enough that a consumer always has something on its way.
-const EVENTS_PER_SECOND: u32 = 2_000;
+const EVENTS_PER_SECOND: u32 = 1_000;
 /// Which part of them cannot be stored.
 const BAD_SHARE: f64 = 0.01;
 /// Between two looks at the ledger.
@@ -98,14 +98,14 @@ fn run(arguments: &Arguments) -> Result<()> {
             stack.kafka()?.set_group_session(GROUP, Duration::from_millis(1_000), Duration::from_millis(300))?;
         }
     }
-    let soaked = soak(arguments.kills, seed, &stack, &program);
+    let soaked = soak(arguments.kills, seed, &stack, &mut program);
     if soaked.is_err() {
         keep_log("soak", &program);
     }
     soaked
 }
 
-fn soak(kills: u32, seed: u64, stack: &Stack, program: &Program) -> Result<()> {
+fn soak(kills: u32, seed: u64, stack: &Stack, program: &mut Program) -> Result<()> {
     stack.kafka()?.create_topic(TOPIC, PARTITIONS, &[])?;
     program.migrate()?;
     let watch = Watch::connect(stack)?;
@@ -133,6 +133,7 @@ fn soak(kills: u32, seed: u64, stack: &Stack, program: &Program) -> Result<()> {
         expected.values().sum::<i64>().unsigned_abs() == sent.good + sent.bad,
         "Kafka holds other records than were sent: {expected:?} against {sent:?}"
     );
+    program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", "10000");
     catch_up(&expected, program.consumer(&["--until-caught-up"])?, &watch)?;
     println!("{}", tally.report());
     let lives = tally.counted + tally.not_counted;
@@ -169,15 +170,18 @@ struct Tally {
     counted: u32,
     /// Of the counted: the ledger held a claim right after the kill.
     claim_pending: u32,
+    /// Of the counted: right after the kill one database held rows that the other did not.
+    half_stored: u32,
     /// Its life had stored nothing yet.
     not_counted: u32,
 }
 
 impl Tally {
     fn report(&self) -> String {
+        let Self { counted, claim_pending, half_stored, not_counted } = self;
         format!(
-            "kills that counted: {}; of these with a claim pending: {}; kills that did not count: {}",
-            self.counted, self.claim_pending, self.not_counted
+            "kills that counted: {counted}; of these with a claim pending: {claim_pending}, with rows in one database \
+             only: {half_stored}; kills that did not count: {not_counted}"
         )
     }
 }
@@ -215,7 +219,9 @@ impl Soak<'_> {
         }
         consumer.kill()?;
         life.look(&self.watch.ledger()?);
+        let stored = self.watch.stored()?;
         if life.has_stored {
+            self.tally.half_stored += u32::from(stored.postgres != stored.clickhouse);
             self.tally.counted += 1;
             self.tally.claim_pending += u32::from(life.claim_count > 0);
         } else {

@@ -1,0 +1,77 @@
+//! The heartbeat of the ledger, and the commits to Kafka that follow from its answers.
+
+use super::{Coordinator, PipelineError, Slot};
+use crate::ledger::postgres::Fence;
+use crate::ledger::protocol::commit_mark;
+use crate::metrics;
+use crate::offset::Offset;
+use crate::reader::Command;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// A heartbeat comes so soon after something that the ledger does not know.
+const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
+/// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
+const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
+
+impl Coordinator {
+    pub(super) async fn heartbeat_when_due(&mut self) -> Result<(), PipelineError> {
+        let since = self.beaten_at.elapsed();
+        let unrecorded = self.owned().any(|owned| owned.tracker.is_unrecorded());
+        if since >= HEARTBEAT_IDLE || (unrecorded && since >= HEARTBEAT_SOON) {
+            self.heartbeat().await?;
+        }
+        Ok(())
+    }
+
+    /// One fenced statement for every owned partition: records, proves, and notices a restore.
+    pub(super) async fn heartbeat(&mut self) -> Result<(), PipelineError> {
+        let Some(ledger) = self.ledger.clone() else { return Ok(()) };
+        self.beaten_at = Instant::now();
+        let beats: Vec<(Fence, Option<Offset>)> =
+            self.owned().map(|owned| (Fence::from(&*owned.ownership), owned.tracker.clickhouse_next())).collect();
+        if beats.is_empty() {
+            return Ok(());
+        }
+        let sighting = self.context.proofs.before_sending();
+        let answers = match ledger.heartbeat(&beats).await {
+            Ok(answers) => answers,
+            Err(error) => return self.on_ledger_error(error),
+        };
+        for (fence, _) in beats {
+            let partition = fence.partition;
+            let answer = answers.iter().find(|progress| progress.partition == partition);
+            let Some(owned) = self.owned_mut(partition) else { continue };
+            match answer.map(|progress| owned.tracker.recorded(progress)) {
+                Some(Ok(())) => owned.ownership.proof.renew(sighting),
+                _ => {
+                    metrics::fenced(1);
+                    warn!(partition, "heartbeat: the ledger is not what it was: taking over again");
+                    self.end(partition, "heartbeat");
+                }
+            }
+        }
+        self.tell_frontiers();
+        self.commit()
+    }
+
+    /// Commits what the ledger itself returned, when that is news (R8).
+    pub(super) fn commit(&mut self) -> Result<(), PipelineError> {
+        let Some((life, _)) = &self.life else { return Ok(()) };
+        let metadata = commit_mark(life.source);
+        let mut offsets = Vec::new();
+        for slot in self.slots.values_mut() {
+            if let Slot::Owned(owned) = slot
+                && let Some(offset) = owned.tracker.to_commit()
+            {
+                owned.tracker.committed(offset);
+                offsets.push((owned.ownership.partition, offset));
+            }
+        }
+        if !offsets.is_empty() {
+            self.commits_under_way += 1;
+            self.command(Command::Commit { offsets, metadata })?;
+        }
+        Ok(())
+    }
+}

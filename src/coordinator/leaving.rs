@@ -1,0 +1,59 @@
+//! Letting go: a revoke or a stop waits for what the writers hold, commits, then answers the group.
+
+use super::{Coordinator, Leaving, PipelineError, Slot};
+use crate::offset::Partition;
+use crate::reader::Command;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// How long a commit's answer is waited for before partitions are let go.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Coordinator {
+    /// Partitions on their way out are let go when nothing of theirs is under way and the last commit was answered, or
+    /// at the deadline: the next owner then replays their claims.
+    pub(super) async fn let_go(&mut self) -> Result<(), PipelineError> {
+        let mut index = 0;
+        while index < self.leaving.len() {
+            if self.has_left(index).await? {
+                let leaving = self.leaving.remove(index);
+                for partition in &leaving.partitions {
+                    if let Some(Slot::Owned(owned)) = self.slots.remove(partition) {
+                        owned.ownership.ended.cancel();
+                    }
+                    self.takeover_backoff.remove(partition);
+                }
+                self.command(Command::Release(leaving.partitions.into_iter().collect()))?;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn has_left(&mut self, index: usize) -> Result<bool, PipelineError> {
+        let now = Instant::now();
+        let Leaving { partitions, deadline, committing_until } = &self.leaving[index];
+        let (deadline, committing_until) = (*deadline, *committing_until);
+        let owned: Vec<Partition> =
+            partitions.iter().copied().filter(|p| matches!(self.slots.get(p), Some(Slot::Owned(_)))).collect();
+        if owned.is_empty() {
+            return Ok(true);
+        }
+        if let Some(until) = committing_until {
+            return Ok(self.commits_under_way == 0 || now >= until);
+        }
+        let under_way = |p: &Partition| matches!(self.slots.get(p), Some(Slot::Owned(owned)) if owned.is_under_way());
+        if owned.iter().any(under_way) {
+            if now >= deadline {
+                warn!(partitions = ?owned, "not drained in time: the next owner finishes the claims");
+            }
+            return Ok(now >= deadline);
+        }
+        self.heartbeat().await?;
+        if let Some(leaving) = self.leaving.get_mut(index) {
+            leaving.committing_until = Some(now + COMMIT_TIMEOUT);
+        }
+        Ok(self.commits_under_way == 0)
+    }
+}

@@ -1,0 +1,142 @@
+//! The house's rules as tests: no server is needed. A rule that stands in the way is changed here, with its reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a file, tests apart, after which it must have been split by concept.
+const FILE_LINES_MAX: usize = 600;
+
+/// A rule: only files whose path starts with one of `allowed` may hold `needle`.
+struct Only {
+    needle: &'static str,
+    allowed: &'static [&'static str],
+    why: &'static str,
+}
+
+const ONLY: &[Only] = &[
+    Only {
+        needle: "rdkafka",
+        allowed: &["kafka.rs", "reader.rs", "commit.rs", "pipeline.rs", "cli/generate", "verify/log.rs"],
+        why: "Kafka's client is named where Kafka is spoken to",
+    },
+    Only {
+        needle: "tokio_postgres",
+        allowed: &["sink/postgres", "ledger/postgres.rs", "verify", "migrations.rs", "cli"],
+        why: "PostgreSQL's client is named where its SQL stands",
+    },
+    Only { needle: "anyhow", allowed: &["cli", "main.rs"], why: "inside, errors are classed by what the caller does" },
+    Only {
+        needle: "crate::sink::clickhouse",
+        allowed: &["sink/clickhouse", "takeover.rs", "pipeline.rs", "verify", "cli", "migrations.rs"],
+        why: "siblings are strangers",
+    },
+    Only { needle: "crate::cli", allowed: &["cli", "main.rs"], why: "nothing calls upstream" },
+    Only { needle: "crate::pipeline", allowed: &["cli", "pipeline.rs"], why: "nothing calls upstream" },
+    Only {
+        needle: "crate::coordinator",
+        allowed: &["cli", "pipeline.rs", "telemetry.rs", "coordinator"],
+        why: "nothing calls upstream",
+    },
+];
+
+/// The pure machines: no async, no clock of their own, no I/O.
+const PURE: &[&str] = &[
+    "batcher.rs",
+    "decode.rs",
+    "normalize.rs",
+    "tracker.rs",
+    "ledger/protocol.rs",
+    "sink/postgres/copy.rs",
+    "sink/clickhouse/native.rs",
+    "verify/window.rs",
+];
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("src is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    assert!(paths.len() > 30, "the sources were not found");
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+            (name, fs::read_to_string(&path).expect("a source"))
+        })
+        .collect()
+}
+
+fn is_test(name: &str) -> bool {
+    name.contains("tests")
+}
+
+/// A file without its unit tests and comments.
+fn code(text: &str) -> String {
+    let body = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    body.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    for (name, text) in sources() {
+        assert!(text.starts_with("//!"), "{name} does not begin with //!");
+    }
+}
+
+#[test]
+fn no_file_grows_past_one_concept() {
+    for (name, text) in sources() {
+        let lines = code(&text).lines().count();
+        assert!(
+            is_test(&name) || lines <= FILE_LINES_MAX,
+            "{name} has {lines} lines: which concept wants a room of its own?"
+        );
+    }
+}
+
+#[test]
+fn imports_go_down_and_clients_stay_where_they_belong() {
+    for (name, text) in sources() {
+        let code = code(&text);
+        for only in ONLY {
+            let allowed = is_test(&name) || only.allowed.iter().any(|prefix| name.starts_with(prefix));
+            assert!(allowed || !code.contains(only.needle), "{name} names {}: {}", only.needle, only.why);
+        }
+    }
+}
+
+#[test]
+fn pure_machines_do_no_io_and_have_no_clock() {
+    for (name, text) in sources().into_iter().filter(|(name, _)| PURE.contains(&name.as_str())) {
+        let code = code(&text);
+        for needle in ["async ", ".await", "Instant::now", "SystemTime", "tokio::", "std::fs", "std::net", "rand::"] {
+            assert!(!code.contains(needle), "{name} holds {needle}: a pure machine gets time and data as parameters");
+        }
+    }
+}
+
+#[test]
+fn no_channel_is_unbounded() {
+    for (name, text) in sources() {
+        for needle in ["unbounded_channel", "mpsc::channel()"] {
+            assert!(!code(&text).contains(needle), "{name} holds {needle}");
+        }
+    }
+}
+
+#[test]
+fn metric_names_stand_in_one_file() {
+    for (name, text) in sources() {
+        let macros = ["counter!(", "gauge!(", "histogram!("];
+        assert!(name == "metrics.rs" || !macros.iter().any(|m| code(&text).contains(m)), "{name} counts by itself");
+    }
+}
