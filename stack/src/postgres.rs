@@ -204,6 +204,8 @@ fn server_command(programs: &Path, directory: &Path, port: u16) -> Command {
         "max_connections=300".to_owned(),
         "shared_buffers=256MB".to_owned(),
         "max_wal_size=2GB".to_owned(),
+        // after a kill: one call for the whole file system, where a file at a time takes tens of seconds
+        "recovery_init_sync_method=syncfs".to_owned(),
         "timezone=UTC".to_owned(),
         "log_timezone=UTC".to_owned(),
         "log_line_prefix=%m [%p] %q%u@%d/%a ".to_owned(),
