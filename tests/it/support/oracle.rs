@@ -42,21 +42,11 @@ impl Sent {
 
 fn time_us(value: &serde_json::Value) -> i64 {
     if let Some(number) = value.as_i64() {
-<<<<<<< HEAD
         return match number {
             ..100_000_000_000 => number * 1_000_000,
             100_000_000_000..100_000_000_000_000 => number * 1_000,
             _ => number,
-=======
-        let to_us = if number < 100_000_000_000 {
-            1_000_000
-        } else if number < 100_000_000_000_000 {
-            1_000
-        } else {
-            1
->>>>>>> scenarios
         };
-        return number * to_us;
     }
     let text = value.as_str().expect("a number or text").to_uppercase().replace(' ', "T");
     let with_offset = DateTime::parse_from_rfc3339(&text)
