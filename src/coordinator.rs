@@ -142,6 +142,7 @@ struct Watch {
     under_way: bool,
     /// When the latest answer that showed our topic id was asked.
     seen_at: Option<Instant>,
+    backoff: Backoff,
 }
 
 /// Waits until told to stop; a teller that is gone tells so.
@@ -159,7 +160,7 @@ pub struct Coordinator {
     ledger_backoff: Backoff,
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
-    life: Option<(Life, TopicDescription)>,
+    life: Option<Life>,
     slots: BTreeMap<Partition, Slot>,
     /// Grows with every change of what is assigned; a take-over of an older one is thrown away.
     generations: BTreeMap<Partition, u64>,
@@ -196,7 +197,7 @@ impl Coordinator {
             takeovers: JoinSet::new(),
             takeover_backoff: BTreeMap::new(),
             describes: JoinSet::new(),
-            watch: Watch { asked_at: None, under_way: false, seen_at: None },
+            watch: Watch { asked_at: None, under_way: false, seen_at: None, backoff: Backoff::new() },
             lags: JoinSet::new(),
             lag_at: now,
             leaving: Vec::new(),

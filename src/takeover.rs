@@ -56,6 +56,9 @@ pub enum TakeOverError {
     /// The ledger's connection is lost.
     #[error("{0}")]
     LedgerLost(String),
+    /// The topic has another id than the life that was to be taken over.
+    #[error("the topic was replaced meanwhile")]
+    Replaced,
     /// Stop the pipeline.
     #[error("partition {partition}: {why}")]
     Stop {
@@ -89,10 +92,12 @@ impl TakeOverError {
 }
 
 /// Which life of the topic a take-over is of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Life {
     /// The source.
     pub source: SourceId,
+    /// Kafka's id of this life.
+    pub topic_id: Arc<str>,
     /// Another life of the topic is known to the ledger.
     pub others_known: bool,
 }
@@ -104,7 +109,7 @@ pub struct Life {
 pub async fn take_over(
     context: &Context,
     ledger: &Ledger,
-    life: Life,
+    life: &Life,
     partition: Partition,
 ) -> Result<Arc<Ownership>, TakeOverError> {
     let source = life.source;
@@ -151,6 +156,8 @@ pub async fn take_over(
     }
     // H must be at or above everything an older owner can have written: asked after the take-over
     let log_end = log_end.max(watermarks(context, partition).await?.1);
+    // the watermarks are of the topic that bears the name now: of another life they would say that records were lost
+    check_life(context, life, partition).await?;
     let observed =
         Observed { log_start, log_end, may_have_gone_back: taken.may_have_gone_back, clickhouse_highest, ledger_lost };
     if clickhouse_highest.is_some() {
@@ -189,9 +196,14 @@ pub async fn take_over(
     }))
 }
 
+async fn check_life(context: &Context, life: &Life, partition: Partition) -> Result<(), TakeOverError> {
+    let described = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
+    if *described.topic_id == *life.topic_id { Ok(()) } else { Err(TakeOverError::Replaced) }
+}
+
 async fn first(
     context: &Context,
-    life: Life,
+    life: &Life,
     partition: Partition,
     source_is_known: bool,
     (log_start, log_end): (Offset, Offset),

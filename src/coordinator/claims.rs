@@ -1,12 +1,14 @@
 //! Claims: ranges are announced to the ledger, then their batches go to the writers.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::warn;
+
 use super::{Coordinator, PipelineError, Slot};
 use crate::ledger::postgres::{ClaimWanted, Fence, Ledger, Progress};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::metrics;
-use std::sync::Arc;
-use std::time::Instant;
-use tracing::warn;
 
 impl Coordinator {
     /// Sends what is claimed to the writers, and claims what is ready: one range of each partition in one statement.

@@ -1,10 +1,12 @@
 //! The ledger's connection: its loss ends every ownership (R4).
 
-use super::{Coordinator, PipelineError};
-use crate::ledger::postgres::{Ledger, LedgerError, application_name};
 use std::sync::Arc;
 use std::time::Instant;
+
 use tracing::{info, warn};
+
+use super::{Coordinator, PipelineError};
+use crate::ledger::postgres::{Ledger, LedgerError, application_name};
 
 impl Coordinator {
     pub(super) async fn connect(&mut self) -> Result<(), PipelineError> {

@@ -1,13 +1,15 @@
 //! The heartbeat of the ledger, and the commits to Kafka that follow from its answers.
 
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
 use super::{Coordinator, PipelineError, Slot};
 use crate::ledger::postgres::Fence;
 use crate::ledger::protocol::commit_mark;
 use crate::metrics;
 use crate::offset::Offset;
 use crate::reader::Command;
-use std::time::{Duration, Instant};
-use tracing::warn;
 
 /// A heartbeat comes so soon after something that the ledger does not know.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
@@ -57,7 +59,7 @@ impl Coordinator {
 
     /// Commits what the ledger itself returned, when that is news (R8).
     pub(super) fn commit(&mut self) -> Result<(), PipelineError> {
-        let Some((life, _)) = &self.life else { return Ok(()) };
+        let Some(life) = &self.life else { return Ok(()) };
         let metadata = commit_mark(life.source);
         let mut offsets = Vec::new();
         for slot in self.slots.values_mut() {

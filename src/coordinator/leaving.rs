@@ -1,10 +1,12 @@
 //! Letting go: a revoke or a stop waits for what the writers hold, commits, then answers the group.
 
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
 use super::{Coordinator, Leaving, PipelineError, Slot};
 use crate::offset::Partition;
 use crate::reader::Command;
-use std::time::{Duration, Instant};
-use tracing::warn;
 
 /// How long a commit's answer is waited for before partitions are let go.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

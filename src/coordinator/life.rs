@@ -1,13 +1,15 @@
 //! The topic's life: which source is read, and whether it still is.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
 use super::{Coordinator, Owned, PipelineError, Slot};
 use crate::kafka::{AskError, Inquirer, TopicDescription};
 use crate::ledger::SourceId;
 use crate::takeover::Life;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::task::spawn_blocking;
-use tracing::warn;
 
 /// Looks at the topic's id are at least so far apart.
 const DESCRIBE_INTERVAL: Duration = Duration::from_millis(50);
@@ -54,7 +56,7 @@ impl Coordinator {
         self.watch.under_way = false;
         match answer {
             Ok((cluster_id, description)) => {
-                let replaced = self.life.as_ref().is_some_and(|(_, known)| known.topic_id != description.topic_id);
+                let replaced = self.life.as_ref().is_some_and(|known| *known.topic_id != *description.topic_id);
                 if replaced {
                     warn!(
                         topic = self.context.topic,
@@ -67,14 +69,15 @@ impl Coordinator {
                 if self.life.is_none() {
                     let source = SourceId::of(&cluster_id, &description.topic_id);
                     self.cluster_id = Some(cluster_id);
-                    self.life = Some((Life { source, others_known: false }, description));
+                    self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
                 }
                 self.watch.seen_at = Some(asked_at);
+                self.watch.backoff.reset();
             }
             Err(error @ AskError::Client(_)) => return Err(error.into()),
             Err(error) => {
                 // no answer, no claim; asked again a little later
-                self.watch.asked_at = Some(Instant::now() + Duration::from_millis(450));
+                self.watch.asked_at = Some(Instant::now() + self.watch.backoff.next_wait());
                 warn!("{error}");
             }
         }

@@ -1,19 +1,21 @@
 //! Take-overs: started where the group gives a partition, thrown away where it no longer does.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
 use super::{Coordinator, Owned, PipelineError, Slot, TakenOver};
 use crate::metrics;
 use crate::reader::Command;
 use crate::sink::retry::Backoff;
 use crate::takeover::{TakeOverError, take_over};
 use crate::tracker::Tracker;
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tracing::{debug, warn};
 
 impl Coordinator {
     pub(super) fn start_takeovers(&mut self) {
-        let (Some(ledger), Some((life, description))) = (&self.ledger, &self.life) else { return };
+        let (Some(ledger), Some(life)) = (&self.ledger, &self.life) else { return };
         if self.stopping.is_some() {
             return;
         }
@@ -25,14 +27,14 @@ impl Coordinator {
             if !matches!(slot, Slot::TakingOver) || waits || generation == 0 {
                 continue;
             }
-            let (context, ledger, mut life) = (Arc::clone(&self.context), Arc::clone(ledger), *life);
-            let (cluster_id, topic_id) = (self.cluster_id.clone().unwrap_or_default(), description.topic_id.clone());
+            let (context, ledger, mut life) = (Arc::clone(&self.context), Arc::clone(ledger), life.clone());
+            let cluster_id = self.cluster_id.clone().unwrap_or_default();
             self.takeovers.spawn(async move {
-                let registered = ledger.register_source(life.source, &cluster_id, &context.topic, &topic_id).await;
+                let registered = ledger.register_source(life.source, &cluster_id, &context.topic, &life.topic_id).await;
                 let result = match registered {
                     Ok(others_known) => {
                         life.others_known = others_known;
-                        take_over(&context, &ledger, life, partition).await
+                        take_over(&context, &ledger, &life, partition).await
                     }
                     Err(error) => Err(TakeOverError::of_ledger(error, partition)),
                 };
@@ -74,7 +76,12 @@ impl Coordinator {
                 }
                 return Ok(());
             }
-            Err(error) => warn!(partition, "take-over: {error}; trying again"),
+            Err(error) => {
+                if matches!(error, TakeOverError::Replaced) {
+                    self.watch.seen_at = None;
+                }
+                warn!(partition, "take-over: {error}; trying again");
+            }
         }
         let entry = self.takeover_backoff.entry(partition).or_insert_with(|| (Backoff::new(), now));
         entry.1 = now + if current { entry.0.next_wait() } else { Duration::ZERO };

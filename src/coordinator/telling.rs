@@ -1,13 +1,15 @@
 //! What the outside may see: status, frontiers and lag.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+
 use super::{Coordinator, PipelineError, Slot};
 use crate::ledger::SinkName;
 use crate::metrics;
 use crate::offset::{Offset, Partition};
 use crate::reader::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::task::spawn_blocking;
 
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
@@ -22,7 +24,7 @@ impl Coordinator {
 
     pub(super) fn tell_status(&self) {
         let owned = self.owned().count();
-        let (source, ledger_up) = (self.life.as_ref().map(|(life, _)| life.source), self.ledger.is_some());
+        let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
         self.ports.status.send_if_modified(|status| {
             let changed = status.owned != owned || status.source != source || status.ledger_up != ledger_up;
             (status.owned, status.source, status.ledger_up) = (owned, source, ledger_up);
