@@ -10,6 +10,7 @@ mod support;
 mod adopted;
 mod bad;
 mod check;
+mod console;
 mod encoders;
 mod group;
 mod killed;
