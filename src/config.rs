@@ -305,7 +305,7 @@ pub enum ConfigError {
     #[error("there is no configuration file {}", .0.display())]
     NoFile(PathBuf),
     /// A key or a value is wrong.
-    #[error("{0}")]
+    #[error("{}", spell(.0))]
     Wrong(Box<figment::Error>),
     /// A route is wrong.
     #[error(transparent)]
@@ -313,6 +313,20 @@ pub enum ConfigError {
     /// Settings that do not go together.
     #[error("{0}")]
     Conflict(String),
+}
+
+/// Every mistake found, each with its setting and, where it stands in a file, the file.
+fn spell(error: &figment::Error) -> String {
+    let lines = error.clone().into_iter().map(|error| {
+        let file = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
+        let place = file.map_or(String::new(), |file| format!(" ({})", file.display()));
+        if error.path.is_empty() {
+            format!("configuration: {}{place}", error.kind)
+        } else {
+            format!("setting {}: {}{place}", error.path.join("."), error.kind)
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The old consumer's environment names and the settings they mean.

@@ -32,7 +32,9 @@ const POLL: Duration = Duration::from_millis(5);
 /// Without a rate the events are spread over so much time before now.
 const SPAN_US: u64 = 3_600_000_000;
 
-/// What `footprint generate` is asked for.
+/// Send a realistic load of page moves to the topic, a share of them bad.
+///
+/// The same seed gives the same events. The topic is created when it does not exist.
 #[derive(clap::Args, Clone, Debug)]
 pub struct GenerateArgs {
     /// How many records to send

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::coordinator::Status;
 use crate::{pipeline, telemetry};
 
-/// Moves events from Kafka into PostgreSQL and ClickHouse, each exactly once.
+/// Move events from Kafka into PostgreSQL and ClickHouse, each exactly once.
 ///
 /// Runs until SIGTERM or Ctrl-C, then drains: what is on its way is stored, offsets are committed, exit 0. A second
 /// signal exits at once; nothing is lost by it, the next start finishes what was claimed. While it works, /metrics,
