@@ -318,7 +318,8 @@ pub enum ConfigError {
 /// Every mistake found, each with its setting and, where it stands in a file, the file.
 fn spell(error: &figment::Error) -> String {
     let lines = error.clone().into_iter().map(|error| {
-        let file = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
+        let file =
+            error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
         let place = file.map_or(String::new(), |file| format!(" ({})", file.display()));
         if error.path.is_empty() {
             format!("configuration: {}{place}", error.kind)

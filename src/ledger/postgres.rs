@@ -25,7 +25,7 @@ pub enum LedgerError {
     #[error("ledger: connection lost: {0}")]
     Lost(String),
     /// There is no connection.
-    #[error("ledger: {0}")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A row is locked by somebody who does not let go.
     #[error("ledger: a row stayed locked: {0}")]

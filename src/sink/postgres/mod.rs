@@ -11,6 +11,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -23,13 +24,12 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// PostgreSQL refused or could not be reached.
-    #[error("postgresql at {address}: {}", describe(.source))]
+    #[error("postgresql at {address}: {}; {}", describe(.cause), remedy(.cause))]
     Postgres {
         /// `host:port/database`.
         address: String,
-        /// The cause.
-        #[source]
-        source: tokio_postgres::Error,
+        /// The cause; its own text says less than [`describe`], so it is no `source`.
+        cause: tokio_postgres::Error,
     },
     /// No answer in time.
     #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
@@ -59,11 +59,21 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// What to do when PostgreSQL cannot be connected to.
+fn remedy(error: &tokio_postgres::Error) -> &'static str {
+    match error.code().map(SqlState::code) {
+        None => "is it up, are DB_HOST and DB_PORT right?",
+        Some(code) if code.starts_with("28") => "look at DB_USER and DB_PASSWORD",
+        Some("3D000") => "create the database, or look at DB_NAME",
+        Some(_) => "see the server's log",
+    }
+}
+
 /// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
         ConnectError::TimedOut(_) => true,
-        ConnectError::Postgres { source, .. } => match source.code() {
+        ConnectError::Postgres { cause, .. } => match cause.code() {
             None => true,
             Some(code) => !(code.code().starts_with("28") || code.code() == "3D000"),
         },
@@ -135,7 +145,7 @@ pub async fn connect(postgres: &Postgres, application_name: &str) -> Result<Clie
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(source)) => Err(ConnectError::Postgres { address, source }),
+        Ok(Err(cause)) => Err(ConnectError::Postgres { address, cause }),
         Err(_) => Err(ConnectError::TimedOut(address)),
     }
 }
