@@ -22,6 +22,7 @@ use crate::batch::Batch;
 use crate::kafka::{AskError, TopicDescription};
 use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
 use crate::ledger::{Ownership, SourceId};
+use crate::limits::READY_BATCHES_MAX;
 use crate::offset::{Offset, Partition};
 use crate::reader::{Command, Event};
 use crate::sink::retry::Backoff;
@@ -229,10 +230,12 @@ impl Coordinator {
                 Some(Ok((asked_at, answer))) = self.describes.join_next() => self.on_description(asked_at, answer)?,
                 Some(Ok(ends)) = self.lags.join_next() => self.on_ends(&ends),
                 () = proofs.wanted() => self.heartbeat().await?,
-                batch = self.ports.batches.recv() => match batch {
+                batch = self.ports.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
                     Some(batch) => {
                         self.on_batch(batch);
-                        while let Ok(batch) = self.ports.batches.try_recv() {
+                        while self.ready_count() < READY_BATCHES_MAX
+                            && let Ok(batch) = self.ports.batches.try_recv()
+                        {
                             self.on_batch(batch);
                         }
                     }
@@ -269,6 +272,11 @@ impl Coordinator {
             Slot::Owned(owned) => Some(owned),
             Slot::TakingOver => None,
         })
+    }
+
+    /// Batches that wait for their claim or for a writer's room.
+    fn ready_count(&self) -> usize {
+        self.owned().map(|owned| owned.ready.len()).sum()
     }
 
     fn owned_mut(&mut self, partition: Partition) -> Option<&mut Owned> {

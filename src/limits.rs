@@ -24,6 +24,9 @@ pub const BATCH_ROWS_MAX: usize = 1_000_000;
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.
 pub const COORDINATOR_CHANNEL_CAPACITY: usize = 1_024;
+/// Batches that the coordinator holds back until they are claimed or a writer has room. Small ones cost more than the bytes
+/// of the budget they hold, so a trickle during a long outage needs this bound beside the budget.
+pub const READY_BATCHES_MAX: usize = 1_024;
 /// Commands waiting before the reader.
 pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 
