@@ -203,3 +203,6 @@ impl Open {
 pub fn received_at_us(timestamp_ms: i64) -> i64 {
     if timestamp_ms < 0 { 0 } else { timestamp_ms.saturating_mul(1_000) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -422,3 +422,6 @@ pub fn first_start(unknown: &Unknown<'_>) -> FirstStart {
     };
     FirstStart { offset, ledger_lost: false }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::*;
+use crate::budget::Budget;
+use crate::chunk::Records;
+use crate::config::Config;
+use crate::ledger::proof::{Proof, Proofs};
+use crate::ledger::protocol::Plan;
+use crate::ledger::{Nexts, SourceId};
+
+static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(1 << 20));
+
+fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> {
+    let proofs = Arc::new(Proofs::default());
+    let sighting = proofs.before_sending();
+    Arc::new(Ownership {
+        source: SourceId(1),
+        partition: 0,
+        epoch: 1,
+        owner: Uuid::nil(),
+        plan: Plan {
+            start,
+            read_from: start,
+            claimed,
+            cuts: cuts.to_vec(),
+            claims: Vec::new(),
+            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            uncertain_through: None,
+            doubtful_below: None,
+        },
+        proof: Proof::new(proofs, sighting),
+        ended: CancellationToken::new(),
+    })
+}
+
+fn batcher(rows_max: usize) -> Batcher {
+    let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
+    Batcher::new(&route, Limits { rows_max, bytes_max: 1 << 20, linger: Duration::from_millis(50) }).unwrap()
+}
+
+fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: Instant) -> Chunk {
+    let mut records = Records::default();
+    for &offset in offsets {
+        let good = br#"{"link":"/a","method":"GET","footprint_time":1767290400}"#;
+        // every seventh is bad
+        let payload: &[u8] = if offset % 7 == 0 { b"{" } else { good };
+        records.push(Record { offset, timestamp_ms: 5, key: None, payload: Some(payload), headers: b"" });
+    }
+    let permit = BUDGET.take(100);
+    Chunk { ownership: Arc::clone(ownership), records, position, read_at: now, permit }
+}
+
+fn ranges(batches: &[Batch]) -> Vec<(Offset, Offset)> {
+    batches.iter().map(|batch| (batch.range.start, batch.range.end)).collect()
+}
+
+#[test]
+fn claims_found_are_cut_exactly_whatever_the_limits_say() {
+    let (mut batcher, now, mut full) = (batcher(2), Instant::now(), Vec::new());
+    let owner = ownership(10, 30, &[20, 30]);
+    batcher.add(chunk(&owner, &[10, 11, 12, 15, 25], 26, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20)], "a record past the cut closes it; below it no limit applies");
+    assert_eq!(full[0].rows.len() + full[0].dead_letters.len(), 4);
+    assert_eq!(batcher.due_at(), None, "a bound batch does not linger");
+    batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
+}
+
+#[test]
+fn an_incomplete_batch_waits_for_the_linger_and_no_longer() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
+    let due = batcher.due_at().unwrap();
+    assert_eq!(due, now + Duration::from_millis(50));
+    batcher.cut_due(due - Duration::from_millis(1), &mut full);
+    assert!(full.is_empty());
+    batcher.cut_due(due, &mut full);
+    assert_eq!(ranges(&full), [(0, 3)], "the gap below the first record is covered too");
+    assert_eq!(batcher.due_at(), None);
+}
+
+#[test]
+fn an_ended_ownership_leaves_nothing_behind() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let old = ownership(0, 0, &[]);
+    batcher.add(chunk(&old, &[1, 2], 3, now), now, &mut full);
+    old.ended.cancel();
+    let new = ownership(0, 0, &[]);
+    batcher.add(chunk(&new, &[1], 2, now), now, &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), &mut full);
+    assert_eq!(ranges(&full), [(0, 2)]);
+    assert!(Arc::ptr_eq(&full[0].ownership, &new));
+}
+
+proptest! {
+    /// However records come: batches touch one another, cover everything seen, and hold each record once.
+    #[test]
+    fn batches_cover_everything_once(
+        gaps in prop::collection::vec(1_i64..5, 1..200), sizes in prop::collection::vec(1_usize..30, 1..40), rows_max in 1_usize..40
+    ) {
+        let (mut batcher, now, mut full) = (batcher(rows_max), Instant::now(), Vec::new());
+        let owner = ownership(0, 0, &[]);
+        let offsets: Vec<Offset> = gaps.iter().scan(-1, |at, gap| { *at += gap; Some(*at) }).collect();
+        let (mut rest, mut sizes) = (offsets.as_slice(), sizes.iter().cycle());
+        while !rest.is_empty() {
+            let (now_sent, later) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            batcher.add(chunk(&owner, now_sent, now_sent[now_sent.len() - 1] + 1, now), now, &mut full);
+            rest = later;
+        }
+        batcher.cut_due(now + Duration::from_secs(1), &mut full);
+        let mut next = 0;
+        let mut seen = Vec::new();
+        for batch in &full {
+            prop_assert_eq!(batch.range.start, next);
+            next = batch.range.end;
+            prop_assert!(batch.rows.len() + batch.dead_letters.len() <= rows_max);
+            let mut held = batch.rows.offsets.clone();
+            held.extend(batch.dead_letters.iter().map(|letter| letter.offset));
+            prop_assert!(held.iter().all(|&offset| batch.range.contains(offset)));
+            held.sort_unstable();
+            seen.extend(held);
+        }
+        prop_assert_eq!(seen, offsets.clone());
+        prop_assert_eq!(next, offsets[offsets.len() - 1] + 1);
+    }
+}
