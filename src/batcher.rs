@@ -10,6 +10,7 @@ use crate::budget::Permit;
 use crate::chunk::{Chunk, Record};
 use crate::decode::Decoder;
 use crate::ledger::Ownership;
+use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
 use crate::reject::DeadLetter;
 use crate::route::{Route, RouteError};
@@ -197,11 +198,6 @@ impl Open {
             permit: std::mem::take(&mut self.permit),
         }
     }
-}
-
-/// Kafka's timestamp in microseconds; a message without one (-1) counts as the epoch.
-pub fn received_at_us(timestamp_ms: i64) -> i64 {
-    if timestamp_ms < 0 { 0 } else { timestamp_ms.saturating_mul(1_000) }
 }
 
 #[cfg(test)]

@@ -84,6 +84,19 @@ fn an_incomplete_batch_waits_for_the_linger_and_no_longer() {
     assert_eq!(batcher.due_at(), None);
 }
 
+/// A producer's clock may say anything. A row's time was bounded, a dead letter's was not: PostgreSQL would have refused the
+/// COPY, and with it stopped the program.
+#[test]
+fn a_dead_letters_time_is_bounded_like_a_rows() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let mut wild = chunk(&owner, &[], 1, now);
+    wild.records.push(Record { offset: 0, timestamp_ms: i64::MAX, key: None, payload: None, headers: b"" });
+    batcher.add(wild, now, &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), &mut full);
+    assert!(full[0].dead_letters[0].received_at_us <= crate::normalize::INSTANT_MAX_US);
+}
+
 #[test]
 fn an_ended_ownership_leaves_nothing_behind() {
     let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
