@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::postgres::Progress;
 use crate::ledger::protocol::Plan;
-use crate::ledger::{Nexts, SinkName};
+use crate::ledger::{Nexts, Progress, SinkName};
 use crate::limits::CLAIMS_PENDING_MAX;
 use crate::offset::{Frontier, Offset, Range};
 
@@ -14,7 +13,7 @@ use crate::offset::{Frontier, Offset, Range};
 pub struct Unexpected;
 
 /// Progress of one owned partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tracker {
     claimed: Offset,
     /// Ends of the ranges claimed and not acknowledged by every sink, rising.

@@ -6,7 +6,8 @@ use std::time::Instant;
 use tracing::warn;
 
 use super::{Coordinator, PipelineError, Slot};
-use crate::ledger::postgres::{ClaimWanted, Fence, Ledger, Progress};
+use crate::ledger::Progress;
+use crate::ledger::postgres::{ClaimWanted, Fence, Ledger};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::metrics;
 

@@ -87,7 +87,7 @@ impl Nexts {
 }
 
 /// A ledger row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Grows by one with every take-over.
     pub epoch: i64,
@@ -107,6 +107,17 @@ pub struct Row {
     pub doubtful_below: Option<Offset>,
     /// The row's layout.
     pub format: i32,
+}
+
+/// A ledger row as a fenced statement returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition.
+    pub partition: Partition,
+    /// What is claimed.
+    pub claimed: Offset,
+    /// The frontiers.
+    pub nexts: Nexts,
 }
 
 /// A batch's place and right: what the sinks and the tracker need of it.

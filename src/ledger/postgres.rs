@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::protocol::{Gap, Settled};
-use super::{Claim, FORMAT, Nexts, Row, SinkName, SourceId};
+use super::{Claim, FORMAT, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::postgres::{ConnectError, connect, describe};
@@ -100,17 +100,6 @@ impl From<&super::Ownership> for Fence {
         let super::Ownership { source, partition, epoch, owner, .. } = *ownership;
         Self { source, partition, epoch, owner }
     }
-}
-
-/// A ledger row as a fenced statement returned it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The partition.
-    pub partition: Partition,
-    /// What is claimed.
-    pub claimed: Offset,
-    /// The frontiers.
-    pub nexts: Nexts,
 }
 
 /// A take-over's answer.

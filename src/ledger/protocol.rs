@@ -18,7 +18,7 @@ pub struct Switches {
 }
 
 /// Records that a sink will never hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gap {
     /// The sink; none means every sink.
     pub sink: Option<SinkName>,
@@ -109,13 +109,21 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     (row, gaps)
 }
 
+/// Whether older inserts of the partition may still be on their way, so that a take-over must end them or wait: not when
+/// the row it found, before any switch, was left clean. `is_certain`: the row was there before, and the ledger was not lost.
+pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
+    let was_clean = row.claims.iter().all(|claim| claim.end <= row.nexts.lowest());
+    let _ = (may_have_gone_back, is_certain);
+    !was_clean
+}
+
 /// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.
 pub fn question_from(row: &Row) -> Offset {
     row.claimed.max(row.nexts.clickhouse.unwrap_or(0))
 }
 
 /// What was seen outside the ledger at a take-over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// The log's start.
     pub log_start: Offset,
@@ -130,7 +138,7 @@ pub struct Observed {
 }
 
 /// What an owner knows and does from its take-over on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The first offset of the first batch: the lowest frontier.
     pub start: Offset,
@@ -151,7 +159,7 @@ pub struct Plan {
 }
 
 /// The row as the new owner writes it, its plan, and the gaps to note.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
     /// The row.
     pub row: Row,
@@ -238,7 +246,7 @@ fn check_claims(row: &Row) -> Result<(), Corrupt> {
 }
 
 /// How a range goes to ClickHouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// Acknowledged before this take-over.
     Skip,
@@ -287,7 +295,7 @@ impl Plan {
 }
 
 /// What a row read `for update` says of a statement whose answer was lost or refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolution {
     /// It landed.
     Landed,

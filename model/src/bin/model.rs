@@ -1,0 +1,7 @@
+fn main() {
+    use footprint_model::config::{Budget, Config};
+    let b = |f: fn(&mut Budget)| { let mut x = Budget::default(); f(&mut x); x };
+    let config = Config { budget: b(|b| { b.crashes = 1; b.moves = 1; }), ..Config::default() };
+    let out = footprint_model::check::check(&config, 2, 0);
+    println!("{out:#?}");
+}
