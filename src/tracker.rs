@@ -132,6 +132,11 @@ impl Tracker {
         self.recorded
     }
 
+    /// What was committed is news again: the broker takes a late commit of an owner of before, which moves it back.
+    pub fn commit_again(&mut self) {
+        self.committed = None;
+    }
+
     /// A commit was sent.
     pub fn committed(&mut self, offset: Offset) {
         self.committed = Some(offset);

@@ -61,6 +61,8 @@ pub struct Config {
     pub token_first: bool,
     /// A sink that is switched on again is filled, or skips.
     pub when_switched_on: WhenSwitchedOn,
+    /// Commits reach Kafka some time after the heartbeat that they follow from, else with it.
+    pub slow_commits: bool,
     /// Which sinks may be switched: PostgreSQL's rows, else ClickHouse's.
     pub switch_postgres: bool,
 }
@@ -78,12 +80,19 @@ impl Default for Config {
             budget: Budget::default(),
             token_first: true,
             when_switched_on: WhenSwitchedOn::Fill,
+            slow_commits: false,
             switch_postgres: false,
         }
     }
 }
 
 impl Config {
+    /// Whether the topic may be replaced: then reading, asking for its id and claiming are steps of their own. Elsewhere
+    /// it makes no difference when a record was read.
+    pub fn topic_may_change(&self) -> bool {
+        self.budget.replaces > 0
+    }
+
     /// Records that become rows.
     pub fn good(&self) -> Offsets {
         Offsets::below(self.records).minus(self.bad)

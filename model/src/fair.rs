@@ -1,14 +1,11 @@
 //! A fair run: the faults are over, and whoever can do something does it. From every state it must store everything.
 
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
 
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
-use crate::consumer::{Phase, Seat};
-use crate::world::{Answer, Broken, Step, World};
+use crate::world::{Answer, Broken, Step, World, print};
 
 /// Steps after which a fair run goes in circles.
 const STEPS_MAX: usize = 2_000;
@@ -36,9 +33,7 @@ impl Ends {
         let mut world = World { budget: Budget::default(), ..world.clone() };
         let (mut prints, mut taken) = (Vec::new(), Vec::new());
         loop {
-            let mut hasher = Xxh3Default::new();
-            world.hash(&mut hasher);
-            let print = hasher.finish();
+            let print = print(&world);
             if self.knows(print) || world.is_done(config) {
                 prints.push(print);
                 break;
@@ -79,30 +74,19 @@ fn rank(world: &World, step: &Step) -> Option<u32> {
         Step::Land { .. } => 3,
         Step::Notice(_) | Step::Release(_) => 4,
         Step::Produce => 5,
-        Step::Start(by) if by == 0 && world.kafka.member.is_none() => 6,
-        Step::Assign(by) if by == 0 || !world.consumers[0].up => 7,
-        Step::Assign(_) => 8,
+        Step::Assign(by) => 6 + u32::from(!world.consumers[by].up),
         Step::TakeOver(by, Answer::Fine) if is_member(by) => 9,
         Step::Resolve(by) if is_member(by) => 10,
         Step::Repair { by, unseen: false } if is_member(by) => 11,
         Step::Deliver { by, unseen: false } if is_member(by) => 12,
         Step::Write(by, 1, Answer::Fine) if is_member(by) => 13,
         Step::Describe(by) if is_member(by) => 14,
-        Step::Replay(by) if is_member(by) => 15,
-        Step::Claim(by, Answer::Fine) if is_member(by) => 16,
+        Step::Send(by, Answer::Fine) if is_member(by) => 15,
+        Step::Next(by, _, Answer::Fine) if is_member(by) => 16,
         Step::Reset(by) if is_member(by) => 17,
         Step::Read(by, _) if is_member(by) => 18,
-        Step::Commit(by) if is_member(by) && world.wants_commit(by) => 19,
+        Step::Recommit(by) | Step::Commit(by) if is_member(by) => 19,
         Step::Beat(by, Answer::Fine) if is_member(by) => 20,
         _ => return None,
     })
-}
-
-impl World {
-    fn wants_commit(&self, by: usize) -> bool {
-        let consumer = &self.consumers[by];
-        matches!(consumer.phase, Phase::Owning(_))
-            && consumer.seat != Seat::Out
-            && consumer.owning().is_some_and(|owning| owning.tracker.to_commit().is_some())
-    }
 }

@@ -1,6 +1,6 @@
 //! What can happen next.
 
-use footprint::offset::Offset;
+use footprint::offset::{Offset, Range};
 
 use crate::config::Config;
 use crate::consumer::{Owning, Phase, Seat, TakeOver, Writer};
@@ -19,10 +19,10 @@ impl World {
         for by in 0..self.consumers.len() {
             if self.consumers[by].up {
                 self.group_steps(by, steps);
-                self.take_over_steps(by, steps);
+                self.take_over_steps(config, by, steps);
                 self.owner_steps(config, by, steps);
-            } else {
-                steps.push(Step::Start(by));
+            } else if self.kafka.member.is_none() {
+                steps.push(Step::Assign(by));
             }
         }
         self.server_steps(steps);
@@ -57,10 +57,10 @@ impl World {
         [Some(Answer::Fine), lost, late].into_iter().flatten()
     }
 
-    fn take_over_steps(&self, by: usize, steps: &mut Vec<Step>) {
+    fn take_over_steps(&self, config: &Config, by: usize, steps: &mut Vec<Step>) {
         let consumer = &self.consumers[by];
         if let Phase::TakingOver(taking) = &consumer.phase {
-            let is_statement = Self::take_over_is_statement(taking) && !consumer.broken;
+            let is_statement = Self::take_over_is_statement(config, taking) && !consumer.broken;
             steps.extend(self.answers(is_statement).map(|answer| Step::TakeOver(by, answer)));
         }
         if consumer.stray.is_some() {
@@ -73,17 +73,22 @@ impl World {
         let Some(owning) = consumer.owning() else { return };
         let has_room = owning.queue.len() < config.queue_max;
         if consumer.seat == Seat::In && owning.ready.is_empty() {
-            steps.extend(self.reads(config, owning).map(|count| Step::Read(by, count)));
+            for count in self.reads(config, owning) {
+                if config.topic_may_change() {
+                    steps.push(Step::Read(by, count));
+                } else if has_room {
+                    let claims = owning.plan.needs_claim(Range::new(owning.position, owning.position + count));
+                    steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Next(by, count, answer)));
+                }
+            }
         }
         if let Some(batch) = owning.ready.first() {
             if !batch.described {
                 steps.push(Step::Describe(by));
             }
-            let claimed = owning.tracker.claimed();
-            if has_room && owning.may_replay(config) {
-                steps.push(Step::Replay(by));
-            } else if has_room && batch.range.start == claimed && batch.described && owning.tracker.may_claim() {
-                steps.extend(self.answers(!consumer.broken).map(|answer| Step::Claim(by, answer)));
+            if has_room && (owning.may_replay(config) || owning.may_claim()) {
+                let claims = !owning.may_replay(config);
+                steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Send(by, answer)));
             }
         }
         if config.guards.hold(Guard::IdleHeartbeat) || owning.tracker.is_unrecorded() || !owning.proof {
@@ -92,8 +97,10 @@ impl World {
                 steps.push(Step::Beat(by, Answer::Lost));
             }
         }
-        if owning.tracker.to_commit().is_some() || !config.guards.hold(Guard::CommitFromLedger) {
+        if config.slow_commits && (owning.tracker.to_commit().is_some() || !config.guards.hold(Guard::CommitFromLedger)) {
             steps.push(Step::Commit(by));
+        } else if self.kafka.life == owning.life && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < owning.tracker.recorded_nexts().lowest()) {
+            steps.push(Step::Recommit(by));
         }
         if owning.postgres_uncertain > 0 {
             steps.push(Step::Resolve(by));

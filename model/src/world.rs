@@ -1,10 +1,12 @@
 //! The world: servers, consumers, the faults that may still strike, and what has gone wrong. `steps` lists what can happen
 //! next, `apply` lets it happen; the checker and the simulation both drive these two.
 
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use footprint::offset::Offset;
 use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
 use crate::consumer::{Consumer, Phase, Seat, TakeOver};
@@ -58,11 +60,9 @@ pub enum Orphan {
 pub enum Step {
     /// A record is added to the log.
     Produce,
-    /// A process starts.
-    Start(usize),
     /// A process dies.
     Crash(usize),
-    /// The group gives the partition.
+    /// A process starts, if it does not run, and the group gives it the partition.
     Assign(usize),
     /// The group asks for it back.
     Revoke(usize),
@@ -76,18 +76,20 @@ pub enum Step {
     TakeOver(usize, Answer),
     /// The next step of a take-over that is no longer wanted.
     Stray(usize, Answer),
-    /// The next batch is read: so many offsets.
+    /// The next batch is read, so many offsets, and claimed, unless it was before the take-over, and given to the writers.
+    Next(usize, Offset, Answer),
+    /// Where the topic may be replaced: the next batch is read,
     Read(usize, Offset),
-    /// The topic's id is asked.
+    /// the topic's id is asked,
     Describe(usize),
-    /// The next batch is claimed.
-    Claim(usize, Answer),
-    /// A batch that was claimed before the take-over goes to the writers.
-    Replay(usize),
+    /// and the batch is claimed, unless it was before, and given to the writers.
+    Send(usize, Answer),
     /// The ledger's heart beats.
     Beat(usize, Answer),
-    /// What the ledger returned is committed to Kafka.
+    /// Where commits may be slow: what the ledger returned is committed to Kafka.
     Commit(usize),
+    /// What was committed is committed again, as every owner does now and then.
+    Recommit(usize),
     /// So many batches go to PostgreSQL in one transaction.
     Write(usize, usize, Answer),
     /// After an uncertain write the row is read for update.
@@ -166,7 +168,7 @@ impl World {
         if done.is_err() {
             self.broken.get_or_insert(Broken::Panicked);
         }
-        self.normalize();
+        self.normalize(config);
         if self.broken.is_none() {
             self.broken = self.audit(config);
         }
@@ -248,7 +250,10 @@ impl World {
     }
 
     /// Epochs are only ever compared and grown: worlds whose epochs differ by one number are one.
-    fn normalize(&mut self) {
+    fn normalize(&mut self, config: &Config) {
+        if config.consumers == 2 && print(&self.consumers[1]) < print(&self.consumers[0]) {
+            self.swap();
+        }
         for life in 0..LIVES {
             let mut epochs = Vec::new();
             self.each_epoch(life, &mut |epoch| epochs.push(*epoch));
@@ -256,6 +261,15 @@ impl World {
             if lowest > 1 {
                 self.each_epoch(life, &mut |epoch| *epoch -= lowest - 1);
             }
+        }
+    }
+
+    /// Consumers are alike: worlds in which they have changed places are one.
+    fn swap(&mut self) {
+        self.consumers.swap(0, 1);
+        self.kafka.member = self.kafka.member.map(|member| 1 - member);
+        for insert in &mut self.clickhouse.inserts {
+            insert.by = insert.by.map(|by| 1 - by);
         }
     }
 
@@ -282,11 +296,13 @@ impl World {
             }
         }
     }
+}
 
-    /// Whether somebody is in the partition who believes that the group gave it to him.
-    pub fn believes(&self, by: usize) -> bool {
-        self.consumers[by].up && self.consumers[by].seat != Seat::Out
-    }
+/// A fingerprint.
+pub fn print(of: &impl Hash) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The source of a life.

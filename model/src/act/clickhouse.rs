@@ -41,13 +41,6 @@ impl Owning {
         })
     }
 
-    /// Whether its next batch was claimed before the take-over, and needs no claim.
-    pub fn may_replay(&self, config: &Config) -> bool {
-        self.ready.first().is_some_and(|batch| {
-            !self.plan.needs_claim(batch.range) || !config.guards.hold(Guard::Claim)
-        })
-    }
-
     fn has_proof(&self, config: &Config) -> bool {
         self.proof || !config.guards.hold(Guard::ProofBeforeInsert)
     }

@@ -6,6 +6,7 @@ use crate::world::World;
 impl World {
     pub(super) fn assign(&mut self, by: usize) {
         self.kafka.member = Some(by);
+        self.consumers[by].up = true;
         self.consumers[by].seat = Seat::In;
         self.consumers[by].phase = Phase::TakingOver(TakeOver::Look);
     }

@@ -4,7 +4,7 @@ use footprint::ledger::protocol::{Resolution, commit_mark, resolve};
 use footprint::offset::{Offset, Range};
 
 use crate::config::Config;
-use crate::consumer::{Batch, Phase, Seat, TakeOver};
+use crate::consumer::{Batch, Owning, TakeOver};
 use crate::guard::Guard;
 use crate::ledger::{self, ClaimWanted};
 use crate::servers::{Late, Offsets};
@@ -15,7 +15,7 @@ impl World {
         let content = self.kafka.life;
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let range = Range::new(owning.position, owning.position + count);
-        let described = !config.guards.hold(Guard::TopicId);
+        let described = !config.topic_may_change() || !config.guards.hold(Guard::TopicId);
         owning.position = range.end;
         owning.ready.push(Batch { range, content, described });
     }
@@ -41,8 +41,17 @@ impl World {
         }
     }
 
-    /// Hands a batch to the writers.
-    fn send(&mut self, by: usize) {
+    /// The first batch that is ready goes to the writers, when it is claimed, or can be.
+    pub(super) fn send(&mut self, config: &Config, by: usize, answer: Answer) {
+        let Some(owning) = self.consumers[by].owning() else { return };
+        if owning.may_replay(config) {
+            self.hand_on(by);
+        } else if owning.may_claim() {
+            self.claim(config, by, answer);
+        }
+    }
+
+    fn hand_on(&mut self, by: usize) {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let batch = owning.ready.remove(0);
         owning.queue.push(batch);
@@ -51,12 +60,7 @@ impl World {
         }
     }
 
-    /// What was claimed before the take-over needs no claim.
-    pub(super) fn replay(&mut self, by: usize) {
-        self.send(by);
-    }
-
-    pub(super) fn claim(&mut self, config: &Config, by: usize, answer: Answer) {
+    fn claim(&mut self, config: &Config, by: usize, answer: Answer) {
         if self.consumers[by].broken {
             return self.lose_ledger(config, by);
         }
@@ -85,7 +89,7 @@ impl World {
         if owning.tracker.recorded(&progress).is_err() {
             return self.end(by);
         }
-        self.send(by);
+        self.hand_on(by);
     }
 
     pub(super) fn beat(&mut self, config: &Config, by: usize, answer: Answer) {
@@ -104,7 +108,10 @@ impl World {
         match progress.map(|progress| owning.tracker.recorded(&progress)) {
             Some(Ok(())) => owning.proof = true,
             _ if !fenced => owning.proof = true,
-            _ => self.end(by),
+            _ => return self.end(by),
+        }
+        if !config.slow_commits {
+            self.commit(config, by);
         }
     }
 
@@ -128,6 +135,13 @@ impl World {
         }
     }
 
+    pub(super) fn recommit(&mut self, config: &Config, by: usize) {
+        if let Some(owning) = self.consumers[by].owning_mut() {
+            owning.tracker.commit_again();
+        }
+        self.commit(config, by);
+    }
+
     /// Only without the guard: the reader falls back to the log's end.
     pub(super) fn reset(&mut self, by: usize) {
         let end = self.kafka.end;
@@ -136,13 +150,26 @@ impl World {
         }
     }
 
-    /// Whether it is in the midst of a take-over, or would begin one.
-    pub fn is_taking_over(&self, by: usize) -> bool {
-        self.consumers[by].seat == Seat::In && matches!(self.consumers[by].phase, Phase::TakingOver(_))
+    /// Whether its take-over's next step is a statement.
+    pub fn take_over_is_statement(config: &Config, taking: &TakeOver) -> bool {
+        match taking {
+            TakeOver::Look => !config.topic_may_change(),
+            TakeOver::Take { .. } | TakeOver::Settle { .. } => true,
+            TakeOver::Ask { .. } => false,
+        }
+    }
+}
+
+impl Owning {
+    /// Whether its next batch was claimed before the take-over, and needs no claim.
+    pub fn may_replay(&self, config: &Config) -> bool {
+        let needs = |batch: &Batch| self.plan.needs_claim(batch.range) && config.guards.hold(Guard::Claim);
+        self.ready.first().is_some_and(|batch| !needs(batch))
     }
 
-    /// Whether its take-over's next step is a statement.
-    pub fn take_over_is_statement(taking: &TakeOver) -> bool {
-        matches!(taking, TakeOver::Take { .. } | TakeOver::Settle { .. })
+    /// Whether its next batch can be claimed.
+    pub fn may_claim(&self) -> bool {
+        let next = |batch: &Batch| batch.range.start == self.tracker.claimed() && batch.described;
+        self.ready.first().is_some_and(next) && self.tracker.may_claim()
     }
 }

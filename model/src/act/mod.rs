@@ -15,7 +15,6 @@ impl World {
     pub(crate) fn take(&mut self, config: &Config, step: &Step) {
         match *step {
             Step::Produce => self.kafka.end += 1,
-            Step::Start(by) => self.consumers[by].up = true,
             Step::Crash(by) => self.crash(by),
             Step::Assign(by) => self.assign(by),
             Step::Revoke(by) => self.revoke(by),
@@ -26,10 +25,14 @@ impl World {
             Step::Stray(by, answer) => self.step_stray(config, by, answer),
             Step::Read(by, count) => self.read(config, by, count),
             Step::Describe(by) => self.describe(by),
-            Step::Claim(by, answer) => self.claim(config, by, answer),
-            Step::Replay(by) => self.replay(by),
+            Step::Send(by, answer) => self.send(config, by, answer),
+            Step::Next(by, count, answer) => {
+                self.read(config, by, count);
+                self.send(config, by, answer);
+            }
             Step::Beat(by, answer) => self.beat(config, by, answer),
             Step::Commit(by) => self.commit(config, by),
+            Step::Recommit(by) => self.recommit(config, by),
             Step::Write(by, count, answer) => self.write(config, by, count, answer),
             Step::Resolve(by) => self.resolve(by),
             Step::Deliver { by, unseen } => self.deliver(config, by, unseen),
@@ -57,7 +60,8 @@ impl World {
         match step {
             Step::TakeOver(_, answer)
             | Step::Stray(_, answer)
-            | Step::Claim(_, answer)
+            | Step::Send(_, answer)
+            | Step::Next(_, _, answer)
             | Step::Beat(_, answer)
             | Step::Write(_, _, answer) => match answer {
                 Answer::Fine => {}

@@ -49,7 +49,12 @@ impl World {
             return Next::LedgerLost;
         }
         match taking {
-            TakeOver::Look => self.look(config),
+            // what is read beforehand stands until the statement, save the topic's life: a restore breaks the connection
+            TakeOver::Look if config.topic_may_change() => Next::On(self.look(config)),
+            TakeOver::Look => {
+                let take = self.look(config);
+                self.next_of(config, by, take, answer)
+            }
             TakeOver::Take { life, start, known, ledger_lost } => {
                 let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { Uuid::nil() };
                 if answer == Answer::Late {
@@ -101,12 +106,12 @@ impl World {
     }
 
     /// Before the statement: what Kafka, the ledger and ClickHouse say of the partition.
-    fn look(&mut self, config: &Config) -> Next {
+    fn look(&self, config: &Config) -> TakeOver {
         let life = self.kafka.life;
         let ledger = &self.postgres.tables.ledger;
         let known = ledger[life].is_some();
         if known {
-            return Next::On(TakeOver::Take { life, start: 0, known, ledger_lost: false });
+            return TakeOver::Take { life, start: 0, known, ledger_lost: false };
         }
         let committed = self.kafka.committed.as_ref().map(|(offset, mark)| (*offset, mark.as_str()));
         let start = first_start(&Unknown {
@@ -120,7 +125,7 @@ impl World {
             starts_at_end: false,
         });
         let ledger_lost = start.ledger_lost && config.guards.hold(Guard::LostLedger);
-        Next::On(TakeOver::Take { life, start: start.offset, known, ledger_lost })
+        TakeOver::Take { life, start: start.offset, known, ledger_lost }
     }
 
     /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
