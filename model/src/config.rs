@@ -14,6 +14,8 @@ pub struct Budget {
     pub crashes: u8,
     /// The group moves the partition: asked back, or taken from a silent member who goes on.
     pub moves: u8,
+    /// One to whom the group does not give the partition any more, and who does not know, takes it over again.
+    pub retakes: u8,
     /// Answers of PostgreSQL are lost.
     pub lost_answers: u8,
     /// Statements or inserts reach their server late.

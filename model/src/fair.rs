@@ -67,6 +67,7 @@ fn fair_step(world: &World, config: &Config) -> Option<Step> {
 /// The lower, the sooner. A heartbeat comes last: when nothing else is to be done it must find what is wrong.
 fn rank(world: &World, step: &Step) -> Option<u32> {
     let is_member = |by: usize| world.kafka.member == Some(by);
+    let is_broken = |by: usize| world.consumers[by].broken;
     Some(match *step {
         Step::SwitchPostgres | Step::SwitchClickHouse => 0,
         Step::Stray(..) => 1,
@@ -75,6 +76,8 @@ fn rank(world: &World, step: &Step) -> Option<u32> {
         Step::Notice(_) | Step::Release(_) => 4,
         Step::Produce => 5,
         Step::Assign(by) => 6 + u32::from(!world.consumers[by].up),
+        // the coordinator's heart beats whatever the writers do
+        Step::Beat(by, Answer::Fine) if is_member(by) && is_broken(by) => 8,
         Step::TakeOver(by, Answer::Fine) if is_member(by) => 9,
         Step::Resolve(by) if is_member(by) => 10,
         Step::Repair { by, unseen: false } if is_member(by) => 11,

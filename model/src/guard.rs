@@ -56,6 +56,7 @@ guards! {
     ProofBeforeInsert "" "Nothing is sent to ClickHouse on an old or void proof.",
     RevokeOrder "" "After a revoke no commit leaves.",
     TopicId "" "A batch is written only when the topic's id, asked after its last record, is the owner's.",
+    TopicIdWhenIdle "" "The topic's id is asked now and then though nothing is read.",
     ClaimEnds "" "Claimed ranges are cut again exactly at their recorded ends.",
     CommitMark "" "Our commits to Kafka carry a mark.",
     NoReset "" "Once a ledger row exists nothing falls back to a reset policy.",

@@ -17,12 +17,12 @@ pub struct Fence {
     pub owner: Uuid,
 }
 
-/// A row, and whether this PostgreSQL, since it was started, has written it.
+/// A row, and whether it was settled under the PostgreSQL that runs now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerRow {
     /// The row.
     pub row: Row,
-    /// Written since the server was started, by a server of the same lineage.
+    /// The take-over that settled it met the PostgreSQL that runs now: same lineage, same start.
     pub fresh: bool,
 }
 
@@ -66,11 +66,11 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset) -> (R
             doubtful_below: None,
             format: FORMAT,
         },
-        fresh: true,
+        fresh: false,
     });
     found.row.epoch += 1;
     found.row.owner = owner;
-    (found.row.clone(), !found.fresh)
+    (found.row.clone(), found.row.epoch > 1 && !found.fresh)
 }
 
 fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner: bool) -> Option<&'a mut LedgerRow> {
@@ -101,7 +101,6 @@ pub fn claim(slot: &mut Option<LedgerRow>, wanted: &ClaimWanted, guards: Guards)
     record(&mut found.row, wanted.clickhouse_next);
     found.row.claimed = wanted.range.end;
     found.row.claims.push(Claim { end: wanted.range.end, fingerprint: wanted.fingerprint });
-    found.fresh = true;
     Some(progress(found))
 }
 
@@ -115,7 +114,6 @@ pub fn heartbeat(
     let fenced = guards.hold(Guard::HeartbeatFence);
     let found = owned(slot, fence, fenced, fenced)?;
     record(&mut found.row, clickhouse_next);
-    found.fresh = true;
     Some(progress(found))
 }
 
@@ -144,6 +142,5 @@ pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) 
     }
     row.nexts.dead_letters = advance.dead_letters.1;
     row.nexts.postgres = advance.rows.map(|(_, to)| to);
-    found.fresh = true;
     true
 }

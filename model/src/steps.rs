@@ -59,7 +59,10 @@ impl World {
 
     fn take_over_steps(&self, config: &Config, by: usize, steps: &mut Vec<Step>) {
         let consumer = &self.consumers[by];
-        if let Phase::TakingOver(taking) = &consumer.phase {
+        let may_begin = self.kafka.member == Some(by) || self.budget.retakes > 0;
+        if let Phase::TakingOver(taking) = &consumer.phase
+            && (*taking != TakeOver::Look || may_begin)
+        {
             let is_statement = Self::take_over_is_statement(config, taking) && !consumer.broken;
             steps.extend(self.answers(is_statement).map(|answer| Step::TakeOver(by, answer)));
         }
@@ -82,10 +85,12 @@ impl World {
                 }
             }
         }
-        if let Some(batch) = owning.ready.first() {
-            if !batch.described {
-                steps.push(Step::Describe(by));
-            }
+        let is_asked = owning.ready.first().is_some_and(|batch| !batch.described)
+            || config.guards.hold(Guard::TopicIdWhenIdle) && self.kafka.life != owning.life;
+        if is_asked && config.guards.hold(Guard::TopicId) {
+            steps.push(Step::Describe(by));
+        }
+        if !owning.ready.is_empty() {
             if has_room && (owning.may_replay(config) || owning.may_claim()) {
                 let claims = !owning.may_replay(config);
                 steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Send(by, answer)));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
-use crate::consumer::{Consumer, Phase, Seat, TakeOver};
+use crate::consumer::{Consumer, Phase, TakeOver};
 use crate::servers::{ClickHouse, Kafka, LIVES, Offsets, Postgres};
 
 /// What must never be.

@@ -73,14 +73,9 @@ impl LedgerError {
     }
 }
 
-/// Which PostgreSQL answers: a restored or failed-over one is another.
+/// Which PostgreSQL answers: its system identifier, timeline and start. A restored, failed-over or restarted one is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerIdentity {
-    /// System identifier and timeline.
-    pub lineage: String,
-    /// When the postmaster started, microseconds since the epoch by its own clock.
-    pub started_us: i64,
-}
+pub struct ServerIdentity(String);
 
 /// The fence of one partition: key, epoch and owner.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +102,8 @@ impl From<&super::Ownership> for Fence {
 pub struct Taken {
     /// The row, epoch and owner new, all else as it was.
     pub row: Row,
-    /// PostgreSQL was started after the row's last write, or is another one than wrote it.
+    /// The PostgreSQL that runs now is not the one that the row's last owner settled it under. It is told from what the
+    /// settling wrote alone: a write of a stale owner after a restore must not make the row look certain again.
     pub may_have_gone_back: bool,
 }
 
@@ -170,13 +166,13 @@ impl Ledger {
         ))
         .await?;
         let row = within(client.query_one(
-            "select s.system_identifier::text || '/' || c.timeline_id::text, \
-             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint \
+            "select s.system_identifier::text || '/' || c.timeline_id::text || '/' || \
+             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text \
              from pg_control_system() s, pg_control_checkpoint() c",
             &[],
         ))
         .await?;
-        let identity = ServerIdentity { lineage: row.get(0), started_us: row.get(1) };
+        let identity = ServerIdentity(row.get(0));
         Ok(Self { client, route: route.to_owned(), identity })
     }
 
@@ -288,12 +284,12 @@ impl Ledger {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
              clickhouse_next, claims, fingerprints, postgres_identity, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $6, {FORMAT}) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
-             returning {ROW}, (pg_postmaster_start_time() > updated_at or postgres_identity <> $6) as gone_back"
+             returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back"
         );
         let rows =
-            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.lineage]).await?;
+            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0]).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let may_have_gone_back = row.get("gone_back");
@@ -335,7 +331,7 @@ impl Ledger {
                     &fingerprints,
                     &row.doubtful_below,
                     &row.format,
-                    &self.identity.lineage,
+                    &self.identity.0,
                     &sinks,
                     &starts,
                     &gap_ends,

@@ -109,12 +109,14 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     (row, gaps)
 }
 
-/// Whether older inserts of the partition may still be on their way, so that a take-over must end them or wait: not when
-/// the row it found, before any switch, was left clean. `is_certain`: the row was there before, and the ledger was not lost.
+/// Whether older inserts of the partition may still be on their way, so that a take-over must end them or wait. Not so
+/// only where the row, as it was found and before any switch, proves that its last owner left nothing behind:
+/// - `is_certain`: it was there before, and the ledger was not lost;
+/// - the ledger cannot have gone back in time: a row restored from before a claim looks clean;
+/// - ClickHouse was on: a row whose ClickHouse was off has forgotten its claims.
 pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
     let was_clean = row.claims.iter().all(|claim| claim.end <= row.nexts.lowest());
-    let _ = (may_have_gone_back, is_certain);
-    !was_clean
+    !was_clean || !is_certain || may_have_gone_back || row.nexts.clickhouse.is_none()
 }
 
 /// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.
@@ -129,7 +131,7 @@ pub struct Observed {
     pub log_start: Offset,
     /// The log's last stable offset.
     pub log_end: Offset,
-    /// PostgreSQL was started after the row's last write, or is another one than wrote it.
+    /// The row was settled under another PostgreSQL, or before this one's start.
     pub may_have_gone_back: bool,
     /// The highest offset that ClickHouse holds at or above [`question_from`].
     pub clickhouse_highest: Option<Offset>,

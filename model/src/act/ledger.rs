@@ -164,7 +164,7 @@ impl Owning {
     /// Whether its next batch was claimed before the take-over, and needs no claim.
     pub fn may_replay(&self, config: &Config) -> bool {
         let needs = |batch: &Batch| self.plan.needs_claim(batch.range) && config.guards.hold(Guard::Claim);
-        self.ready.first().is_some_and(|batch| !needs(batch))
+        self.ready.first().is_some_and(|batch| batch.described && !needs(batch))
     }
 
     /// Whether its next batch can be claimed.

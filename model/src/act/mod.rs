@@ -9,10 +9,12 @@ mod postgres;
 mod takeover;
 
 use crate::config::Config;
+use crate::consumer::{Phase, TakeOver};
 use crate::world::{Answer, Step, World};
 
 impl World {
     pub(crate) fn take(&mut self, config: &Config, step: &Step) {
+        self.charge(step);
         match *step {
             Step::Produce => self.kafka.end += 1,
             Step::Crash(by) => self.crash(by),
@@ -51,11 +53,16 @@ impl World {
             Step::SwitchClickHouse => self.switch_clickhouse(),
             Step::Reset(by) => self.reset(by),
         }
-        self.charge(step);
     }
 
     /// What a step costs.
     fn charge(&mut self, step: &Step) {
+        if let Step::TakeOver(by, _) = *step
+            && self.kafka.member != Some(by)
+            && self.consumers[by].phase == Phase::TakingOver(TakeOver::Look)
+        {
+            self.budget.retakes -= 1;
+        }
         let budget = &mut self.budget;
         match step {
             Step::TakeOver(_, answer)
@@ -80,8 +87,8 @@ impl World {
             Step::Restore => budget.restores -= 1,
             Step::Replace => budget.replaces -= 1,
             // switched off costs; on again is the cure
-            Step::SwitchPostgres if !self.postgres_on => budget.switches -= 1,
-            Step::SwitchClickHouse if !self.clickhouse_on => budget.switches -= 1,
+            Step::SwitchPostgres if self.postgres_on => budget.switches -= 1,
+            Step::SwitchClickHouse if self.clickhouse_on => budget.switches -= 1,
             _ => {}
         }
     }
