@@ -163,6 +163,7 @@ mod tests {
             nexts,
             uncertain_through: None,
             doubtful_below: None,
+            birth: 0,
         }
     }
 

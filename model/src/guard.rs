@@ -47,6 +47,7 @@ guards! {
     HeartbeatFence "" "A heartbeat compares epoch and owner, and its answer with memory.",
     Claim "" "A range is claimed before it goes to any sink.",
     Token "" "An insert carries a deduplication token.",
+    Birth "" "A token carries the birth of the ledger row.",
     SameLevelFirst "" "After an error a repair stays on its level.",
     NextLevel "" "A token that was answered OK and left rows out is given up for the next level.",
     ReadBackAtTakeOver "" "What was claimed before a take-over is read back.",

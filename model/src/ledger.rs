@@ -52,8 +52,8 @@ pub struct Advance {
     pub end: Offset,
 }
 
-/// Takes the row over, or makes it at `start`. True beside it: the ledger may have gone back in time.
-pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset) -> (Row, bool) {
+/// Takes the row over, or makes it at `start` with `birth`. True beside it: the ledger may have gone back in time.
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset, birth: i64) -> (Row, bool) {
     let found = slot.get_or_insert_with(|| LedgerRow {
         row: Row {
             epoch: 0,
@@ -64,6 +64,7 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset) -> (R
             clickhouse_stopped: None,
             claims: Vec::new(),
             doubtful_below: None,
+            birth,
             format: FORMAT,
         },
         fresh: false,

@@ -134,6 +134,8 @@ pub struct Token {
     pub end: Offset,
     /// The level.
     pub level: u32,
+    /// The ledger row's birth.
+    pub birth: i64,
     /// Zero; with R1 removed, the owner's number.
     pub salt: u128,
 }

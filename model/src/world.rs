@@ -249,6 +249,18 @@ impl World {
         (1..).map(Uuid::from_u128).find(|owner| !used.contains(owner)).unwrap_or_default()
     }
 
+    /// A birth that nothing carries: the lowest.
+    pub fn fresh_birth(&self, life: usize) -> i64 {
+        let mut used: Vec<i64> = Vec::new();
+        for tables in [&self.postgres.tables, &*self.postgres.backup] {
+            used.extend(tables.ledger[life].iter().map(|found| found.row.birth));
+        }
+        let tokens = self.clickhouse.tokens.iter().flatten();
+        used.extend(tokens.chain(self.clickhouse.inserts.iter().filter_map(|insert| insert.token.as_ref())).map(|token| token.birth));
+        used.extend(self.consumers.iter().filter_map(Consumer::owning).map(|owning| owning.plan.birth));
+        (1..).find(|birth| !used.contains(birth)).unwrap_or_default()
+    }
+
     /// Epochs are only ever compared and grown: worlds whose epochs differ by one number are one.
     fn normalize(&mut self, config: &Config) {
         if config.consumers == 2 && print(&self.consumers[1]) < print(&self.consumers[0]) {

@@ -105,6 +105,9 @@ pub struct Row {
     pub claims: Vec<Claim>,
     /// H: ranges that start below it are read back even after an OK.
     pub doubtful_below: Option<Offset>,
+    /// Of the row: random, from the take-over that made it. It is part of every token, so that a row that is lost and made
+    /// again never meets the tokens of before.
+    pub birth: i64,
     /// The row's layout.
     pub format: i32,
 }

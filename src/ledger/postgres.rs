@@ -123,7 +123,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 }
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
-                   clickhouse_stopped, claims, fingerprints, doubtful_below, format";
+                   clickhouse_stopped, claims, fingerprints, doubtful_below, birth, format";
 
 fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let ends: Vec<Offset> = row.try_get("claims")?;
@@ -137,6 +137,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
         clickhouse_stopped: row.try_get("clickhouse_stopped")?,
         claims: ends.into_iter().zip(fingerprints).map(|(end, fingerprint)| Claim { end, fingerprint }).collect(),
         doubtful_below: row.try_get("doubtful_below")?,
+        birth: row.try_get("birth")?,
         format: row.try_get("format")?,
     })
 }
@@ -283,13 +284,15 @@ impl Ledger {
     ) -> Result<Taken, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
-             clickhouse_next, claims, fingerprints, postgres_identity, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', {FORMAT}) \
+             clickhouse_next, claims, fingerprints, postgres_identity, birth, format) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
              returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back"
         );
-        let rows =
-            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0]).await?;
+        let birth = rand::random_range(1..i64::MAX);
+        let rows = self
+            .query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth])
+            .await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let may_have_gone_back = row.get("gone_back");

@@ -158,6 +158,8 @@ pub struct Plan {
     pub uncertain_through: Option<Offset>,
     /// H.
     pub doubtful_below: Option<Offset>,
+    /// The ledger row's, for the tokens.
+    pub birth: i64,
 }
 
 /// The row as the new owner writes it, its plan, and the gaps to note.
@@ -215,6 +217,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
         nexts: row.nexts,
         uncertain_through: if observed.ledger_lost { Some(observed.log_end) } else { observed.clickhouse_highest },
         doubtful_below: row.doubtful_below,
+        birth: row.birth,
     };
     Ok(Settled { row, plan, gaps })
 }

@@ -87,7 +87,8 @@ impl World {
         let Some(batch) = owning.for_clickhouse() else { return };
         let Range { start, end } = batch.range;
         let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { owning.fence.owner.as_u128() };
-        let token = Token { life: owning.life, start, end, level, salt };
+        let birth = if config.guards.hold(Guard::Birth) { owning.plan.birth } else { 0 };
+        let token = Token { life: owning.life, start, end, level, birth, salt };
         let insert = Insert {
             by: Some(by),
             token: config.guards.hold(Guard::Token).then_some(token),

@@ -54,7 +54,8 @@ impl World {
     pub(super) fn land_late(&mut self, config: &Config, at: usize) {
         match self.postgres.late.remove(at) {
             Late::TakeOver { life, owner, start } => {
-                ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start);
+                let birth = self.fresh_birth(life);
+                ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start, birth);
             }
             Late::Settle { life, fence, settled } => {
                 self.land_settled(life, &fence, &settled);

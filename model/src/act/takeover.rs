@@ -61,7 +61,8 @@ impl World {
                     self.postgres.late.push(Late::TakeOver { life, owner, start });
                     return Next::LedgerLost;
                 }
-                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start);
+                let birth = self.fresh_birth(life);
+                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start, birth);
                 if answer == Answer::Lost {
                     return Next::LedgerLost;
                 }

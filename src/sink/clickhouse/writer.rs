@@ -79,14 +79,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
 
     async fn insert(
         &mut self,
-        identity: Identity,
+        batch: &Batch,
         rows: &Rows,
         selection: Option<&[usize]>,
         level: u32,
     ) -> Result<(), SinkError> {
+        let identity = identity_of(batch);
         self.block.clear();
         native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
-        let attempt = Attempt { route: &self.route.name, identity, level };
+        let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(failed)) => {
@@ -155,7 +156,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     if !batch.ownership.proof.is_good(sighting) {
                         return Ok(false);
                     }
-                    let answer = self.insert(identity, rows, Some(&missing), level).await;
+                    let answer = self.insert(batch, rows, Some(&missing), level).await;
                     repair.inserted(answer.is_ok());
                     if answer.is_err() {
                         self.open = Some(Open { identity, sighting, repair: *repair });
@@ -187,7 +188,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             return self.repair(batch, rows, false).await;
         }
         batch.ownership.proof.good().await;
-        self.insert(identity_of(batch), rows, None, 0).await?;
+        self.insert(batch, rows, None, 0).await?;
         if delivery == Delivery::InsertThenReadBack {
             return self.repair(batch, rows, true).await;
         }
