@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod fair;
 pub mod guard;
 pub mod ledger;
+pub mod scenario;
 pub mod servers;
 mod steps;
 pub mod world;

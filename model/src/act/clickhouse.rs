@@ -254,6 +254,14 @@ impl World {
                 self.store(insert.life, insert.left.part(part));
             }
         }
+        if config.guards.hold(Guard::SameConnection) {
+            for consumer in &mut self.consumers {
+                // what was read back was read on a connection that is gone, and the insert would have to go by it
+                if let Some(Owning { clickhouse: Writer::Missing { sighted, .. }, .. }) = consumer.owning_mut() {
+                    *sighted = false;
+                }
+            }
+        }
         let mut at = 0;
         while at < self.clickhouse.inserts.len() {
             if self.clickhouse.inserts[at].unseen {
