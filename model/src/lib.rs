@@ -13,5 +13,6 @@ pub mod guard;
 pub mod ledger;
 pub mod scenario;
 pub mod servers;
+pub mod simulate;
 mod steps;
 pub mod world;

@@ -102,7 +102,7 @@ impl World {
                 steps.push(Step::Beat(by, Answer::Lost));
             }
         }
-        if config.slow_commits && (owning.tracker.to_commit().is_some() || !config.guards.hold(Guard::CommitFromLedger)) {
+        if config.slow_commits && self.would_commit(config, owning) {
             steps.push(Step::Commit(by));
         } else if self.kafka.life == owning.life && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < owning.tracker.recorded_nexts().lowest()) {
             steps.push(Step::Recommit(by));
@@ -131,6 +131,14 @@ impl World {
         if !config.guards.hold(Guard::NoReset) && owning.ready.is_empty() && owning.position < self.kafka.end {
             steps.push(Step::Reset(by));
         }
+    }
+
+    fn would_commit(&self, config: &Config, owning: &Owning) -> bool {
+        if config.guards.hold(Guard::CommitFromLedger) {
+            return owning.tracker.to_commit().is_some();
+        }
+        let committed = self.kafka.committed.as_ref().map(|(offset, _)| *offset);
+        self.kafka.life == owning.life && committed != Some(owning.tracker.nexts().lowest())
     }
 
     /// How many offsets the next batch may cover: never across a cut, and below what was claimed up to one exactly.

@@ -126,6 +126,46 @@ pub enum Step {
     Reset(usize),
 }
 
+impl Step {
+    /// Whether something goes wrong with it.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::TakeOver(_, answer)
+            | Self::Stray(_, answer)
+            | Self::Next(_, _, answer)
+            | Self::Send(_, answer)
+            | Self::Beat(_, answer)
+            | Self::Write(_, _, answer) => *answer != Answer::Fine,
+            Self::Deliver { unseen, .. } | Self::Repair { unseen, .. } => *unseen,
+            Self::Crash(_)
+            | Self::Revoke(_)
+            | Self::Expel(_)
+            | Self::Fail { .. }
+            | Self::Age
+            | Self::Forget
+            | Self::CrashClickHouse(_)
+            | Self::CrashPostgres
+            | Self::Backup
+            | Self::Restore
+            | Self::Replace
+            | Self::SwitchPostgres
+            | Self::SwitchClickHouse => true,
+            Self::Produce
+            | Self::Assign(_)
+            | Self::Notice(_)
+            | Self::Release(_)
+            | Self::Read(..)
+            | Self::Describe(_)
+            | Self::Commit(_)
+            | Self::Recommit(_)
+            | Self::Resolve(_)
+            | Self::Land { .. }
+            | Self::LandLate(_)
+            | Self::Reset(_) => false,
+        }
+    }
+}
+
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {

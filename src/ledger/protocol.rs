@@ -102,7 +102,8 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     }
     if filled {
         // Claims are made anew from the lowest frontier on. What ClickHouse may hold of the old ones is found by the
-        // highest-offset question, PostgreSQL's are all or nothing.
+        // highest-offset question, PostgreSQL's are all or nothing; tokens of the old ones may lie in wait, their rows lost.
+        row.doubtful_below = row.doubtful_below.max(Some(claimed));
         row.claimed = row.nexts.lowest();
         row.claims.clear();
     }

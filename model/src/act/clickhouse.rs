@@ -262,13 +262,8 @@ impl World {
                 }
             }
         }
-        let mut at = 0;
-        while at < self.clickhouse.inserts.len() {
-            if self.clickhouse.inserts[at].unseen {
-                at += 1;
-                continue;
-            }
-            let insert = self.clickhouse.inserts.remove(at);
+        // those that have not reached it die with their connections
+        for insert in std::mem::take(&mut self.clickhouse.inserts) {
             if let Some(by) = insert.by {
                 self.hear_error(config, by, true);
             }

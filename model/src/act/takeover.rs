@@ -114,6 +114,11 @@ impl World {
         if known {
             return TakeOver::Take { life, start: 0, known, ledger_lost: false };
         }
+        if !config.guards.hold(Guard::LostLedger) {
+            // what a consumer does that knows nothing but Kafka's offsets
+            let start = self.kafka.committed.as_ref().map_or(0, |(offset, _)| *offset);
+            return TakeOver::Take { life, start, known, ledger_lost: false };
+        }
         let committed = self.kafka.committed.as_ref().map(|(offset, mark)| (*offset, mark.as_str()));
         let start = first_start(&Unknown {
             committed,
@@ -125,8 +130,7 @@ impl World {
             log_end: self.kafka.end,
             starts_at_end: false,
         });
-        let ledger_lost = start.ledger_lost && config.guards.hold(Guard::LostLedger);
-        TakeOver::Take { life, start: start.offset, known, ledger_lost }
+        TakeOver::Take { life, start: start.offset, known, ledger_lost: start.ledger_lost }
     }
 
     /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
