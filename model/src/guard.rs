@@ -52,7 +52,7 @@ guards! {
     NextLevel "" "A token that was answered OK and left rows out is given up for the next level.",
     ReadBackAtTakeOver "" "What was claimed before a take-over is read back.",
     ReadBackAfterError "" "What was answered with an error is read back.",
-    SameConnection "" "What a read-back found missing is inserted on the connection it was read on.",
+    SameConnection "" "An insert goes by a connection that is older than its proof and its read-back.",
     HighestOffset "" "A take-over asks ClickHouse for the highest offset it holds above the ledger.",
     Drain "" "A take-over ends the older inserts of its partition.",
     ProofBeforeInsert "" "Nothing is sent to ClickHouse on an old or void proof.",

@@ -255,12 +255,8 @@ impl World {
             }
         }
         if config.guards.hold(Guard::SameConnection) {
-            for consumer in &mut self.consumers {
-                // what was read back was read on a connection that is gone, and the insert would have to go by it
-                if let Some(Owning { clickhouse: Writer::Missing { sighted, .. }, .. }) = consumer.owning_mut() {
-                    *sighted = false;
-                }
-            }
+            // every insert from now on would need a new connection, and a new connection voids every proof
+            self.age();
         }
         // those that have not reached it die with their connections
         for insert in std::mem::take(&mut self.clickhouse.inserts) {
