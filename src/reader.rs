@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use crate::budget::{Budget, Permit};
 use crate::chunk::{Chunk, Record, Records};
 use crate::commit::Commits;
+use crate::failpoint::{self, Point};
 use crate::ledger::Ownership;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
@@ -102,6 +103,7 @@ impl ConsumerContext for GroupContext {
         let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let partitions = partitions_of(list);
         debug!(?partitions, assigns, "rebalance");
+        failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
         if assigns {
             if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
                 self.queue.lock().push_back(Event::Displaced(format!("assignment refused: {error}")));
@@ -208,6 +210,9 @@ impl Reader {
         self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.unassign(&self.assigned.clone());
         debug!(topic = self.topic, "the reader leaves the group");
+        failpoint::hit(Point::Leave);
+        drop(self);
+        failpoint::hit(Point::LeaveAnswered);
     }
 
     /// Polls until nothing comes, the budget is spent, or it is time for commands.
@@ -419,6 +424,7 @@ impl Reader {
             self.events_waiting.push_back(Event::Displaced(format!("partition {partition}: {error}")));
             return;
         }
+        failpoint::hit(Point::Reading);
         self.assigned.push(partition);
         if self.paused {
             let _ = self.consumer.pause(&self.list(std::iter::once(partition)));
@@ -436,7 +442,9 @@ impl Reader {
         for partition in partitions {
             self.reading.remove(partition);
         }
+        failpoint::hit(Point::Release);
         self.unassign(partitions);
+        failpoint::hit(Point::ReleaseAnswered);
         self.revoking = false;
         self.deferred.retain(|ownership| !partitions.contains(&ownership.partition));
         for ownership in std::mem::take(&mut self.deferred) {
@@ -460,13 +468,17 @@ impl Reader {
     }
 
     fn commit(&mut self, offsets: &[(Partition, Offset)], metadata: &str) {
-        if let Err(error) = self.commits.send(&self.consumer, &self.topic, offsets, metadata) {
+        failpoint::hit(Point::KafkaCommit);
+        let sent = self.commits.send(&self.consumer, &self.topic, offsets, metadata);
+        failpoint::hit(Point::KafkaCommitSent);
+        if let Err(error) = sent {
             self.events_waiting.push_back(Event::Committed(Err(error.to_string())));
         }
     }
 
     fn tell(&mut self) {
         while let Some(answer) = self.commits.answer() {
+            failpoint::hit(Point::KafkaCommitAnswered);
             self.events_waiting.push_back(Event::Committed(answer));
         }
         {

@@ -9,6 +9,7 @@ use super::native;
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
+use crate::failpoint::{self, Point};
 use crate::ledger::{Identity, SourceId};
 use crate::limits::BATCH_ROWS_MAX;
 use crate::offset::Partition;
@@ -121,8 +122,13 @@ impl Inserter {
             client = client.with_header("Content-Length", block.len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
-        insert.send(Bytes::from(std::mem::take(block))).await?;
-        insert.end().await?;
+        let mut body = Bytes::from(std::mem::take(block));
+        if failpoint::is_armed(Point::InsertFirstByte) {
+            insert.send(body.split_to(body.len() / 2)).await?;
+            failpoint::hit_soon(Point::InsertFirstByte).await;
+        }
+        insert.send(body).await?;
+        failpoint::sent(Point::InsertSent, insert.end()).await?;
         Ok(())
     }
 }
