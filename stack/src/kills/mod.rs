@@ -8,16 +8,21 @@
 mod arrangement;
 mod deaths;
 mod life;
+mod losses;
 mod oracle;
 #[path = "../../../src/failpoint/point.rs"]
 mod point;
+mod proxy;
 mod schedule;
 mod site;
+mod suspensions;
 mod tally;
 
 pub use deaths::Deaths;
 pub use life::Protocol;
+pub use losses::{LOSSES, Loss, Losses};
 pub use point::Point;
 pub use schedule::Schedule;
 pub use site::Site;
+pub use suspensions::{Suspensions, can_be_stopped};
 pub use tally::Tally;

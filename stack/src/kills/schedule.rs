@@ -33,9 +33,7 @@ impl Schedule {
                 .map(move |(index, &point)| Entry { point, protocol: protocols[(index + turn) % protocols.len()] })
         });
         entries.extend(all.take(if points.is_empty() || protocols.is_empty() { 0 } else { rounds }));
-        for last in (1..entries.len()).rev() {
-            entries.swap(last, dice.below(last + 1));
-        }
+        dice.shuffle(&mut entries);
         let (starting, running) =
             entries.into_iter().partition(|entry| Arrangement::of(entry.point).begins_with_a_start());
         Self { running, starting }

@@ -111,6 +111,11 @@ impl<'a> Site<'a> {
         &self.program
     }
 
+    /// Sets one of the environment names of every program started from now on.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.program.set(name, value);
+    }
+
     /// Records sent so far.
     pub fn sent(&self) -> u64 {
         self.topics.iter().flat_map(|topic| &topic.ends).sum::<i64>().unsigned_abs()
@@ -165,14 +170,20 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The group of a member will not bear its silence for long; a member that has joined before hears of it late.
+    pub(super) fn hasten(&self, member: &Membership) -> Result<()> {
+        if member.protocol == Protocol::Consumer {
+            self.stack.kafka()?.set_group_session(&member.group, SESSION, HEARTBEAT)?;
+        }
+        Ok(())
+    }
+
     /// Who a program is that joins the group of `other`, whose silence the group will not bear for long.
     pub(super) fn joining(&self, other: &Membership) -> Result<Membership> {
+        self.hasten(other)?;
         let Membership { protocol, group, instance } = other.clone();
         let instance = match protocol {
-            Protocol::Consumer => {
-                self.stack.kafka()?.set_group_session(&group, SESSION, HEARTBEAT)?;
-                ""
-            }
+            Protocol::Consumer => "",
             Protocol::Classic if instance == INSTANCES[0] => INSTANCES[1],
             Protocol::Classic => INSTANCES[0],
         };
