@@ -71,7 +71,9 @@ impl Site<'_> {
 
     fn held_by_clickhouse(&self) -> Result<i64> {
         let Some(source) = self.source()? else { return Ok(0) };
-        let sql = format!("select count() from prd.user_footprint where kafka_source = {source}");
+        let sql = format!(
+            "select uniqExact(kafka_partition, kafka_offset) from prd.user_footprint where kafka_source = {source}"
+        );
         self.watch.clickhouse(&sql)?.concat().concat().parse().context("a count that is no number")
     }
 
