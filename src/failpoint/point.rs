@@ -94,6 +94,10 @@ points! {
     /// The row of a refused claim was read.
     ClaimRereadAnswered = "claim-reread-answered",
 
+    /// Before PostgreSQL's writer connects.
+    WriterConnect = "writer-connect",
+    /// PostgreSQL's writer has connected.
+    WriterConnected = "writer-connected",
     /// Before PostgreSQL's transaction begins.
     Begin = "begin",
     /// Before epoch and owner are read in the transaction.
@@ -127,6 +131,10 @@ points! {
     /// The rows that another decoder has stored have come.
     StoredRowsAnswered = "stored-rows-answered",
 
+    /// Before ClickHouse is asked which settings it knows.
+    Settings = "settings",
+    /// ClickHouse has told which settings it knows.
+    SettingsAnswered = "settings-answered",
     /// Before a batch's first insert.
     Insert = "insert",
     /// The first bytes of an insert's block are on their way, the rest is not.

@@ -99,7 +99,10 @@ impl Inserter {
             return Ok(());
         }
         let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
-        if known.fetch_one::<u64>().await? > 0 {
+        failpoint::hit(Point::Settings);
+        let count = known.fetch_one::<u64>().await?;
+        failpoint::hit(Point::SettingsAnswered);
+        if count > 0 {
             self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
         }
         self.pinned = true;

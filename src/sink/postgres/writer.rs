@@ -108,6 +108,7 @@ impl PostgresSink {
         if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
             return Ok(client);
         }
+        failpoint::hit(Point::WriterConnect);
         let client = connect(&self.settings, &self.application_name).await.map_err(|error| {
             if is_passing_connect(&error) {
                 SinkError::Retry { why: error.to_string(), uncertain: false }
@@ -121,6 +122,7 @@ impl PostgresSink {
             self.timeout.as_millis()
         );
         client.batch_execute(&session).await.map_err(|error| classify(&error))?;
+        failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
 

@@ -53,7 +53,13 @@ impl Arrangement {
     pub(super) fn of(point: Point) -> Self {
         use Point as P;
         match point {
-            P::Assigned | P::LedgerConnect | P::LedgerConnected => Self::Starting { hits_max: 1 },
+            P::Assigned
+            | P::LedgerConnect
+            | P::LedgerConnected
+            | P::WriterConnect
+            | P::WriterConnected
+            | P::Settings
+            | P::SettingsAnswered => Self::Starting { hits_max: 1 },
             P::Register
             | P::RegisterAnswered
             | P::Watermarks

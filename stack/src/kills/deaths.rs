@@ -29,13 +29,15 @@ pub struct Deaths<'a, 's> {
     tally: &'a mut Tally,
     /// A program that runs, and has stored everything.
     live: Option<Life>,
+    /// Deaths since the oracle was last asked.
+    since: Vec<String>,
     judged: u32,
 }
 
 impl<'a, 's> Deaths<'a, 's> {
     /// Nobody runs yet.
     pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Self {
-        Self { site, dice, tally, live: None, judged: 0 }
+        Self { site, dice, tally, live: None, since: Vec::new(), judged: 0 }
     }
 
     /// Does every round of the schedule, then asks the oracle about everything.
@@ -47,10 +49,10 @@ impl<'a, 's> Deaths<'a, 's> {
         while schedule.left() > 0 {
             line.show(|| format!("{} kills, {} rounds to go", self.tally.hits(), schedule.left()));
             if let Some(entry) = schedule.next_running() {
-                self.round(entry).with_context(|| at(entry))?;
+                self.round(entry).with_context(|| format!("round: {}", at(entry)))?;
             }
             if let Some(entry) = schedule.next_starting(self.dice) {
-                self.round(entry).with_context(|| at(entry))?;
+                self.round(entry).with_context(|| format!("round: {}", at(entry)))?;
             }
         }
         let life = self.alive(Protocol::Classic)?;
@@ -62,7 +64,7 @@ impl<'a, 's> Deaths<'a, 's> {
         self.site.program().note(&at(entry))?;
         for _ in 0..TRIES {
             if self.dies(entry)? {
-                self.tally.hit(entry.point.name(), entry.protocol);
+                self.died(entry);
                 return Ok(());
             }
             self.tally.missed(entry.point.name(), entry.protocol);
@@ -123,9 +125,12 @@ impl<'a, 's> Deaths<'a, 's> {
                 self.alive(protocol)?.kill()?;
                 self.site.judge(false)?;
                 self.site.new_topic()?;
-                self.site.wave(self.dice)?;
                 let hit = self.hit(2);
-                self.dies_at_start(protocol, aim(hit))
+                let died = self.dies_at_start(protocol, aim(hit))?;
+                // what comes next may need a topic of which something is stored
+                self.since.push(at(entry));
+                self.live = Some(self.alive(protocol)?);
+                Ok(died)
             }
             Arrangement::Robbed { at } => {
                 let life = self.stopped(at, protocol)?;
@@ -162,10 +167,12 @@ impl<'a, 's> Deaths<'a, 's> {
 
     /// Proves that everything was stored, and that what is sent now still arrives.
     fn prove(&mut self, mut life: Life) -> Result<Life> {
+        let since = std::mem::take(&mut self.since).join(", ");
         self.site.wave(self.dice)?;
-        self.site.wait_stored(&mut [&mut life])?;
+        self.site.wait_stored(&mut [&mut life]).with_context(|| format!("after {since}"))?;
         self.judged += 1;
-        self.site.judge(self.judged.is_multiple_of(FULL_EVERY))?;
+        let judged = self.site.judge(self.judged.is_multiple_of(FULL_EVERY));
+        judged.with_context(|| format!("after {since}"))?;
         Ok(life)
     }
 
@@ -177,11 +184,17 @@ impl<'a, 's> Deaths<'a, 's> {
         if !self.await_death(life, point, true)? {
             bail!("the program does not arrive at {}", point.name());
         }
-        self.tally.hit(point.name(), protocol);
+        self.died(Entry { point, protocol });
         Ok(())
     }
 
+    fn died(&mut self, entry: Entry) {
+        self.tally.hit(entry.point.name(), entry.protocol);
+        self.since.push(at(entry));
+    }
+
     fn dies_at_start(&mut self, protocol: Protocol, aim: Aim) -> Result<bool> {
+        self.site.wave(self.dice)?;
         let membership = self.site.membership(protocol);
         let life = self.site.start(membership, Some(aim))?;
         self.await_death(life, aim.point, false)
@@ -227,6 +240,7 @@ impl<'a, 's> Deaths<'a, 's> {
         let other_file = if life.is_aimed_by("aim-1") { "aim-2" } else { "aim-1" };
         let other = self.site.start_as(membership, None, other_file)?;
         let died = self.await_death(life, aim.point, true)?;
+        self.since.push(at(Entry { point: aim.point, protocol }));
         self.live = Some(self.prove(other)?);
         Ok(died)
     }
