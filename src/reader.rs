@@ -84,6 +84,7 @@ pub enum Event {
 /// Queues what librdkafka tells; answers nothing itself, save an assignment, which is taken empty: partitions follow when
 /// they are taken over.
 struct GroupContext {
+    topic: String,
     queue: Mutex<VecDeque<Event>>,
     closing: AtomicBool,
 }
@@ -94,14 +95,22 @@ impl ClientContext for GroupContext {
     }
 }
 
-fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|element| element.partition()).collect()
+impl GroupContext {
+    /// The partitions of our topic. Numbers of another topic's would be taken for ours.
+    fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
+        let elements = list.elements();
+        let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);
+        if let Some(other) = others.first() {
+            warn!(topic = other.topic(), "the group speaks of partitions of another topic than ours; left alone");
+        }
+        ours.iter().map(|element| element.partition()).collect()
+    }
 }
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let partitions = partitions_of(list);
+        let partitions = self.ours_of(list);
         debug!(?partitions, assigns, "rebalance");
         failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
         if assigns {
@@ -177,7 +186,11 @@ impl Reader {
         budget: &Arc<Budget>,
         ports: Ports,
     ) -> Result<Self, KafkaError> {
-        let context = GroupContext { queue: Mutex::new(VecDeque::new()), closing: AtomicBool::new(false) };
+        let context = GroupContext {
+            topic: topic.to_owned(),
+            queue: Mutex::new(VecDeque::new()),
+            closing: AtomicBool::new(false),
+        };
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {
