@@ -122,15 +122,8 @@ impl<'a, 's> Deaths<'a, 's> {
                 self.dies_at_start(protocol, aim(1))
             }
             Arrangement::Unknown => {
-                self.alive(protocol)?.kill()?;
-                self.site.judge(false)?;
-                self.site.new_topic()?;
                 let hit = self.hit(2);
-                let died = self.dies_at_start(protocol, aim(hit))?;
-                // what comes next may need a topic of which something is stored
-                self.since.push(at(entry));
-                self.live = Some(self.alive(protocol)?);
-                Ok(died)
+                self.dies_on_new_topic(protocol, aim(hit))
             }
             Arrangement::Robbed { at } => {
                 let life = self.stopped(at, protocol)?;
@@ -198,6 +191,17 @@ impl<'a, 's> Deaths<'a, 's> {
         let membership = self.site.membership(protocol);
         let life = self.site.start(membership, Some(aim))?;
         self.await_death(life, aim.point, false)
+    }
+
+    fn dies_on_new_topic(&mut self, protocol: Protocol, aim: Aim) -> Result<bool> {
+        self.alive(protocol)?.kill()?;
+        self.site.judge(false)?;
+        self.site.new_topic()?;
+        let died = self.dies_at_start(protocol, aim)?;
+        // what comes next may need a topic of which something is stored
+        self.since.push(at(Entry { point: aim.point, protocol }));
+        self.live = Some(self.alive(protocol)?);
+        Ok(died)
     }
 
     /// Waits for a death; events go on where `waves`.
