@@ -2,8 +2,8 @@
 //! drops the connection in place of the reply, or withholds the reply until the client gives up.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,8 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes moved at once.
 const PIECE_BYTES: usize = 64 << 10;
