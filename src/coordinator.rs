@@ -176,6 +176,7 @@ pub struct Coordinator {
     leaving: Vec<Leaving>,
     commits_under_way: usize,
     beaten_at: Instant,
+    committed_again_at: Instant,
     stopping: Option<Instant>,
 }
 
@@ -205,6 +206,7 @@ impl Coordinator {
             leaving: Vec::new(),
             commits_under_way: 0,
             beaten_at: now,
+            committed_again_at: now,
             stopping: None,
         }
     }

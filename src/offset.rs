@@ -50,7 +50,7 @@ impl fmt::Display for Range {
 }
 
 /// The offset below which everything is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frontier(Offset);
 
 impl Frontier {

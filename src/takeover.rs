@@ -14,7 +14,7 @@ use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::{
-    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, question_from, settle, switch,
+    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, must_drain, question_from, settle, switch,
 };
 use crate::ledger::{Ownership, SourceId};
 use crate::offset::{Offset, Partition};
@@ -150,14 +150,14 @@ pub async fn take_over(
     };
     failpoint::hit(Point::TakeOverAnswered);
     let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
-    let was_clean = taken.row.claims.is_empty() || taken.row.claims.iter().all(|c| c.end <= taken.row.nexts.lowest());
+    let drains = must_drain(&taken.row, known && !ledger_lost, taken.may_have_gone_back);
     let (mut row, gaps) = switch(taken.row, &context.switches);
     row.claims.retain(|claim| claim.end > row.nexts.lowest());
 
     // strictly after the take-over has committed: first the drain, then the question
     let mut clickhouse_highest = None;
     if let Some(questions) = &context.questions {
-        if !was_clean || ledger_lost {
+        if drains {
             failpoint::hit(Point::Drain);
             questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
             failpoint::hit(Point::DrainAnswered);

@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::postgres::Progress;
 use crate::ledger::protocol::Plan;
-use crate::ledger::{Nexts, SinkName};
+use crate::ledger::{Nexts, Progress, SinkName};
 use crate::limits::CLAIMS_PENDING_MAX;
 use crate::offset::{Frontier, Offset, Range};
 
@@ -14,7 +13,7 @@ use crate::offset::{Frontier, Offset, Range};
 pub struct Unexpected;
 
 /// Progress of one owned partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tracker {
     claimed: Offset,
     /// Ends of the ranges claimed and not acknowledged by every sink, rising.
@@ -133,6 +132,11 @@ impl Tracker {
         self.recorded
     }
 
+    /// What was committed is news again: the broker takes a late commit of an owner of before, which moves it back.
+    pub fn commit_again(&mut self) {
+        self.committed = None;
+    }
+
     /// A commit was sent.
     pub fn committed(&mut self, offset: Offset) {
         self.committed = Some(offset);
@@ -159,6 +163,7 @@ mod tests {
             nexts,
             uncertain_through: None,
             doubtful_below: None,
+            birth: 0,
         }
     }
 

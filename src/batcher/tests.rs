@@ -31,6 +31,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
             nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
             uncertain_through: None,
             doubtful_below: None,
+            birth: 0,
         },
         proof: Proof::new(proofs, sighting),
         ended: CancellationToken::new(),

@@ -7,7 +7,8 @@ use tracing::warn;
 
 use super::{Coordinator, PipelineError, Slot};
 use crate::failpoint::{self, Point};
-use crate::ledger::postgres::{ClaimWanted, Fence, Ledger, Progress};
+use crate::ledger::Progress;
+use crate::ledger::postgres::{ClaimWanted, Fence, Ledger};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::metrics;
 
@@ -90,13 +91,15 @@ impl Coordinator {
             && self.ports.clickhouse.as_ref().is_none_or(|clickhouse| clickhouse.capacity() >= batches)
     }
 
-    /// Hands on every batch whose range is claimed, as long as the writers have room.
+    /// Hands on every batch whose range is claimed and whose records are the source's, as long as the writers have room.
     pub(super) fn send_claimed(&mut self) {
+        // a range claimed by an owner before is read anew: its records, too, must be of this life of the topic
+        let Some(seen_at) = self.watch.seen_at else { return };
         let Self { slots, ports, .. } = self;
         for slot in slots.values_mut() {
             let Slot::Owned(owned) = slot else { continue };
             while let Some(batch) = owned.ready.front() {
-                let claimed = batch.range.end <= owned.tracker.claimed();
+                let claimed = batch.range.end <= owned.tracker.claimed() && seen_at > batch.read_at;
                 let room = ports.postgres.capacity() > 0
                     && ports.clickhouse.as_ref().is_none_or(|clickhouse| clickhouse.capacity() > 0);
                 if !claimed || !room {

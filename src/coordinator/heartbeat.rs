@@ -12,6 +12,9 @@ use crate::metrics;
 use crate::offset::Offset;
 use crate::reader::Command;
 
+/// What was committed is committed again so often: a late commit of an owner of before has moved it back, perhaps.
+const COMMIT_AGAIN: Duration = Duration::from_secs(60);
+
 /// A heartbeat comes so soon after something that the ledger does not know.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
 /// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
@@ -64,11 +67,17 @@ impl Coordinator {
     pub(super) fn commit(&mut self) -> Result<(), PipelineError> {
         let Some(life) = &self.life else { return Ok(()) };
         let metadata = commit_mark(life.source);
+        let again = self.committed_again_at.elapsed() >= COMMIT_AGAIN;
+        if again {
+            self.committed_again_at = Instant::now();
+        }
         let mut offsets = Vec::new();
         for slot in self.slots.values_mut() {
-            if let Slot::Owned(owned) = slot
-                && let Some(offset) = owned.tracker.to_commit()
-            {
+            let Slot::Owned(owned) = slot else { continue };
+            if again {
+                owned.tracker.commit_again();
+            }
+            if let Some(offset) = owned.tracker.to_commit() {
                 owned.tracker.committed(offset);
                 offsets.push((owned.ownership.partition, offset));
             }

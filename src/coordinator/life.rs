@@ -14,6 +14,8 @@ use crate::takeover::Life;
 
 /// Looks at the topic's id are at least so far apart.
 const DESCRIBE_INTERVAL: Duration = Duration::from_millis(50);
+/// Looks are at most so far apart: where nothing is read, only a look tells that the topic was replaced.
+const DESCRIBE_IDLE: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -24,11 +26,11 @@ impl Coordinator {
             return;
         }
         let waits = |owned: &Owned| {
-            let next = owned.ready.iter().find(|batch| batch.range.start >= owned.tracker.claimed());
-            next.is_some_and(|batch| self.watch.seen_at.is_none_or(|seen| seen <= batch.read_at))
+            owned.ready.front().is_some_and(|batch| self.watch.seen_at.is_none_or(|seen| seen <= batch.read_at))
         };
         let taking_over = self.slots.values().any(|slot| matches!(slot, Slot::TakingOver));
-        if self.life.is_none() || (taking_over && self.watch.seen_at.is_none()) || self.owned().any(waits) {
+        let is_due = self.watch.asked_at.is_none_or(|at| now >= at + DESCRIBE_IDLE);
+        if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || self.owned().any(waits) {
             self.watch.asked_at = Some(now);
             self.watch.under_way = true;
             let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);

@@ -87,7 +87,7 @@ impl Nexts {
 }
 
 /// A ledger row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Grows by one with every take-over.
     pub epoch: i64,
@@ -105,8 +105,22 @@ pub struct Row {
     pub claims: Vec<Claim>,
     /// H: ranges that start below it are read back even after an OK.
     pub doubtful_below: Option<Offset>,
+    /// Of the row: random, from the take-over that made it. It is part of every token, so that a row that is lost and made
+    /// again never meets the tokens of before.
+    pub birth: i64,
     /// The row's layout.
     pub format: i32,
+}
+
+/// A ledger row as a fenced statement returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition.
+    pub partition: Partition,
+    /// What is claimed.
+    pub claimed: Offset,
+    /// The frontiers.
+    pub nexts: Nexts,
 }
 
 /// A batch's place and right: what the sinks and the tracker need of it.

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::protocol::{Gap, Settled};
-use super::{Claim, FORMAT, Nexts, Row, SinkName, SourceId};
+use super::{Claim, FORMAT, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::postgres::{ConnectError, connect, describe};
@@ -73,14 +73,9 @@ impl LedgerError {
     }
 }
 
-/// Which PostgreSQL answers: a restored or failed-over one is another.
+/// Which PostgreSQL answers: its system identifier, timeline and start. A restored, failed-over or restarted one is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerIdentity {
-    /// System identifier and timeline.
-    pub lineage: String,
-    /// When the postmaster started, microseconds since the epoch by its own clock.
-    pub started_us: i64,
-}
+pub struct ServerIdentity(String);
 
 /// The fence of one partition: key, epoch and owner.
 #[derive(Clone, Copy, Debug)]
@@ -102,23 +97,13 @@ impl From<&super::Ownership> for Fence {
     }
 }
 
-/// A ledger row as a fenced statement returned it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The partition.
-    pub partition: Partition,
-    /// What is claimed.
-    pub claimed: Offset,
-    /// The frontiers.
-    pub nexts: Nexts,
-}
-
 /// A take-over's answer.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// The row, epoch and owner new, all else as it was.
     pub row: Row,
-    /// PostgreSQL was started after the row's last write, or is another one than wrote it.
+    /// The PostgreSQL that runs now is not the one that the row's last owner settled it under. It is told from what the
+    /// settling wrote alone: a write of a stale owner after a restore must not make the row look certain again.
     pub may_have_gone_back: bool,
 }
 
@@ -138,7 +123,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 }
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
-                   clickhouse_stopped, claims, fingerprints, doubtful_below, format";
+                   clickhouse_stopped, claims, fingerprints, doubtful_below, birth, format";
 
 fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let ends: Vec<Offset> = row.try_get("claims")?;
@@ -152,6 +137,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
         clickhouse_stopped: row.try_get("clickhouse_stopped")?,
         claims: ends.into_iter().zip(fingerprints).map(|(end, fingerprint)| Claim { end, fingerprint }).collect(),
         doubtful_below: row.try_get("doubtful_below")?,
+        birth: row.try_get("birth")?,
         format: row.try_get("format")?,
     })
 }
@@ -181,13 +167,13 @@ impl Ledger {
         ))
         .await?;
         let row = within(client.query_one(
-            "select s.system_identifier::text || '/' || c.timeline_id::text, \
-             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint \
+            "select s.system_identifier::text || '/' || c.timeline_id::text || '/' || \
+             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text \
              from pg_control_system() s, pg_control_checkpoint() c",
             &[],
         ))
         .await?;
-        let identity = ServerIdentity { lineage: row.get(0), started_us: row.get(1) };
+        let identity = ServerIdentity(row.get(0));
         Ok(Self { client, route: route.to_owned(), identity })
     }
 
@@ -298,13 +284,14 @@ impl Ledger {
     ) -> Result<Taken, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
-             clickhouse_next, claims, fingerprints, postgres_identity, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $6, {FORMAT}) \
+             clickhouse_next, claims, fingerprints, postgres_identity, birth, format) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
-             returning {ROW}, (pg_postmaster_start_time() > updated_at or postgres_identity <> $6) as gone_back"
+             returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back"
         );
+        let birth = rand::random_range(1..i64::MAX);
         let rows =
-            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.lineage]).await?;
+            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth]).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let may_have_gone_back = row.get("gone_back");
@@ -346,7 +333,7 @@ impl Ledger {
                     &fingerprints,
                     &row.doubtful_below,
                     &row.format,
-                    &self.identity.lineage,
+                    &self.identity.0,
                     &sinks,
                     &starts,
                     &gap_ends,

@@ -18,7 +18,7 @@ pub struct Switches {
 }
 
 /// Records that a sink will never hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gap {
     /// The sink; none means every sink.
     pub sink: Option<SinkName>,
@@ -109,19 +109,29 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     (row, gaps)
 }
 
+/// Whether older inserts of the partition may still be on their way, so that a take-over must end them or wait. Not so
+/// only where the row, as it was found and before any switch, proves that its last owner left nothing behind:
+/// - `is_certain`: it was there before, and the ledger was not lost;
+/// - the ledger cannot have gone back in time: a row restored from before a claim looks clean;
+/// - ClickHouse was on: a row whose ClickHouse was off has forgotten its claims.
+pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
+    let was_clean = row.claims.iter().all(|claim| claim.end <= row.nexts.lowest());
+    !was_clean || !is_certain || may_have_gone_back || row.nexts.clickhouse.is_none()
+}
+
 /// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.
 pub fn question_from(row: &Row) -> Offset {
     row.claimed.max(row.nexts.clickhouse.unwrap_or(0))
 }
 
 /// What was seen outside the ledger at a take-over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// The log's start.
     pub log_start: Offset,
     /// The log's last stable offset.
     pub log_end: Offset,
-    /// PostgreSQL was started after the row's last write, or is another one than wrote it.
+    /// The row was settled under another PostgreSQL, or before this one's start.
     pub may_have_gone_back: bool,
     /// The highest offset that ClickHouse holds at or above [`question_from`].
     pub clickhouse_highest: Option<Offset>,
@@ -130,7 +140,7 @@ pub struct Observed {
 }
 
 /// What an owner knows and does from its take-over on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The first offset of the first batch: the lowest frontier.
     pub start: Offset,
@@ -148,10 +158,12 @@ pub struct Plan {
     pub uncertain_through: Option<Offset>,
     /// H.
     pub doubtful_below: Option<Offset>,
+    /// The ledger row's, for the tokens.
+    pub birth: i64,
 }
 
 /// The row as the new owner writes it, its plan, and the gaps to note.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
     /// The row.
     pub row: Row,
@@ -205,6 +217,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
         nexts: row.nexts,
         uncertain_through: if observed.ledger_lost { Some(observed.log_end) } else { observed.clickhouse_highest },
         doubtful_below: row.doubtful_below,
+        birth: row.birth,
     };
     Ok(Settled { row, plan, gaps })
 }
@@ -238,7 +251,7 @@ fn check_claims(row: &Row) -> Result<(), Corrupt> {
 }
 
 /// How a range goes to ClickHouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// Acknowledged before this take-over.
     Skip,
@@ -287,7 +300,7 @@ impl Plan {
 }
 
 /// What a row read `for update` says of a statement whose answer was lost or refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolution {
     /// It landed.
     Landed,

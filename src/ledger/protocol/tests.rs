@@ -20,6 +20,7 @@ fn row(postgres: Offset, clickhouse: Offset, ends: &[Offset], claimed: Offset) -
         clickhouse_stopped: None,
         claims: ends.iter().map(|&end| Claim { end, fingerprint: 7 }).collect(),
         doubtful_below: None,
+        birth: 0,
         format: FORMAT,
     }
 }

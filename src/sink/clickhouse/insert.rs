@@ -37,15 +37,20 @@ pub struct Attempt<'a> {
     pub route: &'a str,
     /// Source, partition and range.
     pub identity: Identity,
+    /// The ledger row's birth.
+    pub birth: i64,
     /// The token's level.
     pub level: u32,
 }
 
 impl Attempt<'_> {
-    /// The token: derived from the range and the level alone, never from the attempt or the epoch (R1).
+    /// The token: derived from the ledger row's birth, the range and the level alone, never from the attempt or the epoch (R1).
     pub fn token(&self) -> String {
         let Identity { source, partition, range } = self.identity;
-        format!("footprint-{}-{source}-{partition}-{}-{}-{}", self.route, range.start, range.end, self.level)
+        format!(
+            "footprint-{}-{source}-{partition}-{:x}-{}-{}-{}",
+            self.route, self.birth, range.start, range.end, self.level
+        )
     }
 
     /// A query id of this attempt alone; it starts with the range's prefix, by which older attempts are found.
@@ -142,10 +147,10 @@ mod tests {
     use crate::offset::Range;
 
     #[test]
-    fn a_token_names_the_range_and_the_level_and_nothing_else() {
+    fn a_token_names_the_row_the_range_and_the_level_and_nothing_else() {
         let identity = Identity { source: SourceId(7), partition: 3, range: Range::new(10, 20) };
-        let attempt = Attempt { route: "visits", identity, level: 1 };
-        assert_eq!(attempt.token(), "footprint-visits-7-3-10-20-1");
+        let attempt = Attempt { route: "visits", identity, birth: 10, level: 1 };
+        assert_eq!(attempt.token(), "footprint-visits-7-3-a-10-20-1");
         assert_eq!(attempt.token(), attempt.token());
         assert_ne!(attempt.query_id(), attempt.query_id());
         assert!(attempt.query_id().starts_with(&partition_prefix("visits", SourceId(7), 3)));

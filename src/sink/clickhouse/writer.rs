@@ -80,14 +80,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
 
     async fn insert(
         &mut self,
-        identity: Identity,
+        batch: &Batch,
         rows: &Rows,
         selection: Option<&[usize]>,
         level: u32,
     ) -> Result<(), SinkError> {
+        let identity = identity_of(batch);
         self.block.clear();
         native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
-        let attempt = Attempt { route: &self.route.name, identity, level };
+        let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(failed)) => {
@@ -161,7 +162,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
                         return Ok(false);
                     }
                     failpoint::hit(Point::Repair);
-                    let answer = self.insert(identity, rows, Some(&missing), level).await;
+                    let answer = self.insert(batch, rows, Some(&missing), level).await;
                     failpoint::hit(Point::RepairAnswered);
                     repair.inserted(answer.is_ok());
                     if answer.is_err() {
@@ -195,7 +196,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
         batch.ownership.proof.good().await;
         failpoint::hit(Point::Insert);
-        self.insert(identity_of(batch), rows, None, 0).await?;
+        self.insert(batch, rows, None, 0).await?;
         failpoint::hit(Point::InsertAnswered);
         if delivery == Delivery::InsertThenReadBack {
             return self.repair(batch, rows, true).await;

@@ -20,7 +20,10 @@ use crate::config::Postgres;
 use crate::route::{Route, quoted};
 
 /// The ledger's files, in order.
-const VERSIONS: [(&str, &str); 1] = [("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql"))];
+const VERSIONS: [(&str, &str); 2] = [
+    ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
+    ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
+];
 /// Where refinery notes which files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";
 /// The advisory lock of whoever migrates: the bytes of "footprin".

@@ -9,7 +9,10 @@ use rdkafka::producer::BaseProducer;
 
 use crate::support::{Calm, calm, stack};
 
-const LEDGER: &str = include_str!("../../../migrations/postgres/V1__ledger.sql");
+const LEDGER: &str = concat!(
+    include_str!("../../../migrations/postgres/V1__ledger.sql"),
+    include_str!("../../../migrations/postgres/V2__birth.sql")
+);
 
 /// Which database.
 #[derive(Clone, Copy, Debug)]

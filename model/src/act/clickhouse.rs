@@ -1,0 +1,286 @@
+//! ClickHouse's writer, as `sink/clickhouse/writer.rs` has it, and what the server does with its inserts.
+
+use footprint::ledger::SinkName;
+use footprint::ledger::protocol::{Delivery, Repair, Step};
+use footprint::offset::Range;
+
+use crate::config::Config;
+use crate::consumer::{Owning, Writer};
+use crate::guard::Guard;
+use crate::servers::{Insert, Offsets, PARTS, Token};
+use crate::world::{Broken, Orphan, World};
+
+impl Owning {
+    fn rows(&self, config: &Config, range: Range) -> Offsets {
+        Offsets::of(range).and(config.good())
+    }
+
+    fn delivery(&self, config: &Config, range: Range) -> Delivery {
+        let delivery = self.plan.clickhouse_delivery(range);
+        let claimed_before = range.end <= self.plan.claimed;
+        match delivery {
+            Delivery::ReadBackFirst if claimed_before && !config.guards.hold(Guard::ReadBackAtTakeOver) => {
+                Delivery::Insert
+            }
+            delivery => delivery,
+        }
+    }
+
+    /// Whether the writer's next step may be taken: it has a batch, and a proof where it needs one.
+    pub fn may_deliver(&self, config: &Config) -> bool {
+        let Some(batch) = self.for_clickhouse().filter(|_| self.clickhouse == Writer::Idle) else { return false };
+        let rows = self.rows(config, batch.range);
+        self.delivery(config, batch.range) == Delivery::Skip || rows.is_empty() || self.has_proof(config)
+    }
+
+    /// Whether delivering its next batch sends an insert at once.
+    pub fn delivery_inserts(&self, config: &Config) -> bool {
+        self.for_clickhouse().is_some_and(|batch| {
+            let inserts = matches!(self.delivery(config, batch.range), Delivery::Insert | Delivery::InsertThenReadBack);
+            inserts && !self.rows(config, batch.range).is_empty()
+        })
+    }
+
+    fn has_proof(&self, config: &Config) -> bool {
+        self.proof || !config.guards.hold(Guard::ProofBeforeInsert)
+    }
+
+    /// Whether the repair's next step may be taken.
+    pub fn may_repair(&self, config: &Config) -> bool {
+        match &self.clickhouse {
+            // without a good sighting it begins anew, for which it needs a proof
+            Writer::Reading { sighted: None | Some(false), .. } => self.has_proof(config),
+            Writer::Reading { .. } | Writer::WaitingOut { .. } | Writer::Missing { .. } => true,
+            Writer::Idle | Writer::Inserting { .. } | Writer::Repairing { .. } => false,
+        }
+    }
+}
+
+/// Drives a repair's own functions so that an error takes it a level up: what "same level first" forbids.
+fn next_level(repair: &mut Repair) {
+    repair.inserted(true);
+    repair.read_back(1);
+    repair.read_back(1);
+    repair.inserted(false);
+}
+
+impl World {
+    /// The writer takes its next batch.
+    pub(super) fn deliver(&mut self, config: &Config, by: usize, unseen: bool) {
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        let Some(batch) = owning.for_clickhouse() else { return };
+        let rows = owning.rows(config, batch.range);
+        let delivery = owning.delivery(config, batch.range);
+        if delivery == Delivery::Skip || rows.is_empty() {
+            return owning.acknowledge(SinkName::ClickHouse, 1);
+        }
+        if delivery == Delivery::ReadBackFirst {
+            owning.clickhouse = Writer::Reading { repair: Repair::new(), sighted: None };
+            return;
+        }
+        owning.clickhouse = Writer::Inserting { doubtful: delivery == Delivery::InsertThenReadBack };
+        self.insert(config, by, rows, 0, unseen);
+    }
+
+    fn insert(&mut self, config: &Config, by: usize, rows: Offsets, level: u32, unseen: bool) {
+        let Some(owning) = self.consumers[by].owning() else { return };
+        let Some(batch) = owning.for_clickhouse() else { return };
+        let Range { start, end } = batch.range;
+        let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { owning.fence.owner.as_u128() };
+        let birth = if config.guards.hold(Guard::Birth) { owning.plan.birth } else { 0 };
+        let token = Token { life: owning.life, start, end, level, birth, salt };
+        let insert = Insert {
+            by: Some(by),
+            token: config.guards.hold(Guard::Token).then_some(token),
+            life: owning.life,
+            range: batch.range,
+            left: rows,
+            unseen,
+        };
+        let foreign = batch.content != owning.life;
+        self.clickhouse.inserts.push(insert);
+        if foreign {
+            self.fault(Broken::ForeignRecord);
+        }
+    }
+
+    /// The repair's next step.
+    pub(super) fn repair(&mut self, config: &Config, by: usize, unseen: bool) {
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        let Some(batch) = owning.for_clickhouse() else { return };
+        let (life, good) = (owning.life, owning.rows(config, batch.range));
+        let keeps = !config.guards.hold(Guard::RepairDiesWithProof);
+        match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
+            Writer::Reading { repair, sighted } => {
+                // a sighting that has aged takes the repair with it
+                let mut repair = if sighted == Some(false) && !keeps { Repair::new() } else { repair };
+                let missing = good.minus(self.clickhouse.rows[life]);
+                match repair.read_back(missing.len()) {
+                    Step::Done => owning.acknowledge(SinkName::ClickHouse, 1),
+                    Step::ReadBack => owning.clickhouse = Writer::Reading { repair, sighted: Some(true) },
+                    Step::WaitOut => owning.clickhouse = Writer::WaitingOut { repair, sighted: true },
+                    Step::Insert { level } => {
+                        let level = if config.guards.hold(Guard::NextLevel) { level } else { 0 };
+                        owning.clickhouse = Writer::Missing { repair, rows: missing, level, sighted: true };
+                    }
+                }
+            }
+            Writer::WaitingOut { repair, sighted } => {
+                owning.clickhouse = Writer::Reading { repair, sighted: Some(sighted) };
+                self.wait_out(config, life, batch.range);
+            }
+            Writer::Missing { repair, rows, level, sighted } => {
+                if sighted || keeps && owning.proof || !config.guards.hold(Guard::ProofBeforeInsert) {
+                    owning.clickhouse = Writer::Repairing { repair, sighted };
+                    self.insert(config, by, rows, level, unseen);
+                } else {
+                    owning.clickhouse = Writer::Reading { repair: Repair::new(), sighted: None };
+                }
+            }
+            other => owning.clickhouse = other,
+        }
+    }
+
+    fn wait_out(&mut self, config: &Config, life: usize, range: Range) {
+        let mut at = 0;
+        while at < self.clickhouse.inserts.len() {
+            let insert = &self.clickhouse.inserts[at];
+            if insert.life == life && insert.range == range && !insert.unseen {
+                self.kill_insert(config, at)
+            } else {
+                at += 1
+            }
+        }
+    }
+
+    /// A share of an insert lands; the last one is answered.
+    pub(super) fn land(&mut self, at: usize, part: usize) {
+        let insert = &mut self.clickhouse.inserts[at];
+        let (life, token, by) = (insert.life, insert.token, insert.by);
+        let share = insert.left.part(part);
+        insert.left = insert.left.minus(share);
+        let answered = insert.left.is_empty();
+        if token.is_none_or(|token| !self.clickhouse.remembers(part, &token)) {
+            self.store(life, share);
+            if let Some(token) = token {
+                self.clickhouse.remember(part, token);
+            }
+        }
+        if answered {
+            self.clickhouse.inserts.remove(at);
+            if let Some(by) = by {
+                self.answer(by);
+            }
+        }
+    }
+
+    pub(super) fn store(&mut self, life: usize, rows: Offsets) {
+        let held = &mut self.clickhouse.rows[life];
+        let doubled = !held.and(rows).is_empty();
+        *held = held.or(rows);
+        if doubled {
+            self.fault(Broken::DoubledInClickHouse);
+        }
+    }
+
+    /// An insert was answered OK.
+    fn answer(&mut self, by: usize) {
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
+            Writer::Inserting { doubtful: false } => owning.acknowledge(SinkName::ClickHouse, 1),
+            Writer::Inserting { doubtful: true } => {
+                owning.clickhouse = Writer::Reading { repair: Repair::after_ok(), sighted: None };
+            }
+            Writer::Repairing { mut repair, sighted } => {
+                repair.inserted(true);
+                owning.clickhouse = Writer::Reading { repair, sighted: Some(sighted) };
+            }
+            other => owning.clickhouse = other,
+        }
+    }
+
+    /// An insert is answered with an error, or not at all.
+    pub(super) fn fail(&mut self, config: &Config, at: usize, broke: bool, orphan: Orphan) {
+        let by = self.clickhouse.inserts[at].by.take();
+        if orphan == Orphan::Dies {
+            self.clickhouse.inserts.remove(at);
+        }
+        if let Some(by) = by {
+            self.hear_error(config, by, broke);
+        }
+    }
+
+    fn hear_error(&mut self, config: &Config, by: usize, broke: bool) {
+        if broke && config.guards.hold(Guard::VoidOnBreak) {
+            self.void(by);
+        }
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        let believes = !config.guards.hold(Guard::ReadBackAfterError);
+        owning.clickhouse = match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
+            // without the guard an error is taken for one that came before any write
+            Writer::Inserting { .. } if believes => Writer::Idle,
+            Writer::Inserting { .. } => {
+                let mut repair = Repair::new();
+                if !config.guards.hold(Guard::SameLevelFirst) {
+                    next_level(&mut repair);
+                }
+                Writer::Reading { repair, sighted: None }
+            }
+            Writer::Repairing { mut repair, sighted } => {
+                repair.inserted(false);
+                if !config.guards.hold(Guard::SameLevelFirst) {
+                    next_level(&mut repair);
+                }
+                Writer::Reading { repair, sighted: Some(sighted) }
+            }
+            other => other,
+        };
+    }
+
+    /// The server ends an insert: what has not landed never will, and its client hears an error.
+    pub(super) fn kill_insert(&mut self, config: &Config, at: usize) {
+        let insert = self.clickhouse.inserts.remove(at);
+        if let Some(by) = insert.by {
+            // a query that was killed is answered on a connection that lives
+            self.hear_error(config, by, false);
+        }
+    }
+
+    /// The server crashes: nothing on its way survives, and a share of one insert may leave half of what it does.
+    pub(super) fn crash_clickhouse(&mut self, config: &Config, half: Option<(usize, usize)>) {
+        if let Some((at, part)) = half {
+            let insert = self.clickhouse.inserts[at].clone();
+            if config.token_first {
+                if let Some(token) = insert.token {
+                    self.clickhouse.remember(part, token);
+                }
+            } else if insert.token.is_none_or(|token| !self.clickhouse.remembers(part, &token)) {
+                self.store(insert.life, insert.left.part(part));
+            }
+        }
+        if config.guards.hold(Guard::SameConnection) {
+            for consumer in &mut self.consumers {
+                // what was read back was read on a connection that is gone, and the insert would have to go by it
+                if let Some(Owning { clickhouse: Writer::Missing { sighted, .. }, .. }) = consumer.owning_mut() {
+                    *sighted = false;
+                }
+            }
+        }
+        let mut at = 0;
+        while at < self.clickhouse.inserts.len() {
+            if self.clickhouse.inserts[at].unseen {
+                at += 1;
+                continue;
+            }
+            let insert = self.clickhouse.inserts.remove(at);
+            if let Some(by) = insert.by {
+                self.hear_error(config, by, true);
+            }
+        }
+    }
+
+    /// Places of an insert's rows that have not landed.
+    pub fn parts_left(insert: &Insert) -> impl Iterator<Item = usize> + '_ {
+        (0..PARTS).filter(|&part| !insert.left.part(part).is_empty())
+    }
+}

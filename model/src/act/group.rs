@@ -1,0 +1,70 @@
+//! The group's side, as `reader.rs`, `coordinator.rs` and `coordinator/leaving.rs` meet it.
+
+use crate::consumer::{Consumer, Phase, Seat, TakeOver};
+use crate::world::World;
+
+impl World {
+    pub(super) fn assign(&mut self, by: usize) {
+        self.kafka.member = Some(by);
+        self.consumers[by].up = true;
+        self.consumers[by].seat = Seat::In;
+        self.consumers[by].phase = Phase::TakingOver(TakeOver::Look);
+    }
+
+    /// Asked back: nothing new is claimed, what is under way goes on. A take-over under way is no longer wanted.
+    pub(super) fn revoke(&mut self, by: usize) {
+        let consumer = &mut self.consumers[by];
+        consumer.seat = Seat::Leaving;
+        match &mut consumer.phase {
+            Phase::Owning(owning) => owning.ready.clear(),
+            _ => self.abandon(by),
+        }
+    }
+
+    /// It hears that it has no partition any more.
+    pub(super) fn leave(&mut self, by: usize) {
+        self.abandon(by);
+        self.consumers[by].seat = Seat::Out;
+    }
+
+    /// It lets go, drained or at its deadline.
+    pub(super) fn release(&mut self, by: usize) {
+        self.leave(by);
+        if self.kafka.member == Some(by) {
+            self.kafka.member = None;
+        }
+    }
+
+    /// The end of whatever it was in the midst of: a take-over goes on unwanted, an insert on its way loses its client.
+    pub(super) fn abandon(&mut self, by: usize) {
+        let phase = std::mem::replace(&mut self.consumers[by].phase, Phase::Idle);
+        match phase {
+            Phase::TakingOver(taking) if taking != TakeOver::Look => self.consumers[by].stray = Some(taking),
+            _ => {}
+        }
+        self.orphan_inserts(by);
+    }
+
+    /// `Coordinator::end`: an ownership ends; as long as the group gives the partition it is taken over anew.
+    pub(super) fn end(&mut self, by: usize) {
+        self.orphan_inserts(by);
+        let consumer = &mut self.consumers[by];
+        consumer.phase = if consumer.seat == Seat::In { Phase::TakingOver(TakeOver::Look) } else { Phase::Idle };
+    }
+
+    pub(super) fn crash(&mut self, by: usize) {
+        self.orphan_inserts(by);
+        self.consumers[by] = Consumer::down();
+        if self.kafka.member == Some(by) {
+            self.kafka.member = None;
+        }
+    }
+
+    fn orphan_inserts(&mut self, by: usize) {
+        for insert in &mut self.clickhouse.inserts {
+            if insert.by == Some(by) {
+                insert.by = None;
+            }
+        }
+    }
+}

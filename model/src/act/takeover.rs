@@ -1,0 +1,251 @@
+//! A take-over's steps, as `takeover.rs` and `coordinator/takeovers.rs` take them.
+
+use footprint::ledger::protocol::{
+    Observed, Settled, Unknown, commit_mark, first_start, question_from, settle, switch,
+};
+use footprint::ledger::{Row, SinkName};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::consumer::{Owning, Phase, Seat, TakeOver};
+use crate::guard::Guard;
+use crate::ledger::{self, Fence};
+use crate::servers::{Late, Offsets};
+use crate::world::{Answer, Broken, World, source};
+
+/// How a take-over goes on.
+enum Next {
+    On(TakeOver),
+    Owns(Box<Owning>),
+    /// Try again from the start.
+    Again,
+    /// The ledger's connection is lost.
+    LedgerLost,
+}
+
+impl World {
+    pub(super) fn step_take_over(&mut self, config: &Config, by: usize, answer: Answer) {
+        let Phase::TakingOver(taking) = std::mem::replace(&mut self.consumers[by].phase, Phase::Idle) else { return };
+        let phase = match self.next_of(config, by, taking, answer) {
+            Next::On(taking) => Phase::TakingOver(taking),
+            Next::Owns(owning) if self.consumers[by].seat == Seat::In => Phase::Owning(owning),
+            Next::Again | Next::Owns(_) => Phase::TakingOver(TakeOver::Look),
+            Next::LedgerLost => {
+                self.consumers[by].broken = false;
+                Phase::TakingOver(TakeOver::Look)
+            }
+        };
+        self.consumers[by].phase = phase;
+    }
+
+    /// A take-over that is no longer wanted goes on to its end, which nobody hears.
+    pub(super) fn step_stray(&mut self, config: &Config, by: usize, answer: Answer) {
+        let Some(taking) = self.consumers[by].stray.take() else { return };
+        if let Next::On(taking) = self.next_of(config, by, taking, answer) {
+            self.consumers[by].stray = Some(taking);
+        }
+    }
+
+    fn next_of(&mut self, config: &Config, by: usize, taking: TakeOver, answer: Answer) -> Next {
+        if self.consumers[by].broken {
+            return Next::LedgerLost;
+        }
+        match taking {
+            // what is read beforehand stands until the statement, save the topic's life: a restore breaks the connection
+            TakeOver::Look if config.topic_may_change() => Next::On(self.look(config)),
+            TakeOver::Look => {
+                let take = self.look(config);
+                self.next_of(config, by, take, answer)
+            }
+            TakeOver::Take { life, start, known, ledger_lost } => {
+                let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { Uuid::nil() };
+                if answer == Answer::Late {
+                    self.postgres.late.push(Late::TakeOver { life, owner, start });
+                    return Next::LedgerLost;
+                }
+                let birth = self.fresh_birth(life);
+                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start, birth);
+                if answer == Answer::Lost {
+                    return Next::LedgerLost;
+                }
+                let fence = Fence { epoch: row.epoch, owner };
+                Next::On(TakeOver::Ask {
+                    life,
+                    fence,
+                    row: Box::new(row),
+                    gone_back,
+                    known,
+                    ledger_lost,
+                    sighted: true,
+                })
+            }
+            TakeOver::Ask { life, fence, row, gone_back, known, ledger_lost, sighted } => {
+                self.ask(config, life, *row, gone_back, known, ledger_lost).map_or(Next::Again, |settled| {
+                    Next::On(TakeOver::Settle { life, fence, settled: Box::new(settled), sighted })
+                })
+            }
+            TakeOver::Settle { life, fence, settled, sighted } => {
+                if answer == Answer::Late {
+                    self.postgres.late.push(Late::Settle { life, fence, settled });
+                    return Next::LedgerLost;
+                }
+                let landed = self.land_settled(life, &fence, &settled);
+                match (landed, answer) {
+                    (_, Answer::Lost) => Next::LedgerLost,
+                    (false, _) => Next::Again,
+                    (true, _) => {
+                        let mut plan = settled.plan;
+                        if !config.guards.hold(Guard::ClaimEnds) {
+                            plan.cuts.clear();
+                        }
+                        if !config.guards.hold(Guard::Doubtful) {
+                            plan.doubtful_below = None;
+                        }
+                        Next::Owns(Box::new(Owning::new(life, fence, plan, sighted)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Before the statement: what Kafka, the ledger and ClickHouse say of the partition.
+    fn look(&self, config: &Config) -> TakeOver {
+        let life = self.kafka.life;
+        let ledger = &self.postgres.tables.ledger;
+        let known = ledger[life].is_some();
+        if known {
+            return TakeOver::Take { life, start: 0, known, ledger_lost: false };
+        }
+        let committed = self.kafka.committed.as_ref().map(|(offset, mark)| (*offset, mark.as_str()));
+        let start = first_start(&Unknown {
+            committed,
+            our_mark: &commit_mark(source(life)),
+            clickhouse_holds_rows: self.clickhouse_on && !self.clickhouse.rows[life].is_empty(),
+            source_is_known: false,
+            other_lives_known: ledger.iter().enumerate().any(|(other, row)| other != life && row.is_some()),
+            log_start: 0,
+            log_end: self.kafka.end,
+            starts_at_end: false,
+        });
+        let ledger_lost = start.ledger_lost && config.guards.hold(Guard::LostLedger);
+        TakeOver::Take { life, start: start.offset, known, ledger_lost }
+    }
+
+    /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
+    fn ask(
+        &mut self,
+        config: &Config,
+        life: usize,
+        row: Row,
+        gone_back: bool,
+        known: bool,
+        ledger_lost: bool,
+    ) -> Option<Settled> {
+        let switches = config.switches(self.postgres_on, self.clickhouse_on);
+        let drains = footprint::ledger::protocol::must_drain(&row, known && !ledger_lost, gone_back);
+        let (mut row, gaps) = switch(row, &switches);
+        row.claims.retain(|claim| claim.end > row.nexts.lowest());
+        let mut clickhouse_highest = None;
+        if self.clickhouse_on {
+            if drains && config.guards.hold(Guard::Drain) {
+                self.drain(config, life);
+            }
+            let above = self.clickhouse.rows[life].minus(Offsets::below(question_from(&row)));
+            clickhouse_highest = above.highest().filter(|_| config.guards.hold(Guard::HighestOffset));
+        }
+        if self.kafka.life != life && config.guards.hold(Guard::TopicId) {
+            return None;
+        }
+        let observed = Observed {
+            log_start: 0,
+            log_end: self.kafka.end,
+            may_have_gone_back: gone_back,
+            clickhouse_highest,
+            ledger_lost,
+        };
+        match settle(row, &observed, &switches) {
+            Ok(mut settled) => {
+                settled.gaps.extend(gaps);
+                Some(settled)
+            }
+            Err(corrupt) => {
+                self.fault(Broken::Stopped(corrupt.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Ends the inserts of a life that the server knows of.
+    pub(super) fn drain(&mut self, config: &Config, life: usize) {
+        let mut at = 0;
+        while at < self.clickhouse.inserts.len() {
+            let insert = &self.clickhouse.inserts[at];
+            if insert.life == life && !insert.unseen { self.kill_insert(config, at) } else { at += 1 }
+        }
+    }
+
+    pub(super) fn land_settled(&mut self, life: usize, fence: &Fence, settled: &Settled) -> bool {
+        let landed = ledger::settle(&mut self.postgres.tables.ledger[life], fence, settled);
+        if landed {
+            for gap in &settled.gaps {
+                let offsets = Offsets::of(gap.range);
+                for (place, sink) in [SinkName::Postgres, SinkName::ClickHouse].into_iter().enumerate() {
+                    if gap.sink.is_none_or(|of| of == sink) {
+                        let noted = &mut self.postgres.tables.gaps[life][place];
+                        *noted = noted.or(offsets);
+                    }
+                }
+            }
+        }
+        landed
+    }
+}
+
+impl TakeOver {
+    /// Visits the epoch it holds of a life.
+    pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
+        match self {
+            Self::Ask { life, fence, row, .. } if *life == of => {
+                visit(&mut fence.epoch);
+                visit(&mut row.epoch);
+            }
+            Self::Settle { life, fence, settled, .. } if *life == of => {
+                visit(&mut fence.epoch);
+                visit(&mut settled.row.epoch);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sightings are void.
+    pub fn void(&mut self) {
+        if let Self::Ask { sighted, .. } | Self::Settle { sighted, .. } = self {
+            *sighted = false;
+        }
+    }
+}
+
+impl Late {
+    /// The owner it carries.
+    pub fn owner(&self) -> Uuid {
+        match self {
+            Self::TakeOver { owner, .. } => *owner,
+            Self::Settle { fence, .. } => fence.owner,
+            Self::Claim { wanted, .. } => wanted.fence.owner,
+            Self::Write { write, .. } => write.advance.fence.owner,
+        }
+    }
+
+    /// Visits the epochs it holds of a life.
+    pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
+        match self {
+            Self::Settle { life, fence, settled } if *life == of => {
+                visit(&mut fence.epoch);
+                visit(&mut settled.row.epoch);
+            }
+            Self::Claim { life, wanted } if *life == of => visit(&mut wanted.fence.epoch),
+            Self::Write { life, write } if *life == of => visit(&mut write.advance.fence.epoch),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The guards of the protocol, each of which the model can run without: what breaks then is what the guard is for.
+
+use std::fmt;
+
+macro_rules! guards {
+    ($($name:ident $rule:literal $text:literal),+ $(,)?) => {
+        /// A rule of docs/protocol.md that can be taken out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Guard {
+            $(#[doc = $text] $name,)+
+        }
+
+        impl Guard {
+            /// Every guard, in the order of the protocol's text.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The rule's number, or nothing.
+            pub fn rule(self) -> &'static str {
+                match self { $(Self::$name => $rule,)+ }
+            }
+
+            /// What the guard does, one sentence.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+guards! {
+    TokenFromRange "R1" "A token is made of the range and the level alone, never of the attempt or the owner.",
+    RepairDiesWithProof "R2" "A new proof of ownership throws away every read-back and level got before.",
+    VoidOnBreak "R3" "A broken connection to ClickHouse voids every proof.",
+    TakeOverAfterLoss "R4" "After a lost ledger connection ownership is gone: full take-over.",
+    FreshOwner "R5" "An owner is a fresh random number at every take-over.",
+    LostLedger "R6" "A partition without a ledger row that was stored before is read back from the log's start.",
+    Doubtful "R7" "After a restore, ranges that start below H are read back even after an OK.",
+    CommitFromLedger "R8" "Kafka is told what a fenced ledger statement returned, never what memory says.",
+    IdleHeartbeat "R9" "An idle owner beats the ledger's heart too.",
+    ClaimEpoch "" "A claim compares the epoch.",
+    ClaimOwner "" "A claim compares the owner.",
+    ClaimStart "" "A claim compares that `claimed` is the range's start.",
+    WriteEpoch "" "PostgreSQL's write compares the epoch.",
+    WriteOwner "" "PostgreSQL's write compares the owner.",
+    CompareAndSet "" "PostgreSQL's write compares and moves its frontier in the transaction of the rows.",
+    EndIsClaimed "" "PostgreSQL's write asks that the range's end is among the claims.",
+    HeartbeatFence "" "A heartbeat compares epoch and owner, and its answer with memory.",
+    Claim "" "A range is claimed before it goes to any sink.",
+    Token "" "An insert carries a deduplication token.",
+    Birth "" "A token carries the birth of the ledger row.",
+    SameLevelFirst "" "After an error a repair stays on its level.",
+    NextLevel "" "A token that was answered OK and left rows out is given up for the next level.",
+    ReadBackAtTakeOver "" "What was claimed before a take-over is read back.",
+    ReadBackAfterError "" "What was answered with an error is read back.",
+    SameConnection "" "What a read-back found missing is inserted on the connection it was read on.",
+    HighestOffset "" "A take-over asks ClickHouse for the highest offset it holds above the ledger.",
+    Drain "" "A take-over ends the older inserts of its partition.",
+    ProofBeforeInsert "" "Nothing is sent to ClickHouse on an old or void proof.",
+    RevokeOrder "" "After a revoke no commit leaves.",
+    TopicId "" "A batch is written only when the topic's id, asked after its last record, is the owner's.",
+    TopicIdWhenIdle "" "The topic's id is asked now and then though nothing is read.",
+    ClaimEnds "" "Claimed ranges are cut again exactly at their recorded ends.",
+    CommitMark "" "Our commits to Kafka carry a mark.",
+    NoReset "" "Once a ledger row exists nothing falls back to a reset policy.",
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The guards that are in force: all, save those taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Guards {
+    removed: u64,
+}
+
+impl Guards {
+    /// All of them.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Takes one out.
+    pub fn without(self, guard: Guard) -> Self {
+        Self { removed: self.removed | 1 << guard as u64 }
+    }
+
+    /// Whether one is in force.
+    pub fn hold(self, guard: Guard) -> bool {
+        self.removed & (1 << guard as u64) == 0
+    }
+}

@@ -1,0 +1,147 @@
+//! The ledger's statements as PostgreSQL executes them, one row at a time: what `footprint::ledger::postgres` and the
+//! PostgreSQL sink say in SQL. `tests/ledger.rs` holds the two against each other on a real server.
+
+use footprint::ledger::protocol::Settled;
+use footprint::ledger::{Claim, FORMAT, Nexts, Progress, Row};
+use footprint::offset::{Offset, Range};
+use uuid::Uuid;
+
+use crate::guard::{Guard, Guards};
+
+/// The right to write a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The epoch.
+    pub epoch: i64,
+    /// The owner.
+    pub owner: Uuid,
+}
+
+/// A row, and whether it was settled under the PostgreSQL that runs now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LedgerRow {
+    /// The row.
+    pub row: Row,
+    /// The take-over that settled it met the PostgreSQL that runs now: same lineage, same start.
+    pub fresh: bool,
+}
+
+/// A claim on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimWanted {
+    /// Whose.
+    pub fence: Fence,
+    /// What.
+    pub range: Range,
+    /// The decoder's.
+    pub fingerprint: i64,
+    /// ClickHouse's frontier.
+    pub clickhouse_next: Option<Offset>,
+}
+
+/// The compare-and-set at the end of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Advance {
+    /// Whose.
+    pub fence: Fence,
+    /// The dead letters' frontier: from, to.
+    pub dead_letters: (Offset, Offset),
+    /// The rows' frontier: from, to; none while they are off.
+    pub rows: Option<(Offset, Offset)>,
+    /// The range's end.
+    pub end: Offset,
+}
+
+/// Takes the row over, or makes it at `start` with `birth`. True beside it: the ledger may have gone back in time.
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset, birth: i64) -> (Row, bool) {
+    let found = slot.get_or_insert_with(|| LedgerRow {
+        row: Row {
+            epoch: 0,
+            owner,
+            claimed: start,
+            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            postgres_stopped: None,
+            clickhouse_stopped: None,
+            claims: Vec::new(),
+            doubtful_below: None,
+            birth,
+            format: FORMAT,
+        },
+        fresh: false,
+    });
+    found.row.epoch += 1;
+    found.row.owner = owner;
+    (found.row.clone(), found.row.epoch > 1 && !found.fresh)
+}
+
+fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner: bool) -> Option<&'a mut LedgerRow> {
+    slot.as_mut()
+        .filter(|found| (!epoch || found.row.epoch == fence.epoch) && (!owner || found.row.owner == fence.owner))
+}
+
+fn progress(found: &LedgerRow) -> Progress {
+    Progress { partition: 0, claimed: found.row.claimed, nexts: found.row.nexts }
+}
+
+/// Writes what the new owner decided. False: fenced.
+pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) -> bool {
+    let Some(found) = owned(slot, fence, true, true) else { return false };
+    let (epoch, owner, dead_letters) = (found.row.epoch, found.row.owner, found.row.nexts.dead_letters);
+    found.row = Row { epoch, owner, nexts: Nexts { dead_letters, ..settled.row.nexts }, ..settled.row.clone() };
+    found.fresh = true;
+    true
+}
+
+/// Claims a range and records ClickHouse's frontier. None: refused.
+pub fn claim(slot: &mut Option<LedgerRow>, wanted: &ClaimWanted, guards: Guards) -> Option<Progress> {
+    let (epoch, owner) = (guards.hold(Guard::ClaimEpoch), guards.hold(Guard::ClaimOwner));
+    let found = owned(slot, &wanted.fence, epoch, owner)?;
+    if guards.hold(Guard::ClaimStart) && found.row.claimed != wanted.range.start {
+        return None;
+    }
+    record(&mut found.row, wanted.clickhouse_next);
+    found.row.claimed = wanted.range.end;
+    found.row.claims.push(Claim { end: wanted.range.end, fingerprint: wanted.fingerprint });
+    Some(progress(found))
+}
+
+/// Records ClickHouse's frontier, drops claims that all have acknowledged, and returns the row. None: fenced.
+pub fn heartbeat(
+    slot: &mut Option<LedgerRow>,
+    fence: &Fence,
+    clickhouse_next: Option<Offset>,
+    guards: Guards,
+) -> Option<Progress> {
+    let fenced = guards.hold(Guard::HeartbeatFence);
+    let found = owned(slot, fence, fenced, fenced)?;
+    record(&mut found.row, clickhouse_next);
+    Some(progress(found))
+}
+
+fn record(row: &mut Row, clickhouse_next: Option<Offset>) {
+    // greatest() passes over null
+    row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse_next);
+    let lowest = row.nexts.lowest();
+    row.claims.retain(|claim| claim.end > lowest);
+}
+
+/// The row as its owner finds it. None: no longer its own.
+pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
+    owned(slot, fence, true, true).map(|found| progress(found))
+}
+
+/// The compare-and-set of a write. False: refused, and the transaction with it.
+pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) -> bool {
+    let (epoch, owner) = (guards.hold(Guard::WriteEpoch), guards.hold(Guard::WriteOwner));
+    let Some(found) = owned(slot, &advance.fence, epoch, owner) else { return false };
+    let row = &mut found.row;
+    let claimed = !guards.hold(Guard::EndIsClaimed) || row.claims.iter().any(|claim| claim.end == advance.end);
+    let stands =
+        row.nexts.dead_letters == advance.dead_letters.0 && row.nexts.postgres == advance.rows.map(|(from, _)| from);
+    if !claimed || !stands {
+        return false;
+    }
+    row.nexts.dead_letters = advance.dead_letters.1;
+    row.nexts.postgres = advance.rows.map(|(_, to)| to);
+    true
+}

@@ -1,0 +1,213 @@
+//! What is checked: each scenario lets some faults strike, in every order. Together they hold what docs/protocol.md promises
+//! to survive; apart they are small enough to be visited whole.
+
+use footprint::config::WhenSwitchedOn;
+
+use crate::config::{Budget, Config};
+use crate::servers::Offsets;
+
+/// A run with a name.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// What strikes, one sentence.
+    pub about: &'static str,
+    /// The run.
+    pub config: Config,
+}
+
+const NONE: Budget = Budget {
+    crashes: 0,
+    moves: 0,
+    retakes: 0,
+    lost_answers: 0,
+    late: 0,
+    failures: 0,
+    ages: 0,
+    forgets: 0,
+    clickhouse_crashes: 0,
+    postgres_crashes: 0,
+    backups: 0,
+    restores: 0,
+    replaces: 0,
+    switches: 0,
+};
+
+/// Scenarios with one process at a time: it dies and is started again, and the servers do what they may.
+fn alone() -> Vec<Scenario> {
+    let one = Config { consumers: 1, ..Config::default() };
+    let with = |budget| Config { budget, ..one.clone() };
+    let scenario = |name, about, config| Scenario { name, about, config };
+    vec![
+        scenario(
+            "crashes",
+            "a process dies twice; an answer of PostgreSQL is lost, a statement or an insert comes late",
+            with(Budget { crashes: 2, lost_answers: 1, late: 1, ..NONE }),
+        ),
+        scenario(
+            "errors",
+            "inserts fail twice, half landed or landing late; tokens are forgotten; the process dies",
+            with(Budget { failures: 2, late: 1, ages: 1, forgets: 1, crashes: 1, ..NONE }),
+        ),
+        scenario(
+            "token-first",
+            "ClickHouse crashes twice between token and part; inserts fail, the process dies",
+            with(Budget { clickhouse_crashes: 2, failures: 1, crashes: 1, ..NONE }),
+        ),
+        scenario(
+            "part-first",
+            "ClickHouse crashes twice between part and token; inserts fail, the process dies",
+            Config { token_first: false, ..with(Budget { clickhouse_crashes: 2, failures: 1, crashes: 1, ..NONE }) },
+        ),
+        scenario(
+            "restored",
+            "PostgreSQL is put back to an older copy of itself, or to nothing; the process dies, answers are lost",
+            with(Budget { restores: 1, backups: 1, crashes: 1, lost_answers: 1, ..NONE }),
+        ),
+        scenario(
+            "restored-token",
+            "PostgreSQL is put back, and ClickHouse has crashed between token and part",
+            with(Budget { restores: 1, backups: 1, clickhouse_crashes: 1, failures: 1, ..NONE }),
+        ),
+        scenario(
+            "restored-grown",
+            "PostgreSQL is put back while the log grows",
+            Config { first_end: 2, ..with(Budget { restores: 1, backups: 1, clickhouse_crashes: 1, ..NONE }) },
+        ),
+        scenario(
+            "restored-bad",
+            "PostgreSQL is put back to nothing where only dead letters were stored; commits are slow",
+            Config {
+                bad: Offsets(0b011),
+                slow_commits: true,
+                ..with(Budget { restores: 1, backups: 1, crashes: 1, ..NONE })
+            },
+        ),
+        scenario(
+            "restarted",
+            "PostgreSQL crashes twice and recovers; answers are lost, the process dies",
+            with(Budget { postgres_crashes: 2, lost_answers: 1, crashes: 1, ..NONE }),
+        ),
+        scenario(
+            "replaced",
+            "the topic is deleted and made again under a running process, which may die",
+            with(Budget { replaces: 1, crashes: 1, ..NONE }),
+        ),
+        scenario(
+            "clickhouse-switched",
+            "ClickHouse is switched off and on again, and filled; the process dies",
+            with(Budget { switches: 1, crashes: 1, failures: 1, ..NONE }),
+        ),
+        scenario(
+            "clickhouse-skipped",
+            "ClickHouse is switched off and on again, and skips; the process dies",
+            Config {
+                when_switched_on: WhenSwitchedOn::Skip,
+                ..with(Budget { switches: 1, crashes: 1, failures: 1, ..NONE })
+            },
+        ),
+        scenario(
+            "postgres-switched",
+            "PostgreSQL's rows are switched off and on again, and filled; the process dies",
+            Config { switch_postgres: true, ..with(Budget { switches: 1, crashes: 1, lost_answers: 1, ..NONE }) },
+        ),
+        scenario(
+            "postgres-skipped",
+            "PostgreSQL's rows are switched off and on again, and skip; the process dies",
+            Config {
+                switch_postgres: true,
+                when_switched_on: WhenSwitchedOn::Skip,
+                ..with(Budget { switches: 1, crashes: 1, lost_answers: 1, ..NONE })
+            },
+        ),
+    ]
+}
+
+/// Scenarios with two processes that may both believe that they own the partition.
+fn together() -> Vec<Scenario> {
+    let with = |budget| Config { budget, ..Config::default() };
+    let scenario = |name, about, config| Scenario { name, about, config };
+    vec![
+        scenario(
+            "moved",
+            "the partition is asked back, or taken from a silent owner who goes on and takes it over again",
+            with(Budget { moves: 1, retakes: 1, ..NONE }),
+        ),
+        scenario(
+            "moved-late",
+            "the partition moves; statements and inserts come late",
+            with(Budget { moves: 1, late: 1, ..NONE }),
+        ),
+        scenario(
+            "moved-forgotten",
+            "the partition moves, an insert fails, proofs age and tokens are forgotten",
+            Config { queue_max: 1, ..with(Budget { moves: 1, failures: 1, ages: 1, forgets: 1, ..NONE }) },
+        ),
+        scenario(
+            "moved-crash",
+            "the partition moves and a process dies",
+            with(Budget { moves: 1, crashes: 1, ..NONE }),
+        ),
+        scenario(
+            "moved-token",
+            "the partition moves and ClickHouse crashes between token and part",
+            Config { queue_max: 1, ..with(Budget { moves: 1, clickhouse_crashes: 1, failures: 1, ..NONE }) },
+        ),
+        scenario(
+            "moved-restored",
+            "the partition moves and PostgreSQL is put back",
+            Config { queue_max: 1, ..with(Budget { moves: 1, restores: 1, backups: 1, ..NONE }) },
+        ),
+        scenario(
+            "moved-restored-stale",
+            "the partition moves, PostgreSQL is put back, and the silent owner takes the partition over again",
+            Config {
+                queue_max: 1,
+                records: 2,
+                first_end: 2,
+                bad: Offsets(0),
+                ..with(Budget { moves: 1, retakes: 1, restores: 1, backups: 1, ..NONE })
+            },
+        ),
+        scenario(
+            "moved-replaced",
+            "the partition moves and the topic is replaced",
+            Config {
+                queue_max: 1,
+                records: 2,
+                first_end: 2,
+                bad: Offsets(0),
+                ..with(Budget { moves: 1, replaces: 1, ..NONE })
+            },
+        ),
+        scenario(
+            "moved-slow",
+            "the partition moves and commits are slow",
+            Config { slow_commits: true, ..with(Budget { moves: 1, ..NONE }) },
+        ),
+        scenario(
+            "raced",
+            "a reassignment races a take-over, twice",
+            Config {
+                records: 2,
+                first_end: 2,
+                bad: Offsets(0),
+                queue_max: 1,
+                ..with(Budget { moves: 2, retakes: 1, ..NONE })
+            },
+        ),
+    ]
+}
+
+/// Every scenario.
+pub fn all() -> Vec<Scenario> {
+    let mut all = alone();
+    all.extend(together());
+    all
+}
+
+/// The scenario of a name.
+pub fn named(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}
