@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::batch::Batch;
+use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
 use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
 use crate::ledger::{Ownership, SourceId};
@@ -248,6 +249,7 @@ impl Coordinator {
             }
             self.work().await?;
             if self.stopping.is_some() && self.leaving.is_empty() {
+                failpoint::hit(Point::Drained);
                 self.command(Command::Close)?;
                 return Ok(());
             }
@@ -392,6 +394,7 @@ impl Coordinator {
     }
 
     fn on_stop(&mut self) {
+        failpoint::hit(Point::Stop);
         info!("draining");
         let deadline = Instant::now() + self.settings.drain_deadline;
         self.stopping = Some(deadline);

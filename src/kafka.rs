@@ -14,10 +14,12 @@ use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{GroupProtocol, Kafka};
 use crate::limits::MESSAGE_FETCH_BYTES_MAX;
 use crate::offset::{Offset, Partition};
+use crate::route::Route;
 
 /// Settings every client of this program shares: producers, admin clients, consumers.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
@@ -34,7 +36,7 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
 }
 
 /// Settings of the group's consumer. The configuration's properties win, save those that [`crate::config`] refuses.
-pub fn consumer_config(kafka: &Kafka, route: &str, queue_kbytes: u32) -> ClientConfig {
+pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
@@ -72,7 +74,10 @@ pub fn consumer_config(kafka: &Kafka, route: &str, queue_kbytes: u32) -> ClientC
         }
     }
     if !kafka.instance_name.is_empty() {
-        config.set("group.instance.id", format!("{}-{route}", kafka.instance_name));
+        // a namesake is given the dead member's assignment as it was, without a look at what it subscribes to: started on
+        // another topic it would get the old topic's partitions. So the topic is part of the name, hashed to stay short
+        let topic = xxh3_64(route.topic.as_bytes()) as u32;
+        config.set("group.instance.id", format!("{}-{}-{topic:08x}", kafka.instance_name, route.name));
     }
     config
 }
@@ -313,5 +318,27 @@ unsafe fn read_description(event: *mut sys::rd_kafka_event_t, topic: &str) -> Re
             topic_id: CStr::from_ptr(id).to_string_lossy().into_owned(),
             partition_count: i32::try_from(partitions).unwrap_or(i32::MAX),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// Started again on another topic while its dead self was still a member, a consumer was given the old topic's
+    /// partitions and took their numbers for its own topic's. Found by `cargo kills`: when another consumer joined, both
+    /// held the same partitions and took them over from each other without end; the ledger kept every row single.
+    #[test]
+    fn a_named_member_has_another_name_on_another_topic() {
+        let config = Config::load(None, &[]).unwrap();
+        let kafka = Kafka { instance_name: "one".into(), ..config.kafka };
+        let name = |topic: &str| {
+            let route = Route { topic: topic.into(), ..config.routes[0].clone() };
+            consumer_config(&kafka, &route, 1_024).get("group.instance.id").map(str::to_owned)
+        };
+        assert!(name("visits").is_some_and(|name| name.starts_with("one-user_footprint-")));
+        assert_eq!(name("visits"), name("visits"), "a restart is let in at once");
+        assert_ne!(name("visits"), name("clicks"));
     }
 }

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod chunk;
 pub mod clock;
 pub mod config;
+pub mod failpoint;
 pub mod limits;
 pub mod metrics;
 pub mod offset;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use footprint::cli::{Cli, Exit};
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use crate::budget::{Budget, Permit};
 use crate::chunk::{Chunk, Record, Records};
 use crate::commit::Commits;
+use crate::failpoint::{self, Point};
 use crate::ledger::Ownership;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
@@ -83,6 +84,7 @@ pub enum Event {
 /// Queues what librdkafka tells; answers nothing itself, save an assignment, which is taken empty: partitions follow when
 /// they are taken over.
 struct GroupContext {
+    topic: String,
     queue: Mutex<VecDeque<Event>>,
     closing: AtomicBool,
 }
@@ -93,15 +95,24 @@ impl ClientContext for GroupContext {
     }
 }
 
-fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|element| element.partition()).collect()
+impl GroupContext {
+    /// The partitions of our topic. Numbers of another topic's would be taken for ours.
+    fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
+        let elements = list.elements();
+        let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);
+        if let Some(other) = others.first() {
+            warn!(topic = other.topic(), "the group speaks of partitions of another topic than ours; left alone");
+        }
+        ours.iter().map(|element| element.partition()).collect()
+    }
 }
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let partitions = partitions_of(list);
+        let partitions = self.ours_of(list);
         debug!(?partitions, assigns, "rebalance");
+        failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
         if assigns {
             if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
                 self.queue.lock().push_back(Event::Displaced(format!("assignment refused: {error}")));
@@ -175,7 +186,11 @@ impl Reader {
         budget: &Arc<Budget>,
         ports: Ports,
     ) -> Result<Self, KafkaError> {
-        let context = GroupContext { queue: Mutex::new(VecDeque::new()), closing: AtomicBool::new(false) };
+        let context = GroupContext {
+            topic: topic.to_owned(),
+            queue: Mutex::new(VecDeque::new()),
+            closing: AtomicBool::new(false),
+        };
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {
@@ -208,6 +223,9 @@ impl Reader {
         self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.unassign(&self.assigned.clone());
         debug!(topic = self.topic, "the reader leaves the group");
+        failpoint::hit(Point::Leave);
+        drop(self);
+        failpoint::hit(Point::LeaveAnswered);
     }
 
     /// Polls until nothing comes, the budget is spent, or it is time for commands.
@@ -419,6 +437,7 @@ impl Reader {
             self.events_waiting.push_back(Event::Displaced(format!("partition {partition}: {error}")));
             return;
         }
+        failpoint::hit(Point::Reading);
         self.assigned.push(partition);
         if self.paused {
             let _ = self.consumer.pause(&self.list(std::iter::once(partition)));
@@ -436,7 +455,9 @@ impl Reader {
         for partition in partitions {
             self.reading.remove(partition);
         }
+        failpoint::hit(Point::Release);
         self.unassign(partitions);
+        failpoint::hit(Point::ReleaseAnswered);
         self.revoking = false;
         self.deferred.retain(|ownership| !partitions.contains(&ownership.partition));
         for ownership in std::mem::take(&mut self.deferred) {
@@ -460,13 +481,17 @@ impl Reader {
     }
 
     fn commit(&mut self, offsets: &[(Partition, Offset)], metadata: &str) {
-        if let Err(error) = self.commits.send(&self.consumer, &self.topic, offsets, metadata) {
+        failpoint::hit(Point::KafkaCommit);
+        let sent = self.commits.send(&self.consumer, &self.topic, offsets, metadata);
+        failpoint::hit(Point::KafkaCommitSent);
+        if let Err(error) = sent {
             self.events_waiting.push_back(Event::Committed(Err(error.to_string())));
         }
     }
 
     fn tell(&mut self) {
         while let Some(answer) = self.commits.answer() {
+            failpoint::hit(Point::KafkaCommitAnswered);
             self.events_waiting.push_back(Event::Committed(answer));
         }
         {

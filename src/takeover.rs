@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::OffsetReset;
+use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
@@ -115,12 +116,18 @@ pub async fn take_over(
     let source = life.source;
     let ledger_error = |error| TakeOverError::of_ledger(error, partition);
     let sink_error = |error: SinkError| TakeOverError::of_sink(&error, partition);
+    failpoint::hit(Point::Watermarks);
     let (log_start, log_end) = watermarks(context, partition).await?;
+    failpoint::hit(Point::WatermarksAnswered);
+    failpoint::hit(Point::Known);
     let (known, source_is_known) = ledger.knows(source, partition).await.map_err(ledger_error)?;
+    failpoint::hit(Point::KnownAnswered);
     let mut ledger_lost = false;
     let mut start = 0;
     if !known {
+        failpoint::hit(Point::FirstStart);
         let first = first(context, life, partition, source_is_known, (log_start, log_end)).await?;
+        failpoint::hit(Point::FirstStartAnswered);
         (start, ledger_lost) = (first.offset, first.ledger_lost);
         if ledger_lost {
             warn!(
@@ -132,7 +139,8 @@ pub async fn take_over(
 
     let sighting = context.proofs.before_sending();
     let owner = fresh_owner(context.instance);
-    let taken = match ledger.take_over(source, partition, owner, start).await {
+    failpoint::hit(Point::TakeOver);
+    let taken = match failpoint::sent(Point::TakeOverSent, ledger.take_over(source, partition, owner, start)).await {
         Err(error @ LedgerError::Locked(_)) => {
             let ended = ledger.end_owners_backends(source, partition).await.map_err(ledger_error)?;
             warn!(partition, ended, "the row was locked: ended the old owner's connections");
@@ -140,6 +148,7 @@ pub async fn take_over(
         }
         taken => taken.map_err(ledger_error)?,
     };
+    failpoint::hit(Point::TakeOverAnswered);
     let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
     let drains = must_drain(&taken.row, known && !ledger_lost, taken.may_have_gone_back);
     let (mut row, gaps) = switch(taken.row, &context.switches);
@@ -149,15 +158,21 @@ pub async fn take_over(
     let mut clickhouse_highest = None;
     if let Some(questions) = &context.questions {
         if drains {
+            failpoint::hit(Point::Drain);
             questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
+            failpoint::hit(Point::DrainAnswered);
         }
+        failpoint::hit(Point::Highest);
         clickhouse_highest = questions.highest(source, partition, question_from(&row)).await.map_err(sink_error)?;
+        failpoint::hit(Point::HighestAnswered);
         warn_of_lost_rows(questions, source, partition, &row).await.map_err(sink_error)?;
     }
     // H must be at or above everything an older owner can have written: asked after the take-over
     let log_end = log_end.max(watermarks(context, partition).await?.1);
     // the watermarks are of the topic that bears the name now: of another life they would say that records were lost
+    failpoint::hit(Point::LifeCheck);
     check_life(context, life, partition).await?;
+    failpoint::hit(Point::LifeCheckAnswered);
     let observed =
         Observed { log_start, log_end, may_have_gone_back: taken.may_have_gone_back, clickhouse_highest, ledger_lost };
     if clickhouse_highest.is_some() {
@@ -172,7 +187,10 @@ pub async fn take_over(
     for gap in &settled.gaps {
         warn!(partition, range = %gap.range, "gap: {}", gap.reason);
     }
-    if !ledger.settle(fence, &settled).await.map_err(ledger_error)? {
+    failpoint::hit(Point::Settle);
+    let is_ours = failpoint::sent(Point::SettleSent, ledger.settle(fence, &settled)).await.map_err(ledger_error)?;
+    failpoint::hit(Point::SettleAnswered);
+    if !is_ours {
         return Err(TakeOverError::Passing("somebody else took the partition over meanwhile".into()));
     }
     let plan = settled.plan;
@@ -239,7 +257,10 @@ async fn warn_of_lost_rows(
     // a window below the frontier, so that the index answers; dead letters alone in all of it would be strange as well
     let Some(next) = row.nexts.clickhouse.filter(|&next| next > 0) else { return Ok(()) };
     let from = (next - LOST_ROWS_WINDOW).max(0);
-    if questions.highest_below(source, partition, from, next).await?.is_none() {
+    failpoint::hit(Point::LostRows);
+    let highest = questions.highest_below(source, partition, from, next).await?;
+    failpoint::hit(Point::LostRowsAnswered);
+    if highest.is_none() {
         warn!(
             partition,
             from, next, "clickhouse holds no row below its frontier: it lost some; run `footprint verify`"

@@ -134,6 +134,27 @@ fn no_channel_is_unbounded() {
 }
 
 #[test]
+fn every_failpoint_stands_somewhere() {
+    let code: String =
+        sources().iter().filter(|(name, _)| !name.starts_with("failpoint")).map(|(_, text)| code(text)).collect();
+    for point in footprint::failpoint::Point::ALL {
+        // as the code spells it: `Point::ClaimSent`, and nothing longer
+        let name = format!("Point::{point:?}");
+        let stands = code
+            .match_indices(&name)
+            .any(|(at, _)| code[at + name.len()..].chars().next().is_none_or(|next| !next.is_alphanumeric()));
+        assert!(stands, "{name} is listed in failpoint/point.rs and stands nowhere: no kill can happen there");
+    }
+}
+
+#[test]
+fn failpoints_stand_in_shells_alone() {
+    for (name, text) in sources().into_iter().filter(|(name, _)| PURE.contains(&name.as_str())) {
+        assert!(!code(&text).contains("failpoint::"), "{name} is pure: no step of it leaves the process");
+    }
+}
+
+#[test]
 fn metric_names_stand_in_one_file() {
     for (name, text) in sources() {
         let macros = ["counter!(", "gauge!(", "histogram!("];

@@ -55,6 +55,8 @@ pub struct Outcome {
     pub states: usize,
     /// Steps of the longest history.
     pub depth: usize,
+    /// Every state was visited.
+    pub whole: bool,
     /// How long it took.
     pub took: Duration,
     /// What broke, and the steps that led there.
@@ -81,5 +83,11 @@ pub fn check(config: &Config, threads: usize, states_max: usize) -> Outcome {
             }
         }
     });
-    Outcome { states: checker.unique_state_count(), depth: checker.max_depth(), took: started.elapsed(), broken }
+    Outcome {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        whole: checker.is_done() && broken.is_none() && (states_max == 0 || checker.state_count() < states_max),
+        took: started.elapsed(),
+        broken,
+    }
 }

@@ -71,7 +71,7 @@ fn rank(world: &World, step: &Step) -> Option<u32> {
     Some(match *step {
         Step::SwitchPostgres | Step::SwitchClickHouse => 0,
         Step::Stray(..) => 1,
-        Step::LandLate(_) => 2,
+        Step::LandLate(_) | Step::LandCommit => 2,
         Step::Land { .. } => 3,
         Step::Notice(_) | Step::Release(_) => 4,
         Step::Produce => 5,

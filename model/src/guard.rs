@@ -30,7 +30,7 @@ macro_rules! guards {
 guards! {
     TokenFromRange "R1" "A token is made of the range and the level alone, never of the attempt or the owner.",
     RepairDiesWithProof "R2" "A new proof of ownership throws away every read-back and level got before.",
-    VoidOnBreak "R3" "A broken connection to ClickHouse voids every proof.",
+    OldConnection "R3" "An insert goes by a connection that is older than its proof and its read-back: a break or a new one voids every proof.",
     TakeOverAfterLoss "R4" "After a lost ledger connection ownership is gone: full take-over.",
     FreshOwner "R5" "An owner is a fresh random number at every take-over.",
     LostLedger "R6" "A partition without a ledger row that was stored before is read back from the log's start.",
@@ -52,7 +52,6 @@ guards! {
     NextLevel "" "A token that was answered OK and left rows out is given up for the next level.",
     ReadBackAtTakeOver "" "What was claimed before a take-over is read back.",
     ReadBackAfterError "" "What was answered with an error is read back.",
-    SameConnection "" "An insert goes by a connection that is older than its proof and its read-back.",
     HighestOffset "" "A take-over asks ClickHouse for the highest offset it holds above the ledger.",
     Drain "" "A take-over ends the older inserts of its partition.",
     ProofBeforeInsert "" "Nothing is sent to ClickHouse on an old or void proof.",

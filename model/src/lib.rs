@@ -2,8 +2,6 @@
 //! decisions are the program's own functions (`footprint::ledger::protocol`, `footprint::tracker`); `check.rs` visits every
 //! reachable state, `simulate.rs` walks long random histories through a larger world.
 
-
-
 mod act;
 pub mod check;
 pub mod config;
@@ -15,4 +13,5 @@ pub mod scenario;
 pub mod servers;
 pub mod simulate;
 mod steps;
+pub mod teeth;
 pub mod world;

@@ -73,6 +73,8 @@ pub struct Kafka {
     pub member: Option<usize>,
     /// What was committed, and by whose mark.
     pub committed: Option<(Offset, String)>,
+    /// A commit that its sender has sent and then let the partition go: only without that guard.
+    pub late_commit: Option<(Offset, String)>,
 }
 
 /// What PostgreSQL holds, and what a backup is a copy of.

@@ -90,11 +90,9 @@ impl World {
         if is_asked && config.guards.hold(Guard::TopicId) {
             steps.push(Step::Describe(by));
         }
-        if !owning.ready.is_empty() {
-            if has_room && (owning.may_replay(config) || owning.may_claim()) {
-                let claims = !owning.may_replay(config);
-                steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Send(by, answer)));
-            }
+        if has_room && (owning.may_replay(config) || owning.may_claim()) {
+            let claims = !owning.may_replay(config);
+            steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Send(by, answer)));
         }
         if config.guards.hold(Guard::IdleHeartbeat) || owning.tracker.is_unrecorded() || !owning.proof {
             steps.push(Step::Beat(by, Answer::Fine));
@@ -104,7 +102,13 @@ impl World {
         }
         if config.slow_commits && self.would_commit(config, owning) {
             steps.push(Step::Commit(by));
-        } else if self.kafka.life == owning.life && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < owning.tracker.recorded_nexts().lowest()) {
+        } else if self.kafka.life == owning.life
+            && self
+                .kafka
+                .committed
+                .as_ref()
+                .is_some_and(|(offset, _)| *offset < owning.tracker.recorded_nexts().lowest())
+        {
             steps.push(Step::Recommit(by));
         }
         if owning.postgres_uncertain > 0 {
@@ -146,12 +150,18 @@ impl World {
         let (position, end) = (owning.position, self.kafka.end);
         let cut = owning.plan.cuts.iter().copied().find(|&cut| cut > position).unwrap_or(Offset::MAX);
         let bound = position < owning.plan.claimed && config.guards.hold(Guard::ClaimEnds);
-        let (low, high) =
-            if bound { (cut - position, cut - position) } else { (1, config.batch_max.min(cut.saturating_sub(position))) };
+        let (low, high) = if bound {
+            (cut - position, cut - position)
+        } else {
+            (1, config.batch_max.min(cut.saturating_sub(position)))
+        };
         (low..=high).filter(move |count| position + count <= end)
     }
 
     fn server_steps(&self, steps: &mut Vec<Step>) {
+        if self.kafka.late_commit.is_some() {
+            steps.push(Step::LandCommit);
+        }
         for (at, insert) in self.clickhouse.inserts.iter().enumerate() {
             steps.extend(Self::parts_left(insert).map(|part| Step::Land { insert: at, part }));
         }

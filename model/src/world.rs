@@ -88,6 +88,8 @@ pub enum Step {
     Beat(usize, Answer),
     /// Where commits may be slow: what the ledger returned is committed to Kafka.
     Commit(usize),
+    /// A commit arrives after its sender has let go: only without that guard.
+    LandCommit,
     /// What was committed is committed again, as every owner does now and then.
     Recommit(usize),
     /// So many batches go to PostgreSQL in one transaction.
@@ -161,6 +163,7 @@ impl Step {
             | Self::Resolve(_)
             | Self::Land { .. }
             | Self::LandLate(_)
+            | Self::LandCommit
             | Self::Reset(_) => false,
         }
     }
@@ -191,7 +194,7 @@ impl World {
     /// Nothing stored, nobody running.
     pub fn new(config: &Config) -> Self {
         Self {
-            kafka: Kafka { life: 0, end: config.first_end, member: None, committed: None },
+            kafka: Kafka { life: 0, end: config.first_end, member: None, committed: None, late_commit: None },
             postgres: Postgres::default(),
             clickhouse: ClickHouse::default(),
             consumers: vec![Consumer::down(); config.consumers],
@@ -296,7 +299,11 @@ impl World {
             used.extend(tables.ledger[life].iter().map(|found| found.row.birth));
         }
         let tokens = self.clickhouse.tokens.iter().flatten();
-        used.extend(tokens.chain(self.clickhouse.inserts.iter().filter_map(|insert| insert.token.as_ref())).map(|token| token.birth));
+        used.extend(
+            tokens
+                .chain(self.clickhouse.inserts.iter().filter_map(|insert| insert.token.as_ref()))
+                .map(|token| token.birth),
+        );
         used.extend(self.consumers.iter().filter_map(Consumer::owning).map(|owning| owning.plan.birth));
         (1..).find(|birth| !used.contains(birth)).unwrap_or_default()
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use super::{Coordinator, PipelineError, Slot};
+use crate::failpoint::{self, Point};
 use crate::ledger::Progress;
 use crate::ledger::postgres::{ClaimWanted, Fence, Ledger};
 use crate::ledger::protocol::{Resolution, resolve};
@@ -34,7 +35,9 @@ impl Coordinator {
         }
         let sighting = self.context.proofs.before_sending();
         let started = Instant::now();
-        let answer = ledger.claim(&wanted).await;
+        failpoint::hit(Point::Claim);
+        let answer = failpoint::sent(Point::ClaimSent, ledger.claim(&wanted)).await;
+        failpoint::hit(Point::ClaimAnswered);
         metrics::claimed(started.elapsed());
         match answer {
             Ok(progress) => self.on_claimed(&ledger, &wanted, &progress, sighting).await?,
@@ -56,10 +59,12 @@ impl Coordinator {
             let mut answer = answers.iter().find(|progress| progress.partition == partition).copied();
             if answer.is_none() {
                 // refused: what the row says decides
+                failpoint::hit(Point::ClaimReread);
                 let found = match ledger.reread(claim.fence).await {
                     Ok(found) => found,
                     Err(error) => return self.on_ledger_error(error),
                 };
+                failpoint::hit(Point::ClaimRereadAnswered);
                 let resolution = resolve(found.is_some(), found.map(|row| row.claimed), claim.range);
                 if resolution == Resolution::Landed {
                     answer = found;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::{Coordinator, PipelineError};
+use crate::failpoint::{self, Point};
 use crate::ledger::postgres::{Ledger, LedgerError, application_name};
 
 impl Coordinator {
@@ -16,10 +17,12 @@ impl Coordinator {
         if self.ledger.is_some() || Instant::now() < self.ledger_retry_at {
             return Ok(());
         }
+        failpoint::hit(Point::LedgerConnect);
         match Ledger::connect(&self.settings.postgres, &self.context.route, &application_name(self.context.instance))
             .await
         {
             Ok(ledger) => {
+                failpoint::hit(Point::LedgerConnected);
                 if self.ledger_identity.as_ref().is_some_and(|before| before != ledger.identity()) {
                     warn!("postgresql was restarted, restored or failed over: every partition is taken over anew");
                 }

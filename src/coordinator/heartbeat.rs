@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::{Coordinator, PipelineError, Slot};
+use crate::failpoint::{self, Point};
 use crate::ledger::postgres::Fence;
 use crate::ledger::protocol::commit_mark;
 use crate::metrics;
@@ -39,10 +40,12 @@ impl Coordinator {
             return Ok(());
         }
         let sighting = self.context.proofs.before_sending();
-        let answers = match ledger.heartbeat(&beats).await {
+        failpoint::hit(Point::Heartbeat);
+        let answers = match failpoint::sent(Point::HeartbeatSent, ledger.heartbeat(&beats)).await {
             Ok(answers) => answers,
             Err(error) => return self.on_ledger_error(error),
         };
+        failpoint::hit(Point::HeartbeatAnswered);
         for (fence, _) in beats {
             let partition = fence.partition;
             let answer = answers.iter().find(|progress| progress.partition == partition);

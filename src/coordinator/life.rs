@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{Coordinator, Owned, PipelineError, Slot};
+use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, Inquirer, TopicDescription};
 use crate::ledger::SourceId;
 use crate::takeover::Life;
@@ -29,16 +30,13 @@ impl Coordinator {
         };
         let taking_over = self.slots.values().any(|slot| matches!(slot, Slot::TakingOver));
         let is_due = self.watch.asked_at.is_none_or(|at| now >= at + DESCRIBE_IDLE);
-        if self.life.is_none()
-            || is_due
-            || (taking_over && self.watch.seen_at.is_none())
-            || self.owned().any(waits)
-        {
+        if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || self.owned().any(waits) {
             self.watch.asked_at = Some(now);
             self.watch.under_way = true;
             let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
             let topic = self.context.topic.clone();
             let known = self.cluster_id.clone();
+            failpoint::hit(Point::SourceAsk);
             self.describes.spawn(async move {
                 let answer = spawn_blocking(move || {
                     let cluster_id = known.map_or_else(|| inquirer.cluster_id(DESCRIBE_TIMEOUT), Ok)?;
@@ -59,6 +57,7 @@ impl Coordinator {
         asked_at: Instant,
         answer: Result<(String, TopicDescription), AskError>,
     ) -> Result<(), PipelineError> {
+        failpoint::hit(Point::SourceAnswered);
         self.watch.under_way = false;
         match answer {
             Ok((cluster_id, description)) => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::{Coordinator, Owned, PipelineError, Slot, TakenOver};
+use crate::failpoint::{self, Point};
 use crate::metrics;
 use crate::reader::Command;
 use crate::sink::retry::Backoff;
@@ -30,7 +31,9 @@ impl Coordinator {
             let (context, ledger, mut life) = (Arc::clone(&self.context), Arc::clone(ledger), life.clone());
             let cluster_id = self.cluster_id.clone().unwrap_or_default();
             self.takeovers.spawn(async move {
+                failpoint::hit(Point::Register);
                 let registered = ledger.register_source(life.source, &cluster_id, &context.topic, &life.topic_id).await;
+                failpoint::hit(Point::RegisterAnswered);
                 let result = match registered {
                     Ok(others_known) => {
                         life.others_known = others_known;

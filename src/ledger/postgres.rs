@@ -290,9 +290,8 @@ impl Ledger {
              returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back"
         );
         let birth = rand::random_range(1..i64::MAX);
-        let rows = self
-            .query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth])
-            .await?;
+        let rows =
+            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth]).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let may_have_gone_back = row.get("gone_back");

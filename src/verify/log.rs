@@ -53,7 +53,7 @@ impl LogReader {
     /// # Errors
     /// A property that librdkafka refuses, or a route that cannot be decoded.
     pub fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
-        let mut config = consumer_config(kafka, &route.name, kafka.queue_kbytes_max);
+        let mut config = consumer_config(kafka, route, kafka.queue_kbytes_max);
         config.remove("group.instance.id");
         let bootstrap_servers = kafka.bootstrap_servers.clone();
         let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };

@@ -32,6 +32,7 @@ mod postgres;
 mod server;
 mod stack;
 
+pub mod kills;
 pub mod trial;
 
 pub use clickhouse::ClickHouse;

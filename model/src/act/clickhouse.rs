@@ -145,7 +145,11 @@ impl World {
         let mut at = 0;
         while at < self.clickhouse.inserts.len() {
             let insert = &self.clickhouse.inserts[at];
-            if insert.life == life && insert.range == range && !insert.unseen { self.kill_insert(config, at) } else { at += 1 }
+            if insert.life == life && insert.range == range && !insert.unseen {
+                self.kill_insert(config, at)
+            } else {
+                at += 1
+            }
         }
     }
 
@@ -207,7 +211,7 @@ impl World {
     }
 
     fn hear_error(&mut self, config: &Config, by: usize, broke: bool) {
-        if broke && config.guards.hold(Guard::VoidOnBreak) {
+        if broke && config.guards.hold(Guard::OldConnection) {
             self.void(by);
         }
         let Some(owning) = self.consumers[by].owning_mut() else { return };
@@ -254,7 +258,7 @@ impl World {
                 self.store(insert.life, insert.left.part(part));
             }
         }
-        if config.guards.hold(Guard::SameConnection) {
+        if config.guards.hold(Guard::OldConnection) {
             // every insert from now on would need a new connection, and a new connection voids every proof
             self.age();
         }

@@ -73,6 +73,7 @@ impl World {
         self.kafka.life += 1;
         self.kafka.end = config.first_end;
         self.kafka.committed = None;
+        self.kafka.late_commit = None;
     }
 
     fn reconfigure(&mut self) {

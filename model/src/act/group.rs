@@ -1,7 +1,11 @@
 //! The group's side, as `reader.rs`, `coordinator.rs` and `coordinator/leaving.rs` meet it.
 
+use footprint::ledger::protocol::commit_mark;
+
+use crate::config::Config;
 use crate::consumer::{Consumer, Phase, Seat, TakeOver};
-use crate::world::World;
+use crate::guard::Guard;
+use crate::world::{World, source};
 
 impl World {
     pub(super) fn assign(&mut self, by: usize) {
@@ -28,7 +32,14 @@ impl World {
     }
 
     /// It lets go, drained or at its deadline.
-    pub(super) fn release(&mut self, by: usize) {
+    pub(super) fn release(&mut self, config: &Config, by: usize) {
+        if !config.guards.hold(Guard::RevokeOrder)
+            && let Some(owning) = self.consumers[by].owning()
+            && owning.life == self.kafka.life
+        {
+            let mark = commit_mark(source(owning.life));
+            self.kafka.late_commit = Some((owning.tracker.recorded_nexts().lowest(), mark));
+        }
         self.leave(by);
         if self.kafka.member == Some(by) {
             self.kafka.member = None;
@@ -49,8 +60,7 @@ impl World {
     pub(super) fn end(&mut self, by: usize) {
         self.orphan_inserts(by);
         let consumer = &mut self.consumers[by];
-        consumer.phase =
-            if consumer.seat == Seat::In { Phase::TakingOver(TakeOver::Look) } else { Phase::Idle };
+        consumer.phase = if consumer.seat == Seat::In { Phase::TakingOver(TakeOver::Look) } else { Phase::Idle };
     }
 
     pub(super) fn crash(&mut self, by: usize) {

@@ -22,7 +22,12 @@ impl World {
             Step::Revoke(by) => self.revoke(by),
             Step::Expel(_) => self.kafka.member = None,
             Step::Notice(by) => self.leave(by),
-            Step::Release(by) => self.release(by),
+            Step::Release(by) => self.release(config, by),
+            Step::LandCommit => {
+                if let Some(commit) = self.kafka.late_commit.take() {
+                    self.kafka.committed = Some(commit);
+                }
+            }
             Step::TakeOver(by, answer) => self.step_take_over(config, by, answer),
             Step::Stray(by, answer) => self.step_stray(config, by, answer),
             Step::Read(by, count) => self.read(config, by, count),

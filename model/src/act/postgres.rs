@@ -98,9 +98,8 @@ impl World {
         let count = std::mem::take(&mut owning.postgres_uncertain);
         let Some(share) = owning.share(count) else { return };
         let found = ledger::reread(&mut self.postgres.tables.ledger[owning.life], &owning.fence);
-        let value = found.and_then(|row| {
-            if share.dead_letters { Some(row.nexts.dead_letters) } else { row.nexts.postgres }
-        });
+        let value =
+            found.and_then(|row| if share.dead_letters { Some(row.nexts.dead_letters) } else { row.nexts.postgres });
         match resolve(found.is_some(), value, share.range) {
             Resolution::Landed => owning.acknowledge(SinkName::Postgres, count),
             Resolution::SendAgain => {}

@@ -1,6 +1,8 @@
 //! A take-over's steps, as `takeover.rs` and `coordinator/takeovers.rs` take them.
 
-use footprint::ledger::protocol::{Observed, Settled, Unknown, commit_mark, first_start, question_from, settle, switch};
+use footprint::ledger::protocol::{
+    Observed, Settled, Unknown, commit_mark, first_start, question_from, settle, switch,
+};
 use footprint::ledger::{Row, SinkName};
 use uuid::Uuid;
 
@@ -251,4 +253,3 @@ impl Late {
         }
     }
 }
-

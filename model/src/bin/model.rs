@@ -1,32 +1,116 @@
-fn main() {
-    use footprint_model::config::{Budget, Config};
-    let args: Vec<String> = std::env::args().collect();
-    let mut budget = Budget::default();
-    let mut config = Config::default();
-    let mut max = 3_000_000;
-    for arg in &args[1..] {
-        let (k, v) = arg.split_once('=').unwrap_or((arg, ""));
-        let n: u8 = v.parse().unwrap_or(0);
-        match k {
-            "crashes" => budget.crashes = n, "retakes" => budget.retakes = n, "moves" => budget.moves = n, "lost" => budget.lost_answers = n, "late" => budget.late = n,
-            "failures" => budget.failures = n, "ages" => budget.ages = n, "forgets" => budget.forgets = n, "ch" => budget.clickhouse_crashes = n,
-            "pg" => budget.postgres_crashes = n, "backups" => budget.backups = n, "restores" => budget.restores = n, "replaces" => budget.replaces = n,
-            "switches" => budget.switches = n, "consumers" => config.consumers = n.into(), "records" => { config.records = n.into(); config.first_end = n.into(); }
-            "first" => config.first_end = n.into(), "batch" => config.batch_max = n.into(), "queue" => config.queue_max = n.into(), "max" => max = v.parse().unwrap(),
-            "bad" => config.bad.0 = n.into(), "last" => config.token_first = false,
-            "slow" => config.slow_commits = true, "spg" => config.switch_postgres = true,
-            "skip" => config.when_switched_on = footprint::config::WhenSwitchedOn::Skip,
-            "no" => { let g = *footprint_model::guard::Guard::ALL.iter().find(|g| g.to_string() == v).unwrap(); config.guards = config.guards.without(g); }
-            _ => panic!("{k}"),
+//! `cargo model`: visits every state of the protocol's model, walks random histories through it, and takes its guards out.
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Parser, Subcommand};
+use footprint_model::check::{Outcome, check};
+use footprint_model::guard::Guards;
+use footprint_model::scenario::{self, Scenario};
+use footprint_model::simulate::{Failure, walk_many};
+use footprint_model::teeth;
+
+/// Checks the exactly-once protocol. The decisions are the program's own functions; docs/protocol.md tells what they are.
+#[derive(Parser, Debug)]
+#[command(name = "model", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads.
+    #[arg(long, global = true, default_value_t = 2)]
+    threads: usize,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Visits every state that each scenario can reach, and prints how many there are and how deep they lie.
+    Check {
+        /// These scenarios only.
+        #[arg(value_name = "SCENARIO")]
+        names: Vec<String>,
+        /// Steps looked at in each scenario before it is left unfinished [default: until every state was visited].
+        #[arg(long, default_value_t = 0)]
+        steps_max: usize,
+    },
+    /// Walks random histories with every fault.
+    Simulate {
+        /// How many.
+        #[arg(long, default_value_t = 50_000)]
+        seeds: u64,
+        /// The first seed; with `--seeds 1` a history is replayed [default: from the clock].
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Takes out each guard, and shows what breaks.
+    Teeth,
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, threads } = Arguments::parse();
+    let fine = match command {
+        Command::Check { names, steps_max } => check_all(&names, steps_max, threads),
+        Command::Simulate { seeds, seed } => simulate(seeds, seed, threads),
+        Command::Teeth => show_teeth(threads),
+    };
+    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check_all(names: &[String], steps_max: usize, threads: usize) -> bool {
+    let chosen: Option<Vec<Scenario>> = match names {
+        [] => Some(scenario::all()),
+        names => names.iter().map(|name| scenario::named(name)).collect(),
+    };
+    let Some(chosen) = chosen else {
+        let known: Vec<&str> = scenario::all().iter().map(|scenario| scenario.name).collect();
+        eprintln!("model: no such scenario; there are {}", known.join(", "));
+        return false;
+    };
+    let (mut fine, mut states) = (true, 0);
+    for Scenario { name, about, config } in &chosen {
+        let outcome = check(config, threads, steps_max);
+        let Outcome { states: visited, depth, took, broken, whole } = outcome;
+        let whole = if whole { "all" } else { "not all" };
+        println!("{name:20} {visited:>10} states ({whole}), depth {depth:>3}, {:>6.1} s: {about}", took.as_secs_f64());
+        states += visited;
+        if let Some((broken, steps)) = broken {
+            fine = false;
+            for step in steps {
+                println!("    {step:?}");
+            }
+            println!("    {broken:?}");
         }
     }
-    config.budget = budget;
-    let out = footprint_model::check::check(&config, 2, max);
-    println!("{:?} states {} depth {} {:?}", &args[1..], out.states, out.depth, out.took);
-    if let Some((broken, steps)) = out.broken {
-        let mut world = footprint_model::world::World::new(&config);
-        for step in &steps { world.apply(&config, step); println!("  {step:?}"); }
-        println!("{broken:?}");
-        if std::env::var("W").is_ok() { println!("{world:?}"); }
+    println!("{} scenarios, {states} states: {}", chosen.len(), if fine { "nothing breaks" } else { "BROKEN" });
+    fine
+}
+
+fn simulate(seeds: u64, seed: Option<u64>, threads: usize) -> bool {
+    let first = seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
+    });
+    let walked = walk_many(first, seeds, threads, Guards::all());
+    println!(
+        "{} histories from seed {first}, {} steps, {} faults{}",
+        walked.seeds,
+        walked.steps,
+        walked.faults,
+        if walked.failure.is_none() { ": nothing breaks" } else { "" }
+    );
+    let Some(Failure { seed, broken, steps }) = walked.failure else { return true };
+    for step in &steps {
+        println!("    {step:?}");
     }
+    println!("    {broken:?}; replay with `cargo model simulate --seeds 1 --seed {seed}`");
+    false
+}
+
+fn show_teeth(threads: usize) -> bool {
+    let mut fine = true;
+    for tooth in teeth::all() {
+        let outcome = tooth.bite(threads);
+        let names: Vec<String> = tooth.removed.iter().map(ToString::to_string).collect();
+        println!("without {:40} {:22} {}", names.join(" + "), tooth.scenario, teeth::tell(&outcome));
+        fine &= outcome.broken.is_some() == tooth.breaks;
+    }
+    fine
 }

@@ -9,6 +9,7 @@ use super::native;
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
+use crate::failpoint::{self, Point};
 use crate::ledger::{Identity, SourceId};
 use crate::limits::BATCH_ROWS_MAX;
 use crate::offset::Partition;
@@ -103,7 +104,10 @@ impl Inserter {
             return Ok(());
         }
         let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
-        if known.fetch_one::<u64>().await? > 0 {
+        failpoint::hit(Point::Settings);
+        let count = known.fetch_one::<u64>().await?;
+        failpoint::hit(Point::SettingsAnswered);
+        if count > 0 {
             self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
         }
         self.pinned = true;
@@ -126,8 +130,13 @@ impl Inserter {
             client = client.with_header("Content-Length", block.len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
-        insert.send(Bytes::from(std::mem::take(block))).await?;
-        insert.end().await?;
+        let mut body = Bytes::from(std::mem::take(block));
+        if failpoint::is_armed(Point::InsertFirstByte) {
+            insert.send(body.split_to(body.len() / 2)).await?;
+            failpoint::hit_soon(Point::InsertFirstByte).await;
+        }
+        insert.send(body).await?;
+        failpoint::sent(Point::InsertSent, insert.end()).await?;
         Ok(())
     }
 }

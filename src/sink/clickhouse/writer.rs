@@ -13,6 +13,7 @@ use super::readback::{Questions, missing_rows};
 use super::{client, error::classify};
 use crate::batch::{Batch, Rows};
 use crate::config::ClickHouse;
+use crate::failpoint::{self, Point};
 use crate::ledger::proof::{Proofs, Sighting};
 use crate::ledger::protocol::{Delivery, Repair, Step};
 use crate::ledger::{Identity, Ownership, SinkName};
@@ -104,7 +105,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
     }
 
     async fn missing(&self, identity: Identity, rows: &Rows) -> Result<Vec<usize>, SinkError> {
+        failpoint::hit(Point::ReadBack);
         let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
+        failpoint::hit(Point::ReadBackAnswered);
         let found = missing_rows(&rows.offsets, present);
         if found.doubled > 0 {
             metrics::doubled(found.doubled);
@@ -150,13 +153,17 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 Step::ReadBack => {}
                 Step::WaitOut => {
                     warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
+                    failpoint::hit(Point::WaitOut);
                     self.questions.wait_out(&self.route.name, identity, WAIT_OUT_TIMEOUT).await?;
+                    failpoint::hit(Point::WaitOutAnswered);
                 }
                 Step::Insert { level } => {
                     if !batch.ownership.proof.is_good(sighting) {
                         return Ok(false);
                     }
+                    failpoint::hit(Point::Repair);
                     let answer = self.insert(batch, rows, Some(&missing), level).await;
+                    failpoint::hit(Point::RepairAnswered);
                     repair.inserted(answer.is_ok());
                     if answer.is_err() {
                         self.open = Some(Open { identity, sighting, repair: *repair });
@@ -188,7 +195,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
             return self.repair(batch, rows, false).await;
         }
         batch.ownership.proof.good().await;
+        failpoint::hit(Point::Insert);
         self.insert(batch, rows, None, 0).await?;
+        failpoint::hit(Point::InsertAnswered);
         if delivery == Delivery::InsertThenReadBack {
             return self.repair(batch, rows, true).await;
         }

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::{connect, describe};
 use crate::batch::{Batch, ColumnData, Rows, Values};
 use crate::config::Postgres;
+use crate::failpoint::{self, Point};
 use crate::ledger::Ownership;
 use crate::route::{Column, Kind, Route, quoted};
 use crate::sink::SinkError;
@@ -34,7 +35,10 @@ impl PostgresRows {
     /// No answer in time.
     pub async fn of(&self, batch: &Batch) -> Result<Rows, SinkError> {
         let retry = |why: String| SinkError::Retry { why: format!("postgresql: {why}"), uncertain: true };
-        match timeout(self.timeout, self.read(batch)).await {
+        failpoint::hit(Point::StoredRows);
+        let answer = timeout(self.timeout, self.read(batch)).await;
+        failpoint::hit(Point::StoredRowsAnswered);
+        match answer {
             Ok(answer) => answer.map_err(retry),
             Err(_) => Err(retry(format!("no answer in {:?}", self.timeout))),
         }

@@ -14,6 +14,7 @@ use super::copy;
 use super::{connect, describe, is_passing_connect};
 use crate::batch::Batch;
 use crate::config::Postgres;
+use crate::failpoint::{self, Point};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::ledger::{Ownership, SinkName};
 use crate::limits::COPY_CHUNK_BYTES;
@@ -107,6 +108,7 @@ impl PostgresSink {
         if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
             return Ok(client);
         }
+        failpoint::hit(Point::WriterConnect);
         let client = connect(&self.settings, &self.application_name).await.map_err(|error| {
             if is_passing_connect(&error) {
                 SinkError::Retry { why: error.to_string(), uncertain: false }
@@ -120,6 +122,7 @@ impl PostgresSink {
             self.timeout.as_millis()
         );
         client.batch_execute(&session).await.map_err(|error| classify(&error))?;
+        failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
 
@@ -128,6 +131,7 @@ impl PostgresSink {
         let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                    where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";
         let mut resolutions = Vec::with_capacity(shares.len());
+        failpoint::hit(Point::Resolve);
         for share in shares {
             let Ownership { source, partition, epoch, owner, .. } = share.ownership;
             let row = client
@@ -141,25 +145,37 @@ impl PostgresSink {
             };
             resolutions.push(resolve(row.is_some(), value, share.range));
         }
+        failpoint::hit(Point::ResolveAnswered);
         Ok(resolutions)
     }
 
     /// The transaction of a group, none of whose shares is done.
     async fn store(&self, client: &Client, group: &[&Arc<Batch>], shares: &[Share<'_>]) -> Result<(), Store> {
+        failpoint::hit(Point::Begin);
         client.batch_execute("begin").await?;
-        if client.query(&self.still_ours(shares), &[]).await?.len() != shares.len() {
+        failpoint::hit(Point::EpochRead);
+        let ours = client.query(&self.still_ours(shares), &[]).await?.len();
+        failpoint::hit(Point::EpochReadAnswered);
+        if ours != shares.len() {
             return Err(Store::Fenced);
         }
         if group.iter().any(|batch| !batch.rows.is_empty() && batch.ownership.plan.postgres_wants_rows(batch.range)) {
+            failpoint::hit(Point::Copy);
             self.copy_rows(client, group).await?;
+            failpoint::hit(Point::CopyAnswered);
         }
         if group
             .iter()
             .any(|batch| !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range))
         {
+            failpoint::hit(Point::DeadLetters);
             self.copy_dead_letters(client, group).await?;
+            failpoint::hit(Point::DeadLettersAnswered);
         }
-        client.batch_execute(&self.advance_and_commit(shares)).await?;
+        let last = self.advance_and_commit(shares);
+        failpoint::hit(Point::Commit);
+        failpoint::sent(Point::CommitSent, client.batch_execute(&last)).await?;
+        failpoint::hit(Point::CommitAnswered);
         Ok(())
     }
 
@@ -177,6 +193,10 @@ impl PostgresSink {
                     sink.send(buffer.split().freeze()).await?;
                 }
             }
+        }
+        if failpoint::is_armed(Point::CopySent) {
+            sink.send(buffer.split().freeze()).await?;
+            failpoint::hit_soon(Point::CopySent).await;
         }
         copy::trailer(&mut buffer);
         sink.send(buffer.freeze()).await?;
@@ -199,6 +219,10 @@ impl PostgresSink {
                     sink.send(buffer.split().freeze()).await?;
                 }
             }
+        }
+        if failpoint::is_armed(Point::DeadLettersSent) {
+            sink.send(buffer.split().freeze()).await?;
+            failpoint::hit_soon(Point::DeadLettersSent).await;
         }
         copy::trailer(&mut buffer);
         sink.send(buffer.freeze()).await?;

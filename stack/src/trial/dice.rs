@@ -23,6 +23,18 @@ impl Dice {
         low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
+    /// One of `0..count`; 0 when there is none.
+    pub fn below(&mut self, count: usize) -> usize {
+        (self.between(0.0, count as f64) as usize).min(count.saturating_sub(1))
+    }
+
+    /// Puts them in any order.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.below(last + 1));
+        }
+    }
+
     /// True in `share` of the throws.
     pub fn chance(&mut self, share: f64) -> bool {
         self.between(0.0, 1.0) < share

@@ -1,5 +1,5 @@
-//! What the demo and the soak share: the real `footprint` program as a child process, questions to the databases about
-//! what it has stored, dice, and one line of progress. Only those two programs use it; errors are anyhow's, as there.
+//! What the demo, the soak and the kills share: the real `footprint` program as a child process, questions to the databases about
+//! what it has stored, dice, and one line of progress. Only those programs use it; errors are anyhow's, as there.
 
 mod dice;
 mod line;
@@ -8,7 +8,7 @@ mod watch;
 
 pub use dice::Dice;
 pub use line::Line;
-pub use program::{Consumer, Generate, Program, Sent, build, keep_log};
+pub use program::{Consumer, Generate, Program, Sent, build, build_with_failpoints, keep_log};
 pub use watch::{LedgerRow, StoredCounts, Watch};
 
 /// `1234567` as `1,234,567`.

@@ -22,13 +22,25 @@ const LOG_TAIL_BYTES: usize = 4_000;
 /// # Errors
 /// It does not compile, or there is none.
 pub fn build(given: Option<&Path>) -> Result<PathBuf> {
+    build_named("footprint", &[], given)
+}
+
+/// Builds `footprint-failpoints`, which dies where it is told to; else as [`build`].
+///
+/// # Errors
+/// It does not compile, or there is none.
+pub fn build_with_failpoints(given: Option<&Path>) -> Result<PathBuf> {
+    build_named("footprint-failpoints", &["--features", "footprint/failpoints"], given)
+}
+
+fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<PathBuf> {
     if let Some(file) = given {
         ensure!(file.is_file(), "{} is not a file: name the footprint program", file.display());
         return std::path::absolute(file).context("cannot find the footprint program");
     }
     let ours = env::current_exe().context("cannot find this program's own file")?;
     let directory = ours.parent().context("this program lies in no directory")?;
-    let file = directory.join("footprint");
+    let file = directory.join(name);
     let (Some(cargo), Some(package)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR")) else {
         ensure!(file.is_file(), "no {}: start this with cargo, or name the program with --footprint", file.display());
         return Ok(file);
@@ -41,7 +53,7 @@ pub fn build(given: Option<&Path>) -> Result<PathBuf> {
     // From the workspace's root and without --package: so cargo resolves the same features as for this program, and
     // builds no dependency twice.
     let mut command = Command::new(cargo);
-    command.args(["build", "--profile", profile, "--bin", "footprint"]).current_dir(workspace);
+    command.args(["build", "--profile", profile, "--bin", name]).args(features).current_dir(workspace);
     for (name, _) in env::vars_os() {
         // What `cargo run` tells this program about itself is no business of the nested cargo.
         if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.starts_with(ours)))
@@ -50,7 +62,7 @@ pub fn build(given: Option<&Path>) -> Result<PathBuf> {
         }
     }
     let status = spawner::spawn(command).and_then(|mut child| child.wait()).context("cannot run cargo")?;
-    ensure!(status.success(), "footprint does not build ({status}): see above");
+    ensure!(status.success(), "{name} does not build ({status}): see above");
     Ok(file)
 }
 
@@ -217,6 +229,14 @@ impl Consumer {
     /// Its process number.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        if self.ended.is_none() {
+            // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
+            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        }
     }
 
     /// How it ended, when it has.

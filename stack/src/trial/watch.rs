@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::stack::{APPLICATION_DATABASE, Stack};
 
@@ -86,6 +86,23 @@ impl<'a> Watch<'a> {
             })
         };
         rows.iter().map(row).collect::<Result<_, _>>().context("the ledger has another layout than this program knows")
+    }
+
+    /// The rows that a query gives in PostgreSQL, as text, over the connection that stays; null is empty.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub fn ask(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let asked = self.client.simple_query(sql);
+        let messages = self.runtime.block_on(async { tokio::time::timeout(ASK_LIMIT, asked).await });
+        let messages = messages.context("PostgreSQL is silent")?.with_context(|| format!("cannot ask {sql:?}"))?;
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|index| row.get(index).unwrap_or_default().to_owned()).collect())
+            }
+            _ => None,
+        };
+        Ok(messages.into_iter().filter_map(row).collect())
     }
 
     /// Counts the rows in both tables, and the dead letters.

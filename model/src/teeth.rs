@@ -1,0 +1,93 @@
+//! What each guard is for: taken out, alone or with the guards that stand behind it, something breaks in the scenario named.
+//! Where one taken out alone breaks nothing, that is said too, and it is taken out again together with what covers for it.
+
+use crate::check::{Outcome, check};
+use crate::guard::Guard::{
+    self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CompareAndSet,
+    Doubtful, Drain, EndIsClaimed, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat, LostLedger, NextLevel,
+    NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RepairDiesWithProof,
+    RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId, TopicIdWhenIdle, WriteEpoch,
+    WriteOwner,
+};
+use crate::scenario;
+
+/// Guards taken out of a scenario, and whether that breaks something.
+#[derive(Clone, Debug)]
+pub struct Tooth {
+    /// The guards taken out.
+    pub removed: &'static [Guard],
+    /// The scenario.
+    pub scenario: &'static str,
+    /// Something breaks.
+    pub breaks: bool,
+}
+
+impl Tooth {
+    /// Checks the scenario without the guards.
+    ///
+    /// # Panics
+    /// There is no such scenario.
+    pub fn bite(&self, threads: usize) -> Outcome {
+        let Some(scenario) = scenario::named(self.scenario) else { panic!("no scenario {}", self.scenario) };
+        let mut config = scenario.config;
+        config.guards = self.removed.iter().fold(config.guards, |guards, &guard| guards.without(guard));
+        check(&config, threads, 0)
+    }
+}
+
+/// An outcome in a line.
+pub fn tell(outcome: &Outcome) -> String {
+    match &outcome.broken {
+        Some((broken, steps)) => format!("{broken:?} after {} steps ({} states)", steps.len(), outcome.states),
+        None => format!("nothing breaks ({} states)", outcome.states),
+    }
+}
+
+/// Every removal that is tested.
+pub fn all() -> Vec<Tooth> {
+    let breaks = |removed, scenario| Tooth { removed, scenario, breaks: true };
+    let bears = |removed, scenario| Tooth { removed, scenario, breaks: false };
+    vec![
+        breaks(&[TokenFromRange], "crashes"),
+        breaks(&[RepairDiesWithProof], "errors"),
+        breaks(&[OldConnection], "moved-part-first"),
+        breaks(&[TakeOverAfterLoss], "restored"),
+        breaks(&[FreshOwner], "moved-restored"),
+        breaks(&[LostLedger], "restored"),
+        breaks(&[Doubtful], "restored-token"),
+        // no insert of an owner of before can be told OK for a duplicate while R3 holds
+        bears(&[CommitFromLedger], "moved-told"),
+        breaks(&[CommitFromLedger, OldConnection], "moved-told"),
+        breaks(&[IdleHeartbeat], "restored"),
+        // epoch and owner cover for each other as long as no restore sets epochs back
+        bears(&[ClaimEpoch], "moved"),
+        bears(&[ClaimOwner], "moved"),
+        breaks(&[ClaimEpoch, ClaimOwner], "moved"),
+        bears(&[WriteEpoch], "moved"),
+        breaks(&[WriteOwner], "moved-restored"),
+        breaks(&[WriteEpoch, WriteOwner], "moved"),
+        // behind the fence, and a full take-over after every lost answer
+        bears(&[ClaimStart], "moved-crash"),
+        bears(&[EndIsClaimed], "moved-crash"),
+        breaks(&[ClaimStart, EndIsClaimed, TakeOverAfterLoss], "restored"),
+        breaks(&[CompareAndSet], "crashes"),
+        breaks(&[HeartbeatFence], "moved-forgotten"),
+        breaks(&[Claim, EndIsClaimed], "crashes"),
+        breaks(&[Token], "crashes"),
+        breaks(&[Birth], "restored-token"),
+        breaks(&[SameLevelFirst], "errors"),
+        breaks(&[NextLevel], "token-first"),
+        breaks(&[ReadBackAtTakeOver], "errors"),
+        breaks(&[ReadBackAfterError], "errors"),
+        breaks(&[HighestOffset], "restored"),
+        breaks(&[Drain], "restored"),
+        breaks(&[ProofBeforeInsert], "errors"),
+        // the ledger alone says where to go on: Kafka's offset only goes back for a while
+        bears(&[RevokeOrder], "moved"),
+        breaks(&[TopicId], "replaced"),
+        breaks(&[TopicIdWhenIdle], "replaced"),
+        breaks(&[ClaimEnds], "crashes"),
+        breaks(&[CommitMark], "restored-bad"),
+        breaks(&[NoReset], "crashes"),
+    ]
+}

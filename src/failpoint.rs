@@ -1,0 +1,132 @@
+//! Failpoints: with the feature `failpoints` a test names one point, and the program is killed or stopped there. Without
+//! the feature, as in every release, each call is an empty inline function.
+//!
+//! The environment names a file, FOOTPRINT_FAILPOINT_FILE. While it holds `POINT ACTION HIT NONCE`, the HIT-th arrival at
+//! that point since the file was written acts: `kill` is SIGKILL, `stop` SIGSTOP, of this very process. It acts once,
+//! whoever else arrives: acting begins with renaming the file to `FILE.hit`, by which the test knows that it happened here.
+
+mod point;
+
+pub use point::Point;
+
+#[cfg(all(feature = "failpoints", not(debug_assertions)))]
+compile_error!("failpoints are for tests: build without --features failpoints, or in the dev profile");
+
+#[cfg(not(feature = "failpoints"))]
+mod off {
+    use super::Point;
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn hit(_: Point) {}
+
+    /// Never.
+    #[inline(always)]
+    pub const fn is_armed(_: Point) -> bool {
+        false
+    }
+
+    /// The future itself.
+    #[inline(always)]
+    pub fn sent<F: Future>(_: Point, future: F) -> F {
+        future
+    }
+
+    /// Nothing.
+    #[inline(always)]
+    pub async fn hit_soon(_: Point) {}
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub use off::{hit, hit_soon, is_armed, sent};
+
+#[cfg(feature = "failpoints")]
+mod on {
+    use std::path::PathBuf;
+    use std::pin::pin;
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
+    use super::Point;
+
+    /// A request is on its way for at most so long before the program is killed: now before the server has read it, now
+    /// after it has answered.
+    const ON_ITS_WAY_MAX: Duration = Duration::from_millis(3);
+
+    static FILE: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("FOOTPRINT_FAILPOINT_FILE").map(PathBuf::from));
+    /// What the file held when it was last looked at by its point, and arrivals since.
+    static ARRIVALS: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
+
+    /// What the file says.
+    struct Armed {
+        text: String,
+        stops: bool,
+        hit: u32,
+    }
+
+    fn armed(point: Point) -> Option<Armed> {
+        let text = std::fs::read_to_string(FILE.as_ref()?).ok()?;
+        let mut words = text.split_ascii_whitespace();
+        if words.next() != Some(point.name()) {
+            return None;
+        }
+        let stops = words.next()? == "stop";
+        let hit = words.next()?.parse().ok()?;
+        Some(Armed { text, stops, hit })
+    }
+
+    /// Whether the file names `point`.
+    pub fn is_armed(point: Point) -> bool {
+        armed(point).is_some()
+    }
+
+    /// The program has arrived at `point`.
+    #[allow(unsafe_code)]
+    pub fn hit(point: Point) {
+        let Some(armed) = armed(point) else { return };
+        let mut arrivals = ARRIVALS.lock();
+        if arrivals.0 != armed.text {
+            *arrivals = (armed.text, 0);
+        }
+        arrivals.1 += 1;
+        let Some(file) = FILE.as_ref().filter(|_| arrivals.1 == armed.hit) else { return };
+        if std::fs::rename(file, file.with_extension("hit")).is_err() {
+            return;
+        }
+        let signal = if armed.stops { libc::SIGSTOP } else { libc::SIGKILL };
+        // SAFETY: kill takes numbers only; the process is our own
+        unsafe { libc::kill(libc::getpid(), signal) };
+        // the kernel stops every thread, this one perhaps a moment after kill has returned
+        std::thread::sleep(ON_ITS_WAY_MAX);
+    }
+
+    /// Runs `future`; where `point` is armed, the program arrives there while the request is on its way.
+    pub async fn sent<F: Future>(point: Point, future: F) -> F::Output {
+        if !is_armed(point) {
+            return future.await;
+        }
+        let mut future = pin!(future);
+        let moment = ON_ITS_WAY_MAX.mul_f64(rand::random_range(0.0..1.0));
+        match tokio::time::timeout(moment, &mut future).await {
+            Ok(output) => {
+                hit(point);
+                output
+            }
+            Err(_) => {
+                hit(point);
+                future.await
+            }
+        }
+    }
+
+    /// Arrives at `point` in a moment, while something handed to a client is on its way.
+    pub async fn hit_soon(point: Point) {
+        sent(point, tokio::time::sleep(ON_ITS_WAY_MAX)).await;
+    }
+}
+
+#[cfg(feature = "failpoints")]
+pub use on::{hit, hit_soon, is_armed, sent};

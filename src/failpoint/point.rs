@@ -1,0 +1,186 @@
+//! The failpoints: every place where the program may be stopped for a test, before and after each step that leaves the
+//! process. A name ends in `-sent` where the request is on its way, in `-answered` where its answer has just come; without
+//! an ending it stands right before the request. `cargo kills` takes this file too, so that none is forgotten.
+
+macro_rules! points {
+    ($($(#[doc = $doc:literal])+ $point:ident = $name:literal,)+) => {
+        /// A place where a test may stop the program.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Point {
+            $($(#[doc = $doc])+ $point,)+
+        }
+
+        impl Point {
+            /// Every point, in the order of the data's way.
+            pub const ALL: &'static [Self] = &[$(Self::$point,)+];
+
+            /// Its name on command lines.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)+
+                }
+            }
+        }
+    };
+}
+
+points! {
+    /// The group's callback has given partitions.
+    Assigned = "assigned",
+    /// Before the broker is asked for the topic's id.
+    SourceAsk = "source-ask",
+    /// The broker has told the topic's id.
+    SourceAnswered = "source-answered",
+    /// Before the ledger's connection is made.
+    LedgerConnect = "ledger-connect",
+    /// The ledger's connection is made.
+    LedgerConnected = "ledger-connected",
+    /// Before the source is registered.
+    Register = "register",
+    /// The source is registered.
+    RegisterAnswered = "register-answered",
+
+    /// Before a take-over asks the broker for the watermarks.
+    Watermarks = "watermarks",
+    /// The watermarks are known.
+    WatermarksAnswered = "watermarks-answered",
+    /// Before the ledger is asked whether it knows the partition.
+    Known = "known",
+    /// The ledger has said whether it knows the partition.
+    KnownAnswered = "known-answered",
+    /// Before Kafka and ClickHouse are asked where an unknown partition starts.
+    FirstStart = "first-start",
+    /// Where an unknown partition starts is decided.
+    FirstStartAnswered = "first-start-answered",
+    /// Before the take-over itself.
+    TakeOver = "take-over",
+    /// The take-over is on its way.
+    TakeOverSent = "take-over-sent",
+    /// The take-over has committed.
+    TakeOverAnswered = "take-over-answered",
+    /// Before older inserts of the partition are waited out.
+    Drain = "drain",
+    /// Older inserts of the partition are waited out.
+    DrainAnswered = "drain-answered",
+    /// Before ClickHouse is asked for the highest offset it holds.
+    Highest = "highest",
+    /// ClickHouse has told the highest offset it holds.
+    HighestAnswered = "highest-answered",
+    /// Before ClickHouse is asked whether rows below its frontier are gone.
+    LostRows = "lost-rows",
+    /// ClickHouse has told whether rows below its frontier are gone.
+    LostRowsAnswered = "lost-rows-answered",
+    /// Before the broker is asked again for the topic's id.
+    LifeCheck = "life-check",
+    /// The topic's id is still the same.
+    LifeCheckAnswered = "life-check-answered",
+    /// Before the decisions of a take-over are written.
+    Settle = "settle",
+    /// The decisions of a take-over are on their way.
+    SettleSent = "settle-sent",
+    /// The decisions of a take-over are written.
+    SettleAnswered = "settle-answered",
+    /// The partition is handed to Kafka's client to be read.
+    Reading = "reading",
+
+    /// Before ranges are claimed.
+    Claim = "claim",
+    /// The claim is on its way.
+    ClaimSent = "claim-sent",
+    /// The claim has committed; no writer has a batch yet.
+    ClaimAnswered = "claim-answered",
+    /// Before the row is read again, because a claim was refused.
+    ClaimReread = "claim-reread",
+    /// The row of a refused claim was read.
+    ClaimRereadAnswered = "claim-reread-answered",
+
+    /// Before PostgreSQL's writer connects.
+    WriterConnect = "writer-connect",
+    /// PostgreSQL's writer has connected.
+    WriterConnected = "writer-connected",
+    /// Before PostgreSQL's transaction begins.
+    Begin = "begin",
+    /// Before epoch and owner are read in the transaction.
+    EpochRead = "epoch-read",
+    /// Epoch and owner were read.
+    EpochReadAnswered = "epoch-read-answered",
+    /// Before the rows' COPY.
+    Copy = "copy",
+    /// Rows are on their way, their COPY is open.
+    CopySent = "copy-sent",
+    /// The rows' COPY is answered.
+    CopyAnswered = "copy-answered",
+    /// Before the dead letters' COPY.
+    DeadLetters = "dead-letters",
+    /// Dead letters are on their way, their COPY is open.
+    DeadLettersSent = "dead-letters-sent",
+    /// The dead letters' COPY is answered.
+    DeadLettersAnswered = "dead-letters-answered",
+    /// Before the compare-and-set and its commit.
+    Commit = "commit",
+    /// The compare-and-set and its commit are on their way.
+    CommitSent = "commit-sent",
+    /// The transaction has committed; nobody was told.
+    CommitAnswered = "commit-answered",
+    /// Before the row is read again, because a write's answer was lost or refused.
+    Resolve = "resolve",
+    /// What became of a lost or refused write is known.
+    ResolveAnswered = "resolve-answered",
+    /// Before PostgreSQL is asked for the rows that another decoder has stored.
+    StoredRows = "stored-rows",
+    /// The rows that another decoder has stored have come.
+    StoredRowsAnswered = "stored-rows-answered",
+
+    /// Before ClickHouse is asked which settings it knows.
+    Settings = "settings",
+    /// ClickHouse has told which settings it knows.
+    SettingsAnswered = "settings-answered",
+    /// Before a batch's first insert.
+    Insert = "insert",
+    /// The first bytes of an insert's block are on their way, the rest is not.
+    InsertFirstByte = "insert-first-byte",
+    /// An insert's block is on its way whole.
+    InsertSent = "insert-sent",
+    /// A first insert is answered.
+    InsertAnswered = "insert-answered",
+    /// Before a range is read back.
+    ReadBack = "read-back",
+    /// A range was read back.
+    ReadBackAnswered = "read-back-answered",
+    /// Before missing rows are inserted.
+    Repair = "repair",
+    /// The insert of missing rows is answered.
+    RepairAnswered = "repair-answered",
+    /// Before older inserts of a range are waited out.
+    WaitOut = "wait-out",
+    /// Older inserts of a range are waited out.
+    WaitOutAnswered = "wait-out-answered",
+
+    /// Before the ledger's heartbeat.
+    Heartbeat = "heartbeat",
+    /// The heartbeat is on its way.
+    HeartbeatSent = "heartbeat-sent",
+    /// The heartbeat has committed.
+    HeartbeatAnswered = "heartbeat-answered",
+    /// Before offsets are committed to Kafka.
+    KafkaCommit = "kafka-commit",
+    /// The commit to Kafka is on its way.
+    KafkaCommitSent = "kafka-commit-sent",
+    /// The commit to Kafka is answered.
+    KafkaCommitAnswered = "kafka-commit-answered",
+
+    /// The group's callback has taken partitions.
+    Revoked = "revoked",
+    /// Before partitions are let go.
+    Release = "release",
+    /// Partitions were let go.
+    ReleaseAnswered = "release-answered",
+    /// The program was told to stop; nothing is drained yet.
+    Stop = "stop",
+    /// Everything is drained and committed.
+    Drained = "drained",
+    /// Before the consumer leaves the group.
+    Leave = "leave",
+    /// The consumer has left the group.
+    LeaveAnswered = "leave-answered",
+}

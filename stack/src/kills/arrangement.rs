@@ -1,0 +1,124 @@
+//! How a program is brought to each point. The match is exhaustive: a new point does not compile without its arrangement.
+
+use super::point::Point;
+
+/// What must be done so that a program arrives at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// A running program gets events; the point is armed before they are sent. Any arrival up to `hits_max` will do.
+    Running {
+        /// The last arrival that one wave of events surely brings.
+        hits_max: u32,
+    },
+    /// A running program gets events, and is armed then: what it does about them afterwards.
+    Recording,
+    /// A program starts.
+    Starting {
+        /// The last arrival that a start surely brings.
+        hits_max: u32,
+    },
+    /// A program starts and finds claims whose rows ClickHouse does not hold.
+    Replaying {
+        /// The last arrival that such a start surely brings.
+        hits_max: u32,
+    },
+    /// A program starts and finds a claim that ClickHouse has acknowledged, and whose rows are gone since.
+    Deceived,
+    /// A program starts and finds claims of another decoder, stored in PostgreSQL alone.
+    Redefined,
+    /// A program starts on a topic that nobody has read.
+    Unknown,
+    /// A running program stops at `at`, its ledger rows are given to another owner, and it goes on.
+    Robbed {
+        /// Where it stops.
+        at: Point,
+    },
+    /// A running program stops at `at`, in a transaction; its connection is ended, and it goes on.
+    CutOff {
+        /// Where it stops.
+        at: Point,
+    },
+    /// Another program joins the group.
+    Joined,
+    /// A running program is asked to stop.
+    Terminated,
+}
+
+/// Partitions of every topic: as many arrivals at what is done for each.
+pub(super) const PARTITIONS: u16 = 4;
+const EACH: u32 = PARTITIONS as u32;
+
+impl Arrangement {
+    /// The arrangement of a point.
+    pub(super) fn of(point: Point) -> Self {
+        use Point as P;
+        match point {
+            P::Assigned
+            | P::LedgerConnect
+            | P::LedgerConnected
+            | P::WriterConnect
+            | P::WriterConnected
+            | P::Settings
+            | P::SettingsAnswered => Self::Starting { hits_max: 1 },
+            P::Register
+            | P::RegisterAnswered
+            | P::Watermarks
+            | P::WatermarksAnswered
+            | P::Known
+            | P::KnownAnswered
+            | P::TakeOver
+            | P::TakeOverSent
+            | P::TakeOverAnswered
+            | P::Highest
+            | P::HighestAnswered
+            | P::LostRows
+            | P::LostRowsAnswered
+            | P::LifeCheck
+            | P::LifeCheckAnswered
+            | P::Settle
+            | P::SettleSent
+            | P::SettleAnswered
+            | P::Reading => Self::Starting { hits_max: EACH },
+            P::FirstStart | P::FirstStartAnswered => Self::Unknown,
+            // one partition's claims are all that is sure to be pending; each range is read back before and after its repair
+            P::Drain | P::DrainAnswered | P::Repair | P::RepairAnswered => Self::Replaying { hits_max: 1 },
+            P::ReadBack | P::ReadBackAnswered => Self::Replaying { hits_max: 2 },
+            P::WaitOut | P::WaitOutAnswered => Self::Deceived,
+            P::StoredRows | P::StoredRowsAnswered => Self::Redefined,
+            P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
+            P::Resolve | P::ResolveAnswered => Self::CutOff { at: P::Commit },
+            P::Insert | P::InsertFirstByte | P::InsertSent | P::InsertAnswered => Self::Running { hits_max: EACH },
+            P::Claim | P::ClaimSent | P::ClaimAnswered => Self::Running { hits_max: 2 },
+            P::SourceAsk
+            | P::SourceAnswered
+            | P::Begin
+            | P::EpochRead
+            | P::EpochReadAnswered
+            | P::Copy
+            | P::CopySent
+            | P::CopyAnswered
+            | P::DeadLetters
+            | P::DeadLettersSent
+            | P::DeadLettersAnswered
+            | P::Commit
+            | P::CommitSent
+            | P::CommitAnswered => Self::Running { hits_max: 1 },
+            P::Heartbeat
+            | P::HeartbeatSent
+            | P::HeartbeatAnswered
+            | P::KafkaCommit
+            | P::KafkaCommitSent
+            | P::KafkaCommitAnswered => Self::Recording,
+            P::Revoked | P::Release | P::ReleaseAnswered => Self::Joined,
+            P::Stop | P::Drained | P::Leave | P::LeaveAnswered => Self::Terminated,
+        }
+    }
+
+    /// Whether a program must be started for it, after the death of another.
+    pub(super) fn begins_with_a_start(self) -> bool {
+        matches!(
+            self,
+            Self::Starting { .. } | Self::Replaying { .. } | Self::Deceived | Self::Redefined | Self::Unknown
+        )
+    }
+}

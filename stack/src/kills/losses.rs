@@ -1,0 +1,184 @@
+//! Rounds of lost answers: a server does what it was asked, and its answer never comes. The program must find out by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::life::{Action, Aim, Life, Protocol};
+use super::point::Point;
+use super::proxy::{Order, Proxy};
+use super::site::Site;
+use super::tally::Tally;
+use crate::trial::Dice;
+
+/// An answer that was not asked for within this is a miss.
+const ASKED_LIMIT: Duration = Duration::from_secs(20);
+/// Events are sent again when it was not asked for within this.
+const WAVE_INTERVAL: Duration = Duration::from_millis(700);
+/// Between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a sink waits for an answer: rounds that withhold one wait so long.
+const SINK_TIMEOUT_MS: &str = "2000";
+
+/// PostgreSQL's messages after which an answer is due: Execute of the unnamed portal without a limit, and CopyDone with Sync.
+const EXECUTE: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+const COPY_DONE: &[u8] = b"c\0\0\0\x04S\0\0\0\x04";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Postgres,
+    ClickHouse,
+}
+
+/// When it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// While events come.
+    Running,
+    /// At a start.
+    Starting,
+    /// At a start with claims pending whose rows ClickHouse does not hold.
+    Replaying,
+}
+
+/// An answer that can be lost.
+#[derive(Debug)]
+pub struct Loss {
+    /// Its name on command lines.
+    pub name: &'static str,
+    server: Server,
+    when: When,
+    marks: &'static [&'static [u8]],
+}
+
+/// Every answer that can be lost, in the order of the data's way.
+pub const LOSSES: &[Loss] = &[
+    loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
+    loss("known", Server::Postgres, When::Starting, &[b"bool_or(partition", EXECUTE]),
+    loss("take-over", Server::Postgres, When::Starting, &[b"insert into footprint_ledger", EXECUTE]),
+    loss("drain", Server::ClickHouse, When::Replaying, &[b"system.processes"]),
+    loss("highest", Server::ClickHouse, When::Starting, &[b"select max(assumeNotNull(kafka_offset))"]),
+    loss("settle", Server::Postgres, When::Starting, &[b"with settled as", EXECUTE]),
+    loss("claim", Server::Postgres, When::Running, &[b"set claimed = g.range_end", EXECUTE]),
+    loss("epoch-read", Server::Postgres, When::Running, &[b"select 1 from footprint_ledger l join", EXECUTE]),
+    loss("copy", Server::Postgres, When::Running, &[b"user_footprint", COPY_DONE]),
+    loss("dead-letters", Server::Postgres, When::Running, &[b"dead_letters (", COPY_DONE]),
+    loss("commit", Server::Postgres, When::Running, &[b"from moved; commit"]),
+    loss("insert", Server::ClickHouse, When::Running, &[b"insert_deduplication_token="]),
+    loss("read-back", Server::ClickHouse, When::Replaying, &[b"select assumeNotNull(kafka_offset)"]),
+    loss("repair", Server::ClickHouse, When::Replaying, &[b"insert_deduplication_token="]),
+    loss("heartbeat", Server::Postgres, When::Running, &[b"l set clickhouse_next", EXECUTE]),
+];
+
+const fn loss(name: &'static str, server: Server, when: When, marks: &'static [&'static [u8]]) -> Loss {
+    Loss { name, server, when, marks }
+}
+
+/// Loses answers, one a round.
+pub struct Losses<'a, 's> {
+    site: &'a mut Site<'s>,
+    dice: &'a mut Dice,
+    tally: &'a mut Tally,
+    postgres: Proxy,
+    clickhouse: Proxy,
+}
+
+impl<'a, 's> Losses<'a, 's> {
+    /// From now on every program of the site speaks to its databases by proxies.
+    ///
+    /// # Errors
+    /// No port for a proxy.
+    pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Result<Self> {
+        let postgres = Proxy::start(site.stack.postgres()?.port())?;
+        let clickhouse = Proxy::start(site.stack.clickhouse()?.http_port())?;
+        site.set("DB_PORT", &postgres.port().to_string());
+        site.set("CH_PORT", &clickhouse.port().to_string());
+        site.set("FOOTPRINT_PIPELINE__SINK_TIMEOUT_MS", SINK_TIMEOUT_MS);
+        Ok(Self { site, dice, tally, postgres, clickhouse })
+    }
+
+    /// Loses each of `losses` in turn until `rounds` are done.
+    ///
+    /// # Errors
+    /// A program ended, or the oracle found a fault.
+    pub fn run(mut self, losses: &[&Loss], protocols: &[Protocol], rounds: usize) -> Result<()> {
+        for round in 0..rounds {
+            let (Some(loss), Some(&protocol)) = (
+                losses.get(round % losses.len().max(1)),
+                protocols.get((round + round / losses.len().max(1)) % protocols.len().max(1)),
+            ) else {
+                return Ok(());
+            };
+            // the answers of sinks have a time-out of their own that a round can wait for
+            let is_sinks = ["epoch-read", "copy", "dead-letters", "commit", "insert", "read-back", "repair"];
+            let withhold = is_sinks.contains(&loss.name) && self.dice.chance(0.5);
+            let what = format!("lose {} ({}, {})", loss.name, protocol.name(), if withhold { "late" } else { "cut" });
+            self.site.program().note(&what)?;
+            if self.round(loss, protocol, withhold).with_context(|| what.clone())? {
+                self.tally.hit(loss.name, protocol);
+            } else {
+                eprintln!("missed: {what}");
+                self.tally.missed(loss.name, protocol);
+            }
+        }
+        self.site.judge(true)
+    }
+
+    fn proxy(&self, server: Server) -> &Proxy {
+        match server {
+            Server::Postgres => &self.postgres,
+            Server::ClickHouse => &self.clickhouse,
+        }
+    }
+
+    fn round(&mut self, loss: &Loss, protocol: Protocol, withhold: bool) -> Result<bool> {
+        let order = Order { marks: loss.marks, withhold };
+        if loss.when == When::Replaying {
+            let mut dying = self.start(protocol)?;
+            self.site.wait_stored(&mut [&mut dying])?;
+            dying.arm(Aim { point: Point::Insert, action: Action::Kill, hit: 1 })?;
+            self.site.wave(self.dice)?;
+            ensure!(dying.dies_at(Point::Insert, Instant::now() + ASKED_LIMIT)?, "no insert came");
+        }
+        if loss.when != When::Running {
+            self.proxy(loss.server).lose(order);
+        }
+        let mut life = self.start(protocol)?;
+        if loss.when == When::Running {
+            self.site.wait_stored(&mut [&mut life])?;
+            self.proxy(loss.server).lose(order);
+        }
+        let lost = self.await_loss(loss, &mut life)?;
+        self.site.wave(self.dice)?;
+        self.site.wait_stored(&mut [&mut life])?;
+        self.site.judge(false)?;
+        // nothing is left to be done for it
+        life.end()?;
+        self.site.judge(false)?;
+        Ok(lost)
+    }
+
+    fn start(&mut self, protocol: Protocol) -> Result<Life> {
+        let membership = self.site.membership(protocol);
+        self.site.start(membership, None)
+    }
+
+    fn await_loss(&mut self, loss: &Loss, life: &mut Life) -> Result<bool> {
+        let end = Instant::now() + ASKED_LIMIT;
+        while Instant::now() < end {
+            self.site.wave(self.dice)?;
+            let pause = Instant::now() + WAVE_INTERVAL;
+            while Instant::now() < pause {
+                if self.proxy(loss.server).has_lost() {
+                    return Ok(true);
+                }
+                if let Some(status) = life.ended()? {
+                    anyhow::bail!("footprint run ended by itself ({status})");
+                }
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+        }
+        self.proxy(loss.server).calm();
+        Ok(false)
+    }
+}

@@ -1,0 +1,81 @@
+//! Which points come when: every point as often as every other, under each protocol, in an order that the seed decides.
+
+use super::arrangement::Arrangement;
+use super::life::Protocol;
+use super::point::Point;
+use crate::trial::Dice;
+
+/// One round to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Where.
+    pub point: Point,
+    /// Under which protocol.
+    pub protocol: Protocol,
+}
+
+/// Rounds to do: those on a running program, and those at a start, which need the death of another program first.
+#[derive(Debug)]
+pub struct Schedule {
+    running: Vec<Entry>,
+    starting: Vec<Entry>,
+}
+
+impl Schedule {
+    /// `rounds` rounds spread over `points` and `protocols`.
+    pub fn new(points: &[Point], protocols: &[Protocol], rounds: usize, dice: &mut Dice) -> Self {
+        // point by point, then the same with the next protocol: few rounds meet as many points as can be
+        let mut entries: Vec<Entry> = Vec::with_capacity(rounds);
+        let all = (0..).flat_map(|turn: usize| {
+            points
+                .iter()
+                .enumerate()
+                .map(move |(index, &point)| Entry { point, protocol: protocols[(index + turn) % protocols.len()] })
+        });
+        entries.extend(all.take(if points.is_empty() || protocols.is_empty() { 0 } else { rounds }));
+        dice.shuffle(&mut entries);
+        let (starting, running) =
+            entries.into_iter().partition(|entry| Arrangement::of(entry.point).begins_with_a_start());
+        Self { running, starting }
+    }
+
+    /// Rounds left.
+    pub fn left(&self) -> usize {
+        self.running.len() + self.starting.len()
+    }
+
+    /// The next round on a running program.
+    pub(super) fn next_running(&mut self) -> Option<Entry> {
+        self.running.pop()
+    }
+
+    /// The next round at a start, in proportion to those on running programs.
+    pub(super) fn next_starting(&mut self, dice: &mut Dice) -> Option<Entry> {
+        let share = self.starting.len() as f64 / (self.running.len() + 1) as f64;
+        if dice.chance(share) { self.starting.pop() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_point_comes_as_often_as_every_other_under_both_protocols() {
+        let protocols = [Protocol::Classic, Protocol::Consumer];
+        let count = Point::ALL.len() * 4;
+        let mut dice = Dice::new(1);
+        let mut schedule = Schedule::new(Point::ALL, &protocols, count, &mut dice);
+        let mut counts: BTreeMap<(Point, Protocol), usize> = BTreeMap::new();
+        while schedule.left() > 0 {
+            let running = schedule.next_running();
+            for entry in running.into_iter().chain(schedule.next_starting(&mut dice)) {
+                *counts.entry((entry.point, entry.protocol)).or_default() += 1;
+            }
+        }
+        assert_eq!(counts.len(), Point::ALL.len() * 2);
+        assert!(counts.values().all(|&count| count == 2), "{counts:?}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Rounds of suspensions: a program is stopped at the point for longer than the group waits, another takes its partitions and
+//! goes on, and then the first one wakes. It must find out that it is an owner no more.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::arrangement::Arrangement;
+use super::life::{Action, Aim, Life, Protocol};
+use super::point::Point;
+use super::schedule::Entry;
+use super::site::Site;
+use super::tally::Tally;
+use crate::trial::{Dice, Line};
+
+/// A program that has not arrived at its point within this is a miss.
+const ARRIVE_LIMIT: Duration = Duration::from_secs(20);
+/// Events are sent again when it has not arrived within this.
+const WAVE_INTERVAL: Duration = Duration::from_millis(700);
+
+/// Stops at points.
+pub struct Suspensions<'a, 's> {
+    site: &'a mut Site<'s>,
+    dice: &'a mut Dice,
+    tally: &'a mut Tally,
+}
+
+/// Whether a program can be stopped there by these rounds: where it runs and events come, and where it starts.
+pub fn can_be_stopped(point: Point) -> bool {
+    matches!(
+        Arrangement::of(point),
+        Arrangement::Running { .. }
+            | Arrangement::Recording
+            | Arrangement::Starting { .. }
+            | Arrangement::Replaying { .. }
+    )
+}
+
+impl<'a, 's> Suspensions<'a, 's> {
+    /// Nobody runs yet.
+    pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Self {
+        Self { site, dice, tally }
+    }
+
+    /// Stops at each of `points` in turn until `rounds` are done.
+    ///
+    /// # Errors
+    /// A program ended, or the oracle found a fault.
+    pub fn run(mut self, points: &[Point], protocols: &[Protocol], rounds: usize) -> Result<()> {
+        let mut line = Line::stderr();
+        for round in 0..rounds {
+            let (Some(&point), Some(&protocol)) = (
+                points.get(round % points.len().max(1)),
+                protocols.get((round + round / points.len().max(1)) % protocols.len().max(1)),
+            ) else {
+                break;
+            };
+            line.show(|| format!("{} suspensions, {} rounds to go", self.tally.hits(), rounds - round));
+            let entry = Entry { point, protocol };
+            let what = format!("stop at {} ({})", point.name(), protocol.name());
+            self.site.program().note(&what)?;
+            if self.round(entry).with_context(|| what.clone())? {
+                self.tally.hit(point.name(), protocol);
+            } else {
+                eprintln!("missed: {what}");
+                self.tally.missed(point.name(), protocol);
+            }
+        }
+        self.site.judge(true)
+    }
+
+    fn round(&mut self, entry: Entry) -> Result<bool> {
+        let Some(mut sleeper) = self.stopped(entry)? else { return Ok(false) };
+        let membership = self.site.joining(&sleeper.membership)?;
+        let mut other = self.site.start_as(membership, None, "aim-2")?;
+        self.site.wave(self.dice)?;
+        self.site.wait_stored(&mut [&mut other])?;
+        sleeper.signal(libc::SIGCONT);
+        self.site.wave(self.dice)?;
+        self.site.wait_stored(&mut [&mut sleeper, &mut other])?;
+        self.site.judge(false)?;
+        sleeper.end()?;
+        self.site.wave(self.dice)?;
+        self.site.wait_stored(&mut [&mut other])?;
+        other.end()?;
+        self.site.judge(false)?;
+        Ok(true)
+    }
+
+    /// A program stopped at the point; none when it does not come there.
+    fn stopped(&mut self, Entry { point, protocol }: Entry) -> Result<Option<Life>> {
+        let aim = Aim { point, action: Action::Stop, hit: 1 };
+        let arrangement = Arrangement::of(point);
+        if matches!(arrangement, Arrangement::Replaying { .. }) {
+            let mut dying = self.running(protocol)?;
+            dying.arm(Aim { point: Point::Insert, action: Action::Kill, hit: 1 })?;
+            self.site.wave(self.dice)?;
+            dying.dies_at(Point::Insert, Instant::now() + ARRIVE_LIMIT)?;
+        }
+        let mut life = if arrangement.begins_with_a_start() {
+            self.site.wave(self.dice)?;
+            let membership = self.site.membership(protocol);
+            self.site.hasten(&membership)?;
+            self.site.start(membership, Some(aim))?
+        } else {
+            let mut life = self.running(protocol)?;
+            if arrangement == Arrangement::Recording {
+                self.site.wave(self.dice)?;
+                life.arm(aim)?;
+            } else {
+                life.arm(aim)?;
+                self.site.wave(self.dice)?;
+            }
+            life
+        };
+        let end = Instant::now() + ARRIVE_LIMIT;
+        while Instant::now() < end {
+            if life.stops_at(point, Instant::now() + WAVE_INTERVAL)? {
+                return Ok(Some(life));
+            }
+            self.site.wave(self.dice)?;
+        }
+        life.kill()?;
+        Ok(None)
+    }
+
+    fn running(&mut self, protocol: Protocol) -> Result<Life> {
+        let membership = self.site.membership(protocol);
+        self.site.hasten(&membership)?;
+        let mut life = self.site.start(membership, None)?;
+        self.site.wait_stored(&mut [&mut life])?;
+        Ok(life)
+    }
+}
