@@ -51,7 +51,7 @@ impl World {
             Step::Forget => self.forget(),
             Step::CrashClickHouse(half) => self.crash_clickhouse(config, half),
             Step::CrashPostgres => self.crash_postgres(),
-            Step::Backup => self.postgres.backup = Box::new(self.postgres.tables.clone()),
+            Step::Backup => *self.postgres.backup = self.postgres.tables.clone(),
             Step::Restore => self.restore(),
             Step::Replace => self.replace(config),
             Step::SwitchPostgres => self.switch_postgres(),

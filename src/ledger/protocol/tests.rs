@@ -214,3 +214,30 @@ proptest! {
         prop_assert!(start == claimed || plan.cuts.is_empty());
     }
 }
+
+#[test]
+fn only_a_row_left_clean_under_this_server_needs_no_drain() {
+    // a row restored from before a claim is as clean as one that never had it: an insert of the lost claim landed after
+    // the take-over, and doubled
+    let clean = row(10, 10, &[], 10);
+    assert!(!must_drain(&clean, true, false));
+    assert!(must_drain(&clean, true, true), "the ledger may have gone back");
+    assert!(must_drain(&clean, false, false), "the row was made anew");
+    assert!(must_drain(&row(10, 10, &[20], 20), true, false), "a claim is pending");
+    // switched off, the row forgets its claims; on again, an insert of before was still on its way
+    let (mut off, _) = switch(row(20, 10, &[20], 20), &Switches { clickhouse: None, ..ON });
+    off.claims.retain(|claim| claim.end > off.nexts.lowest());
+    assert!(must_drain(&off, true, false), "clickhouse was off");
+}
+
+#[test]
+fn a_sink_that_is_filled_meets_old_tokens() {
+    // the range is claimed again, perhaps cut the same, and its token was logged by a server that crashed before the part
+    let (off, _) = switch(row(20, 10, &[30], 30), &Switches { postgres: None, ..ON });
+    let (on, gaps) = switch(off, &ON);
+    assert!(gaps.is_empty());
+    let plan = settle(on, &seen(100), &ON).unwrap().plan;
+    assert_eq!(plan.claimed, 10);
+    assert_eq!(plan.clickhouse_delivery(Range::new(10, 30)), Delivery::InsertThenReadBack);
+    assert_eq!(plan.clickhouse_delivery(Range::new(30, 40)), Delivery::Insert);
+}
