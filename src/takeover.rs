@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::config::OffsetReset;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, Inquirer};
-use crate::ledger::postgres::{Fence, Ledger, LedgerError, fresh_owner};
+use crate::ledger::postgres::{Fence, Ledger, LedgerError, Taken, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::{
     Corrupt, Observed, Switches, Unknown, commit_mark, first_start, must_drain, question_from, settle, switch,
 };
-use crate::ledger::{Ownership, SourceId};
+use crate::ledger::{Ownership, Row, SourceId};
 use crate::offset::{Offset, Partition};
 use crate::sink::SinkError;
 use crate::sink::clickhouse::readback::Questions;
@@ -115,72 +116,27 @@ pub async fn take_over(
 ) -> Result<Arc<Ownership>, TakeOverError> {
     let source = life.source;
     let ledger_error = |error| TakeOverError::of_ledger(error, partition);
-    let sink_error = |error: SinkError| TakeOverError::of_sink(&error, partition);
-    failpoint::hit(Point::Watermarks);
-    let (log_start, log_end) = watermarks(context, partition).await?;
-    failpoint::hit(Point::WatermarksAnswered);
-    failpoint::hit(Point::Known);
-    let (known, source_is_known) = ledger.knows(source, partition).await.map_err(ledger_error)?;
-    failpoint::hit(Point::KnownAnswered);
-    let mut ledger_lost = false;
-    let mut start = 0;
-    if !known {
-        failpoint::hit(Point::FirstStart);
-        let first = first(context, life, partition, source_is_known, (log_start, log_end)).await?;
-        failpoint::hit(Point::FirstStartAnswered);
-        (start, ledger_lost) = (first.offset, first.ledger_lost);
-        if ledger_lost {
-            warn!(
-                partition,
-                "the ledger of this partition was lost: starting at the log's start, reading everything back"
-            );
-        }
-    }
-
+    let before = look(context, ledger, life, partition).await?;
     let sighting = context.proofs.before_sending();
     let owner = fresh_owner(context.instance);
-    failpoint::hit(Point::TakeOver);
-    let taken = match failpoint::sent(Point::TakeOverSent, ledger.take_over(source, partition, owner, start)).await {
-        Err(error @ LedgerError::Locked(_)) => {
-            let ended = ledger.end_owners_backends(source, partition).await.map_err(ledger_error)?;
-            warn!(partition, ended, "the row was locked: ended the old owner's connections");
-            return Err(ledger_error(error));
-        }
-        taken => taken.map_err(ledger_error)?,
-    };
-    failpoint::hit(Point::TakeOverAnswered);
+    let taken = take(ledger, source, partition, owner, before.start).await?;
     let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
-    let drains = must_drain(&taken.row, known && !ledger_lost, taken.may_have_gone_back);
+    let drains = must_drain(&taken.row, before.known && !before.ledger_lost, taken.may_have_gone_back);
     let (mut row, gaps) = switch(taken.row, &context.switches);
     row.claims.retain(|claim| claim.end > row.nexts.lowest());
-
-    // strictly after the take-over has committed: first the drain, then the question
-    let mut clickhouse_highest = None;
-    if let Some(questions) = &context.questions {
-        if drains {
-            failpoint::hit(Point::Drain);
-            questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
-            failpoint::hit(Point::DrainAnswered);
-        }
-        failpoint::hit(Point::Highest);
-        clickhouse_highest = questions.highest(source, partition, question_from(&row)).await.map_err(sink_error)?;
-        failpoint::hit(Point::HighestAnswered);
-        warn_of_lost_rows(questions, source, partition, &row).await.map_err(sink_error)?;
-    }
+    // strictly after the take-over has committed
+    let clickhouse_highest = ask_clickhouse(context, source, partition, &row, drains).await?;
     // H must be at or above everything an older owner can have written: asked after the take-over
-    let log_end = log_end.max(watermarks(context, partition).await?.1);
+    let log_end = before.log_end.max(watermarks(context, partition).await?.1);
     // the watermarks are of the topic that bears the name now: of another life they would say that records were lost
-    failpoint::hit(Point::LifeCheck);
     check_life(context, life, partition).await?;
-    failpoint::hit(Point::LifeCheckAnswered);
-    let observed =
-        Observed { log_start, log_end, may_have_gone_back: taken.may_have_gone_back, clickhouse_highest, ledger_lost };
-    if clickhouse_highest.is_some() {
-        warn!(
-            partition,
-            "clickhouse holds rows above the ledger: it went back in time; reading back what is uncertain"
-        );
-    }
+    let observed = Observed {
+        log_start: before.log_start,
+        log_end,
+        may_have_gone_back: taken.may_have_gone_back,
+        clickhouse_highest,
+        ledger_lost: before.ledger_lost,
+    };
     let mut settled =
         settle(row, &observed, &context.switches).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
     settled.gaps.extend(gaps);
@@ -214,8 +170,90 @@ pub async fn take_over(
     }))
 }
 
+/// What is known before the statement.
+struct Before {
+    log_start: Offset,
+    log_end: Offset,
+    /// The ledger has a row.
+    known: bool,
+    /// It had one, and lost it.
+    ledger_lost: bool,
+    /// Where a row that is made begins.
+    start: Offset,
+}
+
+async fn look(context: &Context, ledger: &Ledger, life: &Life, partition: Partition) -> Result<Before, TakeOverError> {
+    failpoint::hit(Point::Watermarks);
+    let (log_start, log_end) = watermarks(context, partition).await?;
+    failpoint::hit(Point::WatermarksAnswered);
+    failpoint::hit(Point::Known);
+    let answer = ledger.knows(life.source, partition).await;
+    let (known, source_is_known) = answer.map_err(|error| TakeOverError::of_ledger(error, partition))?;
+    failpoint::hit(Point::KnownAnswered);
+    if known {
+        return Ok(Before { log_start, log_end, known, ledger_lost: false, start: 0 });
+    }
+    failpoint::hit(Point::FirstStart);
+    let first = first(context, life, partition, source_is_known, (log_start, log_end)).await?;
+    failpoint::hit(Point::FirstStartAnswered);
+    if first.ledger_lost {
+        warn!(partition, "the ledger of this partition was lost: starting at the log's start, reading everything back");
+    }
+    Ok(Before { log_start, log_end, known, ledger_lost: first.ledger_lost, start: first.offset })
+}
+
+/// The statement. When the row is locked, the old owner's connections are ended, so that the next try finds it free.
+async fn take(
+    ledger: &Ledger,
+    source: SourceId,
+    partition: Partition,
+    owner: Uuid,
+    start: Offset,
+) -> Result<Taken, TakeOverError> {
+    let ledger_error = |error| TakeOverError::of_ledger(error, partition);
+    failpoint::hit(Point::TakeOver);
+    let taken = failpoint::sent(Point::TakeOverSent, ledger.take_over(source, partition, owner, start)).await;
+    if let Err(LedgerError::Locked(_)) = &taken {
+        let ended = ledger.end_owners_backends(source, partition).await.map_err(ledger_error)?;
+        warn!(partition, ended, "the row was locked: ended the old owner's connections");
+    }
+    let taken = taken.map_err(ledger_error)?;
+    failpoint::hit(Point::TakeOverAnswered);
+    Ok(taken)
+}
+
+/// First the drain, then the question: the highest offset that ClickHouse holds where the ledger says that it holds none.
+async fn ask_clickhouse(
+    context: &Context,
+    source: SourceId,
+    partition: Partition,
+    row: &Row,
+    drains: bool,
+) -> Result<Option<Offset>, TakeOverError> {
+    let Some(questions) = &context.questions else { return Ok(None) };
+    let sink_error = |error: SinkError| TakeOverError::of_sink(&error, partition);
+    if drains {
+        failpoint::hit(Point::Drain);
+        questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
+        failpoint::hit(Point::DrainAnswered);
+    }
+    failpoint::hit(Point::Highest);
+    let highest = questions.highest(source, partition, question_from(row)).await.map_err(sink_error)?;
+    failpoint::hit(Point::HighestAnswered);
+    if highest.is_some() {
+        warn!(
+            partition,
+            "clickhouse holds rows above the ledger: it went back in time; reading back what is uncertain"
+        );
+    }
+    warn_of_lost_rows(questions, source, partition, row).await.map_err(sink_error)?;
+    Ok(highest)
+}
+
 async fn check_life(context: &Context, life: &Life, partition: Partition) -> Result<(), TakeOverError> {
+    failpoint::hit(Point::LifeCheck);
     let described = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
+    failpoint::hit(Point::LifeCheckAnswered);
     if *described.topic_id == *life.topic_id { Ok(()) } else { Err(TakeOverError::Replaced) }
 }
 
@@ -252,7 +290,7 @@ async fn warn_of_lost_rows(
     questions: &Questions,
     source: SourceId,
     partition: Partition,
-    row: &crate::ledger::Row,
+    row: &Row,
 ) -> Result<(), SinkError> {
     // a window below the frontier, so that the index answers; dead letters alone in all of it would be strange as well
     let Some(next) = row.nexts.clickhouse.filter(|&next| next > 0) else { return Ok(()) };

@@ -48,7 +48,7 @@ fn alone() -> Vec<Scenario> {
         scenario(
             "errors",
             "inserts fail twice, half landed or landing late; tokens are forgotten; the process dies",
-            with(Budget { failures: 2, late: 1, ages: 1, forgets: 1, crashes: 1, ..NONE }),
+            Config { queue_max: 1, ..with(Budget { failures: 2, late: 1, ages: 1, forgets: 1, crashes: 1, ..NONE }) },
         ),
         scenario(
             "token-first",
