@@ -161,3 +161,37 @@ fn metric_names_stand_in_one_file() {
         assert!(name == "metrics.rs" || !macros.iter().any(|m| code(&text).contains(m)), "{name} counts by itself");
     }
 }
+
+/// Whoever reads docs/guarantees.md must be able to run the proof it names.
+#[test]
+fn every_proof_that_the_guarantees_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_else(|_| panic!("{name} is not there"));
+    let guarantees = read("docs/guarantees.md");
+    let (scenarios, points) = (read("model/src/scenario.rs"), read("src/failpoint/point.rs"));
+    let mut tests = 0;
+    for line in guarantees.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promised")) {
+        let quoted = line.split('`').skip(1).step_by(2);
+        let mut named = 0;
+        for name in quoted {
+            named += 1;
+            match name.split_once("::") {
+                Some((file, test)) => {
+                    tests += 1;
+                    assert!(read(file).contains(&format!("fn {test}(")), "{file} has no test {test}");
+                }
+                None if name.ends_with(".rs") => drop(read(name)),
+                None if name.contains(' ') || name.contains('_') || name == "commit" => {}
+                None => {
+                    let quoted = format!("\"{name}\"");
+                    assert!(
+                        scenarios.contains(&quoted) || points.contains(&quoted),
+                        "{name}: no such scenario or point"
+                    );
+                }
+            }
+        }
+        assert!(named > 0, "no proof is named: {line}");
+    }
+    assert!(tests > 20, "only {tests} tests were found");
+}

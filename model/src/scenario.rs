@@ -47,8 +47,13 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "errors",
-            "inserts fail twice, half landed or landing late; tokens are forgotten; the process dies",
-            Config { queue_max: 1, ..with(Budget { failures: 2, late: 1, ages: 1, forgets: 1, crashes: 1, ..NONE }) },
+            "inserts fail twice, half landed or landing late; proofs age, tokens are forgotten",
+            Config { queue_max: 1, ..with(Budget { failures: 2, late: 1, ages: 1, forgets: 1, ..NONE }) },
+        ),
+        scenario(
+            "errors-crash",
+            "inserts fail twice, tokens are forgotten, the process dies",
+            Config { queue_max: 1, ..with(Budget { failures: 2, forgets: 1, crashes: 1, ..NONE }) },
         ),
         scenario(
             "token-first",
