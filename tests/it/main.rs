@@ -17,6 +17,7 @@ mod killed;
 mod migrations;
 mod outage;
 mod replaced;
+mod reconnected;
 mod restarted;
 mod restored;
 mod steady;

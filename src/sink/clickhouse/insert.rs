@@ -103,7 +103,8 @@ impl Inserter {
             return Ok(());
         }
         let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
-        if known.fetch_one::<u64>().await? > 0 {
+        // read to the end of the answer, so that the connection is kept: a repair's insert may use no other
+        if known.fetch_all::<u64>().await?.iter().any(|&count| count > 0) {
             self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
         }
         self.pinned = true;

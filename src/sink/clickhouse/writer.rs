@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use super::connection::Gate;
 use super::insert::{Attempt, Inserter};
 use super::native;
 use super::readback::{Questions, missing_rows};
-use super::{client, error::classify};
+use super::{error::classify, gated_client};
 use crate::batch::{Batch, Rows};
 use crate::config::ClickHouse;
 use crate::ledger::proof::{Proofs, Sighting};
@@ -39,6 +40,7 @@ struct Open {
 /// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
 pub struct ClickHouseSink<S> {
     route: Arc<Route>,
+    gate: Gate,
     inserter: Inserter,
     questions: Questions,
     proofs: Arc<Proofs>,
@@ -63,9 +65,11 @@ impl<S: StoredRows> ClickHouseSink<S> {
         stored_rows: S,
         timeout: Duration,
     ) -> Self {
-        let client = client(settings);
+        let gate = Gate::new(1);
+        let client = gated_client(settings, &gate);
         Self {
             route: Arc::clone(route),
+            gate,
             inserter: Inserter::new(&client, settings, route, timeout),
             questions: Questions::new(&client, route, &settings.database, timeout),
             proofs: Arc::clone(proofs),
@@ -144,11 +148,16 @@ impl<S: StoredRows> ClickHouseSink<S> {
     ) -> Result<bool, SinkError> {
         let identity = identity_of(batch);
         loop {
+            // A connection first, and no other from here to the end of the insert: were ClickHouse to crash after it was
+            // read back and to start again before the insert, rows that were on their way could be there unseen.
+            self.questions.connected().await.inspect_err(|_| self.proofs.void())?;
+            let closed = self.gate.close();
             let missing = self.missing(identity, rows).await?;
             match repair.read_back(missing.len()) {
                 Step::Done => return Ok(true),
                 Step::ReadBack => {}
                 Step::WaitOut => {
+                    drop(closed);
                     warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
                     self.questions.wait_out(&self.route.name, identity, WAIT_OUT_TIMEOUT).await?;
                 }
@@ -190,7 +199,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
         batch.ownership.proof.good().await;
         self.insert(batch, rows, None, 0).await?;
         if delivery == Delivery::InsertThenReadBack {
-            return self.repair(batch, rows, true).await;
+            // whatever keeps the repair from its end, even before anything of it is sent: the first insert was sent
+            return self.repair(batch, rows, true).await.map_err(left_uncertain);
         }
         Ok(())
     }
@@ -221,6 +231,13 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
             verdicts.push(Verdict::Stored);
         }
         Ok(verdicts)
+    }
+}
+
+fn left_uncertain(error: SinkError) -> SinkError {
+    match error {
+        SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
+        stop @ SinkError::Stop { .. } => stop,
     }
 }
 
