@@ -1,5 +1,5 @@
 //! The ledger's statements as PostgreSQL executes them, one row at a time: what `footprint::ledger::postgres` and the
-//! PostgreSQL sink say in SQL. `tests/ledger.rs` holds the two against each other on a real server.
+//! PostgreSQL sink say in SQL. `tests/ledger` holds the two against each other on a real server.
 
 use footprint::ledger::protocol::Settled;
 use footprint::ledger::{Claim, FORMAT, Nexts, Progress, Row};
@@ -86,8 +86,8 @@ fn progress(found: &LedgerRow) -> Progress {
 /// Writes what the new owner decided. False: fenced.
 pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) -> bool {
     let Some(found) = owned(slot, fence, true, true) else { return false };
-    let (epoch, owner, dead_letters) = (found.row.epoch, found.row.owner, found.row.nexts.dead_letters);
-    found.row = Row { epoch, owner, nexts: Nexts { dead_letters, ..settled.row.nexts }, ..settled.row.clone() };
+    let Row { epoch, owner, birth, nexts: Nexts { dead_letters, .. }, .. } = found.row;
+    found.row = Row { epoch, owner, birth, nexts: Nexts { dead_letters, ..settled.row.nexts }, ..settled.row.clone() };
     found.fresh = true;
     true
 }

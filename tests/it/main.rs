@@ -16,6 +16,7 @@ mod group;
 mod killed;
 mod migrations;
 mod outage;
+mod reconnected;
 mod replaced;
 mod restarted;
 mod restored;

@@ -105,9 +105,10 @@ impl Inserter {
         }
         let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
         failpoint::hit(Point::Settings);
-        let count = known.fetch_one::<u64>().await?;
+        // read to the end of the answer, so that the connection is kept: the insert may use no other
+        let counts = known.fetch_all::<u64>().await?;
         failpoint::hit(Point::SettingsAnswered);
-        if count > 0 {
+        if counts.iter().any(|&count| count > 0) {
             self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
         }
         self.pinned = true;

@@ -1,5 +1,6 @@
 //! ClickHouse: its client. The files here are all that names the `clickhouse` crate, save the commands that read tables.
 
+pub mod connection;
 pub mod error;
 pub mod insert;
 pub mod migrate;
@@ -14,14 +15,21 @@ use ::clickhouse::Client;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
 
 use crate::config::{ClickHouse, Compression, Tls};
+use connection::{Gate, Gated};
 
 /// Idle connections are dropped before the server's own keep-alive of 10 s (3 s in old ones) ends them.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// A client with at most one idle connection of its own, which never sends a request twice by itself.
 pub fn client(clickhouse: &ClickHouse) -> Client {
+    gated_client(clickhouse, &Gate::new(Semaphore::MAX_PERMITS))
+}
+
+/// A [`client`] that makes its connections as `gate` allows.
+pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
     let mut connector = HttpConnector::new();
     connector.set_keepalive(Some(Duration::from_secs(60)));
     connector.set_nodelay(true);
@@ -38,8 +46,8 @@ pub fn client(clickhouse: &ClickHouse) -> Client {
         // a request is either answered or uncertain; the protocol decides what an uncertain one means
         .retry_canceled_requests(false);
     let client = match builder {
-        Ok(https) => Client::with_http_client(http.build(https)),
-        Err(_) => Client::with_http_client(http.build(connector)),
+        Ok(https) => Client::with_http_client(http.build(Gated::new(https, gate))),
+        Err(_) => Client::with_http_client(http.build(Gated::new(connector, gate))),
     };
     let scheme = if clickhouse.tls == Tls::On { "https" } else { "http" };
     client

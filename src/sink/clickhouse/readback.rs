@@ -71,6 +71,15 @@ impl Questions {
         }
     }
 
+    /// Sees to it that there is a connection whose server answers. It reads the answer to its end: an answer given up
+    /// before (`fetch_one` does that) takes its connection with it, unless the rest has arrived by chance.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn connected(&self) -> Result<(), SinkError> {
+        self.ask(self.client.query("select 1").fetch_all::<u8>()).await.map(|_| ())
+    }
+
     /// The offsets of a range that are there, in any order; one held twice comes twice.
     ///
     /// # Errors

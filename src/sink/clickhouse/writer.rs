@@ -2,15 +2,16 @@
 //! uncertain is read back, never believed; `ledger/protocol.rs` decides each step.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use super::connection::{Closed, Gate};
 use super::insert::{Attempt, Inserter};
 use super::native;
 use super::readback::{Questions, missing_rows};
-use super::{client, error::classify};
+use super::{error::classify, gated_client};
 use crate::batch::{Batch, Rows};
 use crate::config::ClickHouse;
 use crate::failpoint::{self, Point};
@@ -23,6 +24,9 @@ use crate::sink::{Sink, SinkError, Verdict};
 
 /// How long older attempts of a range are waited out before the repair is tried from the start.
 const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An answer so young shows that the connection is there: the client drops idle ones after 2.5 s.
+const CONNECTION_FRESH: Duration = Duration::from_secs(1);
 
 /// The rows that PostgreSQL holds of a range: the truth for one that another decoder claimed.
 pub trait StoredRows: Send + Sync {
@@ -40,6 +44,11 @@ struct Open {
 /// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
 pub struct ClickHouseSink<S> {
     route: Arc<Route>,
+    gate: Gate,
+    /// How many connections were made when an insert last had one.
+    connections: u64,
+    /// When ClickHouse last answered by it.
+    answered_at: Option<Instant>,
     inserter: Inserter,
     questions: Questions,
     proofs: Arc<Proofs>,
@@ -64,9 +73,13 @@ impl<S: StoredRows> ClickHouseSink<S> {
         stored_rows: S,
         timeout: Duration,
     ) -> Self {
-        let client = client(settings);
+        let gate = Gate::new(1);
+        let client = gated_client(settings, &gate);
         Self {
             route: Arc::clone(route),
+            gate,
+            connections: 0,
+            answered_at: None,
             inserter: Inserter::new(&client, settings, route, timeout),
             questions: Questions::new(&client, route, &settings.database, timeout),
             proofs: Arc::clone(proofs),
@@ -76,6 +89,19 @@ impl<S: StoredRows> ClickHouseSink<S> {
             block: Vec::new(),
             open: None,
         }
+    }
+
+    /// A connection that may carry an insert, and no other as long as the guard lives. A new one voids every proof (R3):
+    /// an owner of before, whose connection a crash had ended, would else insert what its successor has just stored.
+    async fn connected(&mut self) -> Result<Closed, SinkError> {
+        if self.answered_at.take().is_none_or(|at| at.elapsed() >= CONNECTION_FRESH) {
+            self.questions.connected().await.inspect_err(|_| self.proofs.void())?;
+            if self.gate.made() != self.connections {
+                self.connections = self.gate.made();
+                self.proofs.void();
+            }
+        }
+        Ok(self.gate.close())
     }
 
     async fn insert(
@@ -90,7 +116,10 @@ impl<S: StoredRows> ClickHouseSink<S> {
         native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.answered_at = Some(Instant::now());
+                Ok(())
+            }
             Ok(Err(failed)) => {
                 if failed.connection_broke {
                     self.proofs.void();
@@ -147,11 +176,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
     ) -> Result<bool, SinkError> {
         let identity = identity_of(batch);
         loop {
+            // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
+            // to start again before the insert, rows that were on their way could be there unseen
+            let closed = self.connected().await?;
             let missing = self.missing(identity, rows).await?;
             match repair.read_back(missing.len()) {
                 Step::Done => return Ok(true),
                 Step::ReadBack => {}
                 Step::WaitOut => {
+                    drop(closed);
                     warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
                     failpoint::hit(Point::WaitOut);
                     self.questions.wait_out(&self.route.name, identity, WAIT_OUT_TIMEOUT).await?;
@@ -194,12 +227,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
         if delivery == Delivery::ReadBackFirst {
             return self.repair(batch, rows, false).await;
         }
+        let closed = self.connected().await?;
         batch.ownership.proof.good().await;
         failpoint::hit(Point::Insert);
         self.insert(batch, rows, None, 0).await?;
         failpoint::hit(Point::InsertAnswered);
+        drop(closed);
         if delivery == Delivery::InsertThenReadBack {
-            return self.repair(batch, rows, true).await;
+            // whatever keeps the repair from its end, even before anything of it is sent: the first insert was sent
+            return self.repair(batch, rows, true).await.map_err(left_uncertain);
         }
         Ok(())
     }
@@ -230,6 +266,13 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
             verdicts.push(Verdict::Stored);
         }
         Ok(verdicts)
+    }
+}
+
+fn left_uncertain(error: SinkError) -> SinkError {
+    match error {
+        SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
+        stop @ SinkError::Stop { .. } => stop,
     }
 }
 

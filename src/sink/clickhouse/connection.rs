@@ -1,0 +1,266 @@
+//! The gate before ClickHouse's connections. It lets only so many live at a time, and while it is closed none is made: a
+//! request then travels on one that was there before, or fails without a byte sent. The HTTP client opens a new connection
+//! without a word when its old one is dead, or not yet back in its pool; an insert must not (R3): its proof, and the
+//! read-back of a repair, speak for the server that runs at that time, not for one that crashed and started since.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+/// How long a request waits for a connection that is there: the client's pool gets it back a moment after the end of an
+/// answer was read.
+const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A read-back holds for the connection it was read on, which is gone.
+    #[error("the connection of the read-back is gone; reading back again")]
+    Closed,
+    /// The connection before has not ended.
+    #[error("the connection before is neither free nor ended")]
+    Busy,
+    /// The server cannot be reached.
+    #[error(transparent)]
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Lets new connections be made, or not.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Closings and openings: odd while closed.
+    turns: Arc<AtomicU64>,
+    /// Connections that may yet be made.
+    free: Arc<Semaphore>,
+    /// Connections made so far.
+    made: Arc<AtomicU64>,
+}
+
+/// The gate is closed while it lives.
+#[derive(Debug)]
+pub struct Closed(Gate);
+
+impl Gate {
+    /// An open gate for `connections_max` connections at a time.
+    pub fn new(connections_max: usize) -> Self {
+        Self { turns: Arc::default(), free: Arc::new(Semaphore::new(connections_max)), made: Arc::default() }
+    }
+
+    /// Closes the gate. A connection that is being made is given up as well.
+    ///
+    /// # Panics
+    /// When it is closed already: a lane does one thing at a time.
+    pub fn close(&self) -> Closed {
+        let before = self.turns.fetch_add(1, Ordering::SeqCst);
+        assert!(is_open(before), "the gate is closed twice");
+        Closed(self.clone())
+    }
+
+    /// How many connections were made so far: another number than before means that the one before is gone.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    fn turns(&self) -> u64 {
+        self.turns.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.turns.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn is_open(turns: u64) -> bool {
+    turns.is_multiple_of(2)
+}
+
+/// Connects when the gate is open from before to after.
+#[derive(Clone)]
+pub struct Gated<C> {
+    connector: C,
+    gate: Gate,
+}
+
+impl<C> Gated<C> {
+    /// A connector behind a gate.
+    pub fn new(connector: C, gate: &Gate) -> Self {
+        Self { connector, gate: gate.clone() }
+    }
+}
+
+impl<C> Service<Uri> for Gated<C>
+where
+    C: Service<Uri> + Clone + Send + 'static,
+    C::Response: Send,
+    C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    C::Future: Send,
+{
+    type Response = Held<C::Response>;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.connector.poll_ready(cx).map_err(|error| ConnectError::Unreachable(error.into()))
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let gate = self.gate.clone();
+        let turns = gate.turns();
+        // the one that was asked whether it is ready is the one that connects
+        let next = self.connector.clone();
+        let mut connector = std::mem::replace(&mut self.connector, next);
+        Box::pin(async move {
+            if !is_open(turns) {
+                sleep(RETURN_TIMEOUT).await;
+                return Err(ConnectError::Closed);
+            }
+            let Ok(Ok(permit)) = timeout(RETURN_TIMEOUT, Arc::clone(&gate.free).acquire_owned()).await else {
+                return Err(ConnectError::Busy);
+            };
+            if gate.turns() != turns {
+                return Err(ConnectError::Closed);
+            }
+            let connecting = connector.call(address);
+            let stream = connecting.await.map_err(|error| ConnectError::Unreachable(error.into()))?;
+            if gate.turns() != turns {
+                return Err(ConnectError::Closed);
+            }
+            gate.made.fetch_add(1, Ordering::SeqCst);
+            Ok(Held { stream, permit: Some(permit) })
+        })
+    }
+}
+
+/// A connection that counts until it is closed: dropped, or only asked to shut down, which over TLS waits for the peer.
+#[derive(Debug)]
+pub struct Held<T> {
+    stream: T,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<T: Connection> Connection for Held<T> {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+impl<T: Read + Unpin> Read for Held<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<T: Write + Unpin> Write for Held<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.permit = None;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Connects when told to.
+    #[derive(Clone)]
+    struct Scripted(Arc<parking_lot::Mutex<Option<oneshot::Receiver<()>>>>);
+
+    impl Service<Uri> for Scripted {
+        type Response = &'static str;
+        type Error = std::io::Error;
+        type Future = BoxFuture<'static, Result<&'static str, std::io::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), std::io::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Uri) -> Self::Future {
+            let told = self.0.lock().take();
+            Box::pin(async move {
+                told.expect("connects once").await.map_err(std::io::Error::other)?;
+                Ok("connected")
+            })
+        }
+    }
+
+    fn scripted() -> (Gated<Scripted>, Gate, oneshot::Sender<()>) {
+        let (tell, told) = oneshot::channel();
+        let gate = Gate::new(1);
+        (Gated::new(Scripted(Arc::new(parking_lot::Mutex::new(Some(told)))), &gate), gate, tell)
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_lets_connect_also_after_it_was_closed() {
+        let (mut connector, gate, tell) = scripted();
+        drop(gate.close());
+        tell.send(()).unwrap();
+        assert_eq!(connector.call(Uri::default()).await.unwrap().stream, "connected");
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_refuses_and_asks_nobody() {
+        let (mut connector, gate, tell) = scripted();
+        let _closed = gate.close();
+        assert!(matches!(connector.call(Uri::default()).await, Err(ConnectError::Closed)));
+        assert!(!tell.is_closed(), "the connector behind was not called");
+    }
+
+    #[tokio::test]
+    async fn a_second_connection_waits_for_the_first_to_end() {
+        let (mut connector, gate, tell) = scripted();
+        let first = Arc::clone(&gate.free).acquire_owned().await.unwrap();
+        assert!(matches!(connector.call(Uri::default()).await, Err(ConnectError::Busy)));
+        let second = connector.call(Uri::default());
+        drop(first);
+        tell.send(()).unwrap();
+        second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_its_way_when_the_gate_closes_is_given_up() {
+        for reopened in [false, true] {
+            let (mut connector, gate, tell) = scripted();
+            let mut connecting = connector.call(Uri::default());
+            assert!(futures::poll!(&mut connecting).is_pending());
+            let closed = gate.close();
+            let _kept = (!reopened).then_some(closed);
+            let _ = tell.send(());
+            assert!(matches!(connecting.await, Err(ConnectError::Closed)));
+        }
+    }
+}

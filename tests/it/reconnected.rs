@@ -1,0 +1,224 @@
+//! ClickHouse's connection breaks between a read-back and the insert that repairs what it found missing, as when the server
+//! crashes and starts again. The story: the model doubled a row where the client opened a new connection for that insert
+//! without a word. What was on its way when the old server died could be there by then, and no token may know of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use footprint::batch::{Batch, ColumnData, Rows, Values};
+use footprint::budget::Permit;
+use footprint::ledger::proof::{Proof, Proofs};
+use footprint::ledger::protocol::Plan;
+use footprint::ledger::{Nexts, Ownership, SourceId};
+use footprint::offset::Range;
+use footprint::route::{Column, Kind, Presence};
+use footprint::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
+use footprint::sink::{Sink, SinkError, Verdict};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::calm;
+use crate::support::databases::{DEADLINE, fresh_database, runtime};
+
+/// Between the sink and ClickHouse.
+#[derive(Default)]
+struct Proxy {
+    connections: AtomicUsize,
+    inserts: AtomicUsize,
+    /// The connection of the next read-back ends with its answer.
+    armed: AtomicBool,
+    /// Every connection ends.
+    hang_up: tokio::sync::Notify,
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+impl Proxy {
+    /// Serves until the runtime ends; the port.
+    async fn start(self: &Arc<Self>, port: u16) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                proxy.connections.fetch_add(1, Ordering::SeqCst);
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::spawn(Arc::clone(&proxy).relay(client, server));
+            }
+        });
+        address.port()
+    }
+
+    async fn relay(self: Arc<Self>, mut client: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
+        let (mut question, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let (mut last, mut tail) = (false, Vec::new());
+        loop {
+            tokio::select! {
+                () = self.hang_up.notified() => return Ok(()),
+                read = client.read(&mut question) => {
+                    let bytes = &question[..read?];
+                    if bytes.is_empty() {
+                        return Ok(());
+                    }
+                    if holds(bytes, "insert_deduplication_token") {
+                        self.inserts.fetch_add(1, Ordering::SeqCst);
+                    }
+                    if holds(bytes, "assumeNotNull") && self.armed.swap(false, Ordering::SeqCst) {
+                        last = true;
+                    }
+                    server.write_all(bytes).await?;
+                }
+                read = server.read(&mut answer) => {
+                    let bytes = &answer[..read?];
+                    if bytes.is_empty() {
+                        return Ok(());
+                    }
+                    if !last {
+                        client.write_all(bytes).await?;
+                        continue;
+                    }
+                    // the whole answer, and the end of the connection with it: no race between the two
+                    tail.extend_from_slice(bytes);
+                    if tail.ends_with(b"\r\n0\r\n\r\n") {
+                        let text = String::from_utf8_lossy(&tail).to_lowercase();
+                        let at = text.find("connection: keep-alive").expect("a connection that would be kept");
+                        tail[at..at + 22].copy_from_slice(b"Connection: close     ");
+                        return client.write_all(&tail).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Nothing;
+
+impl StoredRows for Nothing {
+    async fn stored(&self, _: &Batch) -> Result<Rows, SinkError> {
+        unreachable!("this decoder made the claim")
+    }
+}
+
+/// What the owner's take-over found of a batch's range.
+enum Found {
+    /// It was claimed: it is read back first.
+    Claimed,
+    /// Nothing: its first write needs no read-back.
+    Nothing,
+}
+
+fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
+    let nexts = Nexts { dead_letters: range.end, postgres: None, clickhouse: Some(range.start) };
+    let plan = Plan {
+        start: range.start,
+        read_from: range.start,
+        claimed: if matches!(found, Found::Claimed) { range.end } else { range.start },
+        cuts: Vec::new(),
+        claims: Vec::new(),
+        nexts,
+        uncertain_through: None,
+        doubtful_below: None,
+        birth: 1,
+    };
+    let proof = Proof::new(Arc::clone(proofs), proofs.before_sending());
+    let ended = CancellationToken::new();
+    let ownership =
+        Ownership { source: SourceId(7), partition: 0, epoch: 1, owner: uuid::Uuid::nil(), plan, proof, ended };
+    let offsets: Vec<i64> = (range.start..range.end).collect();
+    let times = vec![1_700_000_000_000_000; offsets.len()];
+    let column = ColumnData { values: Values::Timestamp(times.clone()), validity: None };
+    Arc::new(Batch {
+        ownership: Arc::new(ownership),
+        range,
+        rows: Rows { offsets, received_at_us: times, columns: vec![column] },
+        dead_letters: Vec::new(),
+        read_at: Instant::now(),
+        permit: Permit::default(),
+    })
+}
+
+/// Writes one batch while its owner's heart beats: whoever wants a proof gets one. How many were wanted, too.
+async fn write(
+    sink: &mut ClickHouseSink<Nothing>,
+    proofs: &Proofs,
+    batch: &Arc<Batch>,
+) -> (Result<Vec<Verdict>, SinkError>, usize) {
+    let mut beats = 0;
+    let group = [Arc::clone(batch)];
+    let writing = sink.write(&group, false);
+    tokio::pin!(writing);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return (written, beats),
+            () = proofs.wanted() => {
+                beats += 1;
+                batch.ownership.proof.renew(proofs.before_sending());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_insert_goes_by_a_connection_older_than_its_proof() {
+    let _up = calm();
+    let mut databases = fresh_database("reconnected");
+    let (name, field) = ("footprint_time".to_owned(), String::new());
+    databases.config.routes[0].columns =
+        vec![Column { name, field, kind: Kind::Timestamp, presence: Presence::Required, low_cardinality: false }];
+    databases.config.routes[0] = databases.config.routes[0].clone().validated().unwrap();
+    let table = &databases.config.routes[0].clickhouse_table;
+    let stored =
+        || databases.clickhouse_query(&format!("select kafka_offset from {{db}}.{table} order by 1")).join(" ");
+    runtime().block_on(async {
+        databases.migrate().await;
+        let proxy = Arc::new(Proxy::default());
+        let mut settings = databases.config.clickhouse.clone();
+        "127.0.0.1".clone_into(&mut settings.host);
+        settings.port = proxy.start(settings.port).await;
+        let counts = || (proxy.connections.load(Ordering::SeqCst), proxy.inserts.load(Ordering::SeqCst));
+
+        let proofs = Arc::new(Proofs::default());
+        let route = Arc::new(databases.config.routes[0].clone());
+        let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, DEADLINE);
+        let first = batch(&proofs, Range::new(0, 3), Found::Claimed);
+        let (stored_first, beats) = write(&mut sink, &proofs, &first).await;
+        assert_eq!(stored_first.unwrap(), [Verdict::Stored]);
+        assert_eq!(counts(), (1, 1), "asked, read back, inserted and read back on one connection");
+        assert_eq!(beats, 1, "a new connection voids the proof of before");
+
+        proxy.armed.store(true, Ordering::SeqCst);
+        let second = batch(&proofs, Range::new(3, 6), Found::Claimed);
+        let (refused, _) = write(&mut sink, &proofs, &second).await;
+        assert!(!proxy.armed.load(Ordering::SeqCst), "the connection was not broken: {refused:?}");
+        assert!(matches!(&refused, Err(SinkError::Retry { uncertain: false, .. })), "{refused:?}");
+        assert_eq!(counts(), (1, 1), "no connection was made, no insert sent");
+        assert_eq!(stored(), "0 1 2");
+        assert!(second.ownership.proof.current().is_none(), "every proof is void");
+
+        let (stored_second, _) = write(&mut sink, &proofs, &second).await;
+        assert_eq!(stored_second.unwrap(), [Verdict::Stored]);
+        assert_eq!(counts(), (2, 2), "read back and inserted on a new connection");
+        assert_eq!(stored(), "0 1 2 3 4 5");
+
+        // a first write: by the connection that is there without another proof, or on a new one with one
+        let third = batch(&proofs, Range::new(6, 9), Found::Nothing);
+        let (stored_third, beats) = write(&mut sink, &proofs, &third).await;
+        assert_eq!((stored_third.unwrap(), beats, counts()), (vec![Verdict::Stored], 0, (2, 3)));
+        proxy.hang_up.notify_waiters();
+        let fourth = batch(&proofs, Range::new(9, 12), Found::Nothing);
+        let (refused, _) = write(&mut sink, &proofs, &fourth).await;
+        assert!(matches!(&refused, Err(SinkError::Retry { .. })), "{refused:?}");
+        assert_eq!(counts(), (2, 3), "no connection was made, no insert sent");
+        assert!(fourth.ownership.proof.current().is_none(), "every proof is void");
+        let (stored_fourth, beats) = write(&mut sink, &proofs, &fourth).await;
+        assert_eq!((stored_fourth.unwrap(), counts()), (vec![Verdict::Stored], (3, 4)));
+        assert!(beats >= 1, "it was sent on a new proof");
+        assert_eq!(stored(), "0 1 2 3 4 5 6 7 8 9 10 11");
+    });
+}
