@@ -35,10 +35,16 @@ mod off {
     /// Nothing.
     #[inline(always)]
     pub async fn hit_soon(_: Point) {}
+
+    /// Never.
+    #[inline(always)]
+    pub const fn compares_first() -> bool {
+        false
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]
-pub use off::{hit, hit_soon, is_armed, sent};
+pub use off::{compares_first, hit, hit_soon, is_armed, sent};
 
 #[cfg(feature = "failpoints")]
 mod on {
@@ -122,6 +128,12 @@ mod on {
         }
     }
 
+    /// Whether FOOTPRINT_FAILPOINT_WITHOUT takes out the one guard that the model cannot: the compare-and-set's place after
+    /// COPY, which holds no row's lock while a client may be stopped.
+    pub fn compares_first() -> bool {
+        std::env::var_os("FOOTPRINT_FAILPOINT_WITHOUT").is_some_and(|guard| guard == "compare-last")
+    }
+
     /// Arrives at `point` in a moment, while something handed to a client is on its way.
     pub async fn hit_soon(point: Point) {
         sent(point, tokio::time::sleep(ON_ITS_WAY_MAX)).await;
@@ -129,4 +141,4 @@ mod on {
 }
 
 #[cfg(feature = "failpoints")]
-pub use on::{hit, hit_soon, is_armed, sent};
+pub use on::{compares_first, hit, hit_soon, is_armed, sent};

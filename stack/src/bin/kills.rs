@@ -47,6 +47,10 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = GroupProtocol::Both)]
     group_protocol: GroupProtocol,
 
+    /// Take a guard out, and see the rounds fail.
+    #[arg(long, value_enum, value_name = "GUARD")]
+    without: Option<Guard>,
+
     /// Use this program, built with failpoints, instead of building it.
     #[arg(long, value_name = "FILE")]
     footprint: Option<PathBuf>,
@@ -63,6 +67,13 @@ enum GroupProtocol {
     Consumer,
     /// Now the one, now the other.
     Both,
+}
+
+/// What only the real program can be run without; the rest is the model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Guard {
+    /// PostgreSQL's compare-and-set comes after COPY, with the commit.
+    CompareLast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,7 +120,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let file = build_with_failpoints(arguments.footprint.as_deref())?;
     let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
-    let program = Program::new(file, &stack, "kills")?;
+    let mut program = Program::new(file, &stack, "kills")?;
+    if let Some(Guard::CompareLast) = arguments.without {
+        program.set("FOOTPRINT_FAILPOINT_WITHOUT", "compare-last");
+    }
     let mut site = Site::new(&stack, program.clone())?;
     println!("seed {seed}");
     for &action in actions {

@@ -202,6 +202,13 @@ impl<'a> Site<'a> {
         Life::start(&self.program, membership, self.stack.directory().join(aim_file), aim)
     }
 
+    /// A stopped program must not sit on a row of the ledger: nothing frees a row whose owner is stuck in COPY.
+    pub(super) fn ledger_is_free(&self) -> Result<()> {
+        let lock = "begin; set local lock_timeout = '1s'; select partition from footprint_ledger for update; commit";
+        self.watch.ask(lock).context("the stopped program holds a row of the ledger locked")?;
+        Ok(())
+    }
+
     /// The source's number, once a program has registered it.
     pub(super) fn source(&self) -> Result<Option<String>> {
         let topic = self.topic()?;

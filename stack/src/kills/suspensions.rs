@@ -71,6 +71,7 @@ impl<'a, 's> Suspensions<'a, 's> {
 
     fn round(&mut self, entry: Entry) -> Result<bool> {
         let Some(mut sleeper) = self.stopped(entry)? else { return Ok(false) };
+        self.site.ledger_is_free()?;
         let membership = self.site.joining(&sleeper.membership)?;
         let mut other = self.site.start_as(membership, None, "aim-2")?;
         self.site.wave(self.dice)?;
