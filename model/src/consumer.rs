@@ -68,8 +68,11 @@ pub enum Phase {
     Owning(Box<Owning>),
 }
 
-/// A take-over's next step. `sighted`: no break since its statement was sent.
+/// A take-over's next step. It is of one `life` of the topic. `known`: the ledger had a row; `ledger_lost`: it had one and lost
+/// it; `start`: where a row that is made begins; `row`: as the statement returned it, under `fence`; `gone_back`: it was settled
+/// under another PostgreSQL; `sighted`: no break since the statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "told above, once for all steps")]
 pub enum TakeOver {
     /// Look at Kafka, the ledger and ClickHouse.
     Look,
@@ -122,8 +125,9 @@ pub struct Owning {
 }
 
 /// What ClickHouse's writer does with the first batch that it has not stored. `sighted`: the sighting of the repair is
-/// good; none before there is one.
+/// good; none before there is one. `rows` are missing and go under the token of `level`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "told above, once for all states")]
 pub enum Writer {
     /// Nothing yet.
     Idle,

@@ -2,6 +2,8 @@
 //! decisions are the program's own functions (`footprint::ledger::protocol`, `footprint::tracker`); `check.rs` visits every
 //! reachable state, `simulate.rs` walks long random histories through a larger world.
 
+#![warn(missing_docs)]
+
 mod act;
 pub mod check;
 pub mod config;

@@ -90,8 +90,9 @@ pub struct Tables {
     pub gaps: [[Offsets; 2]; LIVES],
 }
 
-/// A statement whose client has given it up, but which may still reach the server.
+/// A statement whose client has given it up, but which may still reach the server; its `life` is the source it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "what a statement carries is what its function in `ledger` takes")]
 pub enum Late {
     /// A take-over.
     TakeOver { life: usize, owner: Uuid, start: Offset },

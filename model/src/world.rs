@@ -56,6 +56,7 @@ pub enum Orphan {
 }
 
 /// What can happen next. Numbers are consumers, unless a field says otherwise.
+#[allow(missing_docs, reason = "`by`: the consumer; `insert`: its place; the rest is told at each step")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A record is added to the log.
