@@ -14,8 +14,10 @@ use futures::future::BoxFuture;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_service::Service;
 
 /// How long a request waits for a connection that is there: the client's pool gets it back a moment after the end of an
@@ -45,6 +47,8 @@ pub struct Gate {
     free: Arc<Semaphore>,
     /// Connections made so far.
     made: Arc<AtomicU64>,
+    /// Cancelled to end the connections made under it.
+    line: Arc<Mutex<CancellationToken>>,
 }
 
 /// The gate is closed while it lives.
@@ -54,7 +58,12 @@ pub struct Closed(Gate);
 impl Gate {
     /// An open gate for `connections_max` connections at a time.
     pub fn new(connections_max: usize) -> Self {
-        Self { turns: Arc::default(), free: Arc::new(Semaphore::new(connections_max)), made: Arc::default() }
+        Self {
+            turns: Arc::default(),
+            free: Arc::new(Semaphore::new(connections_max)),
+            made: Arc::default(),
+            line: Arc::default(),
+        }
     }
 
     /// Closes the gate. A connection that is being made is given up as well.
@@ -65,6 +74,12 @@ impl Gate {
         let before = self.turns.fetch_add(1, Ordering::SeqCst);
         assert!(is_open(before), "the gate is closed twice");
         Closed(self.clone())
+    }
+
+    /// Ends every connection, whatever is on its way. An answer that nobody waits for any more would else hold its connection,
+    /// its body and the one place in this gate for as long as the server is silent.
+    pub fn hang_up(&self) {
+        std::mem::take(&mut *self.line.lock()).cancel();
     }
 
     /// How many connections were made so far: another number than before means that the one before is gone.
@@ -139,7 +154,8 @@ where
                 return Err(ConnectError::Closed);
             }
             gate.made.fetch_add(1, Ordering::SeqCst);
-            Ok(Held { stream, permit: Some(permit) })
+            let cut = Box::pin(gate.line.lock().clone().cancelled_owned());
+            Ok(Held { stream, permit: Some(permit), cut })
         })
     }
 }
@@ -149,6 +165,16 @@ where
 pub struct Held<T> {
     stream: T,
     permit: Option<OwnedSemaphorePermit>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl<T> Held<T> {
+    fn poll_alive(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "hung up: nobody waits for the answer"));
+        }
+        Ok(())
+    }
 }
 
 impl<T: Connection> Connection for Held<T> {
@@ -159,12 +185,14 @@ impl<T: Connection> Connection for Held<T> {
 
 impl<T: Read + Unpin> Read for Held<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.poll_alive(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
 impl<T: Write + Unpin> Write for Held<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_alive(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -186,6 +214,7 @@ impl<T: Write + Unpin> Write for Held<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_alive(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
@@ -198,7 +227,7 @@ mod tests {
 
     /// Connects when told to.
     #[derive(Clone)]
-    struct Scripted(Arc<parking_lot::Mutex<Option<oneshot::Receiver<()>>>>);
+    struct Scripted(Arc<Mutex<Option<oneshot::Receiver<()>>>>);
 
     impl Service<Uri> for Scripted {
         type Response = &'static str;
@@ -221,7 +250,7 @@ mod tests {
     fn scripted() -> (Gated<Scripted>, Gate, oneshot::Sender<()>) {
         let (tell, told) = oneshot::channel();
         let gate = Gate::new(1);
-        (Gated::new(Scripted(Arc::new(parking_lot::Mutex::new(Some(told)))), &gate), gate, tell)
+        (Gated::new(Scripted(Arc::new(Mutex::new(Some(told)))), &gate), gate, tell)
     }
 
     #[tokio::test]
@@ -249,6 +278,32 @@ mod tests {
         drop(first);
         tell.send(()).unwrap();
         second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_hung_up_ends_though_its_server_is_silent() {
+        // The story: an insert was given up after its deadline, its request waited on in a task of the client, and the lane
+        // found its one connection neither free nor ended for ever after.
+        let gate = Gate::new(1);
+        let permit = Arc::clone(&gate.free).acquire_owned().await.unwrap();
+        let (near, _silent) = tokio::io::duplex(64);
+        let cut = Box::pin(gate.line.lock().clone().cancelled_owned());
+        let mut held = Held { stream: hyper_util::rt::TokioIo::new(near), permit: Some(permit), cut };
+        let mut bytes = [0_u8; 8];
+        let mut read = reading(&mut held, &mut bytes);
+        assert!(futures::poll!(&mut read).is_pending(), "the server is silent");
+        gate.hang_up();
+        assert!(read.await.is_err(), "the reader wakes and ends");
+        drop(held);
+        assert_eq!(gate.free.available_permits(), 1);
+    }
+
+    fn reading<'a, T: Read + Unpin>(
+        from: &'a mut T,
+        bytes: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<()>> + Unpin + 'a {
+        let mut buffer = hyper::rt::ReadBuf::new(bytes);
+        futures::future::poll_fn(move |cx| Pin::new(&mut *from).poll_read(cx, buffer.unfilled()))
     }
 
     #[tokio::test]

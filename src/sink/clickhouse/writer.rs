@@ -259,6 +259,11 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
                 () = ended.cancelled() => None,
                 stored = self.store(batch, uncertain) => Some(stored),
             };
+            if !matches!(stored, Some(Ok(()))) {
+                // given up or refused: whatever is still on its way must not hold the lane's one connection
+                self.gate.hang_up();
+                self.answered_at = None;
+            }
             match stored {
                 Some(stored) => stored?,
                 None => return Ok(vec![Verdict::Fenced; group.len()]),
