@@ -122,8 +122,7 @@ pub async fn take_over(
     let taken = take(ledger, source, partition, owner, before.start).await?;
     let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
     let drains = must_drain(&taken.row, before.known && !before.ledger_lost, taken.may_have_gone_back);
-    let (mut row, gaps) = switch(taken.row, &context.switches);
-    row.claims.retain(|claim| claim.end > row.nexts.lowest());
+    let (row, gaps) = switch(taken.row, &context.switches);
     // strictly after the take-over has committed
     let clickhouse_highest = ask_clickhouse(context, source, partition, &row, drains).await?;
     // H must be at or above everything an older owner can have written: asked after the take-over

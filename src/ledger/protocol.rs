@@ -74,7 +74,7 @@ pub enum Corrupt {
 }
 
 /// Applies the switches to a row: a sink that was on and is off remembers where it stopped; one that is on again is
-/// filled from there, or skips to `claimed` and leaves a gap.
+/// filled from there, or skips to `claimed` and leaves a gap. Claims that every sink left has acknowledged are dropped.
 pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     let mut gaps = Vec::new();
     let mut filled = false;
@@ -107,6 +107,8 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
         row.claimed = row.nexts.lowest();
         row.claims.clear();
     }
+    let lowest = row.nexts.lowest();
+    row.claims.retain(|claim| claim.end > lowest);
     (row, gaps)
 }
 

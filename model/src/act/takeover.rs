@@ -147,8 +147,7 @@ impl World {
     ) -> Option<Settled> {
         let switches = config.switches(self.postgres_on, self.clickhouse_on);
         let drains = footprint::ledger::protocol::must_drain(&row, known && !ledger_lost, gone_back);
-        let (mut row, gaps) = switch(row, &switches);
-        row.claims.retain(|claim| claim.end > row.nexts.lowest());
+        let (row, gaps) = switch(row, &switches);
         let mut clickhouse_highest = None;
         if self.clickhouse_on {
             if drains && config.guards.hold(Guard::Drain) {

@@ -27,8 +27,8 @@ const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// A read-back holds for the connection it was read on, which is gone.
-    #[error("the connection of the read-back is gone; reading back again")]
+    /// A proof and a read-back hold for the connection that was there, which is gone.
+    #[error("the connection that the insert had to go by is gone; trying again by a new one")]
     Closed,
     /// The connection before has not ended.
     #[error("the connection before is neither free nor ended")]
