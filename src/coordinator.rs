@@ -23,7 +23,7 @@ use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
 use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
 use crate::ledger::{Ownership, SourceId};
-use crate::limits::READY_BATCHES_MAX;
+use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::reader::{Command, Event};
 use crate::sink::retry::Backoff;
@@ -79,6 +79,16 @@ pub struct Ports {
     pub status: watch::Sender<Status>,
     /// True: drain and end.
     pub stop: watch::Receiver<bool>,
+    /// To the batcher: the time between two cuts of incomplete batches.
+    pub cut_interval: watch::Sender<Duration>,
+}
+
+/// The time between two cuts of incomplete batches by the owner of `owned` of a topic's partitions: all owners together
+/// then cut no faster than [`CUTS_PER_SECOND_MAX`].
+pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
+    let partitions = u32::try_from(partitions.max(owned)).unwrap_or(u32::MAX);
+    let share = u32::try_from(owned.max(1)).unwrap_or(u32::MAX);
+    Duration::from_secs(1) / CUTS_PER_SECOND_MAX * partitions / share
 }
 
 /// Settings of the coordinator.
@@ -163,6 +173,8 @@ pub struct Coordinator {
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
     life: Option<Life>,
+    /// Partitions of the topic, as last described.
+    partition_count: usize,
     slots: BTreeMap<Partition, Slot>,
     /// Grows with every change of what is assigned; a take-over of an older one is thrown away.
     generations: BTreeMap<Partition, u64>,
@@ -194,6 +206,7 @@ impl Coordinator {
             ledger_retry_at: now,
             cluster_id: None,
             life: None,
+            partition_count: 0,
             slots: BTreeMap::new(),
             generations: BTreeMap::new(),
             generation: 0,

@@ -1,6 +1,8 @@
 //! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
 //! ids, watermarks). With reader, rebalance and commit it is all that names rdkafka's types.
 
+pub mod fetched;
+
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -213,14 +215,21 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
 
 /// A message's headers, names as text (what is not UTF-8 is replaced) and values as they are. The binding's own iterator
 /// panics on a name that is not UTF-8, and anybody may send one.
-#[allow(unsafe_code)]
 pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
+    #[allow(unsafe_code)]
+    // SAFETY: the message lives as long as what is returned borrows it.
+    headers_of(unsafe { &*message.ptr() })
+}
+
+/// As [`headers`], of librdkafka's own message.
+#[allow(unsafe_code)]
+fn headers_of(message: &sys::rd_kafka_message_t) -> Vec<(Cow<'_, str>, Option<&[u8]>)> {
     let mut found = Vec::new();
     let mut list = ptr::null_mut();
     // SAFETY: the message lives as long as what is returned borrows it, and so do its headers; librdkafka ends names with
     // NUL and gives each value's length.
     unsafe {
-        let code = sys::rd_kafka_message_headers(message.ptr(), &raw mut list);
+        let code = sys::rd_kafka_message_headers(message, &raw mut list);
         if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return found;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use super::{Coordinator, PipelineError, Slot};
+use super::{Coordinator, PipelineError, Slot, cut_interval};
 use crate::ledger::SinkName;
 use crate::metrics;
 use crate::offset::{Offset, Partition};
@@ -30,6 +30,8 @@ impl Coordinator {
             (status.owned, status.source, status.ledger_up) = (owned, source, ledger_up);
             changed
         });
+        let interval = cut_interval(self.partition_count, owned);
+        self.ports.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
     }
 
     pub(super) fn tell_frontiers(&self) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
+use footprint::flight::Flights;
 use footprint::config::{Config, Postgres};
 use footprint::ledger::postgres::Ledger;
 use footprint::ledger::proof::{Proof, Proofs};
@@ -196,10 +197,12 @@ fn batch(ownership: &Arc<Ownership>, range: Range) -> Batch {
             received_at_us: vec![0; offsets.len()],
             columns: vec![ColumnData { values: Values::Integer(offsets.clone()), validity: None }],
             offsets,
-        },
+        }
+        .into(),
         dead_letters: of(1).map(letter).collect(),
         read_at: Instant::now(),
         permit: Permit::default(),
+        flight: Flights::default().start(),
     }
 }
 
