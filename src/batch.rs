@@ -145,7 +145,8 @@ impl Rows {
 impl Rows {
     /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
     pub fn byte_len(&self) -> usize {
-        let columns = self.columns.iter().map(|column| column.values.byte_len() + column.validity.as_ref().map_or(0, Vec::len));
+        let columns =
+            self.columns.iter().map(|column| column.values.byte_len() + column.validity.as_ref().map_or(0, Vec::len));
         16 * self.len() + columns.sum::<usize>()
     }
 }
@@ -182,6 +183,8 @@ pub struct Batch {
     pub rows: Recycled<Rows>,
     /// The bad ones.
     pub dead_letters: Vec<DeadLetter>,
+    /// When its first record was read.
+    pub first_read_at: Instant,
     /// When its last record was read: a claim needs a later look at the topic's id.
     pub read_at: Instant,
     /// Its share of the byte budget.

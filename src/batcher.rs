@@ -55,6 +55,7 @@ struct Open {
     bytes: usize,
     /// When the first record or the first move of the position came.
     since: Option<Instant>,
+    first_read_at: Option<Instant>,
     read_at: Instant,
     permit: Permit,
 }
@@ -80,7 +81,7 @@ pub struct Batcher {
     open: BTreeMap<Partition, Open>,
     /// No incomplete batch is cut before.
     cut_after: Option<Instant>,
-    /// When the last incomplete one was cut.
+    /// When the last incomplete one was cut, or the first one could have been.
     cut_at: Option<Instant>,
 }
 
@@ -121,12 +122,14 @@ impl Batcher {
             }
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk, supplies, now)),
         };
+        open.first_read_at.get_or_insert(chunk.first_read_at);
         open.read_at = chunk.read_at;
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, supplies, full);
             open.push(record, &mut self.decoder, now);
             if open.is_full(&self.limits) {
                 full.push(open.close(open.covered, supplies));
+                open.first_read_at = Some(chunk.first_read_at);
             }
         }
         open.move_to(chunk.position, now);
@@ -146,7 +149,7 @@ impl Batcher {
     pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
         self.open.retain(|_, open| !open.ownership.has_ended());
         // those that were full count: the next incomplete one waits a little longer, but no longer than a second
-        let latest = self.cut_at.unwrap_or(now) + CUT_DELAY_MAX;
+        let latest = *self.cut_at.get_or_insert(now) + CUT_DELAY_MAX;
         for _ in 0..full.len() {
             let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
             self.cut_after = Some(after.min(latest));
@@ -183,6 +186,7 @@ impl Open {
             dead_letter_bytes: 0,
             bytes: 0,
             since: None,
+            first_read_at: None,
             read_at: now,
             permit: chunk.permit.fresh(),
         }
@@ -260,6 +264,7 @@ impl Open {
             range,
             rows: std::mem::replace(&mut self.rows, supplies.rows()),
             dead_letters: std::mem::take(&mut self.dead_letters),
+            first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
             read_at: self.read_at,
             permit: std::mem::replace(&mut self.permit, fresh),
             flight: supplies.flights.start(),

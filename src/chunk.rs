@@ -125,6 +125,8 @@ pub struct Chunk {
     pub records: Recycled<Records>,
     /// The consumer's position after the last record: everything below it was seen.
     pub position: Offset,
+    /// When the first record was read.
+    pub first_read_at: Instant,
     /// When the last record was read.
     pub read_at: Instant,
     /// Its share of the byte budget, given back when both sinks have acknowledged.

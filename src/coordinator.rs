@@ -59,6 +59,19 @@ pub struct Status {
     pub ledger_up: bool,
     /// Whether the group has given partitions, or said that there are none.
     pub joined: bool,
+    /// What was moved so far.
+    pub moved: Moved,
+}
+
+/// What a pipeline has moved since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Records given to the writers, as rows or dead letters.
+    pub records: u64,
+    /// When the first of them was read.
+    pub first_read_at: Option<Instant>,
+    /// When a sink last acknowledged a batch.
+    pub last_stored_at: Option<Instant>,
 }
 
 /// The coordinator's ends of its channels.
@@ -187,6 +200,7 @@ pub struct Coordinator {
     lag_at: Instant,
     leaving: Vec<Leaving>,
     commits_under_way: usize,
+    moved: Moved,
     beaten_at: Instant,
     committed_again_at: Instant,
     stopping: Option<Instant>,
@@ -218,6 +232,7 @@ impl Coordinator {
             lag_at: now,
             leaving: Vec::new(),
             commits_under_way: 0,
+            moved: Moved::default(),
             beaten_at: now,
             committed_again_at: now,
             stopping: None,
@@ -339,7 +354,10 @@ impl Coordinator {
             return;
         }
         match ack.verdict {
-            Verdict::Stored => owned.tracker.acknowledged(ack.sink, ack.range),
+            Verdict::Stored => {
+                owned.tracker.acknowledged(ack.sink, ack.range);
+                self.moved.last_stored_at = Some(Instant::now());
+            }
             Verdict::Fenced => {
                 warn!(partition, sink = ack.sink.as_str(), range = %ack.range, "fenced: taking over again");
                 self.end(partition, "a write was fenced");

@@ -8,6 +8,9 @@ pub const MESSAGE_FETCH_BYTES_MAX: usize = 16 << 20;
 pub const JSON_DEPTH_MAX: usize = 1_024;
 /// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
 pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
+/// Bytes of one partition in a fetch: with a backlog a partition is then read in long runs, and with many partitions a few
+/// batches fill at a time instead of all of them a little.
+pub const PARTITION_FETCH_BYTES_MAX: usize = 4 << 20;
 
 /// Records in one chunk, at most.
 pub const CHUNK_RECORDS_MAX: usize = 4_096;

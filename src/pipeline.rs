@@ -126,8 +126,9 @@ pub async fn run(
 
     let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
     let ports = reader::Ports { commands: command_receiver, events: event_sender, chunks: chunk_sender };
-    let reader = Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, &flights, ports)
-        .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
+    let reader =
+        Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, &flights, ports)
+            .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
     let (left_sender, left) = tokio::sync::oneshot::channel::<()>();
     let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
         reader.run();

@@ -3,8 +3,8 @@
 //! librdkafka, whose queue is bounded, and still answer the group. The binding has no such call, so librdkafka's is used.
 
 use std::borrow::Cow;
-use std::ffi::{CString, c_void};
-use std::ptr::NonNull;
+use std::ffi::{CStr, CString, c_void};
+use std::ptr::{self, NonNull};
 use std::slice;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::headers_of;
 use crate::limits::MESSAGES_TAKEN_MAX;
 use crate::offset::{Offset, Partition};
 
@@ -215,9 +214,25 @@ impl<'a> Message<'a> {
         Self::bytes(self.raw.payload, self.raw.len)
     }
 
-    /// Its headers: names as text (what is not UTF-8 is replaced), values as they are.
-    pub fn headers(self) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
-        headers_of(self.raw)
+    /// Calls `each` with its headers: names as text (what is not UTF-8 is replaced), values as they are. The binding's own
+    /// iterator panics on a name that is not UTF-8, and anybody may send one.
+    #[allow(unsafe_code)]
+    pub fn for_each_header(self, mut each: impl FnMut(Cow<'a, str>, Option<&'a [u8]>)) {
+        let mut list = ptr::null_mut();
+        // SAFETY: the headers live as long as the message; librdkafka ends names with NUL and gives each value's length.
+        unsafe {
+            if sys::rd_kafka_message_headers(self.raw, &raw mut list) != NO_ERROR {
+                return;
+            }
+            for index in 0.. {
+                let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+                let code = sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
+                if code != NO_ERROR {
+                    break;
+                }
+                each(CStr::from_ptr(name).to_string_lossy(), Self::bytes(value, length));
+            }
+        }
     }
 
     #[allow(unsafe_code)]

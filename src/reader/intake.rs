@@ -35,6 +35,7 @@ struct Open {
     records: Recycled<Records>,
     permit: Permit,
     position: Offset,
+    first_read_at: Instant,
 }
 
 /// A partition that is read.
@@ -53,6 +54,8 @@ pub(super) struct Intake {
     pool: Arc<Pool<Records>>,
     reading: BTreeMap<Partition, Reading>,
     waiting: VecDeque<Chunk>,
+    /// A message's headers, before they go into its chunk.
+    headers: Vec<u8>,
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
     overdraws: bool,
@@ -71,6 +74,7 @@ impl Intake {
             pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
             reading: BTreeMap::new(),
             waiting: VecDeque::new(),
+            headers: Vec::new(),
             held_since: None,
             stuck_since: None,
             overdraws: false,
@@ -96,9 +100,8 @@ impl Intake {
 
     /// Partitions whose claims of before are not read whole yet.
     pub(super) fn replaying(&self) -> usize {
-        let replays = |reading: &&Reading| {
-            !reading.ownership.has_ended() && reading.handed < reading.ownership.plan.claimed
-        };
+        let replays =
+            |reading: &&Reading| !reading.ownership.has_ended() && reading.handed < reading.ownership.plan.claimed;
         self.reading.values().filter(replays).count()
     }
 
@@ -165,21 +168,19 @@ impl Intake {
         if reading.ownership.has_ended() {
             return;
         }
-        let mut waiting = Vec::new();
         for message in messages.iter() {
             if message.offset() < reading.handed {
                 continue;
             }
             let open = reading.open.get_or_insert_with(|| Open::new(&self.pool, &self.budget));
-            open.push(message);
+            open.push(message, &mut self.headers);
             if open.is_full() {
-                waiting.extend(reading.close());
+                self.waiting.extend(reading.close());
             }
         }
         if let Some(open) = &mut reading.open {
             open.charge();
         }
-        self.waiting.extend(waiting);
         self.send();
     }
 
@@ -220,24 +221,29 @@ impl Reading {
         metrics::read(open.records.len(), open.records.byte_len());
         self.handed = open.position;
         let ownership = Arc::clone(&self.ownership);
-        let Open { records, permit, position } = open;
-        Some(Chunk { ownership, records, position, read_at: Instant::now(), permit })
+        let Open { records, permit, position, first_read_at } = open;
+        Some(Chunk { ownership, records, position, first_read_at, read_at: Instant::now(), permit })
     }
 }
 
 impl Open {
     fn new(pool: &Arc<Pool<Records>>, budget: &Arc<Budget>) -> Self {
-        Self { records: pool.take(Records::default), permit: budget.take(0), position: 0 }
+        Self {
+            records: pool.take(Records::default),
+            permit: budget.take(0),
+            position: 0,
+            first_read_at: Instant::now(),
+        }
     }
 
-    fn push(&mut self, message: Message<'_>) {
-        let headers = headers_json(message);
+    fn push(&mut self, message: Message<'_>, headers: &mut Vec<u8>) {
+        write_headers(message, headers);
         self.records.push(Record {
             offset: message.offset(),
             timestamp_ms: message.timestamp_ms(),
             key: message.key(),
             payload: message.payload(),
-            headers: &headers,
+            headers,
         });
         self.position = message.offset() + 1;
     }
@@ -252,23 +258,34 @@ impl Open {
     }
 }
 
-/// Headers as a JSON array of `{"key", "value"}`, or `"base64"` in place of a value that is not text. Empty: none.
-fn headers_json(message: Message<'_>) -> Vec<u8> {
+/// Writes a message's headers as a JSON array of `{"key", "value"}`, or `"base64"` in place of a value that is not text.
+/// Nothing: it has none.
+fn write_headers(message: Message<'_>, out: &mut Vec<u8>) {
     use base64::Engine as _;
-    let headers = message.headers();
-    if headers.is_empty() {
-        return Vec::new();
-    }
-    let list: Vec<serde_json::Value> = headers
-        .iter()
-        .map(|(key, value)| match value.map(|value| (std::str::from_utf8(value), value)) {
-            None => serde_json::json!({ "key": key, "value": null }),
+    out.clear();
+    message.for_each_header(|name, value| {
+        out.extend_from_slice(if out.is_empty() { b"[{\"key\":" } else { b",{\"key\":" });
+        write_text(&name, out);
+        match value.map(|value| (std::str::from_utf8(value), value)) {
+            None => out.extend_from_slice(b",\"value\":null"),
             // jsonb cannot hold NUL
-            Some((Ok(text), _)) if !text.contains('\0') => serde_json::json!({ "key": key, "value": text }),
-            Some((_, value)) => {
-                serde_json::json!({ "key": key, "base64": base64::engine::general_purpose::STANDARD.encode(value) })
+            Some((Ok(text), _)) if !text.contains('\0') => {
+                out.extend_from_slice(b",\"value\":");
+                write_text(text, out);
             }
-        })
-        .collect();
-    serde_json::to_vec(&list).unwrap_or_default()
+            Some((_, value)) => {
+                out.extend_from_slice(b",\"base64\":");
+                write_text(&base64::engine::general_purpose::STANDARD.encode(value), out);
+            }
+        }
+        out.push(b'}');
+    });
+    if !out.is_empty() {
+        out.push(b']');
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // writing to memory does not fail, and neither does text
+    let _ = serde_json::to_writer(out, text);
 }

@@ -138,6 +138,7 @@ fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
         range,
         rows: Rows { offsets, received_at_us: times, columns: vec![column] }.into(),
         dead_letters: Vec::new(),
+        first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
         flight: Flights::default().start(),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
-use footprint::flight::Flights;
 use footprint::config::{Config, Postgres};
+use footprint::flight::Flights;
 use footprint::ledger::postgres::Ledger;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
@@ -200,6 +200,7 @@ fn batch(ownership: &Arc<Ownership>, range: Range) -> Batch {
         }
         .into(),
         dead_letters: of(1).map(letter).collect(),
+        first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
         flight: Flights::default().start(),
