@@ -168,8 +168,9 @@ async fn supervise(
     }
 }
 
-/// The stage around the batcher: chunks in, batches out; cut by the linger when nothing comes.
-async fn assemble(mut batcher: Batcher, mut chunks: mpsc::Receiver<Chunk>, batches: mpsc::Sender<Batch>) {
+/// The stage around the batcher: chunks in, batches out; cut by the linger when nothing comes. Ends when a channel closes, and
+/// drops what is not full. Public for `benches/pipeline.rs` alone.
+pub async fn assemble(mut batcher: Batcher, mut chunks: mpsc::Receiver<Chunk>, batches: mpsc::Sender<Batch>) {
     let mut full = Vec::new();
     loop {
         let due = batcher.due_at().unwrap_or_else(|| Instant::now() + IDLE);
