@@ -185,8 +185,8 @@ async fn supervise(
 }
 
 /// The stage around the batcher: chunks in, batches out; incomplete ones cut by the linger, the pace, and the room that the
-/// writers have.
-async fn assemble(
+/// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
+pub async fn assemble(
     mut batcher: Batcher,
     mut chunks: mpsc::Receiver<Chunk>,
     batches: mpsc::Sender<Batch>,
