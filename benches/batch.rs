@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batcher::Batcher;
-use footprint::flight::Flights;
 use footprint::chunk::Chunk;
+use footprint::flight::Flights;
 use footprint::limits::CHUNK_RECORDS_MAX;
 use support::{Log, scaled};
 
@@ -26,7 +26,8 @@ fn batch(criterion: &mut Criterion) {
     {
         let (chunks, budget) = (support::chunks(record_count, bad_share), support::budget());
         let mut logs: Vec<Log> = (0..partitions).map(|partition| Log::new(partition, &chunks, &budget)).collect();
-        let mut batcher = Batcher::new(&route, support::limits(), &Flights::default()).expect("the route can be decoded");
+        let mut batcher =
+            Batcher::new(&route, support::limits(), &Flights::default()).expect("the route can be decoded");
         let mut turn = 0;
         let mut read = || -> Vec<Chunk> {
             let next = |_| {

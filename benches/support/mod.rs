@@ -156,7 +156,14 @@ impl Log {
     /// A log of `partition` whose chunks are copies of `chunks`, in turn.
     pub fn new(partition: Partition, chunks: &Arc<[Records]>, budget: &Arc<Budget>) -> Self {
         let ownership = ownership(partition);
-        Self { chunks: Arc::clone(chunks), ownership, budget: Arc::clone(budget), pool: Pool::new(CHUNKS_KEPT_BYTES_MAX), turn: 0, next: 0 }
+        Self {
+            chunks: Arc::clone(chunks),
+            ownership,
+            budget: Arc::clone(budget),
+            pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
+            turn: 0,
+            next: 0,
+        }
     }
 
     /// The next chunk.
@@ -169,7 +176,14 @@ impl Log {
         }
         self.turn = (self.turn + 1) % self.chunks.len();
         let permit = self.budget.take(records.byte_len() + records.len() * RECORD_OVERHEAD_BYTES);
-        Chunk { ownership: Arc::clone(&self.ownership), records, position: self.next, first_read_at, read_at: Instant::now(), permit }
+        Chunk {
+            ownership: Arc::clone(&self.ownership),
+            records,
+            position: self.next,
+            first_read_at,
+            read_at: Instant::now(),
+            permit,
+        }
     }
 }
 

@@ -43,4 +43,5 @@ pub use postgres::{Postgres, PostgresSnapshot};
 pub use prerequisites::INSTALL_LINE;
 pub use progress::{Progress, Step};
 pub use server::Server;
+pub use spawner::spawn;
 pub use stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, StackOptions, TEST_DATABASES, TEST_USER};

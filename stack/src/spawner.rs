@@ -42,7 +42,10 @@ pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
 
 /// Starts `command` in a process group of its own (a Ctrl-C in our terminal is ours to handle), killed by the kernel
 /// when this process ends, however it ends.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+///
+/// # Errors
+/// It does not start.
+pub fn spawn(mut command: Command) -> io::Result<Child> {
     let parent = std::process::id();
     command.process_group(0);
     // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls. The standard library

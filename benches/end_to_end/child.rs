@@ -1,0 +1,173 @@
+//! One `footprint` process: started so that it dies with us, waited for with a deadline, and what it cost.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How often a running process is looked at: the error of its running time.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A running process; dropped, it dies.
+pub struct Child {
+    process: Process,
+    what: String,
+    log: PathBuf,
+    started: Instant,
+    peak_bytes: u64,
+    reaped: bool,
+}
+
+/// How a process ended and what it cost.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// From its start to its end.
+    pub elapsed: Duration,
+    /// CPU time of all its threads.
+    pub cpu: Duration,
+    /// Peak resident memory. Not rusage's: `ru_maxrss` begins at what *we* held when we forked, which is more.
+    pub peak_bytes: u64,
+    /// What it wrote to standard output.
+    pub said: String,
+}
+
+#[allow(dead_code, reason = "the scenarios that kill and drain come next")]
+impl Child {
+    /// Starts `command`, which `what` names in messages; its standard error goes to the file `log`.
+    pub fn start(mut command: Command, what: String, log: PathBuf) -> Result<Self> {
+        let errors = File::options().create(true).append(true).open(&log).context("cannot write a log")?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let started = Instant::now();
+        let process = footprint_stack::spawn(command).with_context(|| format!("cannot start {what}"))?;
+        Ok(Self { process, what, log, started, peak_bytes: 0, reaped: false })
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it ends; one that lives past `limit` is a failure.
+    pub fn wait(mut self, limit: Duration) -> Result<Ended> {
+        loop {
+            if let Some(ended) = self.ended()? {
+                return Ok(ended);
+            }
+            if self.started.elapsed() > limit {
+                bail!("{} has not ended after {limit:?}; its log:\n{}", self.what, self.log());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// As [`Child::wait`]; ending with a failure is one.
+    pub fn succeed(self, limit: Duration) -> Result<Ended> {
+        let (what, log) = (self.what.clone(), self.log.clone());
+        let ended = self.wait(limit)?;
+        let text = || std::fs::read_to_string(&log).unwrap_or_default();
+        ensure!(ended.status.success(), "{what} ended with {}; its log:\n{}", ended.status, text());
+        Ok(ended)
+    }
+
+    /// Fails when it has ended though nobody asked it to.
+    pub fn must_run(&mut self) -> Result<()> {
+        match self.ended()? {
+            Some(ended) => bail!("{} ended with {}; its log:\n{}", self.what, ended.status, self.log()),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks it to drain and end (SIGTERM), and waits for that.
+    pub fn drain(self, limit: Duration) -> Result<Ended> {
+        let limit = self.started.elapsed() + limit;
+        self.signal(libc::SIGTERM);
+        self.succeed(limit)
+    }
+
+    /// Ends it as a power cut would (SIGKILL). Gives the moment of the kill.
+    pub fn kill(self) -> Result<Instant> {
+        let (killed, what) = (Instant::now(), self.what.clone());
+        self.signal(libc::SIGKILL);
+        let ended = self.wait(Duration::MAX)?;
+        ensure!(ended.status.signal() == Some(libc::SIGKILL), "{what} had ended by itself ({})", ended.status);
+        Ok(killed)
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        if !self.reaped {
+            // SAFETY: kill only takes numbers, and the process has not been waited for: the number is still its own.
+            unsafe { libc::kill(self.process.id() as libc::pid_t, signal) };
+        }
+    }
+
+    /// How it ended, when it has.
+    fn ended(&mut self) -> Result<Option<Ended>> {
+        let now = peak_bytes(self.process.id()).unwrap_or(0);
+        self.peak_bytes = self.peak_bytes.max(now);
+        let mut status = 0;
+        // SAFETY: rusage is plain numbers, for which zeros are a value.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live variables of the right types, and the child is ours and not waited for.
+        let pid =
+            unsafe { libc::wait4(self.process.id() as libc::pid_t, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        if pid == 0 {
+            return Ok(None);
+        }
+        let elapsed = self.started.elapsed();
+        self.reaped = true;
+        ensure!(pid > 0, "cannot wait for {}: {}", self.what, std::io::Error::last_os_error());
+        let mut said = String::new();
+        if let Some(mut output) = self.process.stdout.take() {
+            output.read_to_string(&mut said).context("cannot read what footprint says")?;
+        }
+        Ok(Some(Ended {
+            status: ExitStatus::from_raw(status),
+            elapsed,
+            cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+            peak_bytes: self.peak_bytes,
+            said,
+        }))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_micros(time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs())
+}
+
+/// Linux's high-water mark of a process's resident memory since it became this program.
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
+}
+
+/// CPU time that this process has used, all threads.
+pub fn own_cpu() -> Duration {
+    // SAFETY: rusage is plain numbers, for which zeros are a value; the pointer is to a live variable.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}

@@ -1,0 +1,67 @@
+//! `footprint` against real servers: how fast, how it grows, how late, how it scales and how it recovers. Each scenario checks
+//! that both databases hold every record exactly once, or fails. `benches/README.md` says how to run and read each.
+
+mod bare;
+mod caught_up;
+mod check;
+mod child;
+mod cpu;
+mod parts;
+mod prepared;
+mod site;
+mod speed;
+mod table;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use footprint_stack::{Stack, StackOptions};
+use tokio::runtime::Runtime;
+
+use crate::site::Site;
+
+/// Measures footprint against real servers. Without a scenario: speed.
+#[derive(Parser, Debug)]
+#[command(max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
+    /// What cargo says to every benchmark
+    #[arg(long, global = true, hide = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Scenario {
+    Speed(speed::SpeedArgs),
+}
+
+/// The servers of a run, and what speaks to them.
+struct Bench {
+    stack: Stack,
+    runtime: Runtime,
+}
+
+impl Bench {
+    /// Makes a topic with `events` events, all good.
+    fn fill(&self, topic: &str, partitions: u16, events: u64) -> Result<()> {
+        self.stack.kafka()?.create_topic(topic, partitions, &[])?;
+        let site = Site::new(&self.stack, topic)?;
+        site.fill(events)?;
+        let held: i64 = self.stack.kafka()?.end_offsets(topic)?.values().sum();
+        ensure!(held.unsigned_abs() == events, "the topic holds {held} records, not {events}");
+        site.drop_databases()
+    }
+}
+
+fn main() -> Result<()> {
+    // `cargo test --benches` only asks whether it builds
+    if std::env::args().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    let cli = Cli::parse();
+    let bench = Bench { stack: Stack::start(StackOptions::default())?, runtime: Runtime::new()? };
+    match cli.scenario {
+        None => speed::run(&bench, &speed::SpeedArgs::DEFAULT),
+        Some(Scenario::Speed(args)) => speed::run(&bench, &args),
+    }
+}

@@ -1,0 +1,61 @@
+//! What ClickHouse made of the inserts: parts, how many inserts they came by, and the wait until it has merged what it wants
+//! to merge; and what both databases still owe the disk before the next timing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use footprint_stack::Stack;
+
+use crate::site::Site;
+
+/// How long merges may go on before the next timing begins anyway.
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+/// Merges are over when none was seen for so long.
+const QUIET: Duration = Duration::from_millis(600);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The state of a site's table in ClickHouse.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// Parts in use.
+    pub active: u64,
+    /// Inserts that made a part, since the table was made.
+    pub inserts: u64,
+}
+
+impl Parts {
+    /// Asks ClickHouse. Each insert of a block takes the next block number of its table partition, merges take none.
+    pub fn of(site: &Site<'_>) -> Result<Self> {
+        let rows = site.clickhouse(
+            "select sum(parts), sum(blocks) from (select count() as parts, max(max_block_number) as blocks \
+             from system.parts where database = '{name}' and table = 'user_footprint' and active \
+             group by partition_id)",
+        )?;
+        let number = |column: usize| -> Result<u64> {
+            Ok(rows.first().and_then(|row| row.get(column)).context("no parts")?.parse()?)
+        };
+        Ok(Self { active: number(0)?, inserts: number(1)? })
+    }
+}
+
+/// Waits until ClickHouse merges nothing, at most two minutes, and says whether it came to that.
+pub fn settle(stack: &Stack) -> Result<bool> {
+    let started = Instant::now();
+    let mut last_seen = started;
+    while started.elapsed() < SETTLE_LIMIT {
+        if stack.clickhouse()?.query("select count() from system.merges")?.trim() != "0" {
+            last_seen = Instant::now();
+        } else if last_seen.elapsed() >= QUIET {
+            return Ok(true);
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    eprintln!("note: ClickHouse still merges after {SETTLE_LIMIT:?}; what is timed next is disturbed");
+    Ok(false)
+}
+
+/// Brings both databases to rest: what one measurement left behind must not be paid for by the next.
+pub fn rest(stack: &Stack) -> Result<()> {
+    stack.postgres()?.execute("postgres", "checkpoint")?;
+    settle(stack).map(drop)
+}

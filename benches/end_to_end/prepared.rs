@@ -1,0 +1,118 @@
+//! Page moves as both servers take them, encoded once: the bare load sends these bytes and does nothing else.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use footprint::batch::Rows;
+use footprint::chunk::Record;
+use footprint::config::Config;
+use footprint::decode::Decoder;
+use footprint::generate::{GenerateOptions, Generator};
+use footprint::ledger::SourceId;
+use footprint::limits::COPY_CHUNK_BYTES;
+use footprint::route::Route;
+use footprint::sink::clickhouse::native;
+use footprint::sink::postgres::copy;
+
+/// The source of the bare load's rows: no topic's hash.
+pub const BARE_SOURCE: SourceId = SourceId(1);
+/// Rows that are held in memory; a larger load sends them again.
+pub const ROWS_MAX: u64 = 2_000_000;
+/// Rows of a COPY transaction.
+const COPY_ROWS: usize = 50_000;
+/// Rows of a Native block.
+const BLOCK_ROWS: usize = 100_000;
+// a block is a whole number of transactions, what is held a whole number of blocks
+const _: () = assert!(BLOCK_ROWS.is_multiple_of(COPY_ROWS) && (ROWS_MAX as usize).is_multiple_of(BLOCK_ROWS));
+
+/// Rows as the two servers take them.
+pub struct Prepared {
+    /// How many.
+    pub rows: u64,
+    copies: Vec<Vec<Bytes>>,
+    blocks: Vec<Bytes>,
+}
+
+impl Prepared {
+    /// Makes `events` events, at most [`ROWS_MAX`], and encodes them.
+    pub fn new(events: u64) -> Result<Self> {
+        let rows_wanted = events.min(ROWS_MAX);
+        let route = &Config::load(None, &[])?.routes[0];
+        let mut generator = Generator::new(1, GenerateOptions { bad_share: 0.0, ..GenerateOptions::default() });
+        let mut decoder = Decoder::new(route)?;
+        let mut prepared = Self { rows: rows_wanted, copies: Vec::new(), blocks: Vec::new() };
+        let mut rows = Rows::empty(route);
+        // as if they had just arrived: ClickHouse's table is parted by the month of arrival
+        let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+        for offset in 0..i64::try_from(rows_wanted)? {
+            let event = generator.generate();
+            let record = Record {
+                offset,
+                timestamp_ms: now_ms + offset / 1_000,
+                key: event.key,
+                payload: event.payload,
+                headers: &[],
+            };
+            if let Err(reason) = decoder.decode(record, &mut rows) {
+                bail!("a generated event is bad: {reason}");
+            }
+            if rows.len() == BLOCK_ROWS {
+                prepared.encode(route, &rows);
+                rows = Rows::empty(route);
+            }
+        }
+        if rows.len() > 0 {
+            prepared.encode(route, &rows);
+        }
+        Ok(prepared)
+    }
+
+    fn encode(&mut self, route: &Route, rows: &Rows) {
+        let mut block = Vec::new();
+        native::block(route, rows, BARE_SOURCE, 0, None, &mut block);
+        self.blocks.push(Bytes::from(block));
+        for from in (0..rows.len()).step_by(COPY_ROWS) {
+            self.copies.push(copy_chunks(rows, from, (from + COPY_ROWS).min(rows.len())));
+        }
+    }
+
+    /// The transactions of a load of `rows`, each as the chunks of one COPY.
+    pub fn copies(&self, rows: u64) -> Result<Vec<Vec<Bytes>>> {
+        self.of(&self.copies, COPY_ROWS, rows)
+    }
+
+    /// The Native blocks of a load of `rows`.
+    pub fn blocks(&self, rows: u64) -> Result<Vec<Bytes>> {
+        self.of(&self.blocks, BLOCK_ROWS, rows)
+    }
+
+    /// From the start again where `rows` are more than are held; the bytes themselves are shared.
+    fn of<T: Clone>(&self, pieces: &[T], piece_rows: usize, rows: u64) -> Result<Vec<T>> {
+        let whole = rows.is_multiple_of(BLOCK_ROWS as u64) && self.rows.is_multiple_of(BLOCK_ROWS as u64);
+        ensure!(
+            rows == self.rows || whole,
+            "{rows} rows cannot be made of {}: take a multiple of {BLOCK_ROWS}",
+            self.rows
+        );
+        Ok(pieces.iter().cycle().take(usize::try_from(rows)?.div_ceil(piece_rows)).cloned().collect())
+    }
+}
+
+fn copy_chunks(rows: &Rows, from: usize, to: usize) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    let mut buffer = BytesMut::new();
+    copy::header(&mut buffer);
+    let mut next = from;
+    while next < to {
+        // one row at a time past the last whole chunk, so that the transaction ends where it must
+        let bound = if to - next > 4_096 { COPY_CHUNK_BYTES } else { 1 };
+        next = copy::rows(rows, next, BARE_SOURCE, 0, &mut buffer, bound);
+        if buffer.len() >= COPY_CHUNK_BYTES {
+            chunks.push(buffer.split().freeze());
+        }
+    }
+    copy::trailer(&mut buffer);
+    chunks.push(buffer.freeze());
+    chunks
+}

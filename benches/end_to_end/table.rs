@@ -1,0 +1,102 @@
+//! What a scenario prints: plain text tables within 100 columns, and the middle of several rounds.
+
+use std::time::Duration;
+
+/// Characters a line may have.
+const WIDTH_MAX: usize = 100;
+
+/// A table whose first column is text, to the left, and whose others are numbers, to the right.
+pub struct Table {
+    lines: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with a line of headings; `\n` in a heading starts its next line.
+    pub fn new(headings: &[&str]) -> Self {
+        let height = headings.iter().map(|heading| heading.lines().count()).max().unwrap_or(1);
+        let line = |index: usize| -> Vec<String> {
+            // headings stand at the bottom
+            let cell = |heading: &&str| {
+                let missing = height - heading.lines().count();
+                index.checked_sub(missing).and_then(|at| heading.lines().nth(at)).unwrap_or("").to_owned()
+            };
+            headings.iter().map(cell).collect()
+        };
+        Self { lines: (0..height).map(line).collect() }
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, cells: Vec<String>) {
+        self.lines.push(cells);
+    }
+
+    /// Prints it.
+    ///
+    /// # Panics
+    /// A line is wider than it may be: the scenario asks for too many columns.
+    pub fn print(&self) {
+        let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
+        let cell_width = |column: usize, line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| self.lines.iter().map(|line| cell_width(column, line)).max().unwrap_or(0))
+            .collect();
+        for line in &self.lines {
+            let mut text = String::new();
+            for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+                text += &if column == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            }
+            assert!(text.chars().count() <= WIDTH_MAX, "a line of {} characters: {text}", text.chars().count());
+            println!("{}", text.trim_end());
+        }
+    }
+}
+
+/// The middle of some values, with the least and the greatest.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of `values`; of none, NaN.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        // of two in the middle, what lies between them
+        let lower = values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
+        let median = f64::midpoint(lower, share(&values, 0.5));
+        Self { median, min: share(&values, 0.0), max: share(&values, 1.0) }
+    }
+
+    /// Median, least and greatest as three cells.
+    pub fn cells(self, digits: usize) -> [String; 3] {
+        [self.median, self.min, self.max].map(|value| format!("{value:.digits$}"))
+    }
+}
+
+/// The value below which `part` of the sorted `values` lie, the upper of two neighbours; NaN when there is none.
+pub fn share(values: &[f64], part: f64) -> f64 {
+    let last = values.len().saturating_sub(1);
+    let place = (part * last as f64).ceil() as usize;
+    values.get(place.min(last)).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds with two digits.
+pub fn seconds(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64())
+}
+
+/// Thousands a second.
+pub fn thousands_per_second(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64() / 1_000.0
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    footprint_stack::trial::grouped(number)
+}
