@@ -25,13 +25,15 @@ use crate::chunk::Chunk;
 use crate::commit::Commits;
 use crate::failpoint::{self, Point};
 use crate::flight::Flights;
-use crate::kafka::fetched::Fetched;
+use crate::kafka::fetched::{Fetched, Run};
 use crate::ledger::Ownership;
 use crate::limits::REPLAYS_MAX;
 use crate::offset::{Offset, Partition};
 
 /// How long one take waits when nothing comes.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
+/// A partition that has sent nothing since it was assigned is forwarded anew so often: see [`Reader::forward_unheard`].
+const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
 const POSITION_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -99,6 +101,9 @@ pub struct Reader {
     intake: Intake,
     /// What librdkafka fetches: a superset of what is taken in, since a halted partition stays until it is released.
     assigned: Vec<Partition>,
+    /// Assigned partitions from which no message has come yet.
+    unheard: Vec<Partition>,
+    forwarded_at: Instant,
     events_waiting: VecDeque<Event>,
     /// A revoke waits for its answer; assignments wait until it has one.
     revoking: bool,
@@ -132,6 +137,8 @@ impl Reader {
             events,
             intake: Intake::new(chunks, budget, flights),
             assigned: Vec::new(),
+            unheard: Vec::new(),
+            forwarded_at: Instant::now(),
             events_waiting: VecDeque::new(),
             revoking: false,
             deferred: VecDeque::new(),
@@ -145,6 +152,7 @@ impl Reader {
         while !self.closed && !self.intake.closed {
             self.obey();
             self.assign_deferred();
+            self.forward_unheard();
             self.poll_group();
             self.tell();
             if self.intake.may_take() {
@@ -165,6 +173,13 @@ impl Reader {
         let mut errors = Vec::new();
         let taken = self.fetched.take(TAKE_TIMEOUT);
         let nothing = taken.is_empty();
+        if !self.unheard.is_empty() {
+            for run in taken.runs() {
+                if let Run::Messages { partition, .. } = run {
+                    self.unheard.retain(|&unheard| unheard != partition);
+                }
+            }
+        }
         self.intake.take(&taken, &mut errors);
         drop(taken);
         for error in errors {
@@ -172,6 +187,21 @@ impl Reader {
         }
         if nothing {
             self.note_positions();
+        }
+    }
+
+    /// Where a partition was assigned before, librdkafka ends its forwarding some time after it was let go
+    /// (`rd_kafka_toppar_fetch_stop`), which may be after it was forwarded for the next assignment; its messages then lie
+    /// where nobody takes them. Forwarding again brings them along, so it is done until the first has come.
+    fn forward_unheard(&mut self) {
+        if self.unheard.is_empty() || self.forwarded_at.elapsed() < FORWARD_INTERVAL {
+            return;
+        }
+        self.forwarded_at = Instant::now();
+        for &partition in &self.unheard {
+            if let Err(error) = self.fetched.forward(&self.consumer, &self.topic, partition) {
+                debug!(partition, "kafka: forward: {error}");
+            }
         }
     }
 
@@ -277,6 +307,7 @@ impl Reader {
         }
         failpoint::hit(Point::Reading);
         self.assigned.push(partition);
+        self.unheard.push(partition);
         self.intake.start(ownership, from);
     }
 
@@ -310,6 +341,7 @@ impl Reader {
             warn!("kafka: unassign: {error}");
         }
         self.assigned.retain(|partition| !partitions.contains(partition));
+        self.unheard.retain(|partition| !partitions.contains(partition));
     }
 
     fn commit(&mut self, offsets: &[(Partition, Offset)], metadata: &str) {
