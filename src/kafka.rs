@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{GroupProtocol, Kafka};
-use crate::limits::{MESSAGE_FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MAX};
+use crate::limits::{FETCH_BYTES_MAX, MESSAGES_QUEUED_MAX, PARTITION_FETCH_BYTES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
 
@@ -42,9 +42,9 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
         // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.max.messages.kbytes", queue_kbytes.to_string())
-        .set("queued.min.messages", "100000")
+        .set("queued.min.messages", MESSAGES_QUEUED_MAX.to_string())
         .set("fetch.message.max.bytes", PARTITION_FETCH_BYTES_MAX.to_string())
-        .set("fetch.max.bytes", MESSAGE_FETCH_BYTES_MAX.to_string())
+        .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", "100")
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed")

@@ -2,15 +2,18 @@
 
 /// A record's payload above this becomes a dead letter, bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
-/// Payload bytes kept of an oversized record's dead letter: all of it, since nothing is ever cut; the fetch size bounds it.
-pub const MESSAGE_FETCH_BYTES_MAX: usize = 16 << 20;
 /// Levels of nesting in a payload, at most; what nests deeper becomes a dead letter, also in a field nobody asked for.
 pub const JSON_DEPTH_MAX: usize = 1_024;
 /// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
 pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
+/// Bytes of one fetch, as they are compressed: unpacked and with librdkafka's own notes on each message they are some ten
+/// times as many. A message above it comes alone.
+pub const FETCH_BYTES_MAX: usize = 4 << 20;
+/// Messages in librdkafka's queue above which it fetches no more: some 25 MB of its notes.
+pub const MESSAGES_QUEUED_MAX: usize = 50_000;
 /// Bytes of one partition in a fetch: with a backlog a partition is then read in long runs, and with many partitions a few
 /// batches fill at a time instead of all of them a little.
-pub const PARTITION_FETCH_BYTES_MAX: usize = 4 << 20;
+pub const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Records in one chunk, at most.
 pub const CHUNK_RECORDS_MAX: usize = 4_096;
@@ -70,5 +73,5 @@ pub const VERIFY_WINDOW_BITS: u32 = 20;
 pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
 
 const _: () = assert!(CHUNK_BYTES_MAX >= RECORD_BYTES_MAX);
-const _: () = assert!(MESSAGE_FETCH_BYTES_MAX > RECORD_BYTES_MAX);
+const _: () = assert!(FETCH_BYTES_MAX > RECORD_BYTES_MAX);
 const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

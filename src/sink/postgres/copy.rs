@@ -184,7 +184,7 @@ fn postgres_time(us: i64) -> i64 {
     us.wrapping_sub(POSTGRES_EPOCH_US)
 }
 
-/// A message is at most `MESSAGE_FETCH_BYTES_MAX`, far below 2 GiB, so its parts' lengths are positive `i32`s.
+/// A message is at most what librdkafka takes in one answer (100 MB), far below 2 GiB, so its parts' lengths are positive `i32`s.
 fn field_length(bytes: usize) -> i32 {
     debug_assert!(i32::try_from(bytes).is_ok());
     bytes as i32
