@@ -79,9 +79,9 @@ fn measure(bench: &Bench, prepared: &Prepared, case: &Case) -> Result<Run> {
     let mut site = Site::new(&bench.stack, &topic(case.partitions))?;
     if case.stored > 0 {
         bare::load(&bench.runtime, &site, prepared, case.stored, Sinks::BOTH)?;
-        check::bare(&site, prepared, case.stored, Sinks::BOTH)?;
         // what autovacuum would do in the middle of the run
         site.postgres("vacuum (analyze) user_footprint")?;
+        check::bare(&site, prepared, case.stored, Sinks::BOTH)?;
     }
     rest(&bench.stack)?;
     let run = caught_up::run(&mut site, Sinks::BOTH)?;

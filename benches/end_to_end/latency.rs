@@ -10,7 +10,7 @@ use crate::check;
 use crate::parts::{Parts, rest};
 use crate::producer::Producer;
 use crate::site::{DEADLINE, Site};
-use crate::steady::{Consumer, wait_until_all_visible, wait_until_flowing};
+use crate::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
 use crate::table::{Table, grouped, share};
 use crate::visible::{Sample, Sampler, Seen, Series, now_us};
 
@@ -40,20 +40,24 @@ pub fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     kafka.create_topic(topic, args.partitions, &[])?;
     let site = Site::new(&bench.stack, topic)?;
     rest(&bench.stack)?;
-    let consumer = Consumer::start(&site)?;
+    let mut consumer = Consumer::start(&site)?;
+    let running = std::slice::from_mut(&mut consumer);
     let postgres = Sampler::postgres(&site, LOOK_INTERVAL)?;
     let clickhouse = Sampler::clickhouse(&site, args.partitions, LOOK_INTERVAL)?;
+    until("the consumer owns every partition", || {
+        Ok((running[0].owned()? == u64::from(args.partitions)).then_some(()))
+    })?;
     let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
-    wait_until_flowing(&postgres, args.partitions)?;
-    wait_until_flowing(&clickhouse, args.partitions)?;
+    wait_until_flowing(&postgres, args.partitions, running)?;
+    wait_until_flowing(&clickhouse, args.partitions, running)?;
     // a load's length, not a wait for something to happen
     std::thread::sleep(WARM_UP);
     let (from_us, inserts) = (now_us(), Parts::of(&site)?.inserts);
     std::thread::sleep(Duration::from_secs(args.seconds));
     let (to_us, inserts) = (now_us(), Parts::of(&site)?.inserts - inserts);
     let sent = producer.finish()?;
-    wait_until_all_visible(&postgres, &site)?;
-    wait_until_all_visible(&clickhouse, &site)?;
+    wait_until_all_visible(&postgres, &site, running)?;
+    wait_until_all_visible(&clickhouse, &site, running)?;
     let (postgres, clickhouse) = (postgres.finish()?, clickhouse.finish()?);
     consumer.child.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;

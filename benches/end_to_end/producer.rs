@@ -73,11 +73,20 @@ impl Drop for Producer {
     }
 }
 
-/// Sends one record and waits until Kafka has acknowledged it.
-pub fn send_one(bootstrap: &str, topic: &str, partition: i32) -> Result<()> {
-    let producer = connect(bootstrap)?;
-    send(&producer, topic, partition, &mut generator())?;
-    flush(&producer)
+/// Sends single records.
+pub struct Sender(BaseProducer<Refusals>);
+
+impl Sender {
+    /// A sender that reaches the broker with its first record.
+    pub fn connect(bootstrap: &str) -> Result<Self> {
+        connect(bootstrap).map(Self)
+    }
+
+    /// Sends one record and waits until Kafka has acknowledged it.
+    pub fn send(&self, topic: &str, partition: i32) -> Result<()> {
+        send(&self.0, topic, partition, &mut generator())?;
+        flush(&self.0)
+    }
 }
 
 fn connect(bootstrap: &str) -> Result<BaseProducer<Refusals>> {

@@ -10,13 +10,15 @@ use crate::bare::Sinks;
 use crate::caught_up;
 use crate::check;
 use crate::parts::rest;
-use crate::producer::{Producer, send_one};
+use crate::producer::{Producer, Sender};
 use crate::site::{DEADLINE, Site};
 use crate::steady::{Consumer, LIMIT, until, wait_until_all_visible, wait_until_flowing};
-use crate::table::{Table, grouped, thousands_per_second};
+use crate::table::{Spread, Table, grouped, thousands_per_second};
 use crate::visible::{Sample, Sampler, now_us};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
+/// Records sent one by one to an idle consumer.
+const LONE_RECORDS: u32 = 20;
 /// What the stack's broker is configured with.
 const BROKER_SESSION_MIN_MS: u32 = 1_000;
 
@@ -65,24 +67,28 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     site.set("FOOTPRINT_KAFKA__INSTANCE_NAME", instance);
     rest(&bench.stack)?;
     let sampler = Sampler::postgres(&site, LOOK_INTERVAL)?;
-    let consumer = Consumer::start(&site)?;
+    let mut consumer = Consumer::start(&site)?;
     let producer = Producer::start(kafka.bootstrap(), &topic, args.partitions, args.rate)?;
-    wait_until_flowing(&sampler, args.partitions)?;
+    wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut consumer))?;
     let before = sampler.latest();
     let killed_us = now_us();
     consumer.child.kill()?;
-    let next = Consumer::start(&site)?;
+    let mut next = Consumer::start(&site)?;
     let again = |samples: &[Sample], epoch: i64| -> Option<i64> {
         // what a transaction of the dead one still stored does not count, nor does the take-over itself
         let taken = samples.iter().find(|sample| sample.epoch > epoch)?;
         Some(samples.iter().find(|sample| sample.epoch > epoch && sample.next > taken.next)?.at_us)
     };
     let mut times_us = sampler.wait("rows are stored again in every partition", LIMIT, |series| {
-        before.iter().map(|(partition, sample)| again(series.get(partition)?, sample.epoch)).collect::<Option<Vec<_>>>()
+        next.child.must_run()?;
+        Ok(before
+            .iter()
+            .map(|(partition, sample)| again(series.get(partition)?, sample.epoch))
+            .collect::<Option<Vec<_>>>())
     })?;
     times_us.sort_unstable();
     let sent = producer.finish()?;
-    wait_until_all_visible(&sampler, &site)?;
+    wait_until_all_visible(&sampler, &site, std::slice::from_mut(&mut next))?;
     sampler.finish()?;
     next.child.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;
@@ -104,28 +110,25 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let postgres = Sampler::postgres(&site, LOOK_INTERVAL)?;
     let clickhouse = Sampler::clickhouse(&site, args.partitions, LOOK_INTERVAL)?;
     let mut table = Table::new(&["starts and lone records", "ready\ns", "in PostgreSQL\ns", "in ClickHouse\ns"]);
-    wait_until_all_visible(&postgres, &site)?;
-    wait_until_all_visible(&clickhouse, &site)?;
+    wait_until_all_visible(&postgres, &site, &mut [])?;
+    wait_until_all_visible(&clickhouse, &site, &mut [])?;
 
     let started = Instant::now();
     let mut consumer = Consumer::start(&site)?;
     let all = u64::from(args.partitions);
-    let ready = until("the consumer is ready", || {
-        let owned = consumer.ready()? && consumer.owned()? == all;
-        Ok(owned.then(|| started.elapsed()))
-    })?;
+    let ready = until("the consumer is ready", || Ok((consumer.owned()? == all).then(|| started.elapsed())))?;
     let cell = |seconds: f64| format!("{seconds:.3}");
     table.line(vec!["from its start, nothing to read, all partitions owned".into(), cell(ready.as_secs_f64())]);
-    let [in_postgres, in_clickhouse] = lone_record(&site, &postgres, &clickhouse)?;
-    table.line(vec![
-        "from a record's Kafka time, the consumer idle".into(),
-        "".into(),
-        cell(in_postgres),
-        cell(in_clickhouse),
-    ]);
+    let spreads = lone_records(&site, &postgres, &clickhouse)?.map(Spread::of);
+    let [medians, longest] = [spreads.map(|spread| spread.median), spreads.map(|spread| spread.max)];
+    for (name, seconds) in [("median", medians), ("longest", longest)] {
+        let mut cells = vec![format!("from a lone record's Kafka time, {name} of {LONE_RECORDS}"), String::new()];
+        cells.extend(seconds.map(cell));
+        table.line(cells);
+    }
     consumer.child.drain(DEADLINE)?;
 
-    send_one(kafka.bootstrap(), topic, 0)?;
+    Sender::connect(kafka.bootstrap())?.send(topic, 0)?;
     let started_us = now_us();
     let consumer = Consumer::start(&site)?;
     let [in_postgres, in_clickhouse] = seen_after(&site, &postgres, &clickhouse, started_us)?;
@@ -138,14 +141,24 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     site.drop_databases()
 }
 
-/// Seconds from a record's Kafka time until it is visible in each database.
-fn lone_record(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler) -> Result<[f64; 2]> {
-    send_one(site.stack.kafka()?.bootstrap(), &site.topic, 0)?;
-    let from_start = seen_after(site, postgres, clickhouse, 0)?;
-    let sql = "select extract(epoch from max(received_at)) from user_footprint where kafka_partition = 0";
-    let rows = site.postgres(sql)?;
-    let received: f64 = rows.concat().first().context("the record has no time")?.parse()?;
-    Ok(from_start.map(|seconds| seconds - received))
+/// Seconds from a record's Kafka time until it is visible in each database, of every one of [`LONE_RECORDS`]; each is sent when
+/// the one before is stored.
+fn lone_records(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler) -> Result<[Vec<f64>; 2]> {
+    let sender = Sender::connect(site.stack.kafka()?.bootstrap())?;
+    let mut seconds = [Vec::new(), Vec::new()];
+    // the first one also waits for its sender to reach the broker
+    for number in 0..=LONE_RECORDS {
+        sender.send(&site.topic, 0)?;
+        let seen = seen_after(site, postgres, clickhouse, 0)?;
+        let sql = "select extract(epoch from received_at) from user_footprint where kafka_partition = 0 \
+                   order by kafka_offset desc limit 1";
+        let rows = site.postgres(sql)?;
+        let received: f64 = rows.concat().first().context("the record has no time")?.parse()?;
+        if number > 0 {
+            seconds.iter_mut().zip(seen).for_each(|(seconds, seen)| seconds.push(seen - received));
+        }
+    }
+    Ok(seconds)
 }
 
 /// Seconds from `from_us` until everything in partition 0 is visible in each database.
@@ -153,7 +166,8 @@ fn seen_after(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler, from_us
     let end = site.stack.kafka()?.end_offsets(&site.topic)?.get(&0).copied().unwrap_or(0);
     let seen = |sampler: &Sampler| {
         sampler.wait("the record is stored", LIMIT, |series| {
-            Some(series.get(&0)?.iter().find(|sample| sample.next >= end)?.at_us)
+            let samples = series.get(&0).map_or(&[][..], Vec::as_slice);
+            Ok(samples.iter().find(|sample| sample.next >= end).map(|sample| sample.at_us))
         })
     };
     Ok([seen(postgres)?, seen(clickhouse)?].map(|at_us| (at_us - from_us) as f64 / 1e6))

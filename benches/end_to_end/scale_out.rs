@@ -75,8 +75,8 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     let other = Sampler::clickhouse(&site, args.partitions, LOOK_INTERVAL)?;
     let started_us = now_us();
     let mut consumers = (0..count).map(|_| Consumer::start(&site)).collect::<Result<Vec<_>>>()?;
-    wait_until_all_visible(&sampler, &site)?;
-    wait_until_all_visible(&other, &site)?;
+    wait_until_all_visible(&sampler, &site, &mut consumers)?;
+    wait_until_all_visible(&other, &site, &mut consumers)?;
     let (seen, other) = (sampler.finish()?.series, other.finish()?.series);
     let label = r#"sink="postgres""#;
     let rows = consumers.iter_mut().map(|consumer| consumer.metric("footprint_sink_rows_total", label));
@@ -114,9 +114,9 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let all = u64::from(args.partitions);
     let mut first = Consumer::start(&site)?;
     let sampler = Sampler::postgres(&site, PAUSE_LOOK_INTERVAL)?;
-    let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
     until("the first consumer owns every partition", || Ok((first.owned()? == all).then_some(())))?;
-    wait_until_flowing(&sampler, args.partitions)?;
+    let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
+    wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let usual_us = now_us();
     // a load's length, not a wait for something to happen
     std::thread::sleep(USUAL);
@@ -127,16 +127,18 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
         let owned = second.owned()?;
         Ok((owned > 0 && owned + first.owned()? == all).then_some(()))
     })?;
-    wait_until_flowing(&sampler, args.partitions)?;
+    wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let leave_us = now_us();
     second.child.drain(DEADLINE)?;
     until("the first consumer owns every partition again", || Ok((first.owned()? == all).then_some(())))?;
-    wait_until_flowing(&sampler, args.partitions)?;
+    wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let end_us = now_us();
 
     let sent = producer.finish()?;
-    wait_until_all_visible(&sampler, &site)?;
-    let series = sampler.finish()?.series;
+    wait_until_all_visible(&sampler, &site, std::slice::from_mut(&mut first))?;
+    let mut seen = sampler.finish()?;
+    seen.intervals_ms.sort_by(f64::total_cmp);
+    let series = seen.series;
     first.child.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;
     ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
@@ -160,6 +162,8 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
         }
     }
     table.print();
+    let [median, max] = [0.5, 1.0].map(|part| share(&seen.intervals_ms, part));
+    println!("looked at every {median:.1} ms (median), {max:.1} ms (longest)");
     site.drop_databases()
 }
 
@@ -169,7 +173,7 @@ fn moved(samples: &[Sample], from_us: i64, to_us: i64) -> bool {
     epoch_at(from_us) != epoch_at(to_us)
 }
 
-/// The longest time without new rows that ended after `from_us` and began before `to_us`.
+/// The longest time without new rows that ended in that time: what began before a consumer joined may be due to its joining.
 fn longest_pause_ms(samples: &[Sample], from_us: i64, to_us: i64) -> f64 {
     let mut longest_us = 0;
     let mut last = None;
@@ -177,7 +181,7 @@ fn longest_pause_ms(samples: &[Sample], from_us: i64, to_us: i64) -> f64 {
     for sample in samples {
         match last {
             Some(Sample { next, .. }) if sample.next <= next => {}
-            Some(Sample { at_us, .. }) if sample.at_us > from_us && at_us < to_us => {
+            Some(Sample { at_us, .. }) if sample.at_us > from_us && sample.at_us <= to_us => {
                 longest_us = longest_us.max(sample.at_us - at_us);
                 last = Some(*sample);
             }

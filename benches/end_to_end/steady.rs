@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::child::Child;
-use crate::site::Site;
-use crate::visible::{Sampler, Series};
+use crate::site::{DEADLINE, Site};
+use crate::visible::{Sample, Sampler, Series};
 
 /// How long the group may take to come to anything: well above a session timeout and a drain.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -37,15 +37,12 @@ impl Consumer {
         Ok(values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
     }
 
-    /// Partitions that it owns.
+    /// Partitions that it owns; 0 until its ledger answers and it has joined the group.
     pub fn owned(&mut self) -> Result<u64> {
-        Ok(self.metric("footprint_partitions_owned", "")? as u64)
-    }
-
-    /// Whether its ledger answers and it has joined the group.
-    pub fn ready(&mut self) -> Result<bool> {
         self.child.must_run()?;
-        Ok(self.page("/readyz")?.is_some_and(|page| page.starts_with("HTTP/1.1 200")))
+        let Some(page) = self.page("/readyz")? else { return Ok(0) };
+        let owned = page.rsplit_once("partitions: ").map_or("", |(_, rest)| rest.trim());
+        Ok(if page.starts_with("HTTP/1.1 200") { owned.parse().context("/readyz says no partitions")? } else { 0 })
     }
 
     /// A page of its HTTP server; none before that listens.
@@ -81,25 +78,34 @@ pub fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T>>) -> 
 }
 
 /// Waits until every partition has moved past where it is now, twice: the load flows everywhere.
-pub fn wait_until_flowing(sampler: &Sampler, partitions: u16) -> Result<()> {
+pub fn wait_until_flowing(sampler: &Sampler, partitions: u16, consumers: &mut [Consumer]) -> Result<()> {
     for _ in 0..2 {
         let before = sampler.latest();
-        sampler.wait("every partition moves", LIMIT, |series| moved(series, partitions, &before).then_some(()))?;
+        sampler.wait("every partition moves", LIMIT, |series| {
+            must_run(consumers)?;
+            Ok(moved(series, partitions, &before).then_some(()))
+        })?;
     }
     Ok(())
 }
 
-fn moved(series: &Series, partitions: u16, before: &BTreeMap<i32, crate::visible::Sample>) -> bool {
+fn moved(series: &Series, partitions: u16, before: &BTreeMap<i32, Sample>) -> bool {
     let next_before = |partition| before.get(partition).map_or(0, |sample| sample.next);
     series.len() == usize::from(partitions)
         && series.iter().all(|(partition, samples)| samples.last().is_some_and(|s| s.next > next_before(partition)))
 }
 
 /// Waits until everything that the topic holds is visible.
-pub fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>) -> Result<()> {
+pub fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consumers: &mut [Consumer]) -> Result<()> {
     let ends = site.stack.kafka()?.end_offsets(&site.topic)?;
-    sampler.wait("everything is stored", LIMIT, |series| {
+    sampler.wait("everything is stored", DEADLINE, |series| {
+        must_run(consumers)?;
         let next = |partition| series.get(partition).and_then(|samples| samples.last()).map_or(0, |sample| sample.next);
-        ends.iter().all(|(partition, &end)| next(partition) >= end).then_some(())
+        Ok(ends.iter().all(|(partition, &end)| next(partition) >= end).then_some(()))
     })
+}
+
+/// Fails when one of them has ended, with its log: nobody need wait any longer then.
+pub fn must_run(consumers: &mut [Consumer]) -> Result<()> {
+    consumers.iter_mut().try_for_each(|consumer| consumer.child.must_run())
 }

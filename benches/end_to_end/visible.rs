@@ -73,6 +73,7 @@ impl Sampler {
         let table = format!("{}.user_footprint", site.name);
         Self::start("clickhouse", interval, async move || {
             let client = footprint::sink::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
+            let client = Box::new(client);
             Ok(Eye::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
         })
     }
@@ -89,11 +90,16 @@ impl Sampler {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Waits until `find` finds something in what has been seen.
-    pub fn wait<T>(&self, what: &str, limit: Duration, mut find: impl FnMut(&Series) -> Option<T>) -> Result<T> {
+    /// Waits until `find` finds something in what has been seen, or an error.
+    pub fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut find: impl FnMut(&Series) -> Result<Option<T>>,
+    ) -> Result<T> {
         let started = Instant::now();
         loop {
-            if let Some(found) = find(&locked(&self.shared.series)) {
+            if let Some(found) = find(&locked(&self.shared.series))? {
                 return Ok(found);
             }
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -118,8 +124,8 @@ impl Sampler {
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).context("a sampler")?;
         }
-        let take = std::mem::take(&mut *locked(&self.shared.series));
-        Ok(Seen { series: take, intervals_ms: std::mem::take(&mut *locked(&self.shared.intervals_ms)) })
+        let series = std::mem::take(&mut *locked(&self.shared.series));
+        Ok(Seen { series, intervals_ms: std::mem::take(&mut *locked(&self.shared.intervals_ms)) })
     }
 }
 
@@ -164,7 +170,7 @@ async fn look_on(mut eye: Eye, shared: &Shared, interval: Duration) -> Result<()
 /// A connection, and how to ask.
 enum Eye {
     Postgres(PostgresClient),
-    ClickHouse { client: ClickHouseClient, table: String, nexts: BTreeMap<i32, i64> },
+    ClickHouse { client: Box<ClickHouseClient>, table: String, nexts: BTreeMap<i32, i64> },
 }
 
 #[derive(Row, Deserialize)]
