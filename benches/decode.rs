@@ -1,55 +1,32 @@
-//! What decoding costs a record: the whole decoder over generated page moves, and the normalizer alone for each spelling.
+//! What decoding costs a record: the whole decoder, JSON bytes in and one row of columns out, by the record's shape.
+
+mod support;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batch::Rows;
-use footprint::chunk::{Record, Records};
 use footprint::decode::Decoder;
-use footprint::generate::{GenerateOptions, Generator};
-use footprint::normalize::{Zone, instant_of_integer, instant_of_text};
-use footprint::route::{Column, Kind, Presence, Route};
-use std::hint::black_box;
+use support::{picked, records, scaled};
 
 const RECORDS: usize = 10_000;
 
-fn footprint_route() -> Route {
-    let column = |name: &str, field: &str, kind| Column {
-        name: name.into(),
-        field: field.into(),
-        kind,
-        presence: Presence::Required,
-        low_cardinality: false,
-    };
-    Route {
-        name: "user_footprint".into(),
-        topic: "footprint".into(),
-        postgres_table: "user_footprint".into(),
-        clickhouse_table: "user_footprint".into(),
-        timezone: "UTC".into(),
-        columns: vec![
-            column("request", "method", Kind::Text),
-            column("link", "link", Kind::Text),
-            column("footprint_time", "footprint_time", Kind::Timestamp),
-        ],
-    }
-}
-
-fn generated(bad_share: f64) -> Records {
-    let mut generator = Generator::new(1, GenerateOptions { bad_share, ..GenerateOptions::default() });
-    let mut records = Records::default();
-    for offset in 0..RECORDS as i64 {
-        let made = generator.generate();
-        records.push(Record { offset, timestamp_ms: 0, key: made.key, payload: made.payload, headers: b"" });
-    }
-    records
-}
-
 fn decode(criterion: &mut Criterion) {
-    let route = footprint_route();
+    let route = support::route();
+    let count = scaled(RECORDS);
+    let is_plain = |payload: &[u8]| payload.starts_with(b"{\"link\"") && !payload.contains(&b'\\');
     let mut group = criterion.benchmark_group("decode");
-    group.throughput(Throughput::Elements(RECORDS as u64));
-    for (name, bad_share) in [("good", 0.0), ("one bad in a thousand", 0.001)] {
-        let records = generated(bad_share);
-        let Ok(mut decoder) = Decoder::new(&route) else { return };
+    group.throughput(Throughput::Elements(count as u64));
+    for (name, records) in [
+        ("generated, all good", records(count, 0.0)),
+        ("generated, one bad in a thousand", records(count, 0.001)),
+        ("generated, all bad", records(count, 1.0)),
+        ("as the site's script writes it", picked(count, 0.0, is_plain)),
+        ("with an escape", picked(count, 0.0, |payload| payload.contains(&b'\\'))),
+        (
+            "another order, spaces, a field nobody asked for",
+            picked(count, 0.0, |payload| payload.starts_with(b"{\"method\": ")),
+        ),
+    ] {
+        let mut decoder = Decoder::new(&route).expect("the route can be decoded");
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || Rows::empty(&route),
@@ -60,28 +37,5 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-fn normalize(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("normalize");
-    let seoul: Zone = "Asia/Seoul".parse().unwrap_or(Zone::UTC);
-    for (name, text, zone) in [
-        ("zulu", "2024-05-06T07:08:09.123Z", Zone::UTC),
-        ("offset, nine digits", "2024-05-06T07:08:09.123456789+09:00", Zone::UTC),
-        ("no offset, UTC", "2024-05-06T07:08:09", Zone::UTC),
-        ("no offset, Asia/Seoul", "2024-05-06T07:08:09", seoul),
-    ] {
-        group.bench_function(name, |bencher| bencher.iter(|| instant_of_text(black_box(text), black_box(zone))));
-    }
-    group.bench_function("integer", |bencher| bencher.iter(|| instant_of_integer(black_box(1_714_979_289_123))));
-}
-
-fn generate(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("generate");
-    group.throughput(Throughput::Elements(1));
-    let mut generator = Generator::new(1, GenerateOptions::default());
-    group.bench_function("one in a thousand bad", |bencher| {
-        bencher.iter(|| generator.generate().payload.map(<[u8]>::len));
-    });
-}
-
-criterion_group!(benches, decode, normalize, generate);
+criterion_group! { name = benches; config = support::criterion(); targets = decode }
 criterion_main!(benches);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::budget::Permit;
+use crate::flight::Flight;
 use crate::ledger::Ownership;
 use crate::offset::{Offset, Range};
+use crate::recycle::{Buffer, Recycled};
 use crate::reject::DeadLetter;
 use crate::route::{Kind, Route};
 
@@ -65,6 +67,37 @@ impl Values {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    fn clear(&mut self) {
+        match self {
+            Self::Text { bytes, ends } => {
+                bytes.clear();
+                ends.clear();
+            }
+            Self::Timestamp(values) | Self::Integer(values) => values.clear(),
+            Self::Float(values) => values.clear(),
+            Self::Boolean(values) => values.clear(),
+        }
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        match self {
+            Self::Text { bytes, ends } => bytes.capacity() + ends.capacity() * 4,
+            Self::Timestamp(values) | Self::Integer(values) => values.capacity() * 8,
+            Self::Float(values) => values.capacity() * 8,
+            Self::Boolean(values) => values.capacity(),
+        }
+    }
+
+    /// The bytes of its values.
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::Text { bytes, ends } => bytes.len() + ends.len() * 4,
+            Self::Timestamp(values) | Self::Integer(values) => values.len() * 8,
+            Self::Float(values) => values.len() * 8,
+            Self::Boolean(values) => values.len(),
+        }
+    }
 }
 
 /// The text of row `row`.
@@ -74,7 +107,7 @@ pub fn text_at<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
 }
 
 /// Rows of one partition, in offset order, as a struct of arrays.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// Each row's place.
     pub offsets: Vec<Offset>,
@@ -109,6 +142,36 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
+    pub fn byte_len(&self) -> usize {
+        let columns =
+            self.columns.iter().map(|column| column.values.byte_len() + column.validity.as_ref().map_or(0, Vec::len));
+        16 * self.len() + columns.sum::<usize>()
+    }
+}
+
+impl Buffer for Rows {
+    fn clear(&mut self) {
+        self.offsets.clear();
+        self.received_at_us.clear();
+        for column in &mut self.columns {
+            column.values.clear();
+            if let Some(validity) = &mut column.validity {
+                validity.clear();
+            }
+        }
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| column.values.capacity_bytes() + column.validity.as_ref().map_or(0, Vec::capacity));
+        (self.offsets.capacity() + self.received_at_us.capacity()) * 8 + columns.sum::<usize>()
+    }
+}
+
 /// A range of one partition, decoded: claimed as one, written as one.
 #[derive(Debug)]
 pub struct Batch {
@@ -117,11 +180,15 @@ pub struct Batch {
     /// What it covers; offsets in it without a row or a dead letter are gaps.
     pub range: Range,
     /// The good records.
-    pub rows: Rows,
+    pub rows: Recycled<Rows>,
     /// The bad ones.
     pub dead_letters: Vec<DeadLetter>,
+    /// When its first record was read.
+    pub first_read_at: Instant,
     /// When its last record was read: a claim needs a later look at the topic's id.
     pub read_at: Instant,
     /// Its share of the byte budget.
     pub permit: Permit,
+    /// Counts it among those on their way.
+    pub flight: Flight,
 }

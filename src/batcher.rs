@@ -1,5 +1,5 @@
 //! Chunks -> batches: decodes each record into the open batch of its partition, and cuts where the plan says, at the
-//! limits of rows and bytes, or after the linger. Pure: time is a parameter.
+//! limits of rows and bytes, or after the linger, no faster than the pace. Pure: time is a parameter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,21 +9,36 @@ use crate::batch::{Batch, Rows};
 use crate::budget::Permit;
 use crate::chunk::{Chunk, Record};
 use crate::decode::Decoder;
+use crate::flight::Flights;
 use crate::ledger::Ownership;
+use crate::limits::{BATCHES_KEPT_BYTES_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES};
 use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
+use crate::recycle::{Pool, Recycled};
 use crate::reject::DeadLetter;
 use crate::route::{Route, RouteError};
 
-/// When a batch is full.
+/// Full batches put an incomplete one off by so much at most.
+const CUT_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// When a batch is full, and when an incomplete one goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows and dead letters of a batch, at most.
     pub rows_max: usize,
     /// Payload bytes of a batch, at most; the first record is not subject to this limit.
     pub bytes_max: usize,
-    /// How long an incomplete batch waits for more.
+    /// How long an incomplete batch waits for more, at least.
     pub linger: Duration,
+}
+
+/// What incomplete batches have to heed beside their linger.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The time between two cuts: with many partitions the linger grows, and with it the batches.
+    pub interval: Duration,
+    /// Whether the writers have use for another batch.
+    pub room: bool,
 }
 
 /// A batch in the making.
@@ -34,21 +49,40 @@ struct Open {
     covered: Offset,
     /// The next of the plan's cuts.
     cut: usize,
-    rows: Rows,
+    rows: Recycled<Rows>,
     dead_letters: Vec<DeadLetter>,
+    dead_letter_bytes: usize,
     bytes: usize,
     /// When the first record or the first move of the position came.
     since: Option<Instant>,
+    first_read_at: Option<Instant>,
     read_at: Instant,
     permit: Permit,
 }
 
+/// What every new batch is made of.
+struct Supplies {
+    route: Arc<Route>,
+    pool: Arc<Pool<Rows>>,
+    flights: Flights,
+}
+
+impl Supplies {
+    fn rows(&self) -> Recycled<Rows> {
+        self.pool.take(|| Rows::empty(&self.route))
+    }
+}
+
 /// The open batches of every partition.
 pub struct Batcher {
-    route: Arc<Route>,
+    supplies: Supplies,
     decoder: Decoder,
     limits: Limits,
     open: BTreeMap<Partition, Open>,
+    /// No incomplete batch is cut before.
+    cut_after: Option<Instant>,
+    /// When the last incomplete one was cut, or the first one could have been.
+    cut_at: Option<Instant>,
 }
 
 impl Batcher {
@@ -56,9 +90,18 @@ impl Batcher {
     ///
     /// # Errors
     /// A route that cannot be decoded.
-    pub fn new(route: &Arc<Route>, limits: Limits) -> Result<Self, RouteError> {
+    pub fn new(route: &Arc<Route>, limits: Limits, flights: &Flights) -> Result<Self, RouteError> {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
-        Ok(Self { route: Arc::clone(route), decoder: Decoder::new(route)?, limits, open: BTreeMap::new() })
+        let supplies =
+            Supplies { route: Arc::clone(route), pool: Pool::new(BATCHES_KEPT_BYTES_MAX), flights: flights.clone() };
+        Ok(Self {
+            supplies,
+            decoder: Decoder::new(route)?,
+            limits,
+            open: BTreeMap::new(),
+            cut_after: None,
+            cut_at: None,
+        })
     }
 
     /// Adds a chunk; what is full is appended to `full`, in order.
@@ -68,43 +111,58 @@ impl Batcher {
             self.forget_ended(partition);
             return;
         }
+        let supplies = &self.supplies;
         let open = match self.open.entry(partition) {
             std::collections::btree_map::Entry::Occupied(entry) => {
                 let open = entry.into_mut();
                 if !Arc::ptr_eq(&open.ownership, &chunk.ownership) {
-                    *open = Open::new(&chunk.ownership, &self.route, now);
+                    *open = Open::new(&chunk, supplies, now);
                 }
                 open
             }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Open::new(&chunk.ownership, &self.route, now))
-            }
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk, supplies, now)),
         };
+        open.first_read_at.get_or_insert(chunk.first_read_at);
         open.read_at = chunk.read_at;
         for record in chunk.records.iter() {
-            open.cut_up_to(record.offset, &self.route, full);
+            open.cut_up_to(record.offset, supplies, full);
             open.push(record, &mut self.decoder, now);
             if open.is_full(&self.limits) {
-                full.push(open.close(open.covered, &self.route));
+                full.push(open.close(open.covered, supplies));
+                open.first_read_at = Some(chunk.first_read_at);
             }
         }
-        open.permit.absorb(chunk.permit);
         open.move_to(chunk.position, now);
-        open.cut_up_to(chunk.position, &self.route, full);
+        open.cut_up_to(chunk.position, supplies, full);
+        // the columns' bytes are taken before the chunk's are given back
+        open.permit.set(open.cost());
     }
 
-    /// When the next incomplete batch has waited long enough.
-    pub fn due_at(&self) -> Option<Instant> {
-        self.open.values().filter_map(|open| open.due_at(self.limits.linger)).min()
+    /// When the next incomplete batch may be cut; none while the writers have no use for one.
+    pub fn due_at(&self, pace: Pace) -> Option<Instant> {
+        let due = self.open.values().filter_map(|open| open.due_at(self.limits.linger)).min().filter(|_| pace.room)?;
+        Some(self.cut_after.map_or(due, |after| due.max(after)))
     }
 
-    /// Cuts every incomplete batch that has waited long enough.
-    pub fn cut_due(&mut self, now: Instant, full: &mut Vec<Batch>) {
+    /// Cuts the incomplete batch that has waited longest, when one is due. One at a time keeps the cuts apart, so that the
+    /// databases see few large writes instead of many small ones; the oldest first is fair to every partition.
+    pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
         self.open.retain(|_, open| !open.ownership.has_ended());
-        for open in self.open.values_mut() {
-            if open.due_at(self.limits.linger).is_some_and(|due| due <= now) {
-                full.push(open.close(open.covered, &self.route));
-            }
+        // those that were full count: the next incomplete one waits a little longer, but no longer than a second
+        let latest = *self.cut_at.get_or_insert(now) + CUT_DELAY_MAX;
+        for _ in 0..full.len() {
+            let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
+            self.cut_after = Some(after.min(latest));
+        }
+        if self.due_at(pace).is_none_or(|due| due > now) {
+            return;
+        }
+        let linger = self.limits.linger;
+        let oldest = self.open.values_mut().filter(|open| open.due_at(linger).is_some()).min_by_key(|open| open.since);
+        if let Some(open) = oldest {
+            full.push(open.close(open.covered, &self.supplies));
+            self.cut_at = Some(now);
+            self.cut_after = Some(now + pace.interval);
         }
     }
 
@@ -116,18 +174,21 @@ impl Batcher {
 }
 
 impl Open {
-    fn new(ownership: &Arc<Ownership>, route: &Route, now: Instant) -> Self {
+    fn new(chunk: &Chunk, supplies: &Supplies, now: Instant) -> Self {
+        let ownership = &chunk.ownership;
         Self {
             ownership: Arc::clone(ownership),
             start: ownership.plan.start,
             covered: ownership.plan.start,
             cut: 0,
-            rows: Rows::empty(route),
+            rows: supplies.rows(),
             dead_letters: Vec::new(),
+            dead_letter_bytes: 0,
             bytes: 0,
             since: None,
+            first_read_at: None,
             read_at: now,
-            permit: Permit::default(),
+            permit: chunk.permit.fresh(),
         }
     }
 
@@ -136,6 +197,7 @@ impl Open {
         self.since.get_or_insert(now);
         self.bytes += record.payload.map_or(0, <[u8]>::len);
         if let Err(reason) = decoder.decode(record, &mut self.rows) {
+            self.dead_letter_bytes += record.byte_len() + DEAD_LETTER_OVERHEAD_BYTES;
             self.dead_letters.push(DeadLetter {
                 offset: record.offset,
                 received_at_us: received_at_us(record.timestamp_ms),
@@ -161,9 +223,9 @@ impl Open {
     }
 
     /// Closes at every cut at or below `offset`, which was seen.
-    fn cut_up_to(&mut self, offset: Offset, route: &Route, full: &mut Vec<Batch>) {
+    fn cut_up_to(&mut self, offset: Offset, supplies: &Supplies, full: &mut Vec<Batch>) {
         while let Some(cut) = self.next_cut().filter(|&cut| cut <= offset) {
-            full.push(self.close(cut, route));
+            full.push(self.close(cut, supplies));
             self.cut += 1;
         }
     }
@@ -182,20 +244,30 @@ impl Open {
         self.since.filter(|_| !self.is_bound() && self.covered > self.start).map(|since| since + linger)
     }
 
-    fn close(&mut self, end: Offset, route: &Route) -> Batch {
+    /// What it holds of the byte budget.
+    fn cost(&self) -> usize {
+        self.rows.byte_len() * COLUMN_BYTE_COST + self.dead_letter_bytes
+    }
+
+    fn close(&mut self, end: Offset, supplies: &Supplies) -> Batch {
         let range = Range::new(self.start, end);
         debug_assert!(self.rows.offsets.last().is_none_or(|&last| last < end));
+        self.permit.set(self.cost());
         self.start = end;
         self.covered = self.covered.max(end);
         self.bytes = 0;
+        self.dead_letter_bytes = 0;
         self.since = None;
+        let fresh = self.permit.fresh();
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
-            rows: std::mem::replace(&mut self.rows, Rows::empty(route)),
+            rows: std::mem::replace(&mut self.rows, supplies.rows()),
             dead_letters: std::mem::take(&mut self.dead_letters),
+            first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
             read_at: self.read_at,
-            permit: std::mem::take(&mut self.permit),
+            permit: std::mem::replace(&mut self.permit, fresh),
+            flight: supplies.flights.start(),
         }
     }
 }

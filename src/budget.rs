@@ -37,13 +37,8 @@ impl Budget {
         self.taken() >= self.bytes_max
     }
 
-    /// Whether a paused reader may read again: three quarters of the budget are the low-water mark.
-    pub fn is_below_low_water(&self) -> bool {
-        self.taken() <= self.bytes_max / 4 * 3
-    }
-
     /// Takes `bytes`, also past the bound: the record is in memory already. The reader asks [`Self::is_spent`] before it
-    /// reads on, so that the overshoot is one record.
+    /// takes on, so that the overshoot is what it takes at once, and never more than librdkafka's own queue holds.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         Permit { budget: Some(Arc::clone(self)), bytes }
@@ -89,17 +84,20 @@ impl Permit {
         }
     }
 
-    /// Takes over the bytes of `other`, which must be of the same budget.
-    pub fn absorb(&mut self, mut other: Self) {
-        if self.budget.is_none() {
-            self.budget = other.budget.take();
+    /// An empty permit of the same budget.
+    pub fn fresh(&self) -> Self {
+        Self { budget: self.budget.clone(), bytes: 0 }
+    }
+
+    /// Holds `bytes` from now on, whether that is more or less.
+    pub fn set(&mut self, bytes: usize) {
+        let Some(budget) = &self.budget else { return };
+        if bytes >= self.bytes {
+            budget.taken.fetch_add(bytes - self.bytes, Ordering::Relaxed);
         } else {
-            debug_assert!(match (&self.budget, &other.budget) {
-                (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
-                _ => true,
-            });
+            budget.give_back(self.bytes - bytes);
         }
-        self.bytes += std::mem::take(&mut other.bytes);
+        self.bytes = bytes;
     }
 }
 
@@ -121,11 +119,23 @@ mod tests {
     fn a_dropped_permit_gives_its_bytes_back() {
         let budget = Budget::new(100);
         let mut first = budget.take(60);
-        first.absorb(budget.take(50));
+        first.grow(50);
         assert_eq!((first.bytes(), budget.taken()), (110, 110));
         assert!(budget.is_spent() && !budget.wait_for_room(Duration::ZERO));
         drop(first);
         assert_eq!(budget.taken(), 0);
-        assert!(budget.wait_for_room(Duration::ZERO) && budget.is_below_low_water());
+        assert!(budget.wait_for_room(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_permit_holds_what_it_was_set_to() {
+        let budget = Budget::new(100);
+        let mut first = budget.take(60);
+        let mut second = first.fresh();
+        second.set(30);
+        first.set(10);
+        assert_eq!(budget.taken(), 40);
+        drop((first, second));
+        assert_eq!(budget.taken(), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::budget::Permit;
 use crate::ledger::Ownership;
 use crate::offset::Offset;
+use crate::recycle::{Buffer, Recycled};
 
 /// One Kafka message as it lies in a chunk.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,13 @@ pub struct Record<'a> {
     pub payload: Option<&'a [u8]>,
     /// Its headers as one JSON array of `{"key", "value" | "base64"}`, or empty.
     pub headers: &'a [u8],
+}
+
+impl Record<'_> {
+    /// The bytes of its key, payload and headers.
+    pub fn byte_len(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.payload.map_or(0, <[u8]>::len) + self.headers.len()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,15 +105,28 @@ impl Records {
     }
 }
 
+impl Buffer for Records {
+    fn clear(&mut self) {
+        self.arena.clear();
+        self.entries.clear();
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        self.arena.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
 /// Records on their way to the decoder.
 #[derive(Debug)]
 pub struct Chunk {
     /// Whose reading this is: a chunk of an ended ownership is thrown away.
     pub ownership: Arc<Ownership>,
     /// The records; none when only the position moved (gaps, control records).
-    pub records: Records,
+    pub records: Recycled<Records>,
     /// The consumer's position after the last record: everything below it was seen.
     pub position: Offset,
+    /// When the first record was read.
+    pub first_read_at: Instant,
     /// When the last record was read.
     pub read_at: Instant,
     /// Its share of the byte budget, given back when both sinks have acknowledged.

@@ -23,7 +23,7 @@ use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
 use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
 use crate::ledger::{Ownership, SourceId};
-use crate::limits::READY_BATCHES_MAX;
+use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::reader::{Command, Event};
 use crate::sink::retry::Backoff;
@@ -59,6 +59,19 @@ pub struct Status {
     pub ledger_up: bool,
     /// Whether the group has given partitions, or said that there are none.
     pub joined: bool,
+    /// What was moved so far.
+    pub moved: Moved,
+}
+
+/// What a pipeline has moved since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Records given to the writers, as rows or dead letters.
+    pub records: u64,
+    /// When the first of them was read.
+    pub first_read_at: Option<Instant>,
+    /// When a sink last acknowledged a batch.
+    pub last_stored_at: Option<Instant>,
 }
 
 /// The coordinator's ends of its channels.
@@ -79,6 +92,16 @@ pub struct Ports {
     pub status: watch::Sender<Status>,
     /// True: drain and end.
     pub stop: watch::Receiver<bool>,
+    /// To the batcher: the time between two cuts of incomplete batches.
+    pub cut_interval: watch::Sender<Duration>,
+}
+
+/// The time between two cuts of incomplete batches by the owner of `owned` of a topic's partitions: all owners together
+/// then cut no faster than [`CUTS_PER_SECOND_MAX`].
+pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
+    let partitions = u32::try_from(partitions.max(owned)).unwrap_or(u32::MAX);
+    let share = u32::try_from(owned.max(1)).unwrap_or(u32::MAX);
+    Duration::from_secs(1) / CUTS_PER_SECOND_MAX * partitions / share
 }
 
 /// Settings of the coordinator.
@@ -163,6 +186,8 @@ pub struct Coordinator {
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
     life: Option<Life>,
+    /// Partitions of the topic, as last described.
+    partition_count: usize,
     slots: BTreeMap<Partition, Slot>,
     /// Grows with every change of what is assigned; a take-over of an older one is thrown away.
     generations: BTreeMap<Partition, u64>,
@@ -175,6 +200,7 @@ pub struct Coordinator {
     lag_at: Instant,
     leaving: Vec<Leaving>,
     commits_under_way: usize,
+    moved: Moved,
     beaten_at: Instant,
     committed_again_at: Instant,
     stopping: Option<Instant>,
@@ -194,6 +220,7 @@ impl Coordinator {
             ledger_retry_at: now,
             cluster_id: None,
             life: None,
+            partition_count: 0,
             slots: BTreeMap::new(),
             generations: BTreeMap::new(),
             generation: 0,
@@ -205,6 +232,7 @@ impl Coordinator {
             lag_at: now,
             leaving: Vec::new(),
             commits_under_way: 0,
+            moved: Moved::default(),
             beaten_at: now,
             committed_again_at: now,
             stopping: None,
@@ -326,7 +354,10 @@ impl Coordinator {
             return;
         }
         match ack.verdict {
-            Verdict::Stored => owned.tracker.acknowledged(ack.sink, ack.range),
+            Verdict::Stored => {
+                owned.tracker.acknowledged(ack.sink, ack.range);
+                self.moved.last_stored_at = Some(Instant::now());
+            }
             Verdict::Fenced => {
                 warn!(partition, sink = ack.sink.as_str(), range = %ack.range, "fenced: taking over again");
                 self.end(partition, "a write was fenced");

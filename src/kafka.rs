@@ -1,7 +1,8 @@
 //! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
 //! ids, watermarks). With reader, rebalance and commit it is all that names rdkafka's types.
 
-use std::borrow::Cow;
+pub mod fetched;
+
 use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
@@ -13,11 +14,10 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{GroupProtocol, Kafka};
-use crate::limits::MESSAGE_FETCH_BYTES_MAX;
+use crate::limits::{MESSAGE_FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
 
@@ -43,7 +43,7 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.max.messages.kbytes", queue_kbytes.to_string())
         .set("queued.min.messages", "100000")
-        .set("fetch.message.max.bytes", (1 << 20).to_string())
+        .set("fetch.message.max.bytes", PARTITION_FETCH_BYTES_MAX.to_string())
         .set("fetch.max.bytes", MESSAGE_FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", "100")
         .set("check.crcs", "true")
@@ -209,32 +209,6 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
         }
     }
     Err(refused("an answer without it".into()))
-}
-
-/// A message's headers, names as text (what is not UTF-8 is replaced) and values as they are. The binding's own iterator
-/// panics on a name that is not UTF-8, and anybody may send one.
-#[allow(unsafe_code)]
-pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
-    let mut found = Vec::new();
-    let mut list = ptr::null_mut();
-    // SAFETY: the message lives as long as what is returned borrows it, and so do its headers; librdkafka ends names with
-    // NUL and gives each value's length.
-    unsafe {
-        let code = sys::rd_kafka_message_headers(message.ptr(), &raw mut list);
-        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return found;
-        }
-        for index in 0.. {
-            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
-            let code = sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
-            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                break;
-            }
-            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length));
-            found.push((CStr::from_ptr(name).to_string_lossy(), value));
-        }
-    }
-    found
 }
 
 /// librdkafka's own words for a code.

@@ -12,9 +12,11 @@ pub mod chunk;
 pub mod clock;
 pub mod config;
 pub mod failpoint;
+pub mod flight;
 pub mod limits;
 pub mod metrics;
 pub mod offset;
+pub mod recycle;
 pub mod reject;
 pub mod route;
 // the ledger's words and decisions

@@ -8,6 +8,9 @@ pub const MESSAGE_FETCH_BYTES_MAX: usize = 16 << 20;
 pub const JSON_DEPTH_MAX: usize = 1_024;
 /// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
 pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
+/// Bytes of one partition in a fetch: with a backlog a partition is then read in long runs, and with many partitions a few
+/// batches fill at a time instead of all of them a little.
+pub const PARTITION_FETCH_BYTES_MAX: usize = 4 << 20;
 
 /// Records in one chunk, at most.
 pub const CHUNK_RECORDS_MAX: usize = 4_096;
@@ -15,11 +18,31 @@ pub const CHUNK_RECORDS_MAX: usize = 4_096;
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Chunks waiting between the reader and the decoder.
 pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
-/// What a record costs in the byte budget beside its own bytes: its column values and its wire form.
-pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// Messages that the reader takes from librdkafka at once; the byte budget is looked at before each such take.
+pub const MESSAGES_TAKEN_MAX: usize = 512;
+/// What a record costs in the byte budget beside its own bytes while it lies in a chunk.
+pub const RECORD_OVERHEAD_BYTES: usize = 64;
+/// What a dead letter costs in the byte budget beside its own bytes.
+pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
+/// What a byte of columns costs in the byte budget: itself, and its wire form.
+pub const COLUMN_BYTE_COST: usize = 2;
+/// Memory of chunks that is kept for the next ones, bytes.
+pub const CHUNKS_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Memory of batches that is kept for the next ones, bytes a route.
+pub const BATCHES_KEPT_BYTES_MAX: usize = 32 << 20;
+/// Memory of ClickHouse blocks that is kept for the next ones, bytes a route.
+pub const BLOCKS_KEPT_BYTES_MAX: usize = 16 << 20;
+/// Partitions at a time whose claims of before are read again: such ranges cannot be cut, so each may need a whole batch's
+/// share of the byte budget.
+pub const REPLAYS_MAX: usize = 4;
 
 /// Rows in one batch, at most, whatever the configuration says.
 pub const BATCH_ROWS_MAX: usize = 1_000_000;
+/// Inserts into one ClickHouse table, at most, a second: incomplete batches of all its consumers together are cut no faster.
+/// Full ones come on top, at some two million rows a second.
+pub const CUTS_PER_SECOND_MAX: u32 = 20;
+/// Batches on their way beside which no incomplete one is cut: one being written, one claimed, one being claimed.
+pub const FLIGHTS_MAX: usize = 3;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.

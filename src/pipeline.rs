@@ -11,17 +11,18 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::batch::Batch;
-use crate::batcher::{Batcher, Limits};
+use crate::batcher::{Batcher, Limits, Pace};
 use crate::budget::Budget;
 use crate::chunk::Chunk;
 use crate::config::Config;
 use crate::coordinator::{self, Coordinator, PipelineError, Status};
+use crate::flight::Flights;
 use crate::kafka::{Inquirer, consumer_config};
 use crate::ledger::postgres::application_name;
 use crate::ledger::proof::Proofs;
 use crate::ledger::protocol::Switches;
 use crate::limits::{
-    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
+    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, FLIGHTS_MAX, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
 use crate::reader::{self, Reader};
 use crate::route::Route;
@@ -82,9 +83,13 @@ pub async fn run(
     }
     drop(ack_sender);
 
-    let batcher = Batcher::new(route, limits(config)).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let flights = Flights::default();
+    let (cut_interval_sender, cut_interval) = watch::channel(coordinator::cut_interval(1, 1));
+    let batcher =
+        Batcher::new(route, limits(config), &flights).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let assembling = assemble(batcher, chunks, batch_sender, flights.clone(), cut_interval);
     stages.spawn(async move {
-        assemble(batcher, chunks, batch_sender).await;
+        assembling.await;
         Ok(())
     });
 
@@ -106,13 +111,24 @@ pub async fn run(
         fingerprint: route.fingerprint(),
         drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
     };
-    let ports = coordinator::Ports { commands, events, batches, postgres, clickhouse, acks, status, stop };
+    let ports = coordinator::Ports {
+        commands,
+        events,
+        batches,
+        postgres,
+        clickhouse,
+        acks,
+        status,
+        stop,
+        cut_interval: cut_interval_sender,
+    };
     let coordinator = Coordinator::new(context, settings, ports);
 
     let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
     let ports = reader::Ports { commands: command_receiver, events: event_sender, chunks: chunk_sender };
-    let reader = Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, ports)
-        .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
+    let reader =
+        Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, &flights, ports)
+            .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
     let (left_sender, left) = tokio::sync::oneshot::channel::<()>();
     let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
         reader.run();
@@ -168,20 +184,30 @@ async fn supervise(
     }
 }
 
-/// The stage around the batcher: chunks in, batches out; cut by the linger when nothing comes.
-async fn assemble(mut batcher: Batcher, mut chunks: mpsc::Receiver<Chunk>, batches: mpsc::Sender<Batch>) {
+/// The stage around the batcher: chunks in, batches out; incomplete ones cut by the linger, the pace, and the room that the
+/// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
+pub async fn assemble(
+    mut batcher: Batcher,
+    mut chunks: mpsc::Receiver<Chunk>,
+    batches: mpsc::Sender<Batch>,
+    flights: Flights,
+    cut_interval: watch::Receiver<Duration>,
+) {
     let mut full = Vec::new();
     loop {
-        let due = batcher.due_at().unwrap_or_else(|| Instant::now() + IDLE);
+        let pace = Pace { interval: *cut_interval.borrow(), room: flights.count() < FLIGHTS_MAX };
+        let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
+        // biased: what came is decoded first, so that a batch which is due is as large as it can be
         tokio::select! {
             biased;
             chunk = chunks.recv() => match chunk {
                 Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
                 None => return,
             },
+            () = flights.landed(), if !pace.room => continue,
             () = tokio::time::sleep_until(due.into()) => {}
         }
-        batcher.cut_due(Instant::now(), &mut full);
+        batcher.cut_due(Instant::now(), pace, &mut full);
         for batch in full.drain(..) {
             if batches.send(batch).await.is_err() {
                 return;

@@ -1,43 +1,41 @@
-//! The reader: one thread that polls librdkafka and copies payloads into chunks. It never blocks for long while the group
-//! waits for its polls: when the byte budget is spent, or the next stage is busy, it pauses the partitions and goes on
-//! polling. It assigns, releases and commits exactly what the coordinator tells it, in that order.
+//! The reader: one thread that takes what librdkafka has fetched and copies payloads into chunks. It never keeps the group
+//! waiting for its polls: when the byte budget is spent, or the next stage is busy, it takes no messages, which librdkafka
+//! then keeps, and goes on polling the group's events. It assigns, releases and commits exactly what the coordinator tells
+//! it, in that order.
 
-use std::collections::{BTreeMap, VecDeque};
+mod group;
+mod intake;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tracing::{debug, warn};
 
-use crate::budget::{Budget, Permit};
-use crate::chunk::{Chunk, Record, Records};
+use self::group::GroupContext;
+use self::intake::Intake;
+use crate::budget::Budget;
+use crate::chunk::Chunk;
 use crate::commit::Commits;
 use crate::failpoint::{self, Point};
+use crate::flight::Flights;
+use crate::kafka::fetched::{Fetched, Run};
 use crate::ledger::Ownership;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RECORD_OVERHEAD_BYTES};
-use crate::metrics;
+use crate::limits::REPLAYS_MAX;
 use crate::offset::{Offset, Partition};
 
-/// How long one poll waits when nothing comes.
-const POLL_TIMEOUT: Duration = Duration::from_millis(20);
-/// How long the reader waits, without polling, for room in the budget or in the next stage before it pauses: pausing
-/// throws away what librdkafka has fetched.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Records between looks at the commands.
-const COMMAND_INTERVAL_RECORDS: u32 = 256;
+/// How long one take waits when nothing comes.
+const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
+/// A partition that has sent nothing since it was assigned is forwarded anew so often: see [`Reader::forward_unheard`].
+const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
 const POSITION_INTERVAL: Duration = Duration::from_millis(200);
-/// A chunk that has waited so long goes on though it is not full.
-const CHUNK_AGE_MAX: Duration = Duration::from_millis(10);
 
 /// What the coordinator tells the reader.
 #[derive(Debug)]
@@ -81,69 +79,6 @@ pub enum Event {
     Failed(String),
 }
 
-/// Queues what librdkafka tells; answers nothing itself, save an assignment, which is taken empty: partitions follow when
-/// they are taken over.
-struct GroupContext {
-    topic: String,
-    queue: Mutex<VecDeque<Event>>,
-    closing: AtomicBool,
-}
-
-impl ClientContext for GroupContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        warn!("kafka: {error}: {reason}");
-    }
-}
-
-impl GroupContext {
-    /// The partitions of our topic. Numbers of another topic's would be taken for ours.
-    fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
-        let elements = list.elements();
-        let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);
-        if let Some(other) = others.first() {
-            warn!(topic = other.topic(), "the group speaks of partitions of another topic than ours; left alone");
-        }
-        ours.iter().map(|element| element.partition()).collect()
-    }
-}
-
-impl ConsumerContext for GroupContext {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let partitions = self.ours_of(list);
-        debug!(?partitions, assigns, "rebalance");
-        failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
-        if assigns {
-            if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
-                self.queue.lock().push_back(Event::Displaced(format!("assignment refused: {error}")));
-            }
-            self.queue.lock().push_back(Event::Assigned(partitions));
-        } else if self.closing.load(Ordering::SeqCst) {
-            let assigned = consumer.assignment().unwrap_or_default();
-            let _ = consumer.incremental_unassign(&assigned);
-        } else {
-            let lost = consumer.assignment_lost();
-            self.queue.lock().push_back(Event::Revoked { partitions, lost });
-        }
-    }
-}
-
-/// A chunk in the making.
-struct Open {
-    records: Records,
-    permit: Permit,
-    position: Offset,
-    since: Instant,
-}
-
-/// A partition that is read.
-struct Reading {
-    ownership: Arc<Ownership>,
-    open: Option<Open>,
-    /// Everything below it was handed on.
-    handed: Offset,
-}
-
 /// The reader's ends of its channels.
 pub struct Ports {
     /// What the coordinator tells.
@@ -156,21 +91,24 @@ pub struct Ports {
 
 /// The reader of one topic.
 pub struct Reader {
-    // dropped before the consumer
+    // both dropped before the consumer
     commits: Commits,
-    consumer: Arc<BaseConsumer<GroupContext>>,
+    fetched: Fetched,
+    consumer: BaseConsumer<GroupContext>,
     topic: String,
-    ports: Ports,
-    budget: Arc<Budget>,
-    reading: BTreeMap<Partition, Reading>,
-    /// What librdkafka fetches: a superset of `reading`, since a halted partition stays until it is released.
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    intake: Intake,
+    /// What librdkafka fetches: a superset of what is taken in, since a halted partition stays until it is released.
     assigned: Vec<Partition>,
-    chunks_waiting: VecDeque<Chunk>,
+    /// Assigned partitions from which no message has come yet.
+    unheard: Vec<Partition>,
+    forwarded_at: Instant,
     events_waiting: VecDeque<Event>,
     /// A revoke waits for its answer; assignments wait until it has one.
     revoking: bool,
-    deferred: Vec<Arc<Ownership>>,
-    paused: bool,
+    /// Assignments that wait, for a revoke or for others' claims to be read.
+    deferred: VecDeque<Arc<Ownership>>,
     positions_at: Instant,
     closed: bool,
 }
@@ -184,28 +122,26 @@ impl Reader {
         config: &rdkafka::ClientConfig,
         topic: &str,
         budget: &Arc<Budget>,
+        flights: &Flights,
         ports: Ports,
     ) -> Result<Self, KafkaError> {
-        let context = GroupContext {
-            topic: topic.to_owned(),
-            queue: Mutex::new(VecDeque::new()),
-            closing: AtomicBool::new(false),
-        };
-        let consumer: BaseConsumer<GroupContext> = config.create_with_context(context)?;
+        let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(topic))?;
         consumer.subscribe(&[topic])?;
+        let Ports { commands, events, chunks } = ports;
         Ok(Self {
             commits: Commits::new(&consumer)?,
-            consumer: Arc::new(consumer),
+            fetched: Fetched::new(&consumer)?,
+            consumer,
             topic: topic.to_owned(),
-            ports,
-            budget: Arc::clone(budget),
-            reading: BTreeMap::new(),
+            commands,
+            events,
+            intake: Intake::new(chunks, budget, flights),
             assigned: Vec::new(),
-            chunks_waiting: VecDeque::new(),
+            unheard: Vec::new(),
+            forwarded_at: Instant::now(),
             events_waiting: VecDeque::new(),
             revoking: false,
-            deferred: Vec::new(),
-            paused: false,
+            deferred: VecDeque::new(),
             positions_at: Instant::now(),
             closed: false,
         })
@@ -213,12 +149,17 @@ impl Reader {
 
     /// Reads until told to close, or until the coordinator is gone. The consumer leaves the group when it is dropped.
     pub fn run(mut self) {
-        while !self.closed {
+        while !self.closed && !self.intake.closed {
             self.obey();
+            self.assign_deferred();
+            self.forward_unheard();
+            self.poll_group();
             self.tell();
-            self.poll_some();
-            self.hand_on_old();
-            self.regulate();
+            if self.intake.may_take() {
+                self.take();
+            } else {
+                self.intake.hold();
+            }
         }
         self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.unassign(&self.assigned.clone());
@@ -228,120 +169,64 @@ impl Reader {
         failpoint::hit(Point::LeaveAnswered);
     }
 
-    /// Polls until nothing comes, the budget is spent, or it is time for commands.
-    fn poll_some(&mut self) {
-        // a handle of its own: the message borrows the consumer while the rest of the reader changes
-        let consumer = Arc::clone(&self.consumer);
-        let mut timeout = POLL_TIMEOUT;
-        for _ in 0..COMMAND_INTERVAL_RECORDS {
-            let polled = consumer.poll(timeout);
-            timeout = Duration::ZERO;
-            match polled {
-                Some(Ok(message)) => self.take(&message),
-                Some(Err(error)) => self.note_error(&error),
-                None => {
-                    self.note_positions();
-                    return;
+    fn take(&mut self) {
+        let mut errors = Vec::new();
+        let taken = self.fetched.take(TAKE_TIMEOUT);
+        let nothing = taken.is_empty();
+        if !self.unheard.is_empty() {
+            for run in taken.runs() {
+                if let Run::Messages { partition, .. } = run {
+                    self.unheard.retain(|&unheard| unheard != partition);
                 }
             }
-            if self.budget.is_spent() || !self.chunks_waiting.is_empty() {
-                return;
-            }
+        }
+        self.intake.take(&taken, &mut errors);
+        drop(taken);
+        for error in errors {
+            self.note_error(&error);
+        }
+        if nothing {
+            self.note_positions();
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let Some(reading) = self.reading.get_mut(&message.partition()) else { return };
-        if reading.ownership.has_ended() || message.offset() < reading.handed {
+    /// Where a partition was assigned before, librdkafka ends its forwarding some time after it was let go
+    /// (`rd_kafka_toppar_fetch_stop`), which may be after it was forwarded for the next assignment; its messages then lie
+    /// where nobody takes them. Forwarding again brings them along, so it is done until the first has come.
+    fn forward_unheard(&mut self) {
+        if self.unheard.is_empty() || self.forwarded_at.elapsed() < FORWARD_INTERVAL {
             return;
         }
-        let headers = headers_json(message);
-        let record = Record {
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            payload: message.payload(),
-            headers: &headers,
-        };
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len) + headers.len();
-        let open = reading.open.get_or_insert_with(|| Open {
-            records: Records::default(),
-            permit: self.budget.take(0),
-            position: 0,
-            since: Instant::now(),
-        });
-        open.permit.grow(bytes + RECORD_OVERHEAD_BYTES);
-        open.records.push(record);
-        open.position = record.offset + 1;
-        if open.records.len() >= CHUNK_RECORDS_MAX || open.records.byte_len() >= CHUNK_BYTES_MAX {
-            self.hand_on(message.partition());
-        }
-    }
-
-    /// Hands a partition's chunk to the next stage, or keeps it waiting when that is busy.
-    fn hand_on(&mut self, partition: Partition) {
-        let Some(reading) = self.reading.get_mut(&partition) else { return };
-        let Some(open) = reading.open.take() else { return };
-        metrics::read(open.records.len(), open.records.byte_len());
-        reading.handed = open.position;
-        let ownership = Arc::clone(&reading.ownership);
-        let Open { records, permit, position, .. } = open;
-        self.chunks_waiting.push_back(Chunk { ownership, records, position, read_at: Instant::now(), permit });
-        self.send_chunks();
-    }
-
-    fn send_chunks(&mut self) {
-        while let Some(chunk) = self.chunks_waiting.pop_front() {
-            match self.ports.chunks.try_send(chunk) {
-                Ok(()) => {}
-                Err(TrySendError::Full(chunk)) => {
-                    self.chunks_waiting.push_front(chunk);
-                    return;
-                }
-                Err(TrySendError::Closed(_)) => self.closed = true,
+        self.forwarded_at = Instant::now();
+        for &partition in &self.unheard {
+            if let Err(error) = self.fetched.forward(&self.consumer, &self.topic, partition) {
+                debug!(partition, "kafka: forward: {error}");
             }
         }
     }
 
-    fn hand_on_old(&mut self) {
-        let spent = self.budget.is_spent();
-        let old: Vec<Partition> = self
-            .reading
-            .iter()
-            .filter(|(_, reading)| {
-                reading.open.as_ref().is_some_and(|open| spent || open.since.elapsed() >= CHUNK_AGE_MAX)
-            })
-            .map(|(&partition, _)| partition)
-            .collect();
-        for partition in old {
-            self.hand_on(partition);
-        }
+    /// Serves what the group and the brokers tell; messages come by a queue of their own.
+    fn poll_group(&mut self) {
+        let stray = match self.consumer.poll(Duration::ZERO) {
+            None => return,
+            Some(Ok(_)) => "a message came by the group's queue; please report it".to_owned(),
+            Some(Err(error)) => return self.note_error(&error),
+        };
+        self.events_waiting.push_back(Event::Displaced(stray));
     }
 
-    /// Gaps, control and aborted records move the position without a record: everything below it was seen all the same.
     fn note_positions(&mut self) {
-        if self.positions_at.elapsed() < POSITION_INTERVAL || self.reading.is_empty() {
+        if self.positions_at.elapsed() < POSITION_INTERVAL || !self.intake.is_reading() {
             return;
         }
         self.positions_at = Instant::now();
         let Ok(list) = self.consumer.position() else { return };
         for element in list.elements() {
-            let (KafkaOffset::Offset(position), Some(reading)) =
-                (element.offset(), self.reading.get_mut(&element.partition()))
-            else {
-                continue;
-            };
-            let covered = reading.open.as_ref().map_or(reading.handed, |open| open.position);
-            if position > covered && !reading.ownership.has_ended() {
-                let open = reading.open.get_or_insert_with(|| Open {
-                    records: Records::default(),
-                    permit: self.budget.take(0),
-                    position,
-                    since: Instant::now(),
-                });
-                open.position = position;
+            if let KafkaOffset::Offset(position) = element.offset() {
+                self.intake.note_position(element.partition(), position);
             }
         }
+        self.intake.hand_on_all();
     }
 
     fn note_error(&mut self, error: &KafkaError) {
@@ -364,38 +249,6 @@ impl Reader {
         }
     }
 
-    /// Pauses when the budget is spent or the next stage is busy for longer than the reader's patience, and resumes.
-    fn regulate(&mut self) {
-        self.send_chunks();
-        metrics::budget(self.budget.taken(), self.budget.bytes_max());
-        if self.paused {
-            if self.chunks_waiting.is_empty() && self.budget.is_below_low_water() {
-                self.set_paused(false);
-            }
-            return;
-        }
-        let until = Instant::now() + PATIENCE;
-        while !self.chunks_waiting.is_empty() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(1));
-            self.send_chunks();
-        }
-        let room = self.budget.wait_for_room(until.saturating_duration_since(Instant::now()));
-        if !room || !self.chunks_waiting.is_empty() {
-            self.set_paused(true);
-        }
-    }
-
-    fn set_paused(&mut self, paused: bool) {
-        let list = self.list(self.reading.keys().copied());
-        let result = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        if let Err(error) = result {
-            warn!("kafka: pause or resume: {error}");
-        }
-        self.paused = paused;
-        metrics::paused(paused);
-        debug!(paused, taken = self.budget.taken(), "reading");
-    }
-
     fn list(&self, partitions: impl Iterator<Item = Partition>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
@@ -406,9 +259,8 @@ impl Reader {
 
     fn obey(&mut self) {
         loop {
-            match self.ports.commands.try_recv() {
-                Ok(Command::Assign(ownership)) if self.revoking => self.deferred.push(ownership),
-                Ok(Command::Assign(ownership)) => self.assign(ownership),
+            match self.commands.try_recv() {
+                Ok(Command::Assign(ownership)) => self.deferred.push_back(ownership),
                 Ok(Command::Halt(partition)) => self.halt(partition),
                 Ok(Command::Release(partitions)) => self.release(&partitions),
                 Ok(Command::Commit { offsets, metadata }) => self.commit(&offsets, &metadata),
@@ -417,6 +269,21 @@ impl Reader {
                     return;
                 }
                 Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    /// Assigns what waits, unless a revoke waits for its answer, or, of those with claims to read again, enough are read.
+    fn assign_deferred(&mut self) {
+        if self.revoking {
+            return;
+        }
+        for ownership in std::mem::take(&mut self.deferred) {
+            let replays = ownership.plan.claimed > ownership.plan.start;
+            if replays && self.intake.replaying() >= REPLAYS_MAX {
+                self.deferred.push_back(ownership);
+            } else {
+                self.assign(ownership);
             }
         }
     }
@@ -432,6 +299,7 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         let added = list
             .add_partition_offset(&self.topic, partition, KafkaOffset::Offset(from))
+            .and_then(|()| self.fetched.forward(&self.consumer, &self.topic, partition))
             .and_then(|()| self.consumer.incremental_assign(&list));
         if let Err(error) = added {
             self.events_waiting.push_back(Event::Displaced(format!("partition {partition}: {error}")));
@@ -439,30 +307,25 @@ impl Reader {
         }
         failpoint::hit(Point::Reading);
         self.assigned.push(partition);
-        if self.paused {
-            let _ = self.consumer.pause(&self.list(std::iter::once(partition)));
-        }
-        self.reading.insert(partition, Reading { handed: from, ownership, open: None });
+        self.unheard.push(partition);
+        self.intake.start(ownership, from);
     }
 
     fn halt(&mut self, partition: Partition) {
-        if self.reading.remove(&partition).is_some() {
+        if self.intake.stop(partition) {
             let _ = self.consumer.pause(&self.list(std::iter::once(partition)));
         }
     }
 
     fn release(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            self.reading.remove(partition);
+        for &partition in partitions {
+            self.intake.stop(partition);
         }
         failpoint::hit(Point::Release);
         self.unassign(partitions);
         failpoint::hit(Point::ReleaseAnswered);
         self.revoking = false;
         self.deferred.retain(|ownership| !partitions.contains(&ownership.partition));
-        for ownership in std::mem::take(&mut self.deferred) {
-            self.assign(ownership);
-        }
     }
 
     /// Takes partitions out of what librdkafka fetches. Called for a revoke even when none is in it: the group waits for
@@ -478,6 +341,7 @@ impl Reader {
             warn!("kafka: unassign: {error}");
         }
         self.assigned.retain(|partition| !partitions.contains(partition));
+        self.unheard.retain(|partition| !partitions.contains(partition));
     }
 
     fn commit(&mut self, offsets: &[(Partition, Offset)], metadata: &str) {
@@ -502,7 +366,7 @@ impl Reader {
             }
         }
         while let Some(event) = self.events_waiting.pop_front() {
-            match self.ports.events.try_send(event) {
+            match self.events.try_send(event) {
                 Ok(()) => {}
                 Err(TrySendError::Full(event)) => {
                     self.events_waiting.push_front(event);
@@ -512,25 +376,4 @@ impl Reader {
             }
         }
     }
-}
-
-/// Headers as a JSON array of `{"key", "value"}`, or `"base64"` in place of a value that is not text. Empty: none.
-fn headers_json(message: &BorrowedMessage<'_>) -> Vec<u8> {
-    use base64::Engine as _;
-    let headers = crate::kafka::headers(message);
-    if headers.is_empty() {
-        return Vec::new();
-    }
-    let list: Vec<serde_json::Value> = headers
-        .iter()
-        .map(|(key, value)| match value.map(|value| (std::str::from_utf8(value), value)) {
-            None => serde_json::json!({ "key": key, "value": null }),
-            // jsonb cannot hold NUL
-            Some((Ok(text), _)) if !text.contains('\0') => serde_json::json!({ "key": key, "value": text }),
-            Some((_, value)) => {
-                serde_json::json!({ "key": key, "base64": base64::engine::general_purpose::STANDARD.encode(value) })
-            }
-        })
-        .collect();
-    serde_json::to_vec(&list).unwrap_or_default()
 }

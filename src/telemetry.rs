@@ -162,7 +162,7 @@ fn readiness(statuses: &[watch::Receiver<Status>]) -> (StatusCode, String) {
     let mut ready = true;
     let mut text = String::new();
     for status in statuses {
-        let Status { source, owned, ledger_up, joined } = status.borrow().clone();
+        let Status { source, owned, ledger_up, joined, moved: _ } = status.borrow().clone();
         ready &= ledger_up && joined;
         let topic = if source.is_some() { "known" } else { "unknown" };
         text.push_str(&format!("ledger up: {ledger_up}, topic: {topic}, joined: {joined}, partitions: {owned}\n"));

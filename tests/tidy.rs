@@ -16,7 +16,7 @@ struct Only {
 const ONLY: &[Only] = &[
     Only {
         needle: "rdkafka",
-        allowed: &["kafka.rs", "reader.rs", "commit.rs", "pipeline.rs", "cli/generate", "verify/log.rs"],
+        allowed: &["kafka", "reader", "commit.rs", "pipeline.rs", "cli/generate", "verify/log.rs"],
         why: "Kafka's client is named where Kafka is spoken to",
     },
     Only {

@@ -12,6 +12,9 @@ use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::Plan;
 use crate::ledger::{Nexts, SourceId};
 
+/// Nothing keeps a batch that has lingered.
+const PACE: Pace = Pace { interval: Duration::ZERO, room: true };
+
 static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(1 << 20));
 
 fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> {
@@ -40,7 +43,12 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
 
 fn batcher(rows_max: usize) -> Batcher {
     let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
-    Batcher::new(&route, Limits { rows_max, bytes_max: 1 << 20, linger: Duration::from_millis(50) }).unwrap()
+    Batcher::new(
+        &route,
+        Limits { rows_max, bytes_max: 1 << 20, linger: Duration::from_millis(50) },
+        &Flights::default(),
+    )
+    .unwrap()
 }
 
 fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: Instant) -> Chunk {
@@ -52,7 +60,14 @@ fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: 
         records.push(Record { offset, timestamp_ms: 5, key: None, payload: Some(payload), headers: b"" });
     }
     let permit = BUDGET.take(100);
-    Chunk { ownership: Arc::clone(ownership), records, position, read_at: now, permit }
+    Chunk {
+        ownership: Arc::clone(ownership),
+        records: records.into(),
+        position,
+        first_read_at: now,
+        read_at: now,
+        permit,
+    }
 }
 
 fn ranges(batches: &[Batch]) -> Vec<(Offset, Offset)> {
@@ -66,7 +81,7 @@ fn claims_found_are_cut_exactly_whatever_the_limits_say() {
     batcher.add(chunk(&owner, &[10, 11, 12, 15, 25], 26, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20)], "a record past the cut closes it; below it no limit applies");
     assert_eq!(full[0].rows.len() + full[0].dead_letters.len(), 4);
-    assert_eq!(batcher.due_at(), None, "a bound batch does not linger");
+    assert_eq!(batcher.due_at(PACE), None, "a bound batch does not linger");
     batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
 }
@@ -76,13 +91,90 @@ fn an_incomplete_batch_waits_for_the_linger_and_no_longer() {
     let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
     let owner = ownership(0, 0, &[]);
     batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
-    let due = batcher.due_at().unwrap();
+    let due = batcher.due_at(PACE).unwrap();
     assert_eq!(due, now + Duration::from_millis(50));
-    batcher.cut_due(due - Duration::from_millis(1), &mut full);
+    batcher.cut_due(due - Duration::from_millis(1), PACE, &mut full);
     assert!(full.is_empty());
-    batcher.cut_due(due, &mut full);
+    batcher.cut_due(due, PACE, &mut full);
     assert_eq!(ranges(&full), [(0, 3)], "the gap below the first record is covered too");
-    assert_eq!(batcher.due_at(), None);
+    assert_eq!(batcher.due_at(PACE), None);
+}
+
+fn ownership_of(partition: Partition) -> Arc<Ownership> {
+    let mut owner = Arc::into_inner(ownership(0, 0, &[])).unwrap();
+    owner.partition = partition;
+    Arc::new(owner)
+}
+
+#[test]
+fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(20), room: true };
+    for (partition, came) in [(2, 0), (0, 1), (1, 2)] {
+        let now = start + ms(came);
+        batcher.add(chunk(&ownership_of(partition), &[1], 2, now), now, &mut full);
+    }
+    let mut cuts = Vec::new();
+    for at in 0..200 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        cuts.extend(full.drain(..).map(|batch| (batch.ownership.partition, at)));
+    }
+    assert_eq!(cuts, [(2, 50), (0, 70), (1, 90)]);
+}
+
+#[test]
+fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
+    let (mut batcher, now, mut full) = (batcher(3), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let busy = Pace { room: false, ..PACE };
+    batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
+    let late = now + Duration::from_secs(60);
+    batcher.cut_due(late, busy, &mut full);
+    assert!(full.is_empty() && batcher.due_at(busy).is_none());
+    batcher.add(chunk(&owner, &[3], 4, late), late, &mut full);
+    assert_eq!(ranges(&full), [(0, 4)], "a full one goes on all the same");
+    batcher.add(chunk(&owner, &[4], 5, late), late, &mut full);
+    full.clear();
+    batcher.cut_due(late + Duration::from_secs(1), PACE, &mut full);
+    assert_eq!(ranges(&full), [(4, 5)]);
+}
+
+#[test]
+fn full_batches_put_an_incomplete_one_off_for_a_second_at_most() {
+    let (mut batcher, start, mut full) = (batcher(1), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(50), room: true };
+    let (busy, quiet) = (ownership_of(0), ownership_of(1));
+    let mut cut = None;
+    batcher.add(chunk(&quiet, &[], 1, start), start, &mut full);
+    for at in 0..2_000 {
+        let now = start + ms(at);
+        // a thousand full ones a second
+        batcher.add(chunk(&busy, &[at.cast_signed()], at.cast_signed() + 1, now), now, &mut full);
+        batcher.cut_due(now, pace, &mut full);
+        if full.drain(..).any(|batch| batch.ownership.partition == 1) {
+            cut.get_or_insert(at);
+        }
+    }
+    assert!(cut.is_some_and(|at| (50..=1_050).contains(&at)), "{cut:?}");
+}
+
+#[test]
+fn what_a_batch_holds_of_the_budget_is_given_back_with_it() {
+    let budget = Budget::new(1 << 20);
+    let (mut batcher, now, mut full) = (batcher(4), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    for at in [1, 6, 11] {
+        let permit = budget.take(500);
+        batcher.add(Chunk { permit, ..chunk(&owner, &[at, at + 1, at + 2], at + 3, now) }, now, &mut full);
+    }
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    assert_eq!(full.len(), 3);
+    let held: usize = full.iter().map(|batch| batch.permit.bytes()).sum();
+    assert!(held > 0 && held == budget.taken(), "the chunks' bytes were given back, the columns' are held");
+    full.clear();
+    assert_eq!(budget.taken(), 0);
 }
 
 /// A producer's clock may say anything. A row's time was bounded, a dead letter's was not: PostgreSQL would have refused the
@@ -94,7 +186,7 @@ fn a_dead_letters_time_is_bounded_like_a_rows() {
     let mut wild = chunk(&owner, &[], 1, now);
     wild.records.push(Record { offset: 0, timestamp_ms: i64::MAX, key: None, payload: None, headers: b"" });
     batcher.add(wild, now, &mut full);
-    batcher.cut_due(now + Duration::from_secs(1), &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     assert!(full[0].dead_letters[0].received_at_us <= crate::normalize::INSTANT_MAX_US);
 }
 
@@ -106,7 +198,7 @@ fn an_ended_ownership_leaves_nothing_behind() {
     old.ended.cancel();
     let new = ownership(0, 0, &[]);
     batcher.add(chunk(&new, &[1], 2, now), now, &mut full);
-    batcher.cut_due(now + Duration::from_secs(1), &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     assert_eq!(ranges(&full), [(0, 2)]);
     assert!(Arc::ptr_eq(&full[0].ownership, &new));
 }
@@ -126,7 +218,7 @@ proptest! {
             batcher.add(chunk(&owner, now_sent, now_sent[now_sent.len() - 1] + 1, now), now, &mut full);
             rest = later;
         }
-        batcher.cut_due(now + Duration::from_secs(1), &mut full);
+        batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
         let mut next = 0;
         let mut seen = Vec::new();
         for batch in &full {

@@ -16,7 +16,7 @@ use crate::offset::{Offset, Partition};
 use crate::route::Route;
 
 /// How often the ledger is asked.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(100);
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 

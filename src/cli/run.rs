@@ -13,7 +13,7 @@ use super::Exit;
 use super::caught_up::wait_until_caught_up;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::coordinator::Status;
+use crate::coordinator::{Moved, Status};
 use crate::{pipeline, telemetry};
 
 /// Move events from Kafka into PostgreSQL and ClickHouse, each exactly once.
@@ -54,6 +54,7 @@ pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
             running.with_context(|| format!("route {}", route.name))
         });
     }
+    let watched = statuses.clone();
     let pages = telemetry::serve(&config.telemetry, statuses).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -93,10 +94,23 @@ pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
     if let Some(pages) = pages {
         pages.abort();
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(Exit::Done),
+    if let Some(error) = failure {
+        return Err(error);
     }
+    if args.until_caught_up {
+        println!("{}", summary(watched.iter().map(|status| status.borrow().moved)));
+    }
+    Ok(Exit::Done)
+}
+
+/// What the routes moved, in a line.
+fn summary(routes: impl Iterator<Item = Moved> + Clone) -> String {
+    let records: u64 = routes.clone().map(|moved| moved.records).sum();
+    let first = routes.clone().filter_map(|moved| moved.first_read_at).min();
+    let last = routes.filter_map(|moved| moved.last_stored_at).max();
+    let (Some(first), Some(last)) = (first, last) else { return "caught up: nothing was left to store".into() };
+    let seconds = last.saturating_duration_since(first).as_secs_f64();
+    format!("caught up: {records} records, {seconds:.3} s from the first record read to the last stored")
 }
 
 /// The first signal drains, the second exits at once.

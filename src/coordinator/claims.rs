@@ -95,7 +95,7 @@ impl Coordinator {
     pub(super) fn send_claimed(&mut self) {
         // a range claimed by an owner before is read anew: its records, too, must be of this life of the topic
         let Some(seen_at) = self.watch.seen_at else { return };
-        let Self { slots, ports, .. } = self;
+        let Self { slots, ports, moved, .. } = self;
         for slot in slots.values_mut() {
             let Slot::Owned(owned) = slot else { continue };
             while let Some(batch) = owned.ready.front() {
@@ -107,6 +107,8 @@ impl Coordinator {
                 }
                 let Some(batch) = owned.ready.pop_front() else { break };
                 owned.sent = batch.range.end;
+                moved.records += (batch.rows.len() + batch.dead_letters.len()) as u64;
+                moved.first_read_at.get_or_insert(batch.first_read_at);
                 if let Some(clickhouse) = &ports.clickhouse {
                     let _ = clickhouse.try_send(Arc::clone(&batch));
                 }

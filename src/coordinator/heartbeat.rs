@@ -15,6 +15,8 @@ use crate::reader::Command;
 /// What was committed is committed again so often: a late commit of an owner of before has moved it back, perhaps.
 const COMMIT_AGAIN: Duration = Duration::from_secs(60);
 
+/// A heartbeat comes at most so soon after the one before, when nothing is under way any more.
+const HEARTBEAT_QUIET: Duration = Duration::from_millis(100);
 /// A heartbeat comes so soon after something that the ledger does not know.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
 /// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
@@ -24,7 +26,9 @@ impl Coordinator {
     pub(super) async fn heartbeat_when_due(&mut self) -> Result<(), PipelineError> {
         let since = self.beaten_at.elapsed();
         let unrecorded = self.owned().any(|owned| owned.tracker.is_unrecorded());
-        if since >= HEARTBEAT_IDLE || (unrecorded && since >= HEARTBEAT_SOON) {
+        let quiet = self.owned().all(|owned| owned.tracker.pending_count() == 0 && owned.ready.is_empty());
+        let soon = if quiet { HEARTBEAT_QUIET } else { HEARTBEAT_SOON };
+        if since >= HEARTBEAT_IDLE || (unrecorded && since >= soon) {
             self.heartbeat().await?;
         }
         Ok(())

@@ -76,6 +76,7 @@ impl Coordinator {
                     self.cluster_id = Some(cluster_id);
                     self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
                 }
+                self.partition_count = usize::try_from(description.partition_count).unwrap_or_default();
                 self.watch.seen_at = Some(asked_at);
                 self.watch.backoff.reset();
             }

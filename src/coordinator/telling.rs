@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use super::{Coordinator, PipelineError, Slot};
+use super::{Coordinator, PipelineError, Slot, cut_interval};
 use crate::ledger::SinkName;
 use crate::metrics;
 use crate::offset::{Offset, Partition};
@@ -26,10 +26,15 @@ impl Coordinator {
         let owned = self.owned().count();
         let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
         self.ports.status.send_if_modified(|status| {
-            let changed = status.owned != owned || status.source != source || status.ledger_up != ledger_up;
-            (status.owned, status.source, status.ledger_up) = (owned, source, ledger_up);
+            let changed = status.owned != owned
+                || status.source != source
+                || status.ledger_up != ledger_up
+                || status.moved != self.moved;
+            (status.owned, status.source, status.ledger_up, status.moved) = (owned, source, ledger_up, self.moved);
             changed
         });
+        let interval = cut_interval(self.partition_count, owned);
+        self.ports.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
     }
 
     pub(super) fn tell_frontiers(&self) {

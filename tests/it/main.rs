@@ -15,6 +15,7 @@ mod encoders;
 mod group;
 mod killed;
 mod migrations;
+mod narrow;
 mod outage;
 mod reconnected;
 mod replaced;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
+use footprint::flight::Flights;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
 use footprint::ledger::{Nexts, Ownership, SourceId};
@@ -135,10 +136,12 @@ fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
     Arc::new(Batch {
         ownership: Arc::new(ownership),
         range,
-        rows: Rows { offsets, received_at_us: times, columns: vec![column] },
+        rows: Rows { offsets, received_at_us: times, columns: vec![column] }.into(),
         dead_letters: Vec::new(),
+        first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
+        flight: Flights::default().start(),
     })
 }
 

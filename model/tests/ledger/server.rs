@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
 use footprint::config::{Config, Postgres};
+use footprint::flight::Flights;
 use footprint::ledger::postgres::Ledger;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
@@ -196,10 +197,13 @@ fn batch(ownership: &Arc<Ownership>, range: Range) -> Batch {
             received_at_us: vec![0; offsets.len()],
             columns: vec![ColumnData { values: Values::Integer(offsets.clone()), validity: None }],
             offsets,
-        },
+        }
+        .into(),
         dead_letters: of(1).map(letter).collect(),
+        first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
+        flight: Flights::default().start(),
     }
 }
 

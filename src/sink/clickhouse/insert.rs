@@ -13,6 +13,7 @@ use crate::failpoint::{self, Point};
 use crate::ledger::{Identity, SourceId};
 use crate::limits::BATCH_ROWS_MAX;
 use crate::offset::Partition;
+use crate::recycle::Recycled;
 use crate::route::Route;
 
 /// Settings of every insert, whatever the user's profile says.
@@ -115,11 +116,11 @@ impl Inserter {
         Ok(())
     }
 
-    /// Inserts one block, which is left empty with its capacity gone: the body owns it.
+    /// Inserts one block, whose memory goes back to its pool when the client has sent it.
     ///
     /// # Errors
     /// Whatever the server or the connection says, classed.
-    pub async fn insert(&mut self, attempt: &Attempt<'_>, block: &mut Vec<u8>) -> Result<(), Failed> {
+    pub async fn insert(&mut self, attempt: &Attempt<'_>, block: Recycled<Vec<u8>>) -> Result<(), Failed> {
         self.pin_deduplication().await?;
         let mut client = self
             .client
@@ -131,7 +132,7 @@ impl Inserter {
             client = client.with_header("Content-Length", block.len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
-        let mut body = Bytes::from(std::mem::take(block));
+        let mut body = Bytes::from_owner(block);
         if failpoint::is_armed(Point::InsertFirstByte) {
             insert.send(body.split_to(body.len() / 2)).await?;
             failpoint::hit_soon(Point::InsertFirstByte).await;

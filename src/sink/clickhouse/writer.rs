@@ -18,7 +18,9 @@ use crate::failpoint::{self, Point};
 use crate::ledger::proof::{Proofs, Sighting};
 use crate::ledger::protocol::{Delivery, Repair, Step};
 use crate::ledger::{Identity, Ownership, SinkName};
+use crate::limits::BLOCKS_KEPT_BYTES_MAX;
 use crate::metrics;
+use crate::recycle::Pool;
 use crate::route::Route;
 use crate::sink::{Sink, SinkError, Verdict};
 
@@ -55,7 +57,7 @@ pub struct ClickHouseSink<S> {
     stored_rows: S,
     fingerprint: i64,
     timeout: Duration,
-    block: Vec<u8>,
+    blocks: Arc<Pool<Vec<u8>>>,
     open: Option<Open>,
 }
 
@@ -86,7 +88,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             stored_rows,
             fingerprint: route.fingerprint(),
             timeout,
-            block: Vec::new(),
+            blocks: Pool::new(BLOCKS_KEPT_BYTES_MAX),
             open: None,
         }
     }
@@ -112,10 +114,10 @@ impl<S: StoredRows> ClickHouseSink<S> {
         level: u32,
     ) -> Result<(), SinkError> {
         let identity = identity_of(batch);
-        self.block.clear();
-        native::block(&self.route, rows, identity.source, identity.partition, selection, &mut self.block);
+        let mut block = self.blocks.take(Vec::new);
+        native::block(&self.route, rows, identity.source, identity.partition, selection, &mut block);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
-        match timeout(self.timeout, self.inserter.insert(&attempt, &mut self.block)).await {
+        match timeout(self.timeout, self.inserter.insert(&attempt, block)).await {
             Ok(Ok(())) => {
                 self.answered_at = Some(Instant::now());
                 Ok(())

@@ -1,0 +1,185 @@
+//! Proves that no event costs an allocation on its way from a raw record to both wire formats: everything is done for so many
+//! events and for twice as many, and what the second half allocates must be a small number a batch. Fails when it is not.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use footprint::batch::Batch;
+use footprint::batcher::Batcher;
+use footprint::chunk::Records;
+use footprint::flight::Flights;
+use footprint::limits::{BLOCKS_KEPT_BYTES_MAX, CHUNK_RECORDS_MAX, COPY_CHUNK_BYTES};
+use footprint::recycle::Pool;
+use footprint::route::Route;
+use footprint::sink::clickhouse::native;
+use footprint::sink::postgres::copy;
+use support::{Log, scaled};
+
+/// Events of the first half, and of the second: whole batches.
+const EVENTS: usize = 200_000;
+/// Allocations of one stage, at most, a batch: columns and blocks are recycled, COPY's buffer is not.
+const BATCH_ALLOCATIONS_MAX: f64 = 16.0;
+/// Allocations of one chunk, at most: chunks are recycled.
+const CHUNK_ALLOCATIONS_MAX: f64 = 1.0;
+/// Allocations of one stage, at most, an event.
+const EVENT_ALLOCATIONS_MAX: f64 = 0.001;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, counted; a reallocation is one more allocation, of its new size.
+struct Counting;
+
+impl Counting {
+    fn count(bytes: usize) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size());
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        Self::count(bytes);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What one stage allocated.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    allocations: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    /// Adds what `work` allocates.
+    fn during<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let before = (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed));
+        let done = work();
+        self.allocations += ALLOCATIONS.load(Ordering::Relaxed) - before.0;
+        self.bytes += BYTES.load(Ordering::Relaxed) - before.1;
+        done
+    }
+}
+
+/// The stages, in the order of the way.
+#[derive(Clone, Copy, Default)]
+struct Stages {
+    chunk: Counted,
+    batcher: Counted,
+    copy: Counted,
+    native: Counted,
+}
+
+/// COPY data as PostgreSQL's lane makes it: one buffer a batch, given away a chunk at a time.
+fn copy(batch: &Batch) {
+    let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
+    copy::header(&mut buffer);
+    let mut next = 0;
+    while next < batch.rows.len() {
+        next = copy::rows(
+            &batch.rows,
+            next,
+            batch.ownership.source,
+            batch.ownership.partition,
+            &mut buffer,
+            COPY_CHUNK_BYTES,
+        );
+        drop(black_box(buffer.split().freeze()));
+    }
+}
+
+/// A block as ClickHouse's lane makes it: the request gives its memory back to the pool.
+fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
+    let mut block = pool.take(Vec::new);
+    native::block(route, &batch.rows, batch.ownership.source, batch.ownership.partition, None, &mut block);
+    drop(black_box(block));
+}
+
+/// All of `chunks`, `rounds` times over.
+fn measure(route: &Arc<Route>, chunks: &Arc<[Records]>, rounds: usize) -> Stages {
+    let mut log = Log::new(0, chunks, &support::budget());
+    let mut batcher = Batcher::new(route, support::limits(), &Flights::default()).expect("the route can be decoded");
+    let pool = Pool::new(BLOCKS_KEPT_BYTES_MAX);
+    let (mut stages, mut full, now) = (Stages::default(), Vec::new(), Instant::now());
+    for _ in 0..chunks.len() * rounds {
+        let chunk = stages.chunk.during(|| log.read());
+        stages.batcher.during(|| batcher.add(chunk, now, &mut full));
+        for batch in full.drain(..) {
+            assert!(batch.dead_letters.is_empty(), "the events are good");
+            stages.copy.during(|| copy(&batch));
+            stages.native.during(|| native(route, &batch, &pool));
+        }
+    }
+    stages
+}
+
+/// A counter that counts nothing would prove anything.
+fn assert_that_it_counts() {
+    let mut counted = Counted::default();
+    counted.during(|| (0..1_000_u64).for_each(|number| drop(black_box(Box::new(number)))));
+    assert_eq!((counted.allocations, counted.bytes), (1_000, 8_000));
+}
+
+fn main() -> ExitCode {
+    assert_that_it_counts();
+    let route = Arc::new(support::route());
+    let events = scaled(EVENTS);
+    let chunks = support::chunks(events, 0.0);
+    let batches = events / support::limits().rows_max;
+    let (once, twice) = (measure(&route, &chunks, 1), measure(&route, &chunks, 2));
+
+    println!("of {events} events in {batches} batches, after as many before them; {CHUNK_RECORDS_MAX} records a chunk");
+    println!("stage      allocations  an event  a batch or chunk   per million events: allocations        bytes");
+    let mut is_kept = true;
+    for (name, once, twice, pieces, piece_max) in [
+        ("chunk", once.chunk, twice.chunk, chunks.len(), CHUNK_ALLOCATIONS_MAX),
+        ("batcher", once.batcher, twice.batcher, batches, BATCH_ALLOCATIONS_MAX),
+        ("copy", once.copy, twice.copy, batches, BATCH_ALLOCATIONS_MAX),
+        ("native", once.native, twice.native, batches, BATCH_ALLOCATIONS_MAX),
+    ] {
+        let allocations = twice.allocations.saturating_sub(once.allocations);
+        let an_event = allocations as f64 / events as f64;
+        let a_piece = allocations as f64 / pieces as f64;
+        let million = 1e6 / events as f64;
+        let bytes = twice.bytes.saturating_sub(once.bytes) as f64 * million;
+        // a test's batches are too small to be shared by enough events
+        let is_within = a_piece <= piece_max && (an_event <= EVENT_ALLOCATIONS_MAX || support::is_test());
+        is_kept &= is_within;
+        println!(
+            "{name:<10} {allocations:>11}  {an_event:>8.5}  {a_piece:>16.1}   {:>31.0} {bytes:>12.0}{}",
+            allocations as f64 * million,
+            if is_within { "" } else { "   TOO MANY" }
+        );
+    }
+    if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

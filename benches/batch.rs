@@ -1,0 +1,55 @@
+//! What the batcher costs a record: full chunks in, batches of the shipped size out, decoding included.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use footprint::batcher::Batcher;
+use footprint::chunk::Chunk;
+use footprint::flight::Flights;
+use footprint::limits::CHUNK_RECORDS_MAX;
+use support::{Log, scaled};
+
+/// Chunks a run, a little more than one batch.
+const CHUNKS: usize = 25;
+
+fn batch(criterion: &mut Criterion) {
+    let route = Arc::new(support::route());
+    let chunk_count = scaled(CHUNKS);
+    let record_count = chunk_count * CHUNK_RECORDS_MAX;
+    let mut group = criterion.benchmark_group("batch");
+    group.throughput(Throughput::Elements(record_count as u64));
+    for (name, bad_share, partitions) in
+        [("one partition", 0.0, 1), ("one bad in a thousand", 0.001, 1), ("16 partitions in turn", 0.0, 16)]
+    {
+        let (chunks, budget) = (support::chunks(record_count, bad_share), support::budget());
+        let mut logs: Vec<Log> = (0..partitions).map(|partition| Log::new(partition, &chunks, &budget)).collect();
+        let mut batcher =
+            Batcher::new(&route, support::limits(), &Flights::default()).expect("the route can be decoded");
+        let mut turn = 0;
+        let mut read = || -> Vec<Chunk> {
+            let next = |_| {
+                turn += 1;
+                let log = turn % logs.len();
+                logs[log].read()
+            };
+            (0..chunk_count).map(next).collect()
+        };
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                &mut read,
+                |chunks| {
+                    let (now, mut full) = (Instant::now(), Vec::new());
+                    chunks.into_iter().for_each(|chunk| batcher.add(chunk, now, &mut full));
+                    full
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+}
+
+criterion_group! { name = benches; config = support::criterion(); targets = batch }
+criterion_main!(benches);

@@ -1,0 +1,18 @@
+//! What a generated page move costs: the share of it that `footprint generate` and the other benches' set-up pay.
+
+mod support;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use footprint::generate::{GenerateOptions, Generator};
+
+fn generate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("generate");
+    group.throughput(Throughput::Elements(1));
+    let mut generator = Generator::new(1, GenerateOptions::default());
+    group.bench_function("one bad in a thousand", |bencher| {
+        bencher.iter(|| generator.generate().payload.map(<[u8]>::len));
+    });
+}
+
+criterion_group! { name = benches; config = support::criterion(); targets = generate }
+criterion_main!(benches);

@@ -1,0 +1,175 @@
+//! The whole way without servers: a source in memory, the real batcher stage, both encoders behind the real writer loop, sinks
+//! that throw the bytes away, and the real bounded channels and byte budget between them. What it leaves out is waiting:
+//! Kafka, the ledger and the databases. Where the coordinator stands, a task hands batches on and counts acknowledgements.
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use footprint::batch::Batch;
+use footprint::batcher::Batcher;
+use footprint::budget::Budget;
+use footprint::chunk::{Chunk, Records};
+use footprint::flight::Flights;
+use footprint::ledger::SinkName;
+use footprint::limits::{
+    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
+};
+use footprint::pipeline::assemble;
+use footprint::route::Route;
+use footprint::sink::clickhouse::native;
+use footprint::sink::postgres::copy;
+use footprint::sink::writer::serve;
+use footprint::sink::{Ack, Sink, SinkError, Verdict};
+use support::{Log, scaled};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+const PARTITIONS: i32 = 4;
+/// Of each partition a run; whole batches, so that no run waits for the linger.
+const BATCHES: usize = 2;
+/// How long the source waits for room in the budget before it looks again.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Encodes as PostgreSQL's lane does, and stores nothing.
+struct Copied {
+    buffer: BytesMut,
+}
+
+impl Sink for Copied {
+    fn name(&self) -> SinkName {
+        SinkName::Postgres
+    }
+
+    fn joins(&self, _group: &[Arc<Batch>], _next: &Batch) -> bool {
+        false
+    }
+
+    async fn write(&mut self, group: &[Arc<Batch>], _uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
+        for batch in group {
+            let (source, partition) = (batch.ownership.source, batch.ownership.partition);
+            copy::header(&mut self.buffer);
+            let mut next = 0;
+            while next < batch.rows.len() {
+                next = copy::rows(&batch.rows, next, source, partition, &mut self.buffer, COPY_CHUNK_BYTES);
+                drop(black_box(self.buffer.split().freeze()));
+            }
+        }
+        Ok(vec![Verdict::Stored; group.len()])
+    }
+}
+
+/// Encodes as ClickHouse's lane does, and stores nothing.
+struct Blocked {
+    route: Arc<Route>,
+    block: Vec<u8>,
+}
+
+impl Sink for Blocked {
+    fn name(&self) -> SinkName {
+        SinkName::ClickHouse
+    }
+
+    fn joins(&self, _group: &[Arc<Batch>], _next: &Batch) -> bool {
+        false
+    }
+
+    async fn write(&mut self, group: &[Arc<Batch>], _uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
+        for batch in group {
+            let (source, partition) = (batch.ownership.source, batch.ownership.partition);
+            self.block.clear();
+            native::block(&self.route, &batch.rows, source, partition, None, &mut self.block);
+            black_box(&self.block);
+        }
+        Ok(vec![Verdict::Stored; group.len()])
+    }
+}
+
+/// Where the reader stands: a thread that copies every partition's records into chunks, as far as the budget goes.
+fn read(chunks: &Arc<[Records]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk>) {
+    let mut logs: Vec<Log> = (0..PARTITIONS).map(|partition| Log::new(partition, chunks, budget)).collect();
+    for _ in 0..chunks.len() {
+        for log in &mut logs {
+            while !budget.wait_for_room(ROOM_TIMEOUT) {}
+            if to.blocking_send(log.read()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Where the coordinator stands: hands each batch to both lanes, until both have acknowledged `wanted` records.
+async fn coordinate(
+    mut batches: mpsc::Receiver<Batch>,
+    lanes: [mpsc::Sender<Arc<Batch>>; 2],
+    mut acks: mpsc::Receiver<Ack>,
+    wanted: u64,
+) {
+    let mut acknowledged = [0, 0];
+    while acknowledged != [wanted; 2] {
+        tokio::select! {
+            biased;
+            Some(ack) = acks.recv() => acknowledged[usize::from(ack.sink == SinkName::ClickHouse)] += ack.range.len(),
+            Some(batch) = batches.recv() => {
+                let batch = Arc::new(batch);
+                for lane in &lanes {
+                    lane.send(Arc::clone(&batch)).await.expect("the lane serves");
+                }
+            }
+        }
+    }
+}
+
+/// Every record of every partition from the source to both acknowledgements.
+fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Records]>, budget: &Arc<Budget>, wanted: u64) {
+    // built from the tail, as the pipeline is
+    let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
+    let (postgres, postgres_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+    let (clickhouse, clickhouse_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+    let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+    let (chunk_sender, chunk_receiver) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
+    let copied = Copied { buffer: BytesMut::with_capacity(COPY_CHUNK_BYTES) };
+    let blocked = Blocked { route: Arc::clone(route), block: Vec::new() };
+    let flights = Flights::default();
+    let (_interval, cut_interval) = watch::channel(Duration::ZERO);
+    let batcher = Batcher::new(route, support::limits(), &flights).expect("the route can be decoded");
+    let lanes = [
+        runtime.spawn(serve(copied, postgres_batches, ack_sender.clone())),
+        runtime.spawn(serve(blocked, clickhouse_batches, ack_sender)),
+    ];
+    let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, flights, cut_interval));
+    thread::scope(|scope| {
+        scope.spawn(|| read(chunks, budget, &chunk_sender));
+        runtime.block_on(coordinate(batches, [postgres, clickhouse], acks, wanted));
+    });
+    drop(chunk_sender);
+    runtime.block_on(async {
+        assembling.await.expect("the batcher does not panic");
+        for lane in lanes {
+            lane.await.expect("the lane does not panic").expect("a sink that stores nothing does not stop");
+        }
+    });
+}
+
+fn pipeline(criterion: &mut Criterion) {
+    let route = Arc::new(support::route());
+    let budget = support::budget();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
+    let partition_records = BATCHES * support::limits().rows_max;
+    let wanted = partition_records as u64 * u64::from(PARTITIONS.unsigned_abs());
+    let mut group = criterion.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(wanted));
+    group.sample_size(20).measurement_time(Duration::from_secs(scaled(10) as u64));
+    for (name, bad_share) in [("all good", 0.0), ("one bad in a thousand", 0.001)] {
+        let chunks = support::chunks(partition_records, bad_share);
+        group.bench_function(name, |bencher| bencher.iter(|| run(&runtime, &route, &chunks, &budget, wanted)));
+    }
+}
+
+criterion_group! { name = benches; config = support::criterion(); targets = pipeline }
+criterion_main!(benches);

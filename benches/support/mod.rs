@@ -1,0 +1,202 @@
+//! What the benches share: generated page moves as raw records, as chunks and as rows, and how little a `--test` run does.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use footprint::batch::Rows;
+use footprint::batcher::Limits;
+use footprint::budget::Budget;
+use footprint::chunk::{Chunk, Record, Records};
+use footprint::config::Config;
+use footprint::decode::Decoder;
+use footprint::generate::{GenerateOptions, Generator};
+use footprint::ledger::proof::{Proof, Proofs};
+use footprint::ledger::protocol::Plan;
+use footprint::ledger::{Nexts, Ownership, SourceId};
+use footprint::limits::{CHUNK_RECORDS_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
+use footprint::offset::{Offset, Partition};
+use footprint::recycle::Pool;
+use footprint::route::{Presence, Route};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Kafka's timestamp of every record, milliseconds.
+const TIMESTAMP_MS: i64 = 1_760_000_000_000;
+/// The route's column that [`nullable`] makes so.
+const LINK: usize = 1;
+
+/// Whether this is `cargo test --benches`, which only asks whether everything runs.
+pub fn is_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
+
+/// `full`, or a hundredth of it in a test.
+pub fn scaled(full: usize) -> usize {
+    if is_test() { (full / 100).max(1) } else { full }
+}
+
+/// Settings of every bench: a second to warm up, three to measure.
+pub fn criterion() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3)).sample_size(50)
+}
+
+fn config() -> Config {
+    Config::load(None, &[]).expect("the shipped configuration loads")
+}
+
+/// `user_footprint` as it is shipped.
+pub fn route() -> Route {
+    config().routes.swap_remove(0)
+}
+
+/// The same with a link that may be null.
+pub fn nullable(mut route: Route) -> Route {
+    route.columns[LINK].presence = Presence::Optional;
+    route
+}
+
+/// When a batch is full, as it is shipped.
+pub fn limits() -> Limits {
+    let pipeline = config().pipeline;
+    Limits {
+        rows_max: scaled(pipeline.batch_rows_max),
+        bytes_max: pipeline.batch_bytes_max,
+        linger: Duration::from_millis(pipeline.linger_ms),
+    }
+}
+
+/// The byte budget, as it is shipped.
+pub fn budget() -> Arc<Budget> {
+    Budget::new(config().pipeline.budget_bytes)
+}
+
+/// Generated page moves from offset 0 on, of which `bad_share` are bad.
+pub fn records(count: usize, bad_share: f64) -> Records {
+    picked(count, bad_share, |_| true)
+}
+
+/// As [`records`], of which only those go in whose payload is `wanted`.
+pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> Records {
+    let mut generator = Generator::new(1, GenerateOptions { bad_share, ..GenerateOptions::default() });
+    let mut records = Records::default();
+    while records.len() < count {
+        let made = generator.generate();
+        if made.payload.is_none_or(&wanted) {
+            records.push(record(records.len() as Offset, made.key, made.payload));
+        }
+    }
+    records
+}
+
+fn record<'a>(offset: Offset, key: Option<&'a [u8]>, payload: Option<&'a [u8]>) -> Record<'a> {
+    Record { offset, timestamp_ms: TIMESTAMP_MS, key, payload, headers: b"" }
+}
+
+/// Good page moves as the decoder makes them; where the route's link may be null, every fourth is.
+pub fn rows(route: &Route, count: usize) -> Rows {
+    let mut decoder = Decoder::new(route).expect("the route can be decoded");
+    let mut rows = Rows::empty(route);
+    let mut payload = Vec::new();
+    for made in records(count, 0.0).iter() {
+        payload.clear();
+        payload.extend_from_slice(made.payload.unwrap_or_default());
+        if route.columns[LINK].is_nullable() && made.offset % 4 == 0 {
+            hide_link(&mut payload);
+        }
+        decoder.decode(Record { payload: Some(&payload), ..made }, &mut rows).expect("a good record");
+    }
+    rows
+}
+
+/// Names the link otherwise: the decoder finds none.
+fn hide_link(payload: &mut [u8]) {
+    let name = payload.windows(7).position(|window| window == b"\"link\":").expect("a page move has a link");
+    payload[name + 1] = b'-';
+}
+
+/// An ownership that starts at offset 0 and found nothing claimed.
+pub fn ownership(partition: Partition) -> Arc<Ownership> {
+    let proofs = Arc::new(Proofs::default());
+    let sighting = proofs.before_sending();
+    Arc::new(Ownership {
+        source: SourceId(1),
+        partition,
+        epoch: 1,
+        owner: Uuid::nil(),
+        plan: Plan {
+            start: 0,
+            read_from: 0,
+            claimed: 0,
+            cuts: Vec::new(),
+            claims: Vec::new(),
+            nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
+            uncertain_through: None,
+            doubtful_below: None,
+            birth: 0,
+        },
+        proof: Proof::new(proofs, sighting),
+        ended: CancellationToken::new(),
+    })
+}
+
+/// A partition in memory: the same records again and again, with offsets that go on, copied into chunks as the reader does.
+pub struct Log {
+    chunks: Arc<[Records]>,
+    ownership: Arc<Ownership>,
+    budget: Arc<Budget>,
+    pool: Arc<Pool<Records>>,
+    turn: usize,
+    next: Offset,
+}
+
+impl Log {
+    /// A log of `partition` whose chunks are copies of `chunks`, in turn.
+    pub fn new(partition: Partition, chunks: &Arc<[Records]>, budget: &Arc<Budget>) -> Self {
+        let ownership = ownership(partition);
+        Self {
+            chunks: Arc::clone(chunks),
+            ownership,
+            budget: Arc::clone(budget),
+            pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
+            turn: 0,
+            next: 0,
+        }
+    }
+
+    /// The next chunk.
+    pub fn read(&mut self) -> Chunk {
+        let first_read_at = Instant::now();
+        let mut records = self.pool.take(Records::default);
+        for copied in self.chunks[self.turn].iter() {
+            records.push(Record { offset: self.next, ..copied });
+            self.next += 1;
+        }
+        self.turn = (self.turn + 1) % self.chunks.len();
+        let permit = self.budget.take(records.byte_len() + records.len() * RECORD_OVERHEAD_BYTES);
+        Chunk {
+            ownership: Arc::clone(&self.ownership),
+            records,
+            position: self.next,
+            first_read_at,
+            read_at: Instant::now(),
+            permit,
+        }
+    }
+}
+
+/// `count` generated records as chunks of the most that the reader puts in one.
+pub fn chunks(count: usize, bad_share: f64) -> Arc<[Records]> {
+    let mut chunks = vec![Records::default()];
+    for made in records(count, bad_share).iter() {
+        if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_RECORDS_MAX) {
+            chunks.push(Records::default());
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(made);
+        }
+    }
+    chunks.into()
+}
