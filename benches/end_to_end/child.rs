@@ -37,7 +37,6 @@ pub struct Ended {
     pub said: String,
 }
 
-#[allow(dead_code, reason = "the scenarios that kill and drain come next")]
 impl Child {
     /// Starts `command`, which `what` names in messages; its standard error goes to the file `log`.
     pub fn start(mut command: Command, what: String, log: PathBuf) -> Result<Self> {
@@ -46,11 +45,6 @@ impl Child {
         let started = Instant::now();
         let process = footprint_stack::spawn(command).with_context(|| format!("cannot start {what}"))?;
         Ok(Self { process, what, log, started, peak_bytes: 0, reaped: false })
-    }
-
-    /// When it was started.
-    pub fn started(&self) -> Instant {
-        self.started
     }
 
     /// What it has logged so far.
@@ -88,20 +82,25 @@ impl Child {
         }
     }
 
-    /// Asks it to drain and end (SIGTERM), and waits for that.
-    pub fn drain(self, limit: Duration) -> Result<Ended> {
-        let limit = self.started.elapsed() + limit;
+    /// Asks it to drain and end (SIGTERM). Once: the second time it would end at once.
+    pub fn ask_to_end(&self) {
         self.signal(libc::SIGTERM);
+    }
+
+    /// Asks it to drain and end, and waits for that.
+    pub fn drain(self, limit: Duration) -> Result<Ended> {
+        self.ask_to_end();
+        let limit = self.started.elapsed() + limit;
         self.succeed(limit)
     }
 
-    /// Ends it as a power cut would (SIGKILL). Gives the moment of the kill.
-    pub fn kill(self) -> Result<Instant> {
-        let (killed, what) = (Instant::now(), self.what.clone());
+    /// Ends it as a power cut would (SIGKILL), and waits until it is gone.
+    pub fn kill(self) -> Result<()> {
+        let what = self.what.clone();
         self.signal(libc::SIGKILL);
         let ended = self.wait(Duration::MAX)?;
         ensure!(ended.status.signal() == Some(libc::SIGKILL), "{what} had ended by itself ({})", ended.status);
-        Ok(killed)
+        Ok(())
     }
 
     fn signal(&self, signal: libc::c_int) {

@@ -6,11 +6,18 @@ mod caught_up;
 mod check;
 mod child;
 mod cpu;
+mod growth;
+mod latency;
 mod parts;
 mod prepared;
+mod producer;
+mod recovery;
+mod scale_out;
 mod site;
 mod speed;
+mod steady;
 mod table;
+mod visible;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
@@ -33,6 +40,10 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Scenario {
     Speed(speed::SpeedArgs),
+    Growth(growth::GrowthArgs),
+    Latency(latency::LatencyArgs),
+    ScaleOut(scale_out::ScaleOutArgs),
+    Recovery(recovery::RecoveryArgs),
 }
 
 /// The servers of a run, and what speaks to them.
@@ -63,5 +74,9 @@ fn main() -> Result<()> {
     match cli.scenario {
         None => speed::run(&bench, &speed::SpeedArgs::DEFAULT),
         Some(Scenario::Speed(args)) => speed::run(&bench, &args),
+        Some(Scenario::Growth(args)) => growth::run(&bench, &args),
+        Some(Scenario::Latency(args)) => latency::run(&bench, &args),
+        Some(Scenario::ScaleOut(args)) => scale_out::run(&bench, &args),
+        Some(Scenario::Recovery(args)) => recovery::run(&bench, &args),
     }
 }

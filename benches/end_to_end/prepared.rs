@@ -62,7 +62,7 @@ impl Prepared {
                 rows = Rows::empty(route);
             }
         }
-        if rows.len() > 0 {
+        if !rows.is_empty() {
             prepared.encode(route, &rows);
         }
         Ok(prepared)

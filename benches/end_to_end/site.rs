@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use footprint::config::Config;
+use footprint::sink::postgres::connect;
 use footprint_stack::{APPLICATION_USER, Stack, TEST_USER};
+use tokio_postgres::SimpleQueryMessage;
 
 use crate::child::{Child, Ended};
 
@@ -106,10 +108,22 @@ impl<'a> Site<'a> {
         Ok(config)
     }
 
-    /// Rows of a query in PostgreSQL, as text; null is empty.
+    /// Rows of the last of some statements in PostgreSQL, as text; null is empty.
     pub fn postgres(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let rows = self.stack.postgres()?.query(&self.name, sql)?;
-        Ok(rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect())
+        let config = self.config()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let messages = runtime.block_on(async {
+            let client = connect(&config.postgres, "bench").await?;
+            let asked = tokio::time::timeout(DEADLINE, client.simple_query(sql)).await;
+            asked.context("PostgreSQL is silent")?.with_context(|| format!("PostgreSQL refuses {sql}"))
+        })?;
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).unwrap_or_default().to_owned()).collect())
+            }
+            _ => None,
+        };
+        Ok(messages.iter().filter_map(row).collect())
     }
 
     /// Rows of a query in ClickHouse, as text; `{table}` is the site's table.

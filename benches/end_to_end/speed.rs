@@ -68,7 +68,11 @@ pub fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
         grouped(args.events),
         args.partitions,
         args.rounds,
-        args.only.map_or(String::new(), |only| format!(", {only:?} alone"))
+        match args.only {
+            None => "",
+            Some(Sink::Postgres) => ", PostgreSQL alone",
+            Some(Sink::Clickhouse) => ", ClickHouse alone",
+        }
     );
     println!("round   bare load               footprint, first read to last stored    whole     ratio");
     let (mut bares, mut runs) = (Vec::new(), Vec::new());

@@ -1,0 +1,130 @@
+//! `latency`: how long after its Kafka timestamp an event is visible in each database, under a steady load.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Bench;
+use crate::bare::Sinks;
+use crate::check;
+use crate::parts::{Parts, rest};
+use crate::producer::Producer;
+use crate::site::{DEADLINE, Site};
+use crate::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
+use crate::table::{Table, grouped, share};
+use crate::visible::{Sample, Sampler, Seen, Series, now_us};
+
+/// The load flows for so long before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Between two looks at a database.
+const LOOK_INTERVAL: Duration = Duration::from_millis(4);
+
+/// How late events are visible under a steady load.
+#[derive(clap::Args, Debug)]
+pub struct LatencyArgs {
+    /// Events a second
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: u64,
+    /// Seconds that are measured, after three to warm up
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub partitions: u16,
+}
+
+/// Runs the scenario.
+pub fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
+    let topic = "bench_latency";
+    let kafka = bench.stack.kafka()?;
+    kafka.create_topic(topic, args.partitions, &[])?;
+    let site = Site::new(&bench.stack, topic)?;
+    rest(&bench.stack)?;
+    let mut consumer = Consumer::start(&site)?;
+    let running = std::slice::from_mut(&mut consumer);
+    let postgres = Sampler::postgres(&site, LOOK_INTERVAL)?;
+    let clickhouse = Sampler::clickhouse(&site, args.partitions, LOOK_INTERVAL)?;
+    until("the consumer owns every partition", || {
+        Ok((running[0].owned()? == u64::from(args.partitions)).then_some(()))
+    })?;
+    let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
+    wait_until_flowing(&postgres, args.partitions, running)?;
+    wait_until_flowing(&clickhouse, args.partitions, running)?;
+    // a load's length, not a wait for something to happen
+    std::thread::sleep(WARM_UP);
+    let (from_us, inserts) = (now_us(), Parts::of(&site)?.inserts);
+    std::thread::sleep(Duration::from_secs(args.seconds));
+    let (to_us, inserts) = (now_us(), Parts::of(&site)?.inserts - inserts);
+    let sent = producer.finish()?;
+    wait_until_all_visible(&postgres, &site, running)?;
+    wait_until_all_visible(&clickhouse, &site, running)?;
+    let (postgres, clickhouse) = (postgres.finish()?, clickhouse.finish()?);
+    consumer.child.drain(DEADLINE)?;
+    let stored = check::topic(&site, Sinks::BOTH)?;
+    ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
+
+    let [in_postgres, in_clickhouse, in_both] = latencies(&site, &postgres.series, &clickhouse.series, from_us, to_us)?;
+    let span = (to_us - from_us) as f64 / 1e6;
+    println!(
+        "latency: {} events a second wanted, {:.0} sent, {} partitions, {} events in {span:.1} s",
+        grouped(args.rate),
+        in_both.len() as f64 / span,
+        args.partitions,
+        grouped(in_both.len() as u64)
+    );
+    let headings = ["visible in", "p50\nms", "p99\nms", "max\nms", "a look every\nms, median", "\nms, longest"];
+    let mut table = Table::new(&headings);
+    table.line(line("PostgreSQL", in_postgres, Some(&postgres)));
+    table.line(line("ClickHouse", in_clickhouse, Some(&clickhouse)));
+    table.line(line("both", in_both, None));
+    table.print();
+    println!("ClickHouse inserts: {:.1} a second", inserts as f64 / span);
+    println!("the producer was {:.0} ms behind its rate at worst", sent.late.as_secs_f64() * 1e3);
+    site.drop_databases()
+}
+
+fn line(name: &str, mut latencies_ms: Vec<f64>, seen: Option<&Seen>) -> Vec<String> {
+    latencies_ms.sort_by(f64::total_cmp);
+    let mut cells = vec![name.to_owned()];
+    cells.extend([0.5, 0.99, 1.0].map(|part| format!("{:.0}", share(&latencies_ms, part))));
+    if let Some(seen) = seen {
+        let mut intervals = seen.intervals_ms.clone();
+        intervals.sort_by(f64::total_cmp);
+        cells.extend([0.5, 1.0].map(|part| format!("{:.1}", share(&intervals, part))));
+    }
+    cells
+}
+
+/// Milliseconds from each event's Kafka time, in `from_us..to_us`, until it was seen: in PostgreSQL, in ClickHouse, in both.
+fn latencies(
+    site: &Site<'_>,
+    postgres: &Series,
+    clickhouse: &Series,
+    from_us: i64,
+    to_us: i64,
+) -> Result<[Vec<f64>; 3]> {
+    let rows = site.postgres(&format!(
+        "select kafka_partition, kafka_offset, (extract(epoch from received_at) * 1000000)::bigint from user_footprint \
+         where received_at >= to_timestamp({from_us}::numeric / 1000000) \
+         and received_at < to_timestamp({to_us}::numeric / 1000000)"
+    ))?;
+    let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
+    for row in rows {
+        let [partition, offset, received_us] = row.as_slice() else { continue };
+        let (partition, offset, received_us): (i32, i64, i64) =
+            (partition.parse()?, offset.parse()?, received_us.parse()?);
+        let postgres_us = seen_us(postgres, partition, offset).context("an event was never seen in PostgreSQL")?;
+        let clickhouse_us = seen_us(clickhouse, partition, offset).context("an event was never seen in ClickHouse")?;
+        let times = [postgres_us, clickhouse_us, postgres_us.max(clickhouse_us)];
+        for (latencies, seen_us) in latencies.iter_mut().zip(times) {
+            latencies.push((seen_us - received_us) as f64 / 1e3);
+        }
+    }
+    ensure!(!latencies[0].is_empty(), "no event was measured");
+    Ok(latencies)
+}
+
+fn seen_us(series: &Series, partition: i32, offset: i64) -> Option<i64> {
+    let samples: &Vec<Sample> = series.get(&partition)?;
+    Some(samples.get(samples.partition_point(|sample| sample.next <= offset))?.at_us)
+}

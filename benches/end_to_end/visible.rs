@@ -1,0 +1,205 @@
+//! How far each partition is visible in a database, looked at every few milliseconds by a thread with a connection of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clickhouse::{Client as ClickHouseClient, Row};
+use footprint::sink::postgres::connect;
+use serde::Deserialize;
+use tokio_postgres::Client as PostgresClient;
+
+use crate::site::Site;
+
+/// How long one look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// How often `wait` asks what the thread has seen.
+const WAIT_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What was visible of a partition from a time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When the answer was there, microseconds since 1970: visible then, or a look's interval earlier.
+    pub at_us: i64,
+    /// Everything below this offset is visible.
+    pub next: i64,
+    /// The ledger's epoch, which grows with every take-over; 0 in ClickHouse.
+    pub epoch: i64,
+}
+
+/// The changes of each partition, in their order.
+pub type Series = BTreeMap<i32, Vec<Sample>>;
+
+/// What a sampler has seen.
+#[derive(Debug)]
+pub struct Seen {
+    /// The changes.
+    pub series: Series,
+    /// Times from one answer to the next, milliseconds.
+    pub intervals_ms: Vec<f64>,
+}
+
+/// A thread that looks.
+pub struct Sampler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    series: Mutex<Series>,
+    intervals_ms: Mutex<Vec<f64>>,
+}
+
+impl Sampler {
+    /// Looks at PostgreSQL. It asks the ledger, whose row moves in the same transaction as the rows themselves: it is exact,
+    /// and needs no index that would slow what is measured.
+    pub fn postgres(site: &Site<'_>, interval: Duration) -> Result<Self> {
+        let config = site.config()?;
+        Self::start("postgres", interval, async move || {
+            let client = connect(&config.postgres, "bench sampler").await?;
+            Ok(Eye::Postgres(client))
+        })
+    }
+
+    /// Looks at ClickHouse's table itself: the greatest offset of each of the topic's `partitions`. A partition's batches
+    /// are inserted in order.
+    pub fn clickhouse(site: &Site<'_>, partitions: u16, interval: Duration) -> Result<Self> {
+        let config = site.config()?;
+        let table = format!("{}.user_footprint", site.name);
+        Self::start("clickhouse", interval, async move || {
+            let client = footprint::sink::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
+            let client = Box::new(client);
+            Ok(Eye::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
+        })
+    }
+
+    fn start<F>(name: &str, interval: Duration, open: F) -> Result<Self>
+    where
+        F: AsyncFnOnce() -> Result<Eye> + Send + 'static,
+    {
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let body = move || runtime.block_on(async { look_on(open().await?, &ours, interval).await });
+        let thread = std::thread::Builder::new().name(format!("sampler-{name}")).spawn(body)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Waits until `find` finds something in what has been seen, or an error.
+    pub fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut find: impl FnMut(&Series) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = find(&locked(&self.shared.series))? {
+                return Ok(found);
+            }
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                bail!("a sampler has ended while waiting: {what}");
+            }
+            if started.elapsed() > limit {
+                bail!("not in {limit:?}: {what}");
+            }
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+    }
+
+    /// What is visible now.
+    pub fn latest(&self) -> BTreeMap<i32, Sample> {
+        let series = locked(&self.shared.series);
+        series.iter().filter_map(|(&partition, samples)| Some((partition, *samples.last()?))).collect()
+    }
+
+    /// Stops looking.
+    pub fn finish(mut self) -> Result<Seen> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).context("a sampler")?;
+        }
+        let series = std::mem::take(&mut *locked(&self.shared.series));
+        Ok(Seen { series, intervals_ms: std::mem::take(&mut *locked(&self.shared.intervals_ms)) })
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Microseconds since 1970.
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+async fn look_on(mut eye: Eye, shared: &Shared, interval: Duration) -> Result<()> {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut before_us = None;
+    while !shared.stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let found = tokio::time::timeout(LOOK_LIMIT, eye.look()).await.context("a database is silent")??;
+        let at_us = now_us();
+        if let Some(before_us) = before_us.replace(at_us) {
+            locked(&shared.intervals_ms).push((at_us - before_us) as f64 / 1_000.0);
+        }
+        let mut series = locked(&shared.series);
+        for (partition, next, epoch) in found {
+            let samples = series.entry(partition).or_default();
+            if samples.last().is_none_or(|last| (last.next, last.epoch) != (next, epoch)) {
+                samples.push(Sample { at_us, next, epoch });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A connection, and how to ask.
+enum Eye {
+    Postgres(PostgresClient),
+    ClickHouse { client: Box<ClickHouseClient>, table: String, nexts: BTreeMap<i32, i64> },
+}
+
+#[derive(Row, Deserialize)]
+struct Reached {
+    partition: i32,
+    next: i64,
+}
+
+impl Eye {
+    /// Partition, next offset and epoch.
+    async fn look(&mut self) -> Result<Vec<(i32, i64, i64)>> {
+        match self {
+            Self::Postgres(client) => {
+                let sql = "select partition, coalesce(postgres_next, 0), epoch from footprint_ledger";
+                let rows = client.query_typed(sql, &[]).await?;
+                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+            }
+            Self::ClickHouse { client, table, nexts } => {
+                // the index on the offset leaves what was seen before unread
+                let floor = nexts.values().min().copied().unwrap_or(0);
+                let sql = format!(
+                    "select kafka_partition as partition, max(kafka_offset) + 1 as next from {table} \
+                     where kafka_offset >= {floor} group by partition"
+                );
+                for row in client.query(&sql).fetch_all::<Reached>().await? {
+                    nexts.insert(row.partition, row.next);
+                }
+                Ok(nexts.iter().map(|(&partition, &next)| (partition, next, 0)).collect())
+            }
+        }
+    }
+}
