@@ -65,8 +65,9 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
             config
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", kafka.session_timeout_ms.to_string());
+            // a member hears of a rebalance by its heartbeat: partitions on the move stand still until every one has heard
             if !kafka.properties.contains_key("heartbeat.interval.ms") {
-                config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 4).clamp(100, 3000).to_string());
+                config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 12).clamp(100, 500).to_string());
             }
         }
         GroupProtocol::Consumer => {

@@ -37,7 +37,8 @@ pub struct LatencyArgs {
 pub fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     let topic = "bench_latency";
     let kafka = bench.stack.kafka()?;
-    kafka.create_topic(topic, args.partitions, &[])?;
+    // what the producer holds back is not the consumer's
+    kafka.create_topic(topic, args.partitions, &[("message.timestamp.type", "LogAppendTime")])?;
     let site = Site::new(&bench.stack, topic)?;
     rest(&bench.stack)?;
     let mut consumer = Consumer::start(&site)?;

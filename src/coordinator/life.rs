@@ -13,7 +13,7 @@ use crate::ledger::SourceId;
 use crate::takeover::Life;
 
 /// Looks at the topic's id are at least so far apart.
-const DESCRIBE_INTERVAL: Duration = Duration::from_millis(50);
+const DESCRIBE_INTERVAL: Duration = Duration::from_millis(10);
 /// Looks are at most so far apart: where nothing is read, only a look tells that the topic was replaced.
 const DESCRIBE_IDLE: Duration = Duration::from_secs(5);
 /// How long one look may take.
