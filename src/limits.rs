@@ -44,8 +44,9 @@ pub const BATCH_ROWS_MAX: usize = 1_000_000;
 /// Inserts into one ClickHouse table, at most, a second: incomplete batches of all its consumers together are cut no faster.
 /// Full ones come on top, at some two million rows a second.
 pub const CUTS_PER_SECOND_MAX: u32 = 20;
-/// Batches on their way beside which no incomplete one is cut: one being written, one claimed, one being claimed.
-pub const FLIGHTS_MAX: usize = 3;
+/// Batches on their way beside which no incomplete one is cut: one being written in each database, one claimed, one being
+/// claimed.
+pub const FLIGHTS_MAX: usize = 4;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.

@@ -16,7 +16,7 @@ use crate::reader::Command;
 const COMMIT_AGAIN: Duration = Duration::from_secs(60);
 
 /// A heartbeat comes at most so soon after the one before, when nothing is under way any more.
-const HEARTBEAT_QUIET: Duration = Duration::from_millis(100);
+const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
 /// A heartbeat comes so soon after something that the ledger does not know.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
 /// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
