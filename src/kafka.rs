@@ -67,7 +67,7 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
                 .set("session.timeout.ms", kafka.session_timeout_ms.to_string());
             // a member hears of a rebalance by its heartbeat: partitions on the move stand still until every one has heard
             if !kafka.properties.contains_key("heartbeat.interval.ms") {
-                config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 12).clamp(100, 500).to_string());
+                config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 12).clamp(100, 250).to_string());
             }
         }
         GroupProtocol::Consumer => {

@@ -34,6 +34,8 @@ use crate::offset::{Offset, Partition};
 const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
 /// A partition that has sent nothing since it was assigned is forwarded anew so often: see [`Reader::forward_unheard`].
 const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
+/// How often librdkafka's main thread is woken: see [`Reader::wake`].
+const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
 const POSITION_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -110,6 +112,7 @@ pub struct Reader {
     /// Assignments that wait, for a revoke or for others' claims to be read.
     deferred: VecDeque<Arc<Ownership>>,
     positions_at: Instant,
+    woken_at: Instant,
     closed: bool,
 }
 
@@ -143,6 +146,7 @@ impl Reader {
             revoking: false,
             deferred: VecDeque::new(),
             positions_at: Instant::now(),
+            woken_at: Instant::now(),
             closed: false,
         })
     }
@@ -153,6 +157,7 @@ impl Reader {
             self.obey();
             self.assign_deferred();
             self.forward_unheard();
+            self.wake();
             self.poll_group();
             self.tell();
             if self.intake.may_take() {
@@ -202,6 +207,16 @@ impl Reader {
             if let Err(error) = self.fetched.forward(&self.consumer, &self.topic, partition) {
                 debug!(partition, "kafka: forward: {error}");
             }
+        }
+    }
+
+    /// librdkafka beats the group's heart on its main thread, which sleeps up to a second when it has nothing else to do: that
+    /// late a member heard of a rebalance, however often its heart was to beat, and the others' partitions stood still. Any
+    /// question wakes it.
+    fn wake(&mut self) {
+        if self.woken_at.elapsed() >= WAKE_INTERVAL {
+            self.woken_at = Instant::now();
+            let _ = self.consumer.assignment();
         }
     }
 
