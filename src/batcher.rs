@@ -49,7 +49,8 @@ struct Open {
     covered: Offset,
     /// The next of the plan's cuts.
     cut: usize,
-    rows: Recycled<Rows>,
+    /// Taken from the pool when the first record comes: of many partitions only those that hold records hold memory.
+    rows: Option<Recycled<Rows>>,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     bytes: usize,
@@ -116,17 +117,17 @@ impl Batcher {
             std::collections::btree_map::Entry::Occupied(entry) => {
                 let open = entry.into_mut();
                 if !Arc::ptr_eq(&open.ownership, &chunk.ownership) {
-                    *open = Open::new(&chunk, supplies, now);
+                    *open = Open::new(&chunk, now);
                 }
                 open
             }
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk, supplies, now)),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk, now)),
         };
         open.first_read_at.get_or_insert(chunk.first_read_at);
         open.read_at = chunk.read_at;
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, supplies, full);
-            open.push(record, &mut self.decoder, now);
+            open.push(record, &mut self.decoder, supplies, now);
             if open.is_full(&self.limits) {
                 full.push(open.close(open.covered, supplies));
                 open.first_read_at = Some(chunk.first_read_at);
@@ -174,14 +175,14 @@ impl Batcher {
 }
 
 impl Open {
-    fn new(chunk: &Chunk, supplies: &Supplies, now: Instant) -> Self {
+    fn new(chunk: &Chunk, now: Instant) -> Self {
         let ownership = &chunk.ownership;
         Self {
             ownership: Arc::clone(ownership),
             start: ownership.plan.start,
             covered: ownership.plan.start,
             cut: 0,
-            rows: supplies.rows(),
+            rows: None,
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             bytes: 0,
@@ -192,11 +193,12 @@ impl Open {
         }
     }
 
-    fn push(&mut self, record: Record<'_>, decoder: &mut Decoder, now: Instant) {
+    fn push(&mut self, record: Record<'_>, decoder: &mut Decoder, supplies: &Supplies, now: Instant) {
         assert!(record.offset >= self.covered, "offset {} comes again below {}", record.offset, self.covered);
         self.since.get_or_insert(now);
         self.bytes += record.payload.map_or(0, <[u8]>::len);
-        if let Err(reason) = decoder.decode(record, &mut self.rows) {
+        let rows = self.rows.get_or_insert_with(|| supplies.rows());
+        if let Err(reason) = decoder.decode(record, rows) {
             self.dead_letter_bytes += record.byte_len() + DEAD_LETTER_OVERHEAD_BYTES;
             self.dead_letters.push(DeadLetter {
                 offset: record.offset,
@@ -236,7 +238,7 @@ impl Open {
     }
 
     fn is_full(&self, limits: &Limits) -> bool {
-        let count = self.rows.len() + self.dead_letters.len();
+        let count = self.rows.as_ref().map_or(0, |rows| rows.len()) + self.dead_letters.len();
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
@@ -246,13 +248,14 @@ impl Open {
 
     /// What it holds of the byte budget.
     fn cost(&self) -> usize {
-        self.rows.byte_len() * COLUMN_BYTE_COST + self.dead_letter_bytes
+        self.rows.as_ref().map_or(0, |rows| rows.byte_len()) * COLUMN_BYTE_COST + self.dead_letter_bytes
     }
 
     fn close(&mut self, end: Offset, supplies: &Supplies) -> Batch {
         let range = Range::new(self.start, end);
-        debug_assert!(self.rows.offsets.last().is_none_or(|&last| last < end));
         self.permit.set(self.cost());
+        let rows = self.rows.take().unwrap_or_else(|| Rows::empty(&supplies.route).into());
+        debug_assert!(rows.offsets.last().is_none_or(|&last| last < end));
         self.start = end;
         self.covered = self.covered.max(end);
         self.bytes = 0;
@@ -262,7 +265,7 @@ impl Open {
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
-            rows: std::mem::replace(&mut self.rows, supplies.rows()),
+            rows,
             dead_letters: std::mem::take(&mut self.dead_letters),
             first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
             read_at: self.read_at,
