@@ -32,8 +32,12 @@ use crate::offset::{Offset, Partition};
 
 /// How long one take waits when nothing comes.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
-/// A partition that has sent nothing since it was assigned is forwarded anew so often: see [`Reader::forward_unheard`].
+/// Partitions that have sent nothing since they were assigned are forwarded anew so often, see [`Reader::forward_unheard`]:
+/// at first, and later, when they are idle most likely.
 const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
+const FORWARD_INTERVAL_LATER: Duration = Duration::from_secs(1);
+/// How long after an assignment "at first" is.
+const FORWARD_OFTEN: Duration = Duration::from_secs(2);
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
@@ -105,6 +109,7 @@ pub struct Reader {
     assigned: Vec<Partition>,
     /// Assigned partitions from which no message has come yet.
     unheard: Vec<Partition>,
+    assigned_at: Instant,
     forwarded_at: Instant,
     events_waiting: VecDeque<Event>,
     /// A revoke waits for its answer; assignments wait until it has one.
@@ -141,6 +146,7 @@ impl Reader {
             intake: Intake::new(chunks, budget, flights),
             assigned: Vec::new(),
             unheard: Vec::new(),
+            assigned_at: Instant::now(),
             forwarded_at: Instant::now(),
             events_waiting: VecDeque::new(),
             revoking: false,
@@ -199,7 +205,9 @@ impl Reader {
     /// (`rd_kafka_toppar_fetch_stop`), which may be after it was forwarded for the next assignment; its messages then lie
     /// where nobody takes them. Forwarding again brings them along, so it is done until the first has come.
     fn forward_unheard(&mut self) {
-        if self.unheard.is_empty() || self.forwarded_at.elapsed() < FORWARD_INTERVAL {
+        let is_new = self.assigned_at.elapsed() < FORWARD_OFTEN;
+        let interval = if is_new { FORWARD_INTERVAL } else { FORWARD_INTERVAL_LATER };
+        if self.unheard.is_empty() || self.forwarded_at.elapsed() < interval {
             return;
         }
         self.forwarded_at = Instant::now();
@@ -323,6 +331,7 @@ impl Reader {
         failpoint::hit(Point::Reading);
         self.assigned.push(partition);
         self.unheard.push(partition);
+        self.assigned_at = Instant::now();
         self.intake.start(ownership, from);
     }
 
