@@ -1,19 +1,16 @@
 //! Bytes -> one row, or the reason why not. A pure function of the record and the route: no clock, no I/O, and no allocation
 //! for a good record beyond the growth of the columns. It never panics on a payload and never stops.
 //!
-//! Nearly every event is a flat object of plain values and goes the short way (`flat.rs`). For the rest simd-json parses a copy
-//! of the payload in place into a tape (a flat list of its values), in buffers kept from record to record. Where a record cannot become a row, its first fault is the reason, in this order: the payload as a whole, a field
+//! simd-json parses a copy of the payload in place into a tape (a flat list of its values), in buffers kept from record to
+//! record. Where a record cannot become a row, its first fault is the reason, in this order: the payload as a whole, a field
 //! that appears twice, then the route's columns in their order.
 //!
 //! What is JSON and still refused, whichever field it stands in, because the parser reads the whole payload: nesting beyond
 //! [`JSON_DEPTH_MAX`], numbers beyond every 64-bit type (`1e999`, `18446744073709551616`), lone surrogates.
 
-mod flat;
-
 use serde::de::IgnoredAny;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
 
-use self::flat::Place;
 use crate::batch::{ColumnData, Rows, Values};
 use crate::chunk::Record;
 use crate::limits::{DECODER_VALUES_KEPT_MAX, JSON_DEPTH_MAX, RECORD_BYTES_MAX};
@@ -27,8 +24,6 @@ pub struct Decoder {
     fields: Vec<Field>,
     /// Which field stood at each place of an object lately: events of one producer look alike.
     expected: Vec<usize>,
-    /// What each field's value is, where the payload went the short way.
-    plain: Vec<Place>,
     /// Where the tape holds each field's value; 0, the object itself, means that the field is missing.
     places: Vec<usize>,
     /// The payload's copy, which the parser overwrites, and its padding.
@@ -85,7 +80,6 @@ impl Decoder {
             zone,
             fields: route.columns.iter().map(field).collect::<Result<_, _>>()?,
             expected: Vec::new(),
-            plain: Vec::new(),
             places: Vec::new(),
             scratch: Vec::new(),
             buffers: new_buffers(),
@@ -103,45 +97,6 @@ impl Decoder {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(Reason::TooLarge { bytes: payload.len() });
         }
-        let outcome = if self.decode_plain(payload, &mut rows.columns) {
-            Ok(())
-        } else {
-            self.decode_any(payload, &mut rows.columns, rows.offsets.len())
-        };
-        if outcome.is_ok() {
-            rows.offsets.push(record.offset);
-            rows.received_at_us.push(received_at_us(record.timestamp_ms));
-        }
-        outcome
-    }
-
-    /// The short way. False: the payload is not that plain, or bad, and `columns` may hold a part of it.
-    fn decode_plain(&mut self, payload: &[u8], columns: &mut [ColumnData]) -> bool {
-        let Ok(text) = std::str::from_utf8(payload) else { return false };
-        let Self { fields, expected, plain, .. } = self;
-        plain.clear();
-        plain.resize(fields.len(), Place::Missing);
-        let is_plain = flat::read(text, |number, name, place| match field_index(fields, expected, number, name) {
-            None => true,
-            // a field that comes twice is the parser's to refuse
-            Some(field) => std::mem::replace(&mut plain[field], place) == Place::Missing,
-        });
-        is_plain
-            && fields.iter().zip(plain).zip(columns).all(|((field, place), column)| {
-                let value = match *place {
-                    Place::Missing => field.absent(),
-                    Place::Text { start, end } => field.read(&Node::String(&text[start..end]), self.zone),
-                    Place::Integer(integer) => field.read(&Node::Static(StaticNode::I64(integer)), self.zone),
-                    Place::Boolean(boolean) => field.read(&Node::Static(StaticNode::Bool(boolean)), self.zone),
-                    Place::Null => field.read(&Node::Static(StaticNode::Null), self.zone),
-                };
-                value.map(|value| push(column, value)).is_ok()
-            })
-    }
-
-    /// The parser's way; `columns` hold `row_count` rows, and perhaps a part of this one, which is taken back first.
-    fn decode_any(&mut self, payload: &[u8], columns: &mut [ColumnData], row_count: usize) -> Result<(), Reason> {
-        truncate_columns(columns, row_count);
         self.scratch.clear();
         self.scratch.extend_from_slice(payload);
         self.scratch.resize(payload.len() + INPUT_PADDING, b' ');
@@ -150,15 +105,20 @@ impl Decoder {
         let parsed = simd_json::fill_tape_padded(&mut self.scratch, payload.len(), &mut self.buffers, &mut tape);
         let outcome = match parsed {
             Ok(()) => find_fields(&tape.0, &self.fields, &mut self.expected, &mut self.places)
-                .and_then(|()| append_columns(&tape.0, &self.fields, &self.places, self.zone, columns)),
+                .and_then(|()| append_columns(&tape.0, &self.fields, &self.places, self.zone, &mut rows.columns)),
             Err(error) => Err(refusal(payload, error.error())),
         };
         self.tape = tape.reset();
         if self.tape.0.capacity() > DECODER_VALUES_KEPT_MAX {
             self.give_memory_back();
         }
-        if outcome.is_err() {
-            truncate_columns(columns, row_count);
+
+        match outcome {
+            Ok(()) => {
+                rows.offsets.push(record.offset);
+                rows.received_at_us.push(received_at_us(record.timestamp_ms));
+            }
+            Err(_) => truncate_columns(&mut rows.columns, rows.offsets.len()),
         }
         outcome
     }
@@ -368,7 +328,8 @@ fn push(column: &mut ColumnData, value: Value<'_>) {
     }
 }
 
-/// Takes back what a record that was refused, or did not go the short way, left in the columns.
+/// Takes back what a refused record left in the columns.
+#[cold]
 fn truncate_columns(columns: &mut [ColumnData], row_count: usize) {
     for column in columns {
         if let Some(validity) = &mut column.validity {
