@@ -140,9 +140,7 @@ impl Rows {
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
-}
 
-impl Rows {
     /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
     pub fn byte_len(&self) -> usize {
         let columns =

@@ -76,14 +76,6 @@ impl Permit {
         self.bytes
     }
 
-    /// Takes `bytes` more of the same budget.
-    pub fn grow(&mut self, bytes: usize) {
-        if let Some(budget) = &self.budget {
-            budget.taken.fetch_add(bytes, Ordering::Relaxed);
-            self.bytes += bytes;
-        }
-    }
-
     /// An empty permit of the same budget.
     pub fn fresh(&self) -> Self {
         Self { budget: self.budget.clone(), bytes: 0 }
@@ -119,7 +111,7 @@ mod tests {
     fn a_dropped_permit_gives_its_bytes_back() {
         let budget = Budget::new(100);
         let mut first = budget.take(60);
-        first.grow(50);
+        first.set(110);
         assert_eq!((first.bytes(), budget.taken()), (110, 110));
         assert!(budget.is_spent() && !budget.wait_for_room(Duration::ZERO));
         drop(first);

@@ -1,35 +1,29 @@
 //! Commits to Kafka: sent by the reader, in order with its other commands, and answered on a queue of their own. The
 //! offset is one that the ledger itself returned; the metadata is our mark, by which a lost ledger is noticed (R6).
 
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
+use crate::kafka::queue::Queue;
 use crate::offset::{Offset, Partition};
 
 /// Sends commits without waiting, and collects their answers. The binding tells no answers of explicit commits, so the
 /// queue is librdkafka's own.
 pub struct Commits {
-    queue: NonNull<sys::rd_kafka_queue_t>,
+    queue: Queue,
 }
-
-// SAFETY: librdkafka's queues may be used from any thread; this one moves to the reader's thread once.
-#[allow(unsafe_code)]
-unsafe impl Send for Commits {}
 
 impl Commits {
     /// A queue of a consumer. It must be dropped before the consumer.
     ///
     /// # Errors
     /// librdkafka gives no queue.
-    #[allow(unsafe_code)]
     pub fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<Self, KafkaError> {
-        // SAFETY: the handle is alive as long as `consumer` is borrowed.
-        let queue = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        NonNull::new(queue).map(|queue| Self { queue }).ok_or(KafkaError::ClientCreation("no queue".into()))
+        Ok(Self { queue: Queue::new(consumer)? })
     }
 
     /// Sends one commit; its answer comes by [`Self::answer`].
@@ -75,13 +69,5 @@ impl Commits {
             let fine = code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
             Some(if fine { Ok(()) } else { Err(RDKafkaErrorCode::from(code).to_string()) })
         }
-    }
-}
-
-impl Drop for Commits {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed once.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
 }

@@ -1,7 +1,8 @@
 //! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
-//! ids, watermarks). With reader, rebalance and commit it is all that names rdkafka's types.
+//! ids, watermarks). With the reader and commit it is all that names rdkafka's types.
 
 pub mod fetched;
+pub mod queue;
 
 use std::ffi::{CStr, CString};
 use std::ptr;

@@ -389,15 +389,21 @@ impl Reader {
                 self.events_waiting.push_back(event);
             }
         }
-        while let Some(event) = self.events_waiting.pop_front() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(TrySendError::Full(event)) => {
-                    self.events_waiting.push_front(event);
-                    return;
-                }
-                Err(TrySendError::Closed(_)) => self.closed = true,
+        self.closed |= !send_waiting(&mut self.events_waiting, &self.events);
+    }
+}
+
+/// Sends what waits, in order, as far as there is room. False: nobody listens.
+fn send_waiting<T>(waiting: &mut VecDeque<T>, to: &mpsc::Sender<T>) -> bool {
+    while let Some(next) = waiting.pop_front() {
+        match to.try_send(next) {
+            Ok(()) => {}
+            Err(TrySendError::Full(next)) => {
+                waiting.push_front(next);
+                return true;
             }
+            Err(TrySendError::Closed(_)) => return false,
         }
     }
+    true
 }

@@ -17,8 +17,8 @@ pub struct Run {
     pub events: u64,
     /// From the process's start to its end.
     pub whole: Duration,
-    /// From the first record read to the last stored, when the program says so.
-    pub storing: Option<Duration>,
+    /// From the first record read to the last stored: what rates and ratios are made of.
+    pub storing: Duration,
     /// CPU time of the process.
     pub cpu: Duration,
     /// CPU seconds of the servers, merges until they settled included.
@@ -27,20 +27,6 @@ pub struct Run {
     pub peak_bytes: u64,
     /// ClickHouse's parts right after the run.
     pub parts: Parts,
-}
-
-impl Run {
-    /// The time that rates and ratios are made of: from the first record read to the last stored, else the whole.
-    pub fn time(&self) -> Duration {
-        self.storing.unwrap_or(self.whole)
-    }
-
-    /// Says on standard error that times are longer than they should be, if they are.
-    pub fn note_whole(&self) {
-        if self.storing.is_none() {
-            println!("note: this footprint does not say how long it stored; the whole process's time stands in for it");
-        }
-    }
 }
 
 /// Runs until everything in the site's topic is stored, and checks that it is, once.
@@ -55,26 +41,15 @@ pub fn run(site: &mut Site<'_>, sinks: Sinks) -> Result<Run> {
     settle(site.stack)?;
     let servers = ServersCpu::now(site.stack)? - before;
     let events = check::topic(site, sinks)?;
-    let said = said(&ended.said).with_context(|| format!("footprint says {:?}", ended.said))?;
-    if let Some((records, _)) = said {
-        ensure!(records == events, "footprint says that it stored {records} records; the topic holds {events}");
-    }
-    Ok(Run {
-        events,
-        whole: ended.elapsed,
-        storing: said.map(|(_, storing)| storing),
-        cpu: ended.cpu,
-        servers,
-        peak_bytes: ended.peak_bytes,
-        parts,
-    })
+    let (records, storing) = said(&ended.said).with_context(|| format!("footprint says {:?}", ended.said))?;
+    ensure!(records == events, "footprint says that it stored {records} records; the topic holds {events}");
+    Ok(Run { events, whole: ended.elapsed, storing, cpu: ended.cpu, servers, peak_bytes: ended.peak_bytes, parts })
 }
 
-/// Reads `caught up: 2000000 records, 2.913 s from the first record read to the last stored`; a program that does not say it
-/// is an older one, one that says it otherwise is an error.
-fn said(output: &str) -> Result<Option<(u64, Duration)>> {
-    let Some(rest) = output.lines().find_map(|line| line.strip_prefix("caught up: ")) else { return Ok(None) };
+/// Reads `caught up: 2000000 records, 2.913 s from the first record read to the last stored`.
+fn said(output: &str) -> Result<(u64, Duration)> {
+    let rest = output.lines().find_map(|line| line.strip_prefix("caught up: ")).context("not that it caught up")?;
     let (records, rest) = rest.split_once(" records, ").context("no number of records")?;
     let seconds = rest.strip_suffix(" s from the first record read to the last stored").context("no time")?;
-    Ok(Some((records.parse()?, Duration::from_secs_f64(seconds.parse()?))))
+    Ok((records.parse()?, Duration::from_secs_f64(seconds.parse()?)))
 }

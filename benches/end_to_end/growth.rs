@@ -65,9 +65,6 @@ pub fn run(bench: &Bench, args: &GrowthArgs) -> Result<()> {
     println!("growth: {} events a run, medians of {} rounds", grouped(args.events), args.rounds);
     print("partitions", &by_partitions, |case| case.partitions.to_string());
     print(&format!("rows stored, {PARTITIONS} partitions"), &by_stored, |case| grouped(case.stored));
-    if let Some(run) = by_partitions.iter().chain(&by_stored).find_map(|case| case.runs.first()) {
-        run.note_whole();
-    }
     Ok(())
 }
 
@@ -115,11 +112,11 @@ fn print(first: &str, cases: &[Case], name: impl Fn(&Case) -> String) {
 type Measure = (&'static str, fn(&Run) -> f64);
 
 const MEASURES: [Measure; 5] = [
-    ("events\nk/s", |run| thousands_per_second(run.events, run.time())),
+    ("events\nk/s", |run| thousands_per_second(run.events, run.storing)),
     ("peak\nMiB", |run| run.peak_bytes as f64 / f64::from(1 << 20)),
     ("CPU ms\na million", |run| run.cpu.as_secs_f64() * 1e3 / run.events as f64 * 1e6),
     ("parts\nafter", |run| run.parts.active as f64),
-    ("inserts\na second", |run| run.parts.inserts as f64 / at_least_a_millisecond(run.time())),
+    ("inserts\na second", |run| run.parts.inserts as f64 / at_least_a_millisecond(run.storing)),
 ];
 
 fn at_least_a_millisecond(time: Duration) -> f64 {

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::slice;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::queue::Queue;
 use crate::limits::MESSAGES_TAKEN_MAX;
 use crate::offset::{Offset, Partition};
 
@@ -19,12 +20,12 @@ const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RE
 
 /// The queue that the assigned partitions' messages come by. It must be dropped before the consumer.
 pub struct Fetched {
-    queue: NonNull<sys::rd_kafka_queue_t>,
+    queue: Queue,
     /// Room for one take.
     messages: Vec<*mut sys::rd_kafka_message_t>,
 }
 
-// SAFETY: librdkafka's queues and messages may be used from any thread; this one moves to the reader's thread once.
+// SAFETY: librdkafka's messages may be used from any thread; this moves to the reader's thread once, and empty.
 #[allow(unsafe_code)]
 unsafe impl Send for Fetched {}
 
@@ -33,12 +34,8 @@ impl Fetched {
     ///
     /// # Errors
     /// librdkafka gives no queue.
-    #[allow(unsafe_code)]
     pub fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<Self, KafkaError> {
-        // SAFETY: the handle is alive as long as `consumer` is borrowed.
-        let queue = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        let queue = NonNull::new(queue).ok_or(KafkaError::ClientCreation("no queue".into()))?;
-        Ok(Self { queue, messages: Vec::with_capacity(MESSAGES_TAKEN_MAX) })
+        Ok(Self { queue: Queue::new(consumer)?, messages: Vec::with_capacity(MESSAGES_TAKEN_MAX) })
     }
 
     /// Has a partition's messages come here; called before the partition is assigned, so that none goes elsewhere.
@@ -102,14 +99,6 @@ impl Fetched {
             let count = usize::try_from(count).unwrap_or(0);
             self.messages.set_len(self.messages.len() + count);
         }
-    }
-}
-
-impl Drop for Fetched {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed once.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
+use super::send_waiting;
 use crate::budget::{Budget, Permit};
 use crate::chunk::{Chunk, Record, Records};
 use crate::flight::Flights;
@@ -200,16 +200,7 @@ impl Intake {
     }
 
     fn send(&mut self) {
-        while let Some(chunk) = self.waiting.pop_front() {
-            match self.chunks.try_send(chunk) {
-                Ok(()) => {}
-                Err(TrySendError::Full(chunk)) => {
-                    self.waiting.push_front(chunk);
-                    return;
-                }
-                Err(TrySendError::Closed(_)) => self.closed = true,
-            }
-        }
+        self.closed |= !send_waiting(&mut self.waiting, &self.chunks);
     }
 }
 
