@@ -1,19 +1,22 @@
 //! Bytes -> one row, or the reason why not. A pure function of the record and the route: no clock, no I/O, and no allocation
 //! for a good record beyond the growth of the columns. It never panics on a payload and never stops.
 //!
-//! simd-json parses a copy of the payload in place into a tape (a flat list of its values), in buffers kept from record to
-//! record. Where a record cannot become a row, its first fault is the reason, in this order: the payload as a whole, a field
-//! that appears twice, then the route's columns in their order.
+//! Nearly every event is plain and goes the short way (`plain.rs`), the rest by the parser (`parsed.rs`). Both only find the
+//! fields' values; what becomes of them is decided here, once. Where a record cannot become a row, its first fault is the
+//! reason, in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
 //!
 //! What is JSON and still refused, whichever field it stands in, because the parser reads the whole payload: nesting beyond
 //! [`JSON_DEPTH_MAX`], numbers beyond every 64-bit type (`1e999`, `18446744073709551616`), lone surrogates.
 
-use serde::de::IgnoredAny;
-use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
+mod fields;
+mod parsed;
+mod plain;
 
+use self::fields::{Found, Names};
+use self::parsed::Parser;
 use crate::batch::{ColumnData, Rows, Values};
 use crate::chunk::Record;
-use crate::limits::{DECODER_VALUES_KEPT_MAX, JSON_DEPTH_MAX, RECORD_BYTES_MAX};
+use crate::limits::RECORD_BYTES_MAX;
 use crate::normalize::{Zone, instant_of_integer, instant_of_text, instant_of_text_with_offset, received_at_us};
 use crate::reject::Reason;
 use crate::route::{Column, DefaultValue, Kind, Presence, Route, RouteError};
@@ -22,15 +25,10 @@ use crate::route::{Column, DefaultValue, Kind, Presence, Route, RouteError};
 pub struct Decoder {
     zone: Zone,
     fields: Vec<Field>,
-    /// Which field stood at each place of an object lately: events of one producer look alike.
-    expected: Vec<usize>,
-    /// Where the tape holds each field's value; 0, the object itself, means that the field is missing.
-    places: Vec<usize>,
-    /// The payload's copy, which the parser overwrites, and its padding.
-    scratch: Vec<u8>,
-    buffers: Buffers,
-    /// Empty between records: only its allocation lives on.
-    tape: Tape<'static>,
+    names: Names,
+    /// What the payload holds of each field. Empty between records: only its allocation lives on.
+    found: Vec<Found<'static>>,
+    parser: Parser,
 }
 
 /// What the route asks of one JSON field.
@@ -45,16 +43,6 @@ enum Absent {
     Refused,
     Null,
     Text(String),
-    Timestamp(i64),
-    Integer(i64),
-    Float(f64),
-    Boolean(bool),
-}
-
-/// A value on its way from the tape to its column.
-enum Value<'a> {
-    Null,
-    Text(&'a str),
     Timestamp(i64),
     Integer(i64),
     Float(f64),
@@ -79,11 +67,9 @@ impl Decoder {
         Ok(Self {
             zone,
             fields: route.columns.iter().map(field).collect::<Result<_, _>>()?,
-            expected: Vec::new(),
-            places: Vec::new(),
-            scratch: Vec::new(),
-            buffers: new_buffers(),
-            tape: Tape(Vec::new()),
+            names: Names::new(route.columns.iter().map(|column| column.field.clone())),
+            found: Vec::new(),
+            parser: Parser::new(),
         })
     }
 
@@ -97,22 +83,22 @@ impl Decoder {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(Reason::TooLarge { bytes: payload.len() });
         }
-        self.scratch.clear();
-        self.scratch.extend_from_slice(payload);
-        self.scratch.resize(payload.len() + INPUT_PADDING, b' ');
-
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let parsed = simd_json::fill_tape_padded(&mut self.scratch, payload.len(), &mut self.buffers, &mut tape);
-        let outcome = match parsed {
-            Ok(()) => find_fields(&tape.0, &self.fields, &mut self.expected, &mut self.places)
-                .and_then(|()| append_columns(&tape.0, &self.fields, &self.places, self.zone, &mut rows.columns)),
-            Err(error) => Err(refusal(payload, error.error())),
+        let Self { zone, fields, names, found, parser } = self;
+        let mut values: Vec<Found<'_>> = std::mem::take(found);
+        values.resize(fields.len(), Found::Missing);
+        let read = match plain::read(payload, names, &mut values) {
+            Some(()) => Ok(()),
+            None => {
+                values.fill(Found::Missing);
+                parser.read(payload, names, &mut values)
+            }
         };
-        self.tape = tape.reset();
-        if self.tape.0.capacity() > DECODER_VALUES_KEPT_MAX {
-            self.give_memory_back();
-        }
-
+        let outcome = match read {
+            Ok(()) => append_columns(fields, &values, *zone, &mut rows.columns),
+            Err(fault) => Err(fault.reason(fields)),
+        };
+        *found = emptied(values);
+        parser.give_memory_back();
         match outcome {
             Ok(()) => {
                 rows.offsets.push(record.offset);
@@ -122,18 +108,13 @@ impl Decoder {
         }
         outcome
     }
-
-    /// One record of many values must not hold its memory for ever.
-    #[cold]
-    fn give_memory_back(&mut self) {
-        self.scratch = Vec::new();
-        self.buffers = new_buffers();
-        self.tape = Tape(Vec::new());
-    }
 }
 
-fn new_buffers() -> Buffers {
-    Buffers::with_max_depth(0, JSON_DEPTH_MAX)
+/// The allocation of `values`, for the next record's.
+fn emptied(mut values: Vec<Found<'_>>) -> Vec<Found<'static>> {
+    values.clear();
+    // the standard library collects in place where the layouts are alike
+    values.into_iter().map(|_| Found::Missing).collect()
 }
 
 /// What a missing field of `column` means, or why its default is none.
@@ -157,136 +138,74 @@ fn absent_value(column: &Column) -> Result<Absent, &'static str> {
     }
 }
 
-/// Why the parser refused `payload`. Slow and rare, so it asks again, for the reason that helps a person most.
-#[cold]
-fn refusal(payload: &[u8], fault: &ErrorType) -> Reason {
-    if std::str::from_utf8(payload).is_err() {
-        return Reason::NotUtf8;
-    }
-    if serde_json::from_slice::<IgnoredAny>(payload).is_err() {
-        return Reason::NotJson;
-    }
-    match fault {
-        ErrorType::DepthLimitExceeded => Reason::TooDeep,
-        ErrorType::InvalidNumber => Reason::NumberTooLarge,
-        ErrorType::InvalidUnicodeCodepoint | ErrorType::InvalidUnicodeEscape => Reason::LoneSurrogate,
-        _ => Reason::NotJson,
-    }
-}
-
-/// Notes in `places` where `tape` holds each of `fields`.
-fn find_fields(
-    tape: &[Node<'_>],
-    fields: &[Field],
-    expected: &mut Vec<usize>,
-    places: &mut Vec<usize>,
-) -> Result<(), Reason> {
-    let Some(&Node::Object { len: member_count, .. }) = tape.first() else {
-        return Err(Reason::NotObject);
-    };
-    places.clear();
-    places.resize(fields.len(), 0);
-    let mut at = 1;
-    for member in 0..member_count {
-        let Node::String(name) = tape[at] else { unreachable!("a member of an object without a name") };
-        let place = at + 1;
-        at = place
-            + match tape[place] {
-                Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
-                Node::String(_) | Node::Static(_) => 1,
-            };
-        let Some(field) = field_index(fields, expected, member, name) else { continue };
-        if places[field] != 0 {
-            return Err(Reason::Duplicate { field: fields[field].name.clone() });
-        }
-        places[field] = place;
-    }
-    Ok(())
-}
-
-/// Which field `name` is, if any: the one that stood at this place last time, or else searched for.
-fn field_index(fields: &[Field], expected: &mut Vec<usize>, member: usize, name: &str) -> Option<usize> {
-    if let Some(&guess) = expected.get(member)
-        && fields[guess].name == name
-    {
-        return Some(guess);
-    }
-    let found = fields.iter().position(|field| field.name == name)?;
-    // An object may have many members nobody asked for; only as many places as fields are remembered.
-    if member < fields.len() {
-        if expected.len() <= member {
-            expected.resize(member + 1, 0);
-        }
-        expected[member] = found;
-    }
-    Some(found)
-}
-
-fn append_columns(
-    tape: &[Node<'_>],
-    fields: &[Field],
-    places: &[usize],
-    zone: Zone,
-    columns: &mut [ColumnData],
-) -> Result<(), Reason> {
-    for ((field, &place), column) in fields.iter().zip(places).zip(columns) {
-        let value = if place == 0 { field.absent()? } else { field.read(&tape[place], zone)? };
-        push(column, value);
+fn append_columns(fields: &[Field], found: &[Found<'_>], zone: Zone, columns: &mut [ColumnData]) -> Result<(), Reason> {
+    for ((field, &found), column) in fields.iter().zip(found).zip(columns) {
+        field.append(found, zone, column)?;
     }
     Ok(())
 }
 
 impl Field {
-    /// The value of a missing field.
-    fn absent(&self) -> Result<Value<'_>, Reason> {
-        match &self.absent {
-            Absent::Refused => Err(Reason::Missing { field: self.name.clone() }),
-            Absent::Null => Ok(Value::Null),
-            Absent::Text(text) => Ok(Value::Text(text)),
-            Absent::Timestamp(instant_us) => Ok(Value::Timestamp(*instant_us)),
-            Absent::Integer(integer) => Ok(Value::Integer(*integer)),
-            Absent::Float(float) => Ok(Value::Float(*float)),
-            Absent::Boolean(boolean) => Ok(Value::Boolean(*boolean)),
-        }
-    }
-
-    /// The value at `node`.
-    fn read<'a>(&self, node: &Node<'a>, zone: Zone) -> Result<Value<'a>, Reason> {
-        match (self.kind, node) {
-            (_, Node::Static(StaticNode::Null)) => match self.absent {
-                Absent::Null => Ok(Value::Null),
-                _ => Err(Reason::Missing { field: self.name.clone() }),
-            },
-            (Kind::Text, Node::String(text)) => {
-                if text.as_bytes().contains(&0) {
-                    return Err(Reason::NulInText { field: self.name.clone() });
+    /// Appends what `found` means to the field's column.
+    #[inline]
+    fn append(&self, found: Found<'_>, zone: Zone, column: &mut ColumnData) -> Result<(), Reason> {
+        match (&mut column.values, found) {
+            (_, Found::Missing) => return self.append_absent(column),
+            (_, Found::Null) => {
+                if !matches!(self.absent, Absent::Null) {
+                    return Err(Reason::Missing { field: self.name.clone() });
                 }
-                Ok(Value::Text(text))
+                return self.append_absent(column);
             }
-            (Kind::Timestamp, node) => self.read_timestamp(node, zone).map(Value::Timestamp),
-            (Kind::Integer, &Node::Static(StaticNode::I64(integer))) => Ok(Value::Integer(integer)),
-            (Kind::Integer, &Node::Static(StaticNode::U64(integer))) => {
-                i64::try_from(integer).map(Value::Integer).map_err(|_| Reason::OutOfRange { field: self.name.clone() })
+            (Values::Text { bytes, ends }, Found::Text(text)) => push_text(bytes, ends, text),
+            (Values::Text { .. }, Found::TextWithNul(_)) => {
+                return Err(Reason::NulInText { field: self.name.clone() });
             }
-            (Kind::Float, &Node::Static(StaticNode::F64(float))) => {
+            (Values::Timestamp(values), found) => values.push(self.instant(found, zone)?),
+            (Values::Integer(values), Found::Integer(integer)) => values.push(integer),
+            (Values::Integer(values), Found::Unsigned(integer)) => {
+                values.push(i64::try_from(integer).map_err(|_| Reason::OutOfRange { field: self.name.clone() })?);
+            }
+            (Values::Float(values), Found::Float(float)) => {
                 debug_assert!(float.is_finite());
-                Ok(Value::Float(float))
+                values.push(float);
             }
             // The nearest double, as for any number with more digits than a double has.
-            (Kind::Float, &Node::Static(StaticNode::I64(integer))) => Ok(Value::Float(integer as f64)),
-            (Kind::Float, &Node::Static(StaticNode::U64(integer))) => Ok(Value::Float(integer as f64)),
-            (Kind::Boolean, &Node::Static(StaticNode::Bool(boolean))) => Ok(Value::Boolean(boolean)),
-            _ => Err(self.wrong_type()),
+            (Values::Float(values), Found::Integer(integer)) => values.push(integer as f64),
+            (Values::Float(values), Found::Unsigned(integer)) => values.push(integer as f64),
+            (Values::Boolean(values), Found::Boolean(boolean)) => values.push(boolean),
+            _ => return Err(self.wrong_type()),
         }
+        push_validity(column, true);
+        Ok(())
     }
 
-    fn read_timestamp(&self, node: &Node<'_>, zone: Zone) -> Result<i64, Reason> {
-        let instant = match *node {
-            Node::String(text) => instant_of_text(text, zone),
-            Node::Static(StaticNode::I64(epoch)) => instant_of_integer(epoch),
+    /// Appends what a missing field means.
+    fn append_absent(&self, column: &mut ColumnData) -> Result<(), Reason> {
+        match (&mut column.values, &self.absent) {
+            (_, Absent::Refused) => return Err(Reason::Missing { field: self.name.clone() }),
+            (Values::Text { bytes, ends }, Absent::Null) => push_text(bytes, ends, b""),
+            (Values::Timestamp(values) | Values::Integer(values), Absent::Null) => values.push(0),
+            (Values::Float(values), Absent::Null) => values.push(0.0),
+            (Values::Boolean(values), Absent::Null) => values.push(false),
+            (Values::Text { bytes, ends }, Absent::Text(text)) => push_text(bytes, ends, text.as_bytes()),
+            (Values::Timestamp(values), Absent::Timestamp(instant_us)) => values.push(*instant_us),
+            (Values::Integer(values), Absent::Integer(integer)) => values.push(*integer),
+            (Values::Float(values), Absent::Float(float)) => values.push(*float),
+            (Values::Boolean(values), Absent::Boolean(boolean)) => values.push(*boolean),
+            _ => unreachable!("the rows are of another route"),
+        }
+        push_validity(column, !matches!(self.absent, Absent::Null));
+        Ok(())
+    }
+
+    fn instant(&self, found: Found<'_>, zone: Zone) -> Result<i64, Reason> {
+        let instant = match found {
+            Found::Text(text) | Found::TextWithNul(text) => instant_of_text(text, zone),
+            Found::Integer(epoch) => instant_of_integer(epoch),
             // No database holds what lies past i64::MAX microseconds, nor i64::MAX itself.
-            Node::Static(StaticNode::U64(epoch)) => instant_of_integer(i64::try_from(epoch).unwrap_or(i64::MAX)),
-            Node::Static(StaticNode::F64(_)) => Err("is a number with a fraction or an exponent; write an integer"),
+            Found::Unsigned(epoch) => instant_of_integer(i64::try_from(epoch).unwrap_or(i64::MAX)),
+            Found::Float(_) => Err("is a number with a fraction or an exponent; write an integer"),
             _ => return Err(self.wrong_type()),
         };
         instant.map_err(|why| Reason::BadTime { field: self.name.clone(), why })
@@ -305,26 +224,15 @@ impl Field {
     }
 }
 
-/// Appends one value to a column of its kind.
-fn push(column: &mut ColumnData, value: Value<'_>) {
+fn push_text(bytes: &mut Vec<u8>, ends: &mut Vec<u32>, text: &[u8]) {
+    bytes.extend_from_slice(text);
+    debug_assert!(u32::try_from(bytes.len()).is_ok(), "a batch's text grew past its offsets");
+    ends.push(bytes.len() as u32);
+}
+
+fn push_validity(column: &mut ColumnData, is_valid: bool) {
     if let Some(validity) = &mut column.validity {
-        validity.push(!matches!(value, Value::Null));
-    }
-    match (&mut column.values, value) {
-        (Values::Text { bytes, ends }, Value::Text(text)) => {
-            bytes.extend_from_slice(text.as_bytes());
-            debug_assert!(u32::try_from(bytes.len()).is_ok(), "a batch's text grew past its offsets");
-            ends.push(bytes.len() as u32);
-        }
-        (Values::Timestamp(values), Value::Timestamp(value)) => values.push(value),
-        (Values::Integer(values), Value::Integer(value)) => values.push(value),
-        (Values::Float(values), Value::Float(value)) => values.push(value),
-        (Values::Boolean(values), Value::Boolean(value)) => values.push(value),
-        (Values::Text { bytes, ends }, Value::Null) => ends.push(bytes.len() as u32),
-        (Values::Timestamp(values) | Values::Integer(values), Value::Null) => values.push(0),
-        (Values::Float(values), Value::Null) => values.push(0.0),
-        (Values::Boolean(values), Value::Null) => values.push(false),
-        _ => unreachable!("the rows are of another route"),
+        validity.push(is_valid);
     }
 }
 

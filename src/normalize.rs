@@ -90,8 +90,8 @@ impl FromStr for Zone {
 ///
 /// # Errors
 /// Why the text is no instant, or none that both databases hold.
-pub fn instant_of_text(text: &str, zone: Zone) -> Result<i64, Why> {
-    let clock = Clock::read(text.as_bytes())?;
+pub fn instant_of_text(text: impl AsRef<[u8]>, zone: Zone) -> Result<i64, Why> {
+    let clock = Clock::read(text.as_ref())?;
     let utc_s = match clock.offset_s {
         Some(offset_s) => clock.local_s - offset_s,
         None => zone.utc_of_local(clock.local_s)?,

@@ -1,5 +1,7 @@
 //! Events and payloads nobody thought of.
 
+use serde::de::IgnoredAny;
+
 use super::*;
 
 /// A route with every kind in every presence.
@@ -262,6 +264,27 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+
+    /// The parser's word alone decides: where the short way gives values, the parser gives the same.
+    #[test]
+    fn the_short_way_finds_what_the_parser_finds(payload in any_payload(), before in any_payload()) {
+        let names = || Names::new(["link", "method", "footprint_time", "a", "text_optional"].map(str::to_owned));
+        let (mut short, mut long, mut parser) = (names(), names(), Parser::new());
+        let nothing = || vec![Found::Missing; 5];
+        // whatever it learned to expect
+        let _ = plain::read(&before, &mut short, &mut nothing());
+        let mut found = nothing();
+        if plain::read(&payload, &mut short, &mut found).is_some() {
+            let mut parsed = nothing();
+            prop_assert!(parser.read(&payload, &mut long, &mut parsed).is_ok(), "refused by the parser alone");
+            for found in &mut parsed {
+                if let Found::Unsigned(integer) = *found {
+                    *found = Found::Integer(i64::try_from(integer).unwrap());
+                }
+            }
+            prop_assert_eq!(found, parsed);
         }
     }
 

@@ -1,0 +1,71 @@
+//! The route's JSON fields by their names, and what a payload was found to hold of each.
+
+/// What a field's value is, as either reader gives it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Found<'a> {
+    /// The field is not there.
+    Missing,
+    /// An explicit null.
+    Null,
+    /// A truth value.
+    Boolean(bool),
+    /// An integer.
+    Integer(i64),
+    /// An integer beyond `i64`, or not.
+    Unsigned(u64),
+    /// A number with a fraction or an exponent.
+    Float(f64),
+    /// A text, unescaped: UTF-8, as all texts here.
+    Text(&'a [u8]),
+    /// A text, unescaped, that holds NUL.
+    TextWithNul(&'a [u8]),
+    /// An object or an array.
+    Nested,
+}
+
+/// The names of the fields, and which stood at each place of an object lately: events of one producer look alike.
+pub(super) struct Names {
+    fields: Vec<Name>,
+    expected: Vec<usize>,
+}
+
+struct Name {
+    name: String,
+    /// The name as it mostly stands in JSON, quotes and colon included; where it needs an escape, with that.
+    token: String,
+}
+
+impl Names {
+    /// The fields in the order of the route's columns.
+    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let fields = names
+            .into_iter()
+            .map(|name| Name { token: format!("{}:", serde_json::Value::from(name.as_str())), name })
+            .collect();
+        Self { fields, expected: Vec::new() }
+    }
+
+    /// The field that stood at place `member` last time, and how it stands in JSON.
+    pub(super) fn expected(&self, member: usize) -> Option<(usize, &[u8])> {
+        let &field = self.expected.get(member)?;
+        Some((field, self.fields[field].token.as_bytes()))
+    }
+
+    /// Which field `name` is, if any: the one that stood at this place last time, or else searched for.
+    pub(super) fn find(&mut self, member: usize, name: &[u8]) -> Option<usize> {
+        if let Some(&guess) = self.expected.get(member)
+            && self.fields[guess].name.as_bytes() == name
+        {
+            return Some(guess);
+        }
+        let found = self.fields.iter().position(|field| field.name.as_bytes() == name)?;
+        // An object may have many members nobody asked for; only as many places as fields are remembered.
+        if member < self.fields.len() {
+            if self.expected.len() <= member {
+                self.expected.resize(member + 1, 0);
+            }
+            self.expected[member] = found;
+        }
+        Some(found)
+    }
+}
