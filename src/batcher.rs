@@ -11,7 +11,7 @@ use crate::chunk::{Chunk, Record};
 use crate::decode::Decoder;
 use crate::flight::Flights;
 use crate::ledger::Ownership;
-use crate::limits::{BATCHES_KEPT_BYTES_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES};
+use crate::limits::{BATCHES_KEPT_BYTES_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
 use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
 use crate::recycle::{Pool, Recycled};
@@ -54,6 +54,8 @@ struct Open {
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     bytes: usize,
+    /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
+    is_first: bool,
     /// When the first record or the first move of the position came.
     since: Option<Instant>,
     first_read_at: Option<Instant>,
@@ -139,6 +141,13 @@ impl Batcher {
         open.permit.set(open.cost());
     }
 
+    /// Whether the writers have use for an incomplete batch: few are on their way, and few rows. So batches are cut small and
+    /// soon where little comes in, and with a backlog they grow as large as they may.
+    pub fn has_room(&self) -> bool {
+        let flights = &self.supplies.flights;
+        flights.count() < FLIGHTS_MAX && flights.rows() < self.limits.rows_max
+    }
+
     /// When the next incomplete batch may be cut; none while the writers have no use for one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
         let due = self.open.values().filter_map(|open| open.due_at(self.limits.linger)).min().filter(|_| pace.room)?;
@@ -146,7 +155,8 @@ impl Batcher {
     }
 
     /// Cuts the incomplete batch that has waited longest, when one is due. One at a time keeps the cuts apart, so that the
-    /// databases see few large writes instead of many small ones; the oldest first is fair to every partition.
+    /// databases see few large writes instead of many small ones; the oldest first is fair to every partition. Those just
+    /// taken over come before: their records have waited through the change of owners.
     pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
         self.open.retain(|_, open| !open.ownership.has_ended());
         // those that were full count: the next incomplete one waits a little longer, but no longer than a second
@@ -159,7 +169,8 @@ impl Batcher {
             return;
         }
         let linger = self.limits.linger;
-        let oldest = self.open.values_mut().filter(|open| open.due_at(linger).is_some()).min_by_key(|open| open.since);
+        let due = self.open.values_mut().filter(|open| open.due_at(linger).is_some_and(|due| due <= now));
+        let oldest = due.min_by_key(|open| (!open.is_first, open.since));
         if let Some(open) = oldest {
             full.push(open.close(open.covered, &self.supplies));
             self.cut_at = Some(now);
@@ -186,6 +197,7 @@ impl Open {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             bytes: 0,
+            is_first: true,
             since: None,
             first_read_at: None,
             read_at: now,
@@ -260,8 +272,10 @@ impl Open {
         self.covered = self.covered.max(end);
         self.bytes = 0;
         self.dead_letter_bytes = 0;
+        self.is_first = false;
         self.since = None;
         let fresh = self.permit.fresh();
+        let flight = supplies.flights.start(rows.len());
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
@@ -270,7 +284,7 @@ impl Open {
             first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
             read_at: self.read_at,
             permit: std::mem::replace(&mut self.permit, fresh),
-            flight: supplies.flights.start(),
+            flight,
         }
     }
 }

@@ -16,19 +16,26 @@ pub struct Flights {
 #[derive(Debug, Default)]
 struct Shared {
     count: AtomicUsize,
+    rows: AtomicUsize,
     landed: Notify,
 }
 
 impl Flights {
-    /// One more is on its way, until what comes back is dropped.
-    pub fn start(&self) -> Flight {
+    /// One more is on its way with so many rows, until what comes back is dropped.
+    pub fn start(&self, rows: usize) -> Flight {
         self.shared.count.fetch_add(1, Ordering::SeqCst);
-        Flight(self.clone())
+        self.shared.rows.fetch_add(rows, Ordering::SeqCst);
+        Flight { flights: self.clone(), rows }
     }
 
     /// Batches on their way.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::SeqCst)
+    }
+
+    /// Rows of the batches on their way.
+    pub fn rows(&self) -> usize {
+        self.shared.rows.load(Ordering::SeqCst)
     }
 
     /// Returns when one has landed since the last call.
@@ -39,12 +46,17 @@ impl Flights {
 
 /// One batch on its way.
 #[derive(Debug)]
-pub struct Flight(Flights);
+pub struct Flight {
+    flights: Flights,
+    rows: usize,
+}
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.shared.count.fetch_sub(1, Ordering::SeqCst);
-        self.0.shared.landed.notify_one();
+        let Shared { count, rows, landed } = &*self.flights.shared;
+        rows.fetch_sub(self.rows, Ordering::SeqCst);
+        count.fetch_sub(1, Ordering::SeqCst);
+        landed.notify_one();
     }
 }
 
@@ -55,11 +67,11 @@ mod tests {
     #[tokio::test]
     async fn a_flight_counts_until_it_is_dropped_and_wakes_whoever_waits() {
         let flights = Flights::default();
-        let (first, second) = (flights.start(), flights.start());
-        assert_eq!(flights.count(), 2);
+        let (first, second) = (flights.start(5), flights.start(7));
+        assert_eq!((flights.count(), flights.rows()), (2, 12));
         drop(first);
         flights.landed().await;
-        assert_eq!(flights.count(), 1);
+        assert_eq!((flights.count(), flights.rows()), (1, 7));
         let waiting = flights.landed();
         futures::pin_mut!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());

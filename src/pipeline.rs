@@ -22,7 +22,7 @@ use crate::ledger::postgres::application_name;
 use crate::ledger::proof::Proofs;
 use crate::ledger::protocol::Switches;
 use crate::limits::{
-    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, FLIGHTS_MAX, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
+    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
 use crate::reader::{self, Reader};
 use crate::route::Route;
@@ -195,7 +195,7 @@ pub async fn assemble(
 ) {
     let mut full = Vec::new();
     loop {
-        let pace = Pace { interval: *cut_interval.borrow(), room: flights.count() < FLIGHTS_MAX };
+        let pace = Pace { interval: *cut_interval.borrow(), room: batcher.has_room() };
         let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
         // biased: what came is decoded first, so that a batch which is due is as large as it can be
         tokio::select! {

@@ -123,6 +123,34 @@ fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
     assert_eq!(cuts, [(2, 50), (0, 70), (1, 90)]);
 }
 
+/// The story: a partition that changed hands stood still for the change, and then waited its turn among all others.
+#[test]
+fn a_partition_just_taken_over_is_cut_before_the_others() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(50), room: true };
+    let old = [0, 1, 2].map(ownership_of);
+    let add = |batcher: &mut Batcher, owner: &Arc<Ownership>, offset: Offset, at: u64| {
+        let now = start + ms(at);
+        batcher.add(chunk(owner, &[offset], offset + 1, now), now, &mut Vec::new());
+    };
+    old.iter().for_each(|owner| add(&mut batcher, owner, 1, 0));
+    let mut first = 0;
+    for at in 0..=200 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        first += full.drain(..).count();
+    }
+    assert_eq!(first, 3, "each has had its first");
+    old.iter().for_each(|owner| add(&mut batcher, owner, 2, 300));
+    add(&mut batcher, &ownership_of(3), 1, 310);
+    let mut cuts = Vec::new();
+    for at in 310..600 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        cuts.extend(full.drain(..).map(|batch| (batch.ownership.partition, at)));
+    }
+    assert_eq!(cuts, [(0, 350), (3, 400), (1, 450), (2, 500)], "as soon as it has lingered and the pace allows");
+}
+
 #[test]
 fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
     let (mut batcher, now, mut full) = (batcher(3), Instant::now(), Vec::new());
@@ -138,6 +166,25 @@ fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
     full.clear();
     batcher.cut_due(late + Duration::from_secs(1), PACE, &mut full);
     assert_eq!(ranges(&full), [(4, 5)]);
+}
+
+/// With a backlog a batch that goes on half full makes one more part for ClickHouse to merge, and nobody is served sooner.
+#[test]
+fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
+    let (mut batcher, now, mut full) = (batcher(10), Instant::now(), Vec::new());
+    assert!(batcher.has_room());
+    batcher.add(chunk(&ownership_of(0), &[1, 2, 3, 4, 5, 6, 8, 9, 10, 11], 12, now), now, &mut full);
+    assert_eq!((full.len(), batcher.has_room()), (1, false), "ten rows of ten");
+    full.clear();
+    assert!(batcher.has_room());
+    for partition in 0..4 {
+        assert!(batcher.has_room());
+        batcher.add(chunk(&ownership_of(partition), &[20], 21, now), now, &mut full);
+        batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    }
+    assert_eq!((full.len(), batcher.has_room()), (4, false), "four small ones");
+    full.pop();
+    assert!(batcher.has_room());
 }
 
 #[test]

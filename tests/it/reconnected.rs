@@ -141,7 +141,7 @@ fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
         first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
-        flight: Flights::default().start(),
+        flight: Flights::default().start(0),
     })
 }
 
