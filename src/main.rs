@@ -10,6 +10,12 @@ use footprint::cli::{Cli, Exit};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What jemalloc reads at its start; the environment's `MALLOC_CONF` wins over it. Freed pages go back to the kernel after half a
+/// second instead of ten: with 64 partitions that is some 80 MiB less at the peak (docs/performance.md).
+#[allow(unsafe_code)]
+#[unsafe(export_name = "malloc_conf")]
+pub static MALLOC_CONF: Option<&u8> = Some(&b"dirty_decay_ms:500,muzzy_decay_ms:0\0"[0]);
+
 pub fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
