@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clickhouse::Client as ClickHouseClient;
+use footprint::config::Compression;
 use footprint::sink::clickhouse::native;
 use footprint::sink::postgres::{connect, copy};
 use futures::SinkExt;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 use tokio_postgres::Client as PostgresClient;
 
 use crate::child::own_cpu;
@@ -30,6 +32,20 @@ impl Sinks {
     pub const BOTH: Self = Self { postgres: true, clickhouse: true };
 }
 
+/// How the rows are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes {
+    /// Connections to each database; the pieces of the load take turns.
+    pub each: usize,
+    /// Whether blocks are compressed on their way to ClickHouse.
+    pub lz4: bool,
+}
+
+impl Lanes {
+    /// One connection each, uncompressed: as `footprint` sends on one machine.
+    pub const ONE: Self = Self { each: 1, lz4: false };
+}
+
 /// How long a bare load took.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -43,24 +59,47 @@ pub struct Load {
     pub cpu: Duration,
 }
 
-/// Loads `rows` rows into the databases of `site`. The connections are made before the clock starts.
+/// Loads `rows` rows into the databases of `site`, by one connection each. The connections are made before the clock starts.
 pub fn load(runtime: &Runtime, site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<Load> {
-    let config = site.config()?;
+    load_by(runtime, site, prepared, rows, sinks, Lanes::ONE)
+}
+
+/// As [`load`], by more connections or compressed.
+pub fn load_by(
+    runtime: &Runtime,
+    site: &Site<'_>,
+    prepared: &Prepared,
+    rows: u64,
+    sinks: Sinks,
+    lanes: Lanes,
+) -> Result<Load> {
+    let mut config = site.config()?;
+    config.clickhouse.compression = if lanes.lz4 { Compression::Lz4 } else { Compression::Off };
     let route = config.routes[0].clone();
     let copies = if sinks.postgres { prepared.copies(rows)? } else { Vec::new() };
     let blocks = if sinks.clickhouse { prepared.blocks(rows)? } else { Vec::new() };
     runtime.block_on(async {
-        let postgres = connect(&config.postgres, "bench").await?;
-        let clickhouse = footprint::sink::clickhouse::client(&config.clickhouse);
-        ensure!(clickhouse.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
+        let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
+        for lane in 0..lanes.each {
+            let client = connect(&config.postgres, "bench").await?;
+            postgres.push((client, dealt(&copies, lane, lanes.each)));
+            let client = footprint::sink::clickhouse::client(&config.clickhouse);
+            ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
+            clickhouse.push((client, dealt(&blocks, lane, lanes.each)));
+        }
         let (copy, insert) = (copy::rows_statement(&route), native::insert_statement(&route, &site.name));
         let (cpu, started) = (own_cpu(), Instant::now());
-        let copying = tokio::spawn(load_postgres(postgres, copy, copies, started));
-        let inserting = tokio::spawn(load_clickhouse(clickhouse, insert, blocks, started));
-        let both = async { tokio::try_join!(copying, inserting) };
-        let (copied, inserted) =
-            tokio::time::timeout(DEADLINE, both).await.context("the bare load took too long")??;
-        let (copied, inserted) = (copied.context("COPY")?, inserted.context("INSERT")?);
+        let mut copying = JoinSet::new();
+        for (client, copies) in postgres {
+            copying.spawn(load_postgres(client, copy.clone(), copies, started));
+        }
+        let mut inserting = JoinSet::new();
+        for (client, blocks) in clickhouse {
+            inserting.spawn(load_clickhouse(client, insert.clone(), blocks, lanes.lz4, started));
+        }
+        let both = async { (copying.join_all().await, inserting.join_all().await) };
+        let (copied, inserted) = tokio::time::timeout(DEADLINE, both).await.context("the bare load took too long")?;
+        let (copied, inserted) = (latest(copied).context("COPY")?, latest(inserted).context("INSERT")?);
         Ok(Load {
             elapsed: copied.max(inserted),
             postgres: sinks.postgres.then_some(copied),
@@ -70,13 +109,22 @@ pub fn load(runtime: &Runtime, site: &Site<'_>, prepared: &Prepared, rows: u64, 
     })
 }
 
+/// Every `lanes`th piece, each under its number.
+fn dealt<T: Clone>(pieces: &[T], lane: usize, lanes: usize) -> Vec<(usize, T)> {
+    pieces.iter().cloned().enumerate().skip(lane).step_by(lanes).collect()
+}
+
+fn latest(ends: Vec<Result<Duration>>) -> Result<Duration> {
+    ends.into_iter().try_fold(Duration::ZERO, |latest, end| Ok(latest.max(end?)))
+}
+
 async fn load_postgres(
     client: PostgresClient,
     statement: String,
-    copies: Vec<Vec<Bytes>>,
+    copies: Vec<(usize, Vec<Bytes>)>,
     started: Instant,
 ) -> Result<Duration> {
-    for chunks in copies {
+    for (_, chunks) in copies {
         client.batch_execute("begin").await?;
         let sink = client.copy_in(&statement).await?;
         futures::pin_mut!(sink);
@@ -92,15 +140,16 @@ async fn load_postgres(
 async fn load_clickhouse(
     client: ClickHouseClient,
     statement: String,
-    blocks: Vec<Bytes>,
+    blocks: Vec<(usize, Bytes)>,
+    lz4: bool,
     started: Instant,
 ) -> Result<Duration> {
-    for (number, block) in blocks.into_iter().enumerate() {
-        let mut insert = client
-            .clone()
-            .with_header("Content-Length", block.len().to_string())
-            .with_setting("insert_deduplication_token", format!("bench-{number}"))
-            .insert_formatted_with(statement.as_str());
+    for (number, block) in blocks {
+        let mut client = client.clone().with_setting("insert_deduplication_token", format!("bench-{number}"));
+        if !lz4 {
+            client = client.with_header("Content-Length", block.len().to_string());
+        }
+        let mut insert = client.insert_formatted_with(statement.as_str());
         insert.send(block).await?;
         insert.end().await?;
     }

@@ -13,13 +13,14 @@ mod prepared;
 mod producer;
 mod recovery;
 mod scale_out;
+mod settings;
 mod site;
 mod speed;
 mod steady;
 mod table;
 mod visible;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use footprint_stack::{Stack, StackOptions};
 use tokio::runtime::Runtime;
@@ -32,6 +33,9 @@ use crate::site::Site;
 struct Cli {
     #[command(subcommand)]
     scenario: Option<Scenario>,
+    /// A setting of footprint for every run, such as FOOTPRINT_PIPELINE__LINGER_MS=20; may be given again
+    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
     /// What cargo says to every benchmark
     #[arg(long, global = true, hide = true)]
     bench: bool,
@@ -44,6 +48,7 @@ enum Scenario {
     Latency(latency::LatencyArgs),
     ScaleOut(scale_out::ScaleOutArgs),
     Recovery(recovery::RecoveryArgs),
+    Settings(settings::SettingsArgs),
 }
 
 /// The servers of a run, and what speaks to them.
@@ -76,12 +81,19 @@ impl Bench {
     }
 }
 
+fn setting(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("a setting is NAME=VALUE")?;
+    ensure!(name.starts_with("FOOTPRINT_"), "a setting's name starts with FOOTPRINT_");
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn main() -> Result<()> {
     // `cargo test --benches` only asks whether it builds
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
     let cli = Cli::parse();
+    site::set_for_all(cli.set);
     let bench = Bench::start()?;
     match cli.scenario {
         None => speed::run(&bench, &speed::SpeedArgs::DEFAULT),
@@ -90,5 +102,6 @@ fn main() -> Result<()> {
         Some(Scenario::Latency(args)) => latency::run(&bench, &args),
         Some(Scenario::ScaleOut(args)) => scale_out::run(&bench, &args),
         Some(Scenario::Recovery(args)) => recovery::run(&bench, &args),
+        Some(Scenario::Settings(args)) => settings::run(&bench, &args),
     }
 }

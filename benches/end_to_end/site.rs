@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,14 @@ pub const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Every site has a name of its own, and so have its databases and its consumer group.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The program's settings in every site, beside the site's own.
+static SETTINGS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// Sets names of the program's environment for every site that is made from now on; the first call counts.
+pub fn set_for_all(settings: Vec<(String, String)>) {
+    SETTINGS.get_or_init(|| settings);
+}
 
 /// Empty, migrated databases on one stack, for one topic.
 pub struct Site<'a> {
@@ -54,7 +63,9 @@ impl<'a> Site<'a> {
             ("FOOTPRINT_CLICKHOUSE__DATABASE", &name),
             ("FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0"),
         ];
-        let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut environment: BTreeMap<String, String> =
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        environment.extend(SETTINGS.get().into_iter().flatten().cloned());
         let site = Self { stack, name: name.clone(), topic: topic.to_owned(), environment };
         site.footprint(&["migrate"])?;
         Ok(site)
