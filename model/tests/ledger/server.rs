@@ -203,7 +203,7 @@ fn batch(ownership: &Arc<Ownership>, range: Range) -> Batch {
         first_read_at: Instant::now(),
         read_at: Instant::now(),
         permit: Permit::default(),
-        flight: Flights::default().start(),
+        flight: Flights::default().start(0),
     }
 }
 
