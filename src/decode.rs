@@ -6,7 +6,8 @@
 //! reason, in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
 //!
 //! What is JSON and still refused, whichever field it stands in, because the parser reads the whole payload: nesting beyond
-//! [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), numbers beyond every 64-bit type (`1e999`, `18446744073709551616`), lone surrogates.
+//! [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), numbers beyond every 64-bit type (`1e999`, `18446744073709551616`),
+//! lone surrogates.
 
 mod fields;
 mod parsed;
