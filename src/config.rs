@@ -264,7 +264,7 @@ pub struct Pipeline {
     pub budget_bytes: usize,
     /// Rows of a batch, at most.
     pub batch_rows_max: usize,
-    /// Column bytes of a batch, at most.
+    /// Payload bytes of a batch, at most.
     pub batch_bytes_max: usize,
     /// How long an incomplete batch waits for more, milliseconds.
     pub linger_ms: u64,

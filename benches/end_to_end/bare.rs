@@ -78,6 +78,8 @@ pub fn load_by(
     let route = config.routes[0].clone();
     let copies = if sinks.postgres { prepared.copies(rows)? } else { Vec::new() };
     let blocks = if sinks.clickhouse { prepared.blocks(rows)? } else { Vec::new() };
+    // a token for each, whichever lane it goes by
+    let blocks: Vec<(usize, Bytes)> = blocks.into_iter().enumerate().collect();
     runtime.block_on(async {
         let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
         for lane in 0..lanes.each {
@@ -109,9 +111,9 @@ pub fn load_by(
     })
 }
 
-/// Every `lanes`th piece, each under its number.
-fn dealt<T: Clone>(pieces: &[T], lane: usize, lanes: usize) -> Vec<(usize, T)> {
-    pieces.iter().cloned().enumerate().skip(lane).step_by(lanes).collect()
+/// Every `lanes`th piece.
+fn dealt<T: Clone>(pieces: &[T], lane: usize, lanes: usize) -> Vec<T> {
+    pieces.iter().skip(lane).step_by(lanes).cloned().collect()
 }
 
 fn latest(ends: Vec<Result<Duration>>) -> Result<Duration> {
@@ -121,10 +123,10 @@ fn latest(ends: Vec<Result<Duration>>) -> Result<Duration> {
 async fn load_postgres(
     client: PostgresClient,
     statement: String,
-    copies: Vec<(usize, Vec<Bytes>)>,
+    copies: Vec<Vec<Bytes>>,
     started: Instant,
 ) -> Result<Duration> {
-    for (_, chunks) in copies {
+    for chunks in copies {
         client.batch_execute("begin").await?;
         let sink = client.copy_in(&statement).await?;
         futures::pin_mut!(sink);

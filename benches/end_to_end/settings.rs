@@ -76,16 +76,14 @@ pub fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
     let prepared = Prepared::new(args.events)?;
     let mut cases = cases();
     for round in 0..args.rounds {
+        let mut turns: Vec<&mut Case> = cases.iter_mut().collect();
         // there and back again, so that a drift of the machine favours none
         if round % 2 == 1 {
-            cases.reverse();
+            turns.reverse();
         }
-        for case in &mut cases {
+        for case in turns {
             eprintln!("round {round}: {}", case.name);
             case.loads.push(measure(bench, &prepared, args.events, case)?);
-        }
-        if round % 2 == 1 {
-            cases.reverse();
         }
     }
     println!("settings: bare loads of {} rows, medians of {} rounds", grouped(args.events), args.rounds);
