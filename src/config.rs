@@ -11,7 +11,7 @@ use figment::value::{Dict, Value};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::limits::{BATCH_ROWS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{BATCH_ROWS_MAX, LANES_MAX, RECORD_BYTES_MAX};
 use crate::route::{Route, RouteError};
 
 /// The shipped configuration.
@@ -268,6 +268,8 @@ pub struct Pipeline {
     pub batch_bytes_max: usize,
     /// How long an incomplete batch waits for more, milliseconds.
     pub linger_ms: u64,
+    /// Connections to each database that write side by side.
+    pub lanes: usize,
     /// How long a stop or a revoke waits for what is on its way, milliseconds.
     pub drain_deadline_ms: u64,
     /// How long one write of one batch may take, milliseconds.
@@ -412,6 +414,9 @@ impl Config {
         }
         if !self.postgres.enabled && !self.clickhouse.enabled {
             return conflict("both sinks are switched off; enable postgres or clickhouse".into());
+        }
+        if !(1..=LANES_MAX).contains(&self.pipeline.lanes) {
+            return conflict(format!("pipeline.lanes must be 1 to {LANES_MAX}"));
         }
         if self.pipeline.batch_rows_max == 0 || self.pipeline.batch_rows_max > BATCH_ROWS_MAX {
             return conflict(format!("pipeline.batch_rows_max must be 1 to {BATCH_ROWS_MAX}"));

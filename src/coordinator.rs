@@ -26,6 +26,7 @@ use crate::ledger::{Ownership, SourceId};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::reader::{Command, Event};
+use crate::sink::lanes::{Lane, Lanes};
 use crate::sink::retry::Backoff;
 use crate::sink::{Ack, Verdict};
 use crate::takeover::{Context, Life, TakeOverError};
@@ -82,10 +83,8 @@ pub struct Ports {
     pub events: mpsc::Receiver<Event>,
     /// From the batcher.
     pub batches: mpsc::Receiver<Batch>,
-    /// To PostgreSQL's lane.
-    pub postgres: mpsc::Sender<Arc<Batch>>,
-    /// To ClickHouse's lane; none while it is switched off.
-    pub clickhouse: Option<mpsc::Sender<Arc<Batch>>>,
+    /// To the writers.
+    pub lanes: Lanes,
     /// From the writers.
     pub acks: mpsc::Receiver<Ack>,
     /// To whom it may concern.
@@ -125,6 +124,8 @@ enum Slot {
 
 struct Owned {
     ownership: Arc<Ownership>,
+    /// The lane of what is under way of it.
+    lane: Lane,
     tracker: Tracker,
     /// Batches that wait for their claim or for a writer's room, in order.
     ready: VecDeque<Arc<Batch>>,

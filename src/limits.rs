@@ -47,6 +47,8 @@ pub const CUTS_PER_SECOND_MAX: u32 = 20;
 /// Batches on their way beside which no incomplete one is cut: one being written in each database, one claimed, one being
 /// claimed.
 pub const FLIGHTS_MAX: usize = 4;
+/// Lanes of one pipeline, at most: each costs every database a connection, and memory for batches.
+pub const LANES_MAX: usize = 16;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.

@@ -29,6 +29,7 @@ use crate::route::Route;
 use crate::sink::SinkError;
 use crate::sink::clickhouse::readback::Questions;
 use crate::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
+use crate::sink::lanes::Lanes;
 use crate::sink::postgres::stored::PostgresRows;
 use crate::sink::postgres::writer::PostgresSink;
 use crate::sink::writer::serve;
@@ -63,7 +64,6 @@ pub async fn run(
 
     // built from the tail: each stage gets its successor's channel
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
-    let (postgres, postgres_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (chunk_sender, chunks) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
     let (event_sender, events) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
@@ -71,15 +71,20 @@ pub async fn run(
 
     let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
     let rows_max = config.pipeline.batch_rows_max;
-    let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout);
-    stages.spawn(stage(serve(sink, postgres_batches, ack_sender.clone())));
-    let mut clickhouse = None;
-    if config.clickhouse.enabled {
-        let (sender, clickhouse_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
-        let rows = PostgresRows::new(&config.postgres, &name, route, sink_timeout);
-        let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout);
-        stages.spawn(stage(serve(sink, clickhouse_batches, ack_sender.clone())));
-        clickhouse = Some(sender);
+    let mut lanes = Vec::new();
+    for _ in 0..config.pipeline.lanes {
+        let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+        let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout);
+        stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
+        let mut writers = vec![sender];
+        if config.clickhouse.enabled {
+            let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+            let rows = PostgresRows::new(&config.postgres, &name, route, sink_timeout);
+            let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout);
+            stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
+            writers.push(sender);
+        }
+        lanes.push(writers);
     }
     drop(ack_sender);
 
@@ -115,8 +120,7 @@ pub async fn run(
         commands,
         events,
         batches,
-        postgres,
-        clickhouse,
+        lanes: Lanes::new(lanes),
         acks,
         status,
         stop,

@@ -1,6 +1,6 @@
 //! Claims: ranges are announced to the ledger, then their batches go to the writers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tracing::warn;
@@ -11,18 +11,20 @@ use crate::ledger::Progress;
 use crate::ledger::postgres::{ClaimWanted, Fence, Ledger};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::metrics;
+use crate::sink::lanes::Lane;
 
 impl Coordinator {
     /// Sends what is claimed to the writers, and claims what is ready: one range of each partition in one statement.
     pub(super) async fn dispatch(&mut self) -> Result<(), PipelineError> {
+        self.choose_lanes();
         self.send_claimed();
         let (Some(ledger), Some(seen_at)) = (self.ledger.clone(), self.watch.seen_at) else { return Ok(()) };
-        let mut wanted: Vec<ClaimWanted> = Vec::new();
+        let mut by_lane: BTreeMap<Lane, Vec<ClaimWanted>> = BTreeMap::new();
         for owned in self.owned() {
             let Some(batch) = owned.ready.front() else { continue };
             let is_next = batch.range.start == owned.tracker.claimed();
             if is_next && seen_at > batch.read_at && owned.tracker.may_claim() && !owned.leaving {
-                wanted.push(ClaimWanted {
+                by_lane.entry(owned.lane).or_default().push(ClaimWanted {
                     fence: Fence::from(&*owned.ownership),
                     range: batch.range,
                     fingerprint: self.settings.fingerprint,
@@ -30,7 +32,10 @@ impl Coordinator {
                 });
             }
         }
-        if wanted.is_empty() || !self.writers_have_room(wanted.len()) {
+        // all of a lane or none: taken one by one, the first partitions would leave the last no room
+        by_lane.retain(|&lane, wanted| self.ports.lanes.room(lane) >= wanted.len());
+        let wanted: Vec<ClaimWanted> = by_lane.into_values().flatten().collect();
+        if wanted.is_empty() {
             return Ok(());
         }
         let sighting = self.context.proofs.before_sending();
@@ -86,9 +91,15 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) fn writers_have_room(&self, batches: usize) -> bool {
-        self.ports.postgres.capacity() >= batches
-            && self.ports.clickhouse.as_ref().is_none_or(|clickhouse| clickhouse.capacity() >= batches)
+    /// A partition of which nothing is under way may change its lane: its next batches go where there is least to do.
+    fn choose_lanes(&mut self) {
+        let bound: Vec<Lane> = self.owned().filter(|owned| owned.is_under_way()).map(|owned| owned.lane).collect();
+        let Self { slots, ports, .. } = self;
+        let free = slots.values_mut().filter_map(|slot| match slot {
+            Slot::Owned(owned) if !owned.is_under_way() && !owned.ready.is_empty() => Some(&mut owned.lane),
+            _ => None,
+        });
+        ports.lanes.spread(bound.into_iter(), free);
     }
 
     /// Hands on every batch whose range is claimed and whose records are the source's, as long as the writers have room.
@@ -100,19 +111,14 @@ impl Coordinator {
             let Slot::Owned(owned) = slot else { continue };
             while let Some(batch) = owned.ready.front() {
                 let claimed = batch.range.end <= owned.tracker.claimed() && seen_at > batch.read_at;
-                let room = ports.postgres.capacity() > 0
-                    && ports.clickhouse.as_ref().is_none_or(|clickhouse| clickhouse.capacity() > 0);
-                if !claimed || !room {
+                if !claimed || ports.lanes.room(owned.lane) == 0 {
                     break;
                 }
                 let Some(batch) = owned.ready.pop_front() else { break };
                 owned.sent = batch.range.end;
                 moved.records += (batch.rows.len() + batch.dead_letters.len()) as u64;
                 moved.first_read_at.get_or_insert(batch.first_read_at);
-                if let Some(clickhouse) = &ports.clickhouse {
-                    let _ = clickhouse.try_send(Arc::clone(&batch));
-                }
-                let _ = ports.postgres.try_send(batch);
+                ports.lanes.send(owned.lane, &batch);
             }
         }
     }

@@ -64,7 +64,7 @@ impl Coordinator {
                 let tracker = Tracker::new(&ownership.plan);
                 self.command(Command::Assign(Arc::clone(&ownership)))?;
                 let sent = ownership.plan.start;
-                let owned = Owned { ownership, tracker, ready: VecDeque::new(), sent, leaving: false };
+                let owned = Owned { ownership, lane: 0, tracker, ready: VecDeque::new(), sent, leaving: false };
                 self.slots.insert(partition, Slot::Owned(owned));
                 return Ok(());
             }

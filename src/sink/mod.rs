@@ -2,6 +2,7 @@
 //! database's files know the other's.
 
 pub mod clickhouse;
+pub mod lanes;
 pub mod postgres;
 pub mod retry;
 pub mod writer;

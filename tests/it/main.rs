@@ -14,6 +14,7 @@ mod console;
 mod encoders;
 mod group;
 mod killed;
+mod lanes;
 mod migrations;
 mod narrow;
 mod outage;

@@ -1,0 +1,67 @@
+//! The lanes to the databases, which write side by side: each has a writer and a connection of its own for every sink. What
+//! is under way of one ownership is all in one lane, so it is stored in order; two ownerships of one partition exclude each
+//! other by the ledger, whatever lanes they are in.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::batch::Batch;
+
+/// Which lane, counted from 0.
+pub type Lane = usize;
+
+/// The sending ends of all lanes.
+pub struct Lanes {
+    lanes: Vec<Vec<mpsc::Sender<Arc<Batch>>>>,
+}
+
+impl Lanes {
+    /// Of these writers, those of each lane together.
+    pub fn new(lanes: Vec<Vec<mpsc::Sender<Arc<Batch>>>>) -> Self {
+        assert!(!lanes.is_empty(), "without a lane nothing is written");
+        Self { lanes }
+    }
+
+    /// Gives each of the `free` partitions the lane that then serves the fewest, beside those that are `bound` to theirs;
+    /// of equals the first, so that a trickle needs one lane only.
+    pub fn spread<'a>(&self, bound: impl Iterator<Item = Lane>, free: impl Iterator<Item = &'a mut Lane>) {
+        let mut served = vec![0; self.lanes.len()];
+        for lane in bound {
+            served[lane] += 1;
+        }
+        for lane in free {
+            *lane = (0..served.len()).min_by_key(|&lane| served[lane]).unwrap_or_default();
+            served[*lane] += 1;
+        }
+    }
+
+    /// Batches that every writer of a lane takes without waiting.
+    pub fn room(&self, lane: Lane) -> usize {
+        self.lanes[lane].iter().map(mpsc::Sender::capacity).min().unwrap_or_default()
+    }
+
+    /// Gives a batch to the writers of a lane that has room for it. One that has ended drops it: the pipeline ends with it.
+    pub fn send(&self, lane: Lane, batch: &Arc<Batch>) {
+        for writer in &self.lanes[lane] {
+            let _ = writer.try_send(Arc::clone(batch));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_spread_beside_those_that_are_bound() {
+        let writers = |capacities: [usize; 2]| capacities.map(|capacity| mpsc::channel(capacity).0).into();
+        let lanes = Lanes::new([[3, 4], [3, 4], [6, 5]].map(writers).into());
+        let mut free = [7; 4];
+        lanes.spread([0, 0, 2].into_iter(), free.iter_mut());
+        assert_eq!(free, [1, 1, 2, 0]);
+        lanes.spread([].into_iter(), free.iter_mut().take(1));
+        assert_eq!(free[0], 0);
+        assert_eq!(lanes.room(2), 5, "of the fuller writer");
+    }
+}

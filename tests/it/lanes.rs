@@ -1,0 +1,37 @@
+//! The lanes write side by side: what holds one partition's transaction up holds up no partition of another lane.
+
+use crate::support::calm;
+use crate::support::prove::prove;
+use crate::support::wait::until_or;
+use crate::support::world::{STORED, World};
+
+/// Rows of partition 0 wait as long as the test holds the lock.
+const HOLD: &str = "create function hold() returns trigger language plpgsql as $$ begin \
+                    if new.kafka_partition = 0 then perform pg_advisory_xact_lock_shared(1); end if; return new; end $$";
+
+#[test]
+fn a_transaction_that_is_held_up_holds_up_its_own_lane_alone() {
+    let _calm = calm();
+    let mut world = World::new("lanes", 2, 0.0);
+    world.set("pipeline.lanes", "2");
+    let source = world.send(1_000);
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+
+    world.eye.query(HOLD);
+    world.eye.query("create trigger hold before insert on user_footprint for each row execute function hold()");
+    world.eye.query("select pg_advisory_lock(1)");
+    world.send(10_000);
+    let ends = [0, 1].map(|partition| world.oracle.end(source, partition));
+    let held = |world: &mut World| {
+        let waits = !world.eye.query("select 1 from pg_locks where locktype = 'advisory' and not granted").is_empty();
+        let nexts: Vec<Option<i64>> = world.ledger(source).iter().map(|row| row.postgres_next).collect();
+        (waits && nexts[0] < Some(ends[0]) && nexts[1] == Some(ends[1])).then_some(())
+    };
+    until_or("partition 1 is stored while 0 is held up", STORED, || held(&mut world), || consumer.tail());
+
+    world.eye.query("select pg_advisory_unlock(1)");
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
