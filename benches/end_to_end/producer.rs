@@ -1,5 +1,5 @@
-//! Events into Kafka at a steady rate, from a thread of this process: each record's Kafka timestamp is the moment it was
-//! handed over, and hardly any time is lost before it is sent.
+//! Events into Kafka at a steady rate, from a thread of this process. Unless the topic says otherwise each record's Kafka
+//! timestamp is the moment it was handed over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -95,7 +95,8 @@ fn connect(bootstrap: &str) -> Result<BaseProducer<Refusals>> {
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
-        .set("linger.ms", "0")
+        // what Kafka's own clients wait by default; a request for each record would keep the broker busier than the consumer
+        .set("linger.ms", "5")
         .set("message.timeout.ms", FLUSH_LIMIT.as_millis().to_string());
     config.create_with_context(Refusals::default()).context("kafka producer")
 }
