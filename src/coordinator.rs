@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use self::leaving::HAND_OVER_DELAY;
 use crate::batch::Batch;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
@@ -146,6 +147,8 @@ impl Owned {
 /// Partitions on their way out.
 struct Leaving {
     partitions: BTreeSet<Partition>,
+    /// Until then what is owned of them is worked on as before.
+    begins_at: Instant,
     deadline: Instant,
     /// The last commit was sent and its answer is waited for until then.
     committing_until: Option<Instant>,
@@ -204,7 +207,7 @@ pub struct Coordinator {
     moved: Moved,
     beaten_at: Instant,
     committed_again_at: Instant,
-    stopping: Option<Instant>,
+    stopping: bool,
 }
 
 impl Coordinator {
@@ -236,7 +239,7 @@ impl Coordinator {
             moved: Moved::default(),
             beaten_at: now,
             committed_again_at: now,
-            stopping: None,
+            stopping: false,
         }
     }
 
@@ -273,11 +276,11 @@ impl Coordinator {
                     }
                     None => return Err(PipelineError::Stop("the batcher ended; see the lines above".into())),
                 },
-                () = told(&mut stop), if self.stopping.is_none() => self.on_stop(),
+                () = told(&mut stop), if !self.stopping => self.on_stop(),
                 () = tokio::time::sleep(TICK) => {}
             }
             self.work().await?;
-            if self.stopping.is_some() && self.leaving.is_empty() {
+            if self.stopping && self.leaving.is_empty() {
                 failpoint::hit(Point::Drained);
                 self.command(Command::Close)?;
                 return Ok(());
@@ -379,7 +382,12 @@ impl Coordinator {
             }
             Event::Revoked { partitions, lost } => {
                 info!(?partitions, lost, "revoked");
-                self.on_revoked(partitions, lost);
+                if lost {
+                    for &partition in &partitions {
+                        self.end(partition, "lost");
+                    }
+                }
+                self.leave(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
             }
             Event::Committed(result) => {
                 self.commits_under_way = self.commits_under_way.saturating_sub(1);
@@ -402,36 +410,12 @@ impl Coordinator {
         Ok(())
     }
 
-    fn on_revoked(&mut self, partitions: Vec<Partition>, lost: bool) {
-        let now = Instant::now();
-        for &partition in &partitions {
-            if lost {
-                self.end(partition, "lost");
-            }
-            match self.slots.get_mut(&partition) {
-                Some(Slot::Owned(owned)) => {
-                    owned.leaving = true;
-                    owned.ready.clear();
-                }
-                Some(Slot::TakingOver) => {
-                    self.slots.remove(&partition);
-                }
-                None => {}
-            }
-            self.generation += 1;
-            self.generations.insert(partition, self.generation);
-        }
-        let deadline = if lost { now } else { now + self.settings.drain_deadline };
-        self.leaving.push(Leaving { partitions: partitions.into_iter().collect(), deadline, committing_until: None });
-    }
-
     fn on_stop(&mut self) {
         failpoint::hit(Point::Stop);
         info!("draining");
-        let deadline = Instant::now() + self.settings.drain_deadline;
-        self.stopping = Some(deadline);
+        self.stopping = true;
         let partitions: Vec<Partition> = self.slots.keys().copied().collect();
-        self.on_revoked(partitions, false);
+        self.leave(partitions, Duration::ZERO);
     }
 
     fn on_batch(&mut self, batch: Batch) {

@@ -17,7 +17,7 @@ use crate::tracker::Tracker;
 impl Coordinator {
     pub(super) fn start_takeovers(&mut self) {
         let (Some(ledger), Some(life)) = (&self.ledger, &self.life) else { return };
-        if self.stopping.is_some() {
+        if self.stopping {
             return;
         }
         let now = Instant::now();
@@ -58,7 +58,7 @@ impl Coordinator {
         let current = self.generations.get(&partition) == Some(&generation)
             && matches!(self.slots.get(&partition), Some(Slot::TakingOver));
         match result {
-            Ok(ownership) if current && self.stopping.is_none() => {
+            Ok(ownership) if current && !self.stopping => {
                 self.takeover_backoff.remove(&partition);
                 metrics::taken_over();
                 let tracker = Tracker::new(&ownership.plan);
