@@ -44,8 +44,7 @@ pub const BATCH_ROWS_MAX: usize = 1_000_000;
 /// Inserts into one ClickHouse table, at most, a second: incomplete batches of all its consumers together are cut no faster.
 /// Full ones come on top, at some two million rows a second.
 pub const CUTS_PER_SECOND_MAX: u32 = 20;
-/// Batches on their way beside which no incomplete one is cut: one being written in each database, one claimed, one being
-/// claimed.
+/// Batches on their way beside which no incomplete one is cut: one in each of two lanes, one claimed, one being claimed.
 pub const FLIGHTS_MAX: usize = 4;
 /// Lanes of one pipeline, at most: each costs every database a connection, and memory for batches.
 pub const LANES_MAX: usize = 16;

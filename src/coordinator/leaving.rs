@@ -53,7 +53,8 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) async fn has_left(&mut self, index: usize) -> Result<bool, PipelineError> {
+    /// Whether the partitions can be let go. Where their time has come it stops the work on them, and in the end commits.
+    async fn has_left(&mut self, index: usize) -> Result<bool, PipelineError> {
         let now = Instant::now();
         let Self { leaving, slots, .. } = &mut *self;
         let Leaving { partitions, begins_at, deadline, committing_until } = &leaving[index];
