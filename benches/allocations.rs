@@ -13,14 +13,13 @@ use std::time::Instant;
 use bytes::BytesMut;
 use footprint::batch::Batch;
 use footprint::batcher::Batcher;
-use footprint::chunk::Records;
 use footprint::flight::Flights;
 use footprint::limits::{BLOCKS_KEPT_BYTES_MAX, CHUNK_RECORDS_MAX, COPY_CHUNK_BYTES};
 use footprint::recycle::Pool;
 use footprint::route::Route;
 use footprint::sink::clickhouse::native;
 use footprint::sink::postgres::copy;
-use support::{Log, scaled};
+use support::{Copied, Log, scaled};
 
 /// Events of the first half, and of the second: whole batches.
 const EVENTS: usize = 200_000;
@@ -126,7 +125,7 @@ fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
 }
 
 /// All of `chunks`, `rounds` times over.
-fn measure(route: &Arc<Route>, chunks: &Arc<[Records]>, rounds: usize) -> Stages {
+fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages {
     let mut log = Log::new(0, chunks, &support::budget());
     let mut batcher = Batcher::new(route, support::limits(), &Flights::default()).expect("the route can be decoded");
     let pool = Pool::new(BLOCKS_KEPT_BYTES_MAX);

@@ -10,7 +10,7 @@ use footprint::batcher::Batcher;
 use footprint::chunk::Chunk;
 use footprint::flight::Flights;
 use footprint::limits::CHUNK_RECORDS_MAX;
-use support::{Log, scaled};
+use support::{Copied, Log, scaled};
 
 /// Chunks a run, a little more than one batch.
 const CHUNKS: usize = 25;
@@ -29,7 +29,7 @@ fn batch(criterion: &mut Criterion) {
         let mut batcher =
             Batcher::new(&route, support::limits(), &Flights::default()).expect("the route can be decoded");
         let mut turn = 0;
-        let mut read = || -> Vec<Chunk> {
+        let mut read = || -> Vec<Chunk<Copied>> {
             let next = |_| {
                 turn += 1;
                 let log = turn % logs.len();

@@ -4,6 +4,7 @@ mod support;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batch::Rows;
+use footprint::chunk::Records as _;
 use footprint::decode::Decoder;
 use support::{picked, records, scaled};
 

@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batch::Batch;
 use footprint::batcher::Batcher;
 use footprint::budget::Budget;
-use footprint::chunk::{Chunk, Records};
+use footprint::chunk::Chunk;
 use footprint::flight::Flights;
 use footprint::ledger::SinkName;
 use footprint::limits::{
@@ -26,7 +26,7 @@ use footprint::sink::clickhouse::native;
 use footprint::sink::postgres::copy;
 use footprint::sink::writer::serve;
 use footprint::sink::{Ack, Sink, SinkError, Verdict};
-use support::{Log, scaled};
+use support::{Copied, Log, scaled};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -37,11 +37,11 @@ const BATCHES: usize = 2;
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Encodes as PostgreSQL's lane does, and stores nothing.
-struct Copied {
+struct CopySink {
     buffer: BytesMut,
 }
 
-impl Sink for Copied {
+impl Sink for CopySink {
     fn name(&self) -> SinkName {
         SinkName::Postgres
     }
@@ -65,12 +65,12 @@ impl Sink for Copied {
 }
 
 /// Encodes as ClickHouse's lane does, and stores nothing.
-struct Blocked {
+struct NativeSink {
     route: Arc<Route>,
     block: Vec<u8>,
 }
 
-impl Sink for Blocked {
+impl Sink for NativeSink {
     fn name(&self) -> SinkName {
         SinkName::ClickHouse
     }
@@ -91,7 +91,7 @@ impl Sink for Blocked {
 }
 
 /// Where the reader stands: a thread that copies every partition's records into chunks, as far as the budget goes.
-fn read(chunks: &Arc<[Records]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk>) {
+fn read(chunks: &Arc<[Copied]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk<Copied>>) {
     let mut logs: Vec<Log> = (0..PARTITIONS).map(|partition| Log::new(partition, chunks, budget)).collect();
     for _ in 0..chunks.len() {
         for log in &mut logs {
@@ -126,15 +126,15 @@ async fn coordinate(
 }
 
 /// Every record of every partition from the source to both acknowledgements.
-fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Records]>, budget: &Arc<Budget>, wanted: u64) {
+fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &Arc<Budget>, wanted: u64) {
     // built from the tail, as the pipeline is
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let (postgres, postgres_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (clickhouse, clickhouse_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (chunk_sender, chunk_receiver) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
-    let copied = Copied { buffer: BytesMut::with_capacity(COPY_CHUNK_BYTES) };
-    let blocked = Blocked { route: Arc::clone(route), block: Vec::new() };
+    let copied = CopySink { buffer: BytesMut::with_capacity(COPY_CHUNK_BYTES) };
+    let blocked = NativeSink { route: Arc::clone(route), block: Vec::new() };
     let flights = Flights::default();
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
     let batcher = Batcher::new(route, support::limits(), &flights).expect("the route can be decoded");

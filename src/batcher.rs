@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Rows};
 use crate::budget::Permit;
-use crate::chunk::{Chunk, Record};
+use crate::chunk::{Chunk, Headers, Record, Records};
 use crate::decode::Decoder;
 use crate::flight::Flights;
 use crate::ledger::Ownership;
 use crate::limits::{BATCHES_KEPT_BYTES_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
 use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
-use crate::recycle::{Pool, Recycled};
+use crate::recycle::{Buffer, Pool, Recycled};
 use crate::reject::DeadLetter;
 use crate::route::{Route, RouteError};
 
@@ -108,7 +108,7 @@ impl Batcher {
     }
 
     /// Adds a chunk; what is full is appended to `full`, in order.
-    pub fn add(&mut self, chunk: Chunk, now: Instant, full: &mut Vec<Batch>) {
+    pub fn add(&mut self, chunk: Chunk<impl Records + Buffer>, now: Instant, full: &mut Vec<Batch>) {
         let partition = chunk.ownership.partition;
         if chunk.ownership.has_ended() {
             self.forget_ended(partition);
@@ -186,7 +186,7 @@ impl Batcher {
 }
 
 impl Open {
-    fn new(chunk: &Chunk, now: Instant) -> Self {
+    fn new(chunk: &Chunk<impl Buffer>, now: Instant) -> Self {
         let ownership = &chunk.ownership;
         Self {
             ownership: Arc::clone(ownership),
@@ -211,13 +211,14 @@ impl Open {
         self.bytes += record.payload.map_or(0, <[u8]>::len);
         let rows = self.rows.get_or_insert_with(|| supplies.rows());
         if let Err(reason) = decoder.decode(record, rows) {
-            self.dead_letter_bytes += record.byte_len() + DEAD_LETTER_OVERHEAD_BYTES;
+            let headers = record.headers.map_or_else(Vec::new, Headers::to_json);
+            self.dead_letter_bytes += record.byte_len() + headers.len() + DEAD_LETTER_OVERHEAD_BYTES;
             self.dead_letters.push(DeadLetter {
                 offset: record.offset,
                 received_at_us: received_at_us(record.timestamp_ms),
                 key: record.key.map(<[u8]>::to_vec),
                 payload: record.payload.map(<[u8]>::to_vec),
-                headers: record.headers.to_vec(),
+                headers,
                 reason,
             });
         }

@@ -2,6 +2,7 @@
 //! ids, watermarks). With the reader and commit it is all that names rdkafka's types.
 
 pub mod fetched;
+mod headers;
 pub mod queue;
 
 use std::ffi::{CStr, CString};

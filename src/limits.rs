@@ -23,8 +23,8 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
 /// Messages that the reader takes from librdkafka at once; the byte budget is looked at before each such take.
 pub const MESSAGES_TAKEN_MAX: usize = 512;
-/// What a record costs in the byte budget beside its own bytes while it lies in a chunk.
-pub const RECORD_OVERHEAD_BYTES: usize = 64;
+/// What a record costs in the byte budget beside its own bytes while it lies in a chunk: librdkafka's note of it.
+pub const RECORD_OVERHEAD_BYTES: usize = 320;
 /// What a dead letter costs in the byte budget beside its own bytes.
 pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
 /// What a byte of columns costs in the byte budget: itself, and its wire form.

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use crate::batch::Batch;
 use crate::batcher::{Batcher, Limits, Pace};
 use crate::budget::Budget;
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Records};
 use crate::config::Config;
 use crate::coordinator::{self, Coordinator, PipelineError, Status};
 use crate::flight::Flights;
@@ -25,6 +25,7 @@ use crate::limits::{
     CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
 use crate::reader::{self, Reader};
+use crate::recycle::Buffer;
 use crate::route::Route;
 use crate::sink::SinkError;
 use crate::sink::clickhouse::readback::Questions;
@@ -192,7 +193,7 @@ async fn supervise(
 /// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
 pub async fn assemble(
     mut batcher: Batcher,
-    mut chunks: mpsc::Receiver<Chunk>,
+    mut chunks: mpsc::Receiver<Chunk<impl Records + Buffer>>,
     batches: mpsc::Sender<Batch>,
     flights: Flights,
     cut_interval: watch::Receiver<Duration>,

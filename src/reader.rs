@@ -25,7 +25,7 @@ use crate::chunk::Chunk;
 use crate::commit::Commits;
 use crate::failpoint::{self, Point};
 use crate::flight::Flights;
-use crate::kafka::fetched::{Fetched, Run};
+use crate::kafka::fetched::{Fetched, Messages};
 use crate::ledger::Ownership;
 use crate::limits::REPLAYS_MAX;
 use crate::offset::{Offset, Partition};
@@ -40,6 +40,8 @@ const FORWARD_INTERVAL_LATER: Duration = Duration::from_secs(1);
 const FORWARD_OFTEN: Duration = Duration::from_secs(2);
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the messages taken may take to be decoded, or thrown away, when the reader ends.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
 const POSITION_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -92,7 +94,7 @@ pub struct Ports {
     /// What the coordinator hears.
     pub events: mpsc::Sender<Event>,
     /// The next stage.
-    pub chunks: mpsc::Sender<Chunk>,
+    pub chunks: mpsc::Sender<Chunk<Messages>>,
 }
 
 /// The reader of one topic.
@@ -100,7 +102,7 @@ pub struct Reader {
     // both dropped before the consumer
     commits: Commits,
     fetched: Fetched,
-    consumer: BaseConsumer<GroupContext>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
     topic: String,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -135,6 +137,7 @@ impl Reader {
     ) -> Result<Self, KafkaError> {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(topic))?;
         consumer.subscribe(&[topic])?;
+        let consumer = Arc::new(consumer);
         let Ports { commands, events, chunks } = ports;
         Ok(Self {
             commits: Commits::new(&consumer)?,
@@ -174,10 +177,17 @@ impl Reader {
         }
         self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.unassign(&self.assigned.clone());
-        debug!(topic = self.topic, "the reader leaves the group");
+        let Self { commits, fetched, consumer, topic, commands, events, mut intake, .. } = self;
+        intake.forget();
+        if !fetched.close(RETURN_TIMEOUT) {
+            warn!(topic, "messages are still being decoded; the group is left after them");
+        }
+        debug!(topic, "the reader leaves the group");
         failpoint::hit(Point::Leave);
-        drop(self);
+        drop((commits, consumer));
         failpoint::hit(Point::LeaveAnswered);
+        // the other stages end with their channels: they outlast the consumer
+        drop((commands, events, intake));
     }
 
     fn take(&mut self) {
@@ -185,14 +195,11 @@ impl Reader {
         let taken = self.fetched.take(TAKE_TIMEOUT);
         let nothing = taken.is_empty();
         if !self.unheard.is_empty() {
-            for run in taken.runs() {
-                if let Run::Messages { partition, .. } = run {
-                    self.unheard.retain(|&unheard| unheard != partition);
-                }
+            for partition in taken.partitions() {
+                self.unheard.retain(|&unheard| unheard != partition);
             }
         }
-        self.intake.take(&taken, &mut errors);
-        drop(taken);
+        self.intake.take(taken, &mut errors);
         for error in errors {
             self.note_error(&error);
         }

@@ -52,7 +52,7 @@ impl Prepared {
                 timestamp_ms: now_ms + offset / 1_000,
                 key: event.key,
                 payload: event.payload,
-                headers: &[],
+                headers: None,
             };
             if let Err(reason) = decoder.decode(record, &mut rows) {
                 bail!("a generated event is bad: {reason}");

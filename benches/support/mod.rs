@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
+mod copied;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use criterion::Criterion;
 use footprint::batch::Rows;
 use footprint::batcher::Limits;
 use footprint::budget::Budget;
-use footprint::chunk::{Chunk, Record, Records};
+use footprint::chunk::{Chunk, Record, Records as _};
 use footprint::config::Config;
 use footprint::decode::Decoder;
 use footprint::generate::{GenerateOptions, Generator};
@@ -22,6 +24,8 @@ use footprint::recycle::Pool;
 use footprint::route::{Presence, Route};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+pub use self::copied::Copied;
 
 /// Kafka's timestamp of every record, milliseconds.
 const TIMESTAMP_MS: i64 = 1_760_000_000_000;
@@ -74,14 +78,14 @@ pub fn budget() -> Arc<Budget> {
 }
 
 /// Generated page moves from offset 0 on, of which `bad_share` are bad.
-pub fn records(count: usize, bad_share: f64) -> Records {
+pub fn records(count: usize, bad_share: f64) -> Copied {
     picked(count, bad_share, |_| true)
 }
 
 /// As [`records`], of which only those go in whose payload is `wanted`.
-pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> Records {
+pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> Copied {
     let mut generator = Generator::new(1, GenerateOptions { bad_share, ..GenerateOptions::default() });
-    let mut records = Records::default();
+    let mut records = Copied::default();
     while records.len() < count {
         let made = generator.generate();
         if made.payload.is_none_or(&wanted) {
@@ -92,7 +96,7 @@ pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> R
 }
 
 fn record<'a>(offset: Offset, key: Option<&'a [u8]>, payload: Option<&'a [u8]>) -> Record<'a> {
-    Record { offset, timestamp_ms: TIMESTAMP_MS, key, payload, headers: b"" }
+    Record { offset, timestamp_ms: TIMESTAMP_MS, key, payload, headers: None }
 }
 
 /// Good page moves as the decoder makes them; where the route's link may be null, every fourth is.
@@ -142,19 +146,19 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
     })
 }
 
-/// A partition in memory: the same records again and again, with offsets that go on, copied into chunks as the reader does.
+/// A partition in memory: the same records again and again, with offsets that go on, copied into chunks.
 pub struct Log {
-    chunks: Arc<[Records]>,
+    chunks: Arc<[Copied]>,
     ownership: Arc<Ownership>,
     budget: Arc<Budget>,
-    pool: Arc<Pool<Records>>,
+    pool: Arc<Pool<Copied>>,
     turn: usize,
     next: Offset,
 }
 
 impl Log {
     /// A log of `partition` whose chunks are copies of `chunks`, in turn.
-    pub fn new(partition: Partition, chunks: &Arc<[Records]>, budget: &Arc<Budget>) -> Self {
+    pub fn new(partition: Partition, chunks: &Arc<[Copied]>, budget: &Arc<Budget>) -> Self {
         let ownership = ownership(partition);
         Self {
             chunks: Arc::clone(chunks),
@@ -167,9 +171,9 @@ impl Log {
     }
 
     /// The next chunk.
-    pub fn read(&mut self) -> Chunk {
+    pub fn read(&mut self) -> Chunk<Copied> {
         let first_read_at = Instant::now();
-        let mut records = self.pool.take(Records::default);
+        let mut records = self.pool.take(Copied::default);
         for copied in self.chunks[self.turn].iter() {
             records.push(Record { offset: self.next, ..copied });
             self.next += 1;
@@ -188,11 +192,11 @@ impl Log {
 }
 
 /// `count` generated records as chunks of the most that the reader puts in one.
-pub fn chunks(count: usize, bad_share: f64) -> Arc<[Records]> {
-    let mut chunks = vec![Records::default()];
+pub fn chunks(count: usize, bad_share: f64) -> Arc<[Copied]> {
+    let mut chunks = vec![Copied::default()];
     for made in records(count, bad_share).iter() {
         if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_RECORDS_MAX) {
-            chunks.push(Records::default());
+            chunks.push(Copied::default());
         }
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(made);

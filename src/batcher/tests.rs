@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::budget::Budget;
-use crate::chunk::Records;
 use crate::config::Config;
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::Plan;
@@ -51,13 +50,33 @@ fn batcher(rows_max: usize) -> Batcher {
     .unwrap()
 }
 
-fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: Instant) -> Chunk {
-    let mut records = Records::default();
+/// Records of what lives long enough.
+#[derive(Default)]
+struct Made(Vec<Record<'static>>);
+
+impl Records for Made {
+    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.0.iter().copied()
+    }
+}
+
+impl Buffer for Made {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Record<'_>>()
+    }
+}
+
+fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: Instant) -> Chunk<Made> {
+    let mut records = Made::default();
     for &offset in offsets {
         let good = br#"{"link":"/a","method":"GET","footprint_time":1767290400}"#;
         // every seventh is bad
-        let payload: &[u8] = if offset % 7 == 0 { b"{" } else { good };
-        records.push(Record { offset, timestamp_ms: 5, key: None, payload: Some(payload), headers: b"" });
+        let payload: &'static [u8] = if offset % 7 == 0 { b"{" } else { good };
+        records.0.push(Record { offset, timestamp_ms: 5, key: None, payload: Some(payload), headers: None });
     }
     let permit = BUDGET.take(100);
     Chunk {
@@ -231,7 +250,7 @@ fn a_dead_letters_time_is_bounded_like_a_rows() {
     let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
     let owner = ownership(0, 0, &[]);
     let mut wild = chunk(&owner, &[], 1, now);
-    wild.records.push(Record { offset: 0, timestamp_ms: i64::MAX, key: None, payload: None, headers: b"" });
+    wild.records.0.push(Record { offset: 0, timestamp_ms: i64::MAX, key: None, payload: None, headers: None });
     batcher.add(wild, now, &mut full);
     batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     assert!(full[0].dead_letters[0].received_at_us <= crate::normalize::INSTANT_MAX_US);

@@ -38,7 +38,7 @@ fn route(columns: Vec<Column>) -> Route {
 }
 
 fn record(payload: &[u8]) -> Record<'_> {
-    Record { offset: 7, timestamp_ms: 1_000, key: None, payload: Some(payload), headers: b"" }
+    Record { offset: 7, timestamp_ms: 1_000, key: None, payload: Some(payload), headers: None }
 }
 
 /// The outcome for one payload, by a new decoder; the rows of a refused one must be untouched.

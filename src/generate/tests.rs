@@ -20,7 +20,7 @@ fn generate(seed: u64, bad_share: f64, count: usize) -> (Rows, BTreeMap<&'static
     let mut generator = Generator::new(seed, GenerateOptions { bad_share, ..GenerateOptions::default() });
     for offset in 0..count as i64 {
         let made = generator.generate();
-        let record = Record { offset, timestamp_ms: 0, key: made.key, payload: made.payload, headers: b"" };
+        let record = Record { offset, timestamp_ms: 0, key: made.key, payload: made.payload, headers: None };
         let outcome = decoder.decode(record, &mut rows).map_err(|reason| reason.code()).err();
         assert_eq!(outcome, made.fault, "{:?}", made.payload.map(String::from_utf8_lossy));
         if let Some(code) = outcome {

@@ -1,11 +1,14 @@
 //! What the group's consumer has fetched, on a queue of its own and taken many messages at a time: half the work of a poll
 //! a message. The consumer's own queue keeps the group's events alone, so the reader can leave messages lying in
 //! librdkafka, whose queue is bounded, and still answer the group. The binding has no such call, so librdkafka's is used.
+//!
+//! A message taken is not copied: it goes on as librdkafka's own until it is decoded, and keeps the consumer alive as long.
 
-use std::borrow::Cow;
-use std::ffi::{CStr, CString, c_void};
-use std::ptr;
+use std::ffi::CString;
+use std::ptr::NonNull;
 use std::slice;
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -13,29 +16,45 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::queue::Queue;
+use crate::chunk::{Record, Records};
 use crate::limits::MESSAGES_TAKEN_MAX;
 use crate::offset::{Offset, Partition};
+use crate::recycle::Buffer;
 
 const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+type Raw = NonNull<sys::rd_kafka_message_t>;
 
 /// The queue that the assigned partitions' messages come by. It must be dropped before the consumer.
 pub struct Fetched {
     queue: Queue,
     /// Room for one take.
-    messages: Vec<*mut sys::rd_kafka_message_t>,
+    messages: Vec<Raw>,
+    lease: Arc<Lease>,
+    /// Told nothing: it is closed when the last lease is gone.
+    returned: mpsc::Receiver<()>,
 }
 
-// SAFETY: librdkafka's messages may be used from any thread; this moves to the reader's thread once, and empty.
+// SAFETY: librdkafka's messages may be used from any thread, one at a time; this moves to the reader's thread once, and empty.
 #[allow(unsafe_code)]
 unsafe impl Send for Fetched {}
+
+/// Keeps the consumer alive. Its fields are dropped in this order.
+struct Lease {
+    _consumer: Arc<dyn Send + Sync>,
+    _returned: mpsc::SyncSender<()>,
+}
 
 impl Fetched {
     /// An empty queue of a consumer.
     ///
     /// # Errors
     /// librdkafka gives no queue.
-    pub fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<Self, KafkaError> {
-        Ok(Self { queue: Queue::new(consumer)?, messages: Vec::with_capacity(MESSAGES_TAKEN_MAX) })
+    pub fn new<C: ConsumerContext + 'static>(consumer: &Arc<BaseConsumer<C>>) -> Result<Self, KafkaError> {
+        let (sender, returned) = mpsc::sync_channel(0);
+        let lease = Lease { _consumer: Arc::<BaseConsumer<C>>::clone(consumer), _returned: sender };
+        let messages = Vec::with_capacity(MESSAGES_TAKEN_MAX);
+        Ok(Self { queue: Queue::new(consumer)?, messages, lease: Arc::new(lease), returned })
     }
 
     /// Has a partition's messages come here; called before the partition is assigned, so that none goes elsewhere.
@@ -76,13 +95,13 @@ impl Fetched {
             self.fill();
             if self.messages.is_empty() && timeout_ms > 0 {
                 let first = sys::rd_kafka_consume_queue(queue, timeout_ms);
-                if !first.is_null() {
+                if let Some(first) = NonNull::new(first) {
                     self.messages.push(first);
                     self.fill();
                 }
             }
         }
-        Taken { messages: &mut self.messages }
+        Taken { at: 0, fetched: self }
     }
 
     /// Appends what is there.
@@ -91,7 +110,7 @@ impl Fetched {
     /// As for [`Self::take`], which alone calls it.
     #[allow(unsafe_code)]
     unsafe fn fill(&mut self) {
-        // SAFETY: the spare room is written up to the count that comes back.
+        // SAFETY: the spare room is written up to the count that comes back, with messages, which are never null.
         unsafe {
             let room = self.messages.spare_capacity_mut();
             let count = sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, room.as_mut_ptr().cast(), room.len());
@@ -100,52 +119,72 @@ impl Fetched {
             self.messages.set_len(self.messages.len() + count);
         }
     }
+
+    /// Lets the consumer go, once every message taken is destroyed or after `timeout`: false. Only then does dropping it end
+    /// it; until then the last message would.
+    pub fn close(self, timeout: Duration) -> bool {
+        let Self { queue, messages, lease, returned } = self;
+        debug_assert!(messages.is_empty());
+        drop((queue, lease));
+        returned.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Disconnected)
+    }
 }
 
-/// Messages taken at once, destroyed together.
+/// Messages taken at once. Those that nobody takes over are destroyed.
 pub struct Taken<'a> {
-    messages: &'a mut Vec<*mut sys::rd_kafka_message_t>,
+    fetched: &'a mut Fetched,
+    /// Those before were given away.
+    at: usize,
 }
 
 impl Taken<'_> {
-    /// Whether there is none.
+    /// Whether there was none.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.fetched.messages.is_empty()
     }
 
     /// Whether as many came as are taken at once: there are more, most likely.
     pub fn is_full(&self) -> bool {
-        self.messages.len() == MESSAGES_TAKEN_MAX
+        self.fetched.messages.len() == MESSAGES_TAKEN_MAX
     }
 
-    /// The messages, by runs of one partition; an error is a run of its own.
+    /// The partitions that messages came from; one may be named again.
     #[allow(unsafe_code)]
-    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        // SAFETY: the pointers are messages that live as long as `self`; a reference has a pointer's layout.
-        let messages: &[&sys::rd_kafka_message_t] =
-            unsafe { slice::from_raw_parts(self.messages.as_ptr().cast(), self.messages.len()) };
-        let is_error = |message: &sys::rd_kafka_message_t| message.err != NO_ERROR;
-        messages.chunk_by(move |a, b| a.partition == b.partition && !is_error(a) && !is_error(b)).map(move |messages| {
-            match messages {
-                [message] if is_error(message) => Run::Error(match message.err {
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
+        // SAFETY: those not given away are alive.
+        let messages = self.fetched.messages[self.at..].iter().map(|raw| unsafe { raw.as_ref() });
+        messages.filter(|message| message.err == NO_ERROR).map(|message| message.partition)
+    }
+
+    /// The next messages of one partition; an error is a run of its own.
+    #[allow(unsafe_code)]
+    pub fn next_run(&mut self) -> Option<Run<'_>> {
+        let rest = &self.fetched.messages[self.at..];
+        // SAFETY: these were not given away: they are alive.
+        let of = |raw: &Raw| unsafe { (raw.as_ref().partition, raw.as_ref().err) };
+        let first = of(rest.first()?);
+        let count = if first.1 == NO_ERROR { rest.iter().take_while(|raw| of(raw) == first).count() } else { 1 };
+        self.at += count;
+        let mut messages = Incoming { rest: rest[..count].iter(), lease: &self.fetched.lease };
+        Some(match first {
+            (partition, NO_ERROR) => Run::Messages { partition, messages },
+            (_, code) => {
+                drop(messages.next());
+                Run::Error(match code {
                     sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL => {
-                        KafkaError::MessageConsumptionFatal(message.err.into())
+                        KafkaError::MessageConsumptionFatal(code.into())
                     }
                     code => KafkaError::MessageConsumption(code.into()),
-                }),
-                _ => Run::Messages { partition: messages[0].partition, messages: Messages(messages) },
+                })
             }
         })
     }
 }
 
 impl Drop for Taken<'_> {
-    #[allow(unsafe_code)]
     fn drop(&mut self) {
-        for message in self.messages.drain(..) {
-            // SAFETY: each message is destroyed once, here.
-            unsafe { sys::rd_kafka_message_destroy(message) }
-        }
+        while self.next_run().is_some() {}
+        self.fetched.messages.clear();
     }
 }
 
@@ -156,77 +195,147 @@ pub enum Run<'a> {
         /// Which.
         partition: Partition,
         /// In offset order.
-        messages: Messages<'a>,
+        messages: Incoming<'a>,
     },
     /// The consumer tells an error in place of a message.
     Error(KafkaError),
 }
 
-/// Messages of one partition, in offset order; never none.
-#[derive(Clone, Copy)]
-pub struct Messages<'a>(&'a [&'a sys::rd_kafka_message_t]);
+/// Messages of one partition, in offset order. Those that nobody takes over are destroyed.
+pub struct Incoming<'a> {
+    rest: slice::Iter<'a, Raw>,
+    lease: &'a Arc<Lease>,
+}
 
-impl<'a> Messages<'a> {
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Message<'a>> {
-        self.0.iter().map(|&raw| Message { raw })
+impl<'a> Iterator for Incoming<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        self.rest.next().map(|&raw| Message { raw, lease: self.lease })
     }
 }
 
-/// One message.
-#[derive(Clone, Copy)]
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+/// One message, destroyed with it.
 pub struct Message<'a> {
-    raw: &'a sys::rd_kafka_message_t,
+    raw: Raw,
+    lease: &'a Arc<Lease>,
 }
 
-impl<'a> Message<'a> {
+impl Message<'_> {
     /// Its place.
-    pub fn offset(self) -> Offset {
-        self.raw.offset
-    }
-
-    /// Kafka's timestamp, milliseconds since the epoch; -1 when it carries none.
     #[allow(unsafe_code)]
-    pub fn timestamp_ms(self) -> i64 {
-        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    pub fn offset(&self) -> Offset {
+        // SAFETY: the message is alive as long as `self`.
+        unsafe { self.raw.as_ref() }.offset
+    }
+}
+
+impl Drop for Message<'_> {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: each message is destroyed once: here, or with the `Messages` that took it over.
+        unsafe { sys::rd_kafka_message_destroy(self.raw.as_ptr()) }
+    }
+}
+
+/// Messages of one partition that were taken over, in offset order; destroyed together.
+#[derive(Default)]
+pub struct Messages {
+    list: Vec<Raw>,
+    byte_len: usize,
+    /// There from the first message on.
+    lease: Option<Arc<Lease>>,
+}
+
+// SAFETY: as for `Fetched`: whoever holds this alone holds its messages.
+#[allow(unsafe_code)]
+unsafe impl Send for Messages {}
+
+impl Messages {
+    /// Takes a message over; offsets must grow.
+    #[allow(unsafe_code)]
+    pub fn push(&mut self, message: Message<'_>) {
+        let message = std::mem::ManuallyDrop::new(message);
+        self.lease.get_or_insert_with(|| Arc::clone(message.lease));
         // SAFETY: the message is alive.
-        unsafe { sys::rd_kafka_message_timestamp(self.raw, &raw mut kind) }
+        let raw = unsafe { message.raw.as_ref() };
+        self.byte_len += raw.key_len + raw.len;
+        self.list.push(message.raw);
     }
 
-    /// Its key.
-    pub fn key(self) -> Option<&'a [u8]> {
-        Self::bytes(self.raw.key, self.raw.key_len)
+    /// Messages held.
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
-    /// Its value; none is a tombstone.
-    pub fn payload(self) -> Option<&'a [u8]> {
-        Self::bytes(self.raw.payload, self.raw.len)
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
-    /// Calls `each` with its headers: names as text (what is not UTF-8 is replaced), values as they are. The binding's own
-    /// iterator panics on a name that is not UTF-8, and anybody may send one.
+    /// The bytes of their keys and values.
+    pub fn byte_len(&self) -> usize {
+        self.byte_len
+    }
+
     #[allow(unsafe_code)]
-    pub fn for_each_header(self, mut each: impl FnMut(Cow<'a, str>, Option<&'a [u8]>)) {
-        let mut list = ptr::null_mut();
-        // SAFETY: the headers live as long as the message; librdkafka ends names with NUL and gives each value's length.
-        unsafe {
-            if sys::rd_kafka_message_headers(self.raw, &raw mut list) != NO_ERROR {
-                return;
-            }
-            for index in 0.. {
-                let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
-                let code = sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
-                if code != NO_ERROR {
-                    break;
-                }
-                each(CStr::from_ptr(name).to_string_lossy(), Self::bytes(value, length));
-            }
+    fn destroy(&mut self) {
+        for raw in self.list.drain(..) {
+            // SAFETY: each was taken over by `push` and is destroyed once, here; the lease is still held.
+            unsafe { sys::rd_kafka_message_destroy(raw.as_ptr()) }
         }
+        self.byte_len = 0;
+        self.lease = None;
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.destroy();
+    }
+}
+
+impl Buffer for Messages {
+    fn clear(&mut self) {
+        self.destroy();
     }
 
+    fn capacity_bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Raw>()
+    }
+}
+
+impl Records for Messages {
     #[allow(unsafe_code)]
-    fn bytes(start: *const c_void, length: usize) -> Option<&'a [u8]> {
-        // SAFETY: librdkafka gives the start and the length of what lives as long as the message.
-        (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast(), length) })
+    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        // SAFETY: the messages live as long as `self`, and so do the key and the value they point to.
+        self.list.iter().map(|raw| unsafe { record(raw.as_ref()) })
+    }
+}
+
+/// A message as a record.
+///
+/// # Safety
+/// It is one of librdkafka's, alive.
+#[allow(unsafe_code)]
+unsafe fn record(message: &sys::rd_kafka_message_t) -> Record<'_> {
+    // SAFETY: librdkafka gives the start and the length of what lives as long as the message.
+    let bytes = |start: *const std::ffi::c_void, length| {
+        (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
+    };
+    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    Record {
+        offset: message.offset,
+        // SAFETY: the message is alive.
+        timestamp_ms: unsafe { sys::rd_kafka_message_timestamp(message, &raw mut kind) },
+        key: bytes(message.key, message.key_len),
+        payload: bytes(message.payload, message.len),
+        headers: Some(message),
     }
 }

@@ -12,9 +12,9 @@ use tracing::debug;
 
 use super::send_waiting;
 use crate::budget::{Budget, Permit};
-use crate::chunk::{Chunk, Record, Records};
+use crate::chunk::Chunk;
 use crate::flight::Flights;
-use crate::kafka::fetched::{Message, Messages, Run, Taken};
+use crate::kafka::fetched::{Incoming, Message, Messages, Run, Taken};
 use crate::ledger::Ownership;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
@@ -32,7 +32,7 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// A chunk in the making.
 struct Open {
-    records: Recycled<Records>,
+    messages: Recycled<Messages>,
     permit: Permit,
     position: Offset,
     first_read_at: Instant,
@@ -48,14 +48,12 @@ struct Reading {
 
 /// See the module's head.
 pub(super) struct Intake {
-    chunks: mpsc::Sender<Chunk>,
+    chunks: mpsc::Sender<Chunk<Messages>>,
     budget: Arc<Budget>,
     flights: Flights,
-    pool: Arc<Pool<Records>>,
+    pool: Arc<Pool<Messages>>,
     reading: BTreeMap<Partition, Reading>,
-    waiting: VecDeque<Chunk>,
-    /// A message's headers, before they go into its chunk.
-    headers: Vec<u8>,
+    waiting: VecDeque<Chunk<Messages>>,
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
     overdraws: bool,
@@ -66,7 +64,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Nothing is read yet.
-    pub(super) fn new(chunks: mpsc::Sender<Chunk>, budget: &Arc<Budget>, flights: &Flights) -> Self {
+    pub(super) fn new(chunks: mpsc::Sender<Chunk<Messages>>, budget: &Arc<Budget>, flights: &Flights) -> Self {
         Self {
             chunks,
             budget: Arc::clone(budget),
@@ -74,7 +72,6 @@ impl Intake {
             pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
             reading: BTreeMap::new(),
             waiting: VecDeque::new(),
-            headers: Vec::new(),
             held_since: None,
             stuck_since: None,
             overdraws: false,
@@ -91,6 +88,12 @@ impl Intake {
     /// Takes none of a partition's messages any more; what is in the making is dropped. True when any were taken.
     pub(super) fn stop(&mut self, partition: Partition) -> bool {
         self.reading.remove(&partition).is_some()
+    }
+
+    /// Drops what is in the making and what waits: nothing more is handed on.
+    pub(super) fn forget(&mut self) {
+        self.reading.clear();
+        self.waiting.clear();
     }
 
     /// Whether any partition is read.
@@ -151,8 +154,8 @@ impl Intake {
 
     /// Puts messages into their partitions' chunks; those of partitions that are not read are left out. Errors told in place
     /// of messages go to `errors`.
-    pub(super) fn take(&mut self, taken: &Taken<'_>, errors: &mut Vec<KafkaError>) {
-        for run in taken.runs() {
+    pub(super) fn take(&mut self, mut taken: Taken<'_>, errors: &mut Vec<KafkaError>) {
+        while let Some(run) = taken.next_run() {
             match run {
                 Run::Messages { partition, messages } => self.take_run(partition, messages),
                 Run::Error(error) => errors.push(error),
@@ -163,17 +166,17 @@ impl Intake {
         }
     }
 
-    fn take_run(&mut self, partition: Partition, messages: Messages<'_>) {
+    fn take_run(&mut self, partition: Partition, messages: Incoming<'_>) {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
         if reading.ownership.has_ended() {
             return;
         }
-        for message in messages.iter() {
+        for message in messages {
             if message.offset() < reading.handed {
                 continue;
             }
             let open = reading.open.get_or_insert_with(|| Open::new(&self.pool, &self.budget));
-            open.push(message, &mut self.headers);
+            open.push(message);
             if open.is_full() {
                 self.waiting.extend(reading.close());
             }
@@ -206,77 +209,38 @@ impl Intake {
 
 impl Reading {
     /// The chunk in the making, if there is one.
-    fn close(&mut self) -> Option<Chunk> {
+    fn close(&mut self) -> Option<Chunk<Messages>> {
         let mut open = self.open.take()?;
         open.charge();
-        metrics::read(open.records.len(), open.records.byte_len());
+        metrics::read(open.messages.len(), open.messages.byte_len());
         self.handed = open.position;
         let ownership = Arc::clone(&self.ownership);
-        let Open { records, permit, position, first_read_at } = open;
+        let Open { messages: records, permit, position, first_read_at } = open;
         Some(Chunk { ownership, records, position, first_read_at, read_at: Instant::now(), permit })
     }
 }
 
 impl Open {
-    fn new(pool: &Arc<Pool<Records>>, budget: &Arc<Budget>) -> Self {
+    fn new(pool: &Arc<Pool<Messages>>, budget: &Arc<Budget>) -> Self {
         Self {
-            records: pool.take(Records::default),
+            messages: pool.take(Messages::default),
             permit: budget.take(0),
             position: 0,
             first_read_at: Instant::now(),
         }
     }
 
-    fn push(&mut self, message: Message<'_>, headers: &mut Vec<u8>) {
-        write_headers(message, headers);
-        self.records.push(Record {
-            offset: message.offset(),
-            timestamp_ms: message.timestamp_ms(),
-            key: message.key(),
-            payload: message.payload(),
-            headers,
-        });
+    fn push(&mut self, message: Message<'_>) {
         self.position = message.offset() + 1;
+        self.messages.push(message);
     }
 
     fn is_full(&self) -> bool {
-        self.records.len() >= CHUNK_RECORDS_MAX || self.records.byte_len() >= CHUNK_BYTES_MAX
+        self.messages.len() >= CHUNK_RECORDS_MAX || self.messages.byte_len() >= CHUNK_BYTES_MAX
     }
 
     /// Takes its bytes of the budget.
     fn charge(&mut self) {
-        self.permit.set(self.records.byte_len() + self.records.len() * RECORD_OVERHEAD_BYTES);
+        self.permit.set(self.messages.byte_len() + self.messages.len() * RECORD_OVERHEAD_BYTES);
     }
-}
-
-/// Writes a message's headers as a JSON array of `{"key", "value"}`, or `"base64"` in place of a value that is not text.
-/// Nothing: it has none.
-fn write_headers(message: Message<'_>, out: &mut Vec<u8>) {
-    use base64::Engine as _;
-    out.clear();
-    message.for_each_header(|name, value| {
-        out.extend_from_slice(if out.is_empty() { b"[{\"key\":" } else { b",{\"key\":" });
-        write_text(&name, out);
-        match value.map(|value| (std::str::from_utf8(value), value)) {
-            None => out.extend_from_slice(b",\"value\":null"),
-            // jsonb cannot hold NUL
-            Some((Ok(text), _)) if !text.contains('\0') => {
-                out.extend_from_slice(b",\"value\":");
-                write_text(text, out);
-            }
-            Some((_, value)) => {
-                out.extend_from_slice(b",\"base64\":");
-                write_text(&base64::engine::general_purpose::STANDARD.encode(value), out);
-            }
-        }
-        out.push(b'}');
-    });
-    if !out.is_empty() {
-        out.push(b']');
-    }
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    // writing to memory does not fail, and neither does text
-    let _ = serde_json::to_writer(out, text);
 }

@@ -209,7 +209,7 @@ impl Eye {
             timestamp_ms,
             key: message.key(),
             payload: message.payload(),
-            headers: b"",
+            headers: None,
         };
         if self.decoder.decode(record, &mut self.row).is_ok() {
             tally.add_good(record.offset, self.content.of_row(&self.row, 0));
