@@ -1,10 +1,14 @@
 //! Chunks -> batches: decodes each record into the open batch of its partition, and cuts where the plan says, at the
 //! limits of rows and bytes, or after the linger, no faster than the pace. Pure: time is a parameter.
 
+mod pacing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::pacing::Pace;
+use self::pacing::Pacing;
 use crate::batch::{Batch, Rows};
 use crate::budget::Permit;
 use crate::chunk::{Chunk, Headers, Record, Records};
@@ -18,9 +22,6 @@ use crate::recycle::{Buffer, Pool, Recycled};
 use crate::reject::DeadLetter;
 use crate::route::{Route, RouteError};
 
-/// Full batches put an incomplete one off by so much at most.
-const CUT_DELAY_MAX: Duration = Duration::from_secs(1);
-
 /// When a batch is full, and when an incomplete one goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -30,15 +31,6 @@ pub struct Limits {
     pub bytes_max: usize,
     /// How long an incomplete batch waits for more, at least.
     pub linger: Duration,
-}
-
-/// What incomplete batches have to heed beside their linger.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// The time between two cuts: with many partitions the linger grows, and with it the batches.
-    pub interval: Duration,
-    /// Whether the writers have use for another batch.
-    pub room: bool,
 }
 
 /// A batch in the making.
@@ -56,6 +48,8 @@ struct Open {
     bytes: usize,
     /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
     is_first: bool,
+    /// The log holds more for it.
+    is_behind: bool,
     /// When the first record or the first move of the position came.
     since: Option<Instant>,
     first_read_at: Option<Instant>,
@@ -82,10 +76,7 @@ pub struct Batcher {
     decoder: Decoder,
     limits: Limits,
     open: BTreeMap<Partition, Open>,
-    /// No incomplete batch is cut before.
-    cut_after: Option<Instant>,
-    /// When the last incomplete one was cut, or the first one could have been.
-    cut_at: Option<Instant>,
+    pacing: Pacing,
 }
 
 impl Batcher {
@@ -97,14 +88,7 @@ impl Batcher {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
         let supplies =
             Supplies { route: Arc::clone(route), pool: Pool::new(BATCHES_KEPT_BYTES_MAX), flights: flights.clone() };
-        Ok(Self {
-            supplies,
-            decoder: Decoder::new(route)?,
-            limits,
-            open: BTreeMap::new(),
-            cut_after: None,
-            cut_at: None,
-        })
+        Ok(Self { supplies, decoder: Decoder::new(route)?, limits, open: BTreeMap::new(), pacing: Pacing::default() })
     }
 
     /// Adds a chunk; what is full is appended to `full`, in order.
@@ -127,6 +111,7 @@ impl Batcher {
         };
         open.first_read_at.get_or_insert(chunk.first_read_at);
         open.read_at = chunk.read_at;
+        open.is_behind = chunk.is_behind;
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, supplies, full);
             open.push(record, &mut self.decoder, supplies, now);
@@ -150,31 +135,27 @@ impl Batcher {
 
     /// When the next incomplete batch may be cut; none while the writers have no use for one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
-        let due = self.open.values().filter_map(|open| open.due_at(self.limits.linger)).min().filter(|_| pace.room)?;
-        Some(self.cut_after.map_or(due, |after| due.max(after)))
+        let due = self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger));
+        due.min().filter(|_| pace.room)
     }
 
-    /// Cuts the incomplete batch that has waited longest, when one is due. One at a time keeps the cuts apart, so that the
-    /// databases see few large writes instead of many small ones; the oldest first is fair to every partition. Those just
-    /// taken over come before: their records have waited through the change of owners.
+    /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
+    /// just taken over come before: their records have waited through the change of owners.
     pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
         self.open.retain(|_, open| !open.ownership.has_ended());
-        // those that were full count: the next incomplete one waits a little longer, but no longer than a second
-        let latest = *self.cut_at.get_or_insert(now) + CUT_DELAY_MAX;
-        for _ in 0..full.len() {
-            let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
-            self.cut_after = Some(after.min(latest));
+        for batch in full.iter() {
+            self.pacing.note_full(batch.rows.len(), pace, now);
         }
-        if self.due_at(pace).is_none_or(|due| due > now) {
+        if !pace.room {
             return;
         }
-        let linger = self.limits.linger;
-        let due = self.open.values_mut().filter(|open| open.due_at(linger).is_some_and(|due| due <= now));
-        let oldest = due.min_by_key(|open| (!open.is_first, open.since));
-        if let Some(open) = oldest {
-            full.push(open.close(open.covered, &self.supplies));
-            self.cut_at = Some(now);
-            self.cut_after = Some(now + pace.interval);
+        let (pacing, linger) = (&self.pacing, self.limits.linger);
+        let is_due = |open: &&mut Open| open.due_at(pacing, linger).is_some_and(|due| due <= now);
+        let due = self.open.values_mut().filter(is_due);
+        if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
+            let batch = open.close(open.covered, &self.supplies);
+            self.pacing.note_cut(batch.rows.len(), pace, now);
+            full.push(batch);
         }
     }
 
@@ -198,6 +179,7 @@ impl Open {
             dead_letter_bytes: 0,
             bytes: 0,
             is_first: true,
+            is_behind: false,
             since: None,
             first_read_at: None,
             read_at: now,
@@ -255,8 +237,9 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
-    fn due_at(&self, linger: Duration) -> Option<Instant> {
-        self.since.filter(|_| !self.is_bound() && self.covered > self.start).map(|since| since + linger)
+    fn due_at(&self, pacing: &Pacing, linger: Duration) -> Option<Instant> {
+        let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
+        Some(pacing.due(since, linger, self.is_behind && !self.is_first))
     }
 
     /// What it holds of the byte budget.

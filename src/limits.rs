@@ -16,11 +16,11 @@ pub const MESSAGES_QUEUED_MAX: usize = 50_000;
 pub const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Records in one chunk, at most.
-pub const CHUNK_RECORDS_MAX: usize = 4_096;
+pub const CHUNK_RECORDS_MAX: usize = 1_024;
 /// Arena bytes after which a chunk is sent on; the first record is not subject to this limit.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Chunks waiting between the reader and the decoder.
-pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
+pub const CHUNK_CHANNEL_CAPACITY: usize = 8;
 /// Messages that the reader takes from librdkafka at once; the byte budget is looked at before each such take.
 pub const MESSAGES_TAKEN_MAX: usize = 512;
 /// What a record costs in the byte budget beside its own bytes while it lies in a chunk: librdkafka's note of it.

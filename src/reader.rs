@@ -1,4 +1,4 @@
-//! The reader: one thread that takes what librdkafka has fetched and copies payloads into chunks. It never keeps the group
+//! The reader: one thread that takes what librdkafka has fetched and hands it on in chunks. It never keeps the group
 //! waiting for its polls: when the byte budget is spent, or the next stage is busy, it takes no messages, which librdkafka
 //! then keeps, and goes on polling the group's events. It assigns, releases and commits exactly what the coordinator tells
 //! it, in that order.

@@ -184,6 +184,7 @@ impl Log {
             ownership: Arc::clone(&self.ownership),
             records,
             position: self.next,
+            is_behind: true,
             first_read_at,
             read_at: Instant::now(),
             permit,

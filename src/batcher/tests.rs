@@ -44,7 +44,7 @@ fn batcher(rows_max: usize) -> Batcher {
     let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
     Batcher::new(
         &route,
-        Limits { rows_max, bytes_max: 1 << 20, linger: Duration::from_millis(50) },
+        Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50) },
         &Flights::default(),
     )
     .unwrap()
@@ -83,6 +83,7 @@ fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: 
         ownership: Arc::clone(ownership),
         records: records.into(),
         position,
+        is_behind: false,
         first_read_at: now,
         read_at: now,
         permit,
@@ -204,6 +205,26 @@ fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
     assert_eq!((full.len(), batcher.has_room()), (4, false), "four small ones");
     full.pop();
     assert!(batcher.has_room());
+}
+
+#[test]
+fn a_batch_grows_while_the_log_holds_more_but_not_the_first() {
+    let (mut batcher, start, mut full) = (batcher(1_000_000), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let good: Vec<Offset> = (1..).filter(|offset| offset % 7 != 0).take(100_000).collect();
+    let after = |offsets: &[Offset]| offsets[offsets.len() - 1] + 1;
+    let mut add = |batcher: &mut Batcher, offsets: &[Offset], is_behind, now| {
+        batcher.add(Chunk { is_behind, ..chunk(&owner, offsets, after(offsets), now) }, now, &mut full);
+    };
+    add(&mut batcher, &good, true, start);
+    let now = start + Duration::from_millis(50);
+    assert_eq!(batcher.due_at(PACE), Some(now), "the first lingers, no more");
+    batcher.cut_due(now, PACE, &mut Vec::new());
+    let next = after(&good);
+    add(&mut batcher, &[next], true, now);
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(100)), "100,000 rows went on");
+    add(&mut batcher, &[next + 1], false, now);
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(50)), "the log holds no more");
 }
 
 #[test]

@@ -41,9 +41,16 @@ unsafe impl Send for Fetched {}
 
 /// Keeps the consumer alive. Its fields are dropped in this order.
 struct Lease {
+    client: *mut sys::rd_kafka_t,
     _consumer: Arc<dyn Send + Sync>,
     _returned: mpsc::SyncSender<()>,
 }
+
+// SAFETY: a client of librdkafka's may be used from any thread, also by several at a time.
+#[allow(unsafe_code)]
+unsafe impl Send for Lease {}
+#[allow(unsafe_code)]
+unsafe impl Sync for Lease {}
 
 impl Fetched {
     /// An empty queue of a consumer.
@@ -52,7 +59,8 @@ impl Fetched {
     /// librdkafka gives no queue.
     pub fn new<C: ConsumerContext + 'static>(consumer: &Arc<BaseConsumer<C>>) -> Result<Self, KafkaError> {
         let (sender, returned) = mpsc::sync_channel(0);
-        let lease = Lease { _consumer: Arc::<BaseConsumer<C>>::clone(consumer), _returned: sender };
+        let client = consumer.client().native_ptr();
+        let lease = Lease { client, _consumer: Arc::<BaseConsumer<C>>::clone(consumer), _returned: sender };
         let messages = Vec::with_capacity(MESSAGES_TAKEN_MAX);
         Ok(Self { queue: Queue::new(consumer)?, messages, lease: Arc::new(lease), returned })
     }
@@ -205,6 +213,27 @@ pub enum Run<'a> {
 pub struct Incoming<'a> {
     rest: slice::Iter<'a, Raw>,
     lease: &'a Arc<Lease>,
+}
+
+impl Incoming<'_> {
+    /// Where the partition's log ended when it was last fetched from.
+    #[allow(unsafe_code)]
+    pub fn log_end(&self) -> Option<Offset> {
+        let (mut start, mut end) = (0, 0);
+        // SAFETY: the message is alive, so its topic is; the lease keeps the client alive.
+        let code = unsafe {
+            let message = self.rest.as_slice().first()?.as_ref();
+            let topic = sys::rd_kafka_topic_name(message.rkt);
+            sys::rd_kafka_get_watermark_offsets(
+                self.lease.client,
+                topic,
+                message.partition,
+                &raw mut start,
+                &raw mut end,
+            )
+        };
+        (code == NO_ERROR && end >= 0).then_some(end)
+    }
 }
 
 impl<'a> Iterator for Incoming<'a> {

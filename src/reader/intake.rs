@@ -44,6 +44,8 @@ struct Reading {
     open: Option<Open>,
     /// Everything below it was handed on.
     handed: Offset,
+    /// Where the log ended when it was last fetched from.
+    log_end: Offset,
 }
 
 /// See the module's head.
@@ -82,7 +84,7 @@ impl Intake {
 
     /// Takes a partition's messages from `from` on.
     pub(super) fn start(&mut self, ownership: Arc<Ownership>, from: Offset) {
-        self.reading.insert(ownership.partition, Reading { handed: from, ownership, open: None });
+        self.reading.insert(ownership.partition, Reading { handed: from, log_end: from, ownership, open: None });
     }
 
     /// Takes none of a partition's messages any more; what is in the making is dropped. True when any were taken.
@@ -171,6 +173,7 @@ impl Intake {
         if reading.ownership.has_ended() {
             return;
         }
+        reading.log_end = messages.log_end().unwrap_or(reading.log_end);
         for message in messages {
             if message.offset() < reading.handed {
                 continue;
@@ -216,7 +219,8 @@ impl Reading {
         self.handed = open.position;
         let ownership = Arc::clone(&self.ownership);
         let Open { messages: records, permit, position, first_read_at } = open;
-        Some(Chunk { ownership, records, position, first_read_at, read_at: Instant::now(), permit })
+        let is_behind = self.log_end - position >= CHUNK_RECORDS_MAX as Offset;
+        Some(Chunk { ownership, records, position, is_behind, first_read_at, read_at: Instant::now(), permit })
     }
 }
 

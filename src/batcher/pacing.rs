@@ -1,0 +1,87 @@
+//! When incomplete batches go on. They are cut one at a time and no faster than the pace, so that the databases see few large
+//! writes instead of many small ones; where the log holds more for a batch, it also waits until what went on before it has
+//! kept the databases busy. So batches of a reader that is faster than they are grow until they are full. Pure.
+
+use std::time::{Duration, Instant};
+
+/// Full batches put an incomplete one off by so much at most, and growth no longer than that after its first record.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+/// What a row that went on puts the next incomplete batch off by, where the log holds more for that: a database stores about a
+/// million rows a second.
+const ROW_TIME: Duration = Duration::from_micros(1);
+
+/// What incomplete batches have to heed beside their linger.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The time between two cuts: with many partitions the linger grows, and with it the batches.
+    pub interval: Duration,
+    /// Whether the writers have use for another batch.
+    pub room: bool,
+}
+
+/// What went on lately.
+#[derive(Default)]
+pub(super) struct Pacing {
+    /// No incomplete batch is cut before.
+    cut_after: Option<Instant>,
+    /// None that the log holds more for is cut before, either.
+    grow_until: Option<Instant>,
+    /// When the last incomplete one was cut, or the first one could have been.
+    cut_at: Option<Instant>,
+}
+
+impl Pacing {
+    /// When a batch may be cut that waits since `since`; `grows`: the log holds more for it.
+    pub(super) fn due(&self, since: Instant, linger: Duration, grows: bool) -> Instant {
+        let grown = self.grow_until.filter(|_| grows).map(|until| until.min(since + DELAY_MAX));
+        [self.cut_after, grown].into_iter().flatten().fold(since + linger, Instant::max)
+    }
+
+    /// A full batch went on: the next incomplete one waits a little longer, but no longer than a second.
+    pub(super) fn note_full(&mut self, rows: usize, pace: Pace, now: Instant) {
+        let latest = *self.cut_at.get_or_insert(now) + DELAY_MAX;
+        let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
+        self.cut_after = Some(after.min(latest));
+        self.note_rows(rows, now);
+    }
+
+    /// An incomplete batch was cut.
+    pub(super) fn note_cut(&mut self, rows: usize, pace: Pace, now: Instant) {
+        self.cut_at = Some(now);
+        self.cut_after = Some(now + pace.interval);
+        self.note_rows(rows, now);
+    }
+
+    fn note_rows(&mut self, rows: usize, now: Instant) {
+        let until = now + ROW_TIME * u32::try_from(rows).unwrap_or(u32::MAX);
+        self.grow_until = self.grow_until.max(Some(until));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINGER: Duration = Duration::from_millis(10);
+    const PACE: Pace = Pace { interval: Duration::from_millis(50), room: true };
+
+    #[test]
+    fn a_batch_that_grows_waits_for_as_many_microseconds_as_rows_went_on() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        assert_eq!(pacing.due(now, LINGER, true), now + LINGER, "nothing went on yet");
+        pacing.note_cut(80_000, PACE, now);
+        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(80));
+        assert_eq!(pacing.due(now, LINGER, false), now + PACE.interval, "it holds all there is");
+        pacing.note_cut(10, PACE, now);
+        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(80), "a small one shortens nothing");
+    }
+
+    #[test]
+    fn growth_ends_a_second_after_the_first_record() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        for _ in 0..100 {
+            pacing.note_full(usize::MAX, PACE, now);
+        }
+        assert_eq!(pacing.due(now, LINGER, true), now + DELAY_MAX);
+    }
+}
