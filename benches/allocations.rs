@@ -25,8 +25,6 @@ use support::{Copied, Log, scaled};
 const EVENTS: usize = 200_000;
 /// Allocations of one stage, at most, a batch: columns and blocks are recycled, COPY's buffer is not.
 const BATCH_ALLOCATIONS_MAX: f64 = 16.0;
-/// Allocations of one chunk, at most: chunks are recycled.
-const CHUNK_ALLOCATIONS_MAX: f64 = 1.0;
 /// Allocations of one stage, at most, an event.
 const EVENT_ALLOCATIONS_MAX: f64 = 0.001;
 
@@ -93,7 +91,6 @@ impl Counted {
 /// The stages, in the order of the way.
 #[derive(Clone, Copy, Default)]
 struct Stages {
-    chunk: Counted,
     batcher: Counted,
     copy: Counted,
     native: Counted,
@@ -131,7 +128,7 @@ fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages 
     let pool = Pool::new(BLOCKS_KEPT_BYTES_MAX);
     let (mut stages, mut full, now) = (Stages::default(), Vec::new(), Instant::now());
     for _ in 0..chunks.len() * rounds {
-        let chunk = stages.chunk.during(|| log.read());
+        let chunk = log.read();
         stages.batcher.during(|| batcher.add(chunk, now, &mut full));
         for batch in full.drain(..) {
             assert!(batch.dead_letters.is_empty(), "the events are good");
@@ -158,24 +155,23 @@ fn main() -> ExitCode {
     let (once, twice) = (measure(&route, &chunks, 1), measure(&route, &chunks, 2));
 
     println!("of {events} events in {batches} batches, after as many before them; {CHUNK_RECORDS_MAX} records a chunk");
-    println!("stage      allocations  an event  a batch or chunk   per million events: allocations        bytes");
+    println!("stage      allocations  an event   a batch   per million events: allocations        bytes");
     let mut is_kept = true;
-    for (name, once, twice, pieces, piece_max) in [
-        ("chunk", once.chunk, twice.chunk, chunks.len(), CHUNK_ALLOCATIONS_MAX),
-        ("batcher", once.batcher, twice.batcher, batches, BATCH_ALLOCATIONS_MAX),
-        ("copy", once.copy, twice.copy, batches, BATCH_ALLOCATIONS_MAX),
-        ("native", once.native, twice.native, batches, BATCH_ALLOCATIONS_MAX),
+    for (name, once, twice) in [
+        ("batcher", once.batcher, twice.batcher),
+        ("copy", once.copy, twice.copy),
+        ("native", once.native, twice.native),
     ] {
         let allocations = twice.allocations.saturating_sub(once.allocations);
         let an_event = allocations as f64 / events as f64;
-        let a_piece = allocations as f64 / pieces as f64;
+        let a_batch = allocations as f64 / batches as f64;
         let million = 1e6 / events as f64;
         let bytes = twice.bytes.saturating_sub(once.bytes) as f64 * million;
         // a test's batches are too small to be shared by enough events
-        let is_within = a_piece <= piece_max && (an_event <= EVENT_ALLOCATIONS_MAX || support::is_test());
+        let is_within = a_batch <= BATCH_ALLOCATIONS_MAX && (an_event <= EVENT_ALLOCATIONS_MAX || support::is_test());
         is_kept &= is_within;
         println!(
-            "{name:<10} {allocations:>11}  {an_event:>8.5}  {a_piece:>16.1}   {:>31.0} {bytes:>12.0}{}",
+            "{name:<10} {allocations:>11}  {an_event:>8.5}  {a_batch:>8.1}   {:>31.0} {bytes:>12.0}{}",
             allocations as f64 * million,
             if is_within { "" } else { "   TOO MANY" }
         );

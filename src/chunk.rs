@@ -1,5 +1,5 @@
 //! A chunk: records of one partition, in offset order, on their way from the reader to the decoder. The reader's are
-//! librdkafka's messages themselves (`kafka/fetched.rs`): nothing is copied before it is decoded.
+//! librdkafka's messages themselves (`kafka/messages.rs`): nothing is copied before it is decoded.
 
 use std::fmt::Debug;
 use std::sync::Arc;

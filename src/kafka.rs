@@ -3,6 +3,7 @@
 
 pub mod fetched;
 mod headers;
+pub mod messages;
 pub mod queue;
 
 use std::ffi::{CStr, CString};

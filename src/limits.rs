@@ -17,9 +17,9 @@ pub const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Records in one chunk, at most.
 pub const CHUNK_RECORDS_MAX: usize = 1_024;
-/// Arena bytes after which a chunk is sent on; the first record is not subject to this limit.
+/// Bytes of keys and payloads after which a chunk is sent on; the first record is not subject to this limit.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// Chunks waiting between the reader and the decoder.
+/// Chunks waiting between the reader and the decoder. Few and small, so that messages are decoded while they are in the cache.
 pub const CHUNK_CHANNEL_CAPACITY: usize = 8;
 /// Messages that the reader takes from librdkafka at once; the byte budget is looked at before each such take.
 pub const MESSAGES_TAKEN_MAX: usize = 512;
@@ -29,8 +29,8 @@ pub const RECORD_OVERHEAD_BYTES: usize = 320;
 pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
 /// What a byte of columns costs in the byte budget: itself, and its wire form.
 pub const COLUMN_BYTE_COST: usize = 2;
-/// Memory of chunks that is kept for the next ones, bytes.
-pub const CHUNKS_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Memory of chunks that is kept for the next ones, bytes: lists of messages, not these themselves.
+pub const CHUNKS_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Memory of batches that is kept for the next ones, bytes a route.
 pub const BATCHES_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Memory of ClickHouse blocks that is kept for the next ones, bytes a lane.

@@ -116,7 +116,7 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// Its payload, untouched.
     pub payload: Option<Vec<u8>>,
-    /// Its headers, as the chunk holds them (JSON text), or empty.
+    /// Its headers as JSON text, see [`Headers`](crate::chunk::Headers), or empty.
     pub headers: Vec<u8>,
     /// Why.
     pub reason: Reason,

@@ -2,7 +2,7 @@
 //! a message. The consumer's own queue keeps the group's events alone, so the reader can leave messages lying in
 //! librdkafka, whose queue is bounded, and still answer the group. The binding has no such call, so librdkafka's is used.
 //!
-//! A message taken is not copied: it goes on as librdkafka's own until it is decoded, and keeps the consumer alive as long.
+//! A message taken is not copied: it goes on as librdkafka's own until it is decoded (`messages.rs`).
 
 use std::ffi::CString;
 use std::ptr::NonNull;
@@ -15,15 +15,10 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::messages::{Lease, Message, NO_ERROR, Raw};
 use super::queue::Queue;
-use crate::chunk::{Record, Records};
 use crate::limits::MESSAGES_TAKEN_MAX;
 use crate::offset::{Offset, Partition};
-use crate::recycle::Buffer;
-
-const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-
-type Raw = NonNull<sys::rd_kafka_message_t>;
 
 /// The queue that the assigned partitions' messages come by. It must be dropped before the consumer.
 pub struct Fetched {
@@ -39,30 +34,14 @@ pub struct Fetched {
 #[allow(unsafe_code)]
 unsafe impl Send for Fetched {}
 
-/// Keeps the consumer alive. Its fields are dropped in this order.
-struct Lease {
-    client: *mut sys::rd_kafka_t,
-    _consumer: Arc<dyn Send + Sync>,
-    _returned: mpsc::SyncSender<()>,
-}
-
-// SAFETY: a client of librdkafka's may be used from any thread, also by several at a time.
-#[allow(unsafe_code)]
-unsafe impl Send for Lease {}
-#[allow(unsafe_code)]
-unsafe impl Sync for Lease {}
-
 impl Fetched {
     /// An empty queue of a consumer.
     ///
     /// # Errors
     /// librdkafka gives no queue.
     pub fn new<C: ConsumerContext + 'static>(consumer: &Arc<BaseConsumer<C>>) -> Result<Self, KafkaError> {
-        let (sender, returned) = mpsc::sync_channel(0);
-        let client = consumer.client().native_ptr();
-        let lease = Lease { client, _consumer: Arc::<BaseConsumer<C>>::clone(consumer), _returned: sender };
-        let messages = Vec::with_capacity(MESSAGES_TAKEN_MAX);
-        Ok(Self { queue: Queue::new(consumer)?, messages, lease: Arc::new(lease), returned })
+        let (lease, returned) = Lease::new(consumer);
+        Ok(Self { queue: Queue::new(consumer)?, messages: Vec::with_capacity(MESSAGES_TAKEN_MAX), lease, returned })
     }
 
     /// Has a partition's messages come here; called before the partition is assigned, so that none goes elsewhere.
@@ -219,152 +198,23 @@ impl Incoming<'_> {
     /// Where the partition's log ended when it was last fetched from.
     #[allow(unsafe_code)]
     pub fn log_end(&self) -> Option<Offset> {
-        let (mut start, mut end) = (0, 0);
-        // SAFETY: the message is alive, so its topic is; the lease keeps the client alive.
-        let code = unsafe {
-            let message = self.rest.as_slice().first()?.as_ref();
-            let topic = sys::rd_kafka_topic_name(message.rkt);
-            sys::rd_kafka_get_watermark_offsets(
-                self.lease.client,
-                topic,
-                message.partition,
-                &raw mut start,
-                &raw mut end,
-            )
-        };
-        (code == NO_ERROR && end >= 0).then_some(end)
+        // SAFETY: what is left was not given away: it is alive.
+        unsafe { self.lease.log_end(*self.rest.as_slice().first()?) }
     }
 }
 
 impl<'a> Iterator for Incoming<'a> {
     type Item = Message<'a>;
 
+    #[allow(unsafe_code)]
     fn next(&mut self) -> Option<Message<'a>> {
-        self.rest.next().map(|&raw| Message { raw, lease: self.lease })
+        // SAFETY: each message comes by here once: it is given away.
+        self.rest.next().map(|&raw| unsafe { Message::new(raw, self.lease) })
     }
 }
 
 impl Drop for Incoming<'_> {
     fn drop(&mut self) {
         self.for_each(drop);
-    }
-}
-
-/// One message, destroyed with it.
-pub struct Message<'a> {
-    raw: Raw,
-    lease: &'a Arc<Lease>,
-}
-
-impl Message<'_> {
-    /// Its place.
-    #[allow(unsafe_code)]
-    pub fn offset(&self) -> Offset {
-        // SAFETY: the message is alive as long as `self`.
-        unsafe { self.raw.as_ref() }.offset
-    }
-}
-
-impl Drop for Message<'_> {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: each message is destroyed once: here, or with the `Messages` that took it over.
-        unsafe { sys::rd_kafka_message_destroy(self.raw.as_ptr()) }
-    }
-}
-
-/// Messages of one partition that were taken over, in offset order; destroyed together.
-#[derive(Default)]
-pub struct Messages {
-    list: Vec<Raw>,
-    byte_len: usize,
-    /// There from the first message on.
-    lease: Option<Arc<Lease>>,
-}
-
-// SAFETY: as for `Fetched`: whoever holds this alone holds its messages.
-#[allow(unsafe_code)]
-unsafe impl Send for Messages {}
-
-impl Messages {
-    /// Takes a message over; offsets must grow.
-    #[allow(unsafe_code)]
-    pub fn push(&mut self, message: Message<'_>) {
-        let message = std::mem::ManuallyDrop::new(message);
-        self.lease.get_or_insert_with(|| Arc::clone(message.lease));
-        // SAFETY: the message is alive.
-        let raw = unsafe { message.raw.as_ref() };
-        self.byte_len += raw.key_len + raw.len;
-        self.list.push(message.raw);
-    }
-
-    /// Messages held.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// The bytes of their keys and values.
-    pub fn byte_len(&self) -> usize {
-        self.byte_len
-    }
-
-    #[allow(unsafe_code)]
-    fn destroy(&mut self) {
-        for raw in self.list.drain(..) {
-            // SAFETY: each was taken over by `push` and is destroyed once, here; the lease is still held.
-            unsafe { sys::rd_kafka_message_destroy(raw.as_ptr()) }
-        }
-        self.byte_len = 0;
-        self.lease = None;
-    }
-}
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        self.destroy();
-    }
-}
-
-impl Buffer for Messages {
-    fn clear(&mut self) {
-        self.destroy();
-    }
-
-    fn capacity_bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Raw>()
-    }
-}
-
-impl Records for Messages {
-    #[allow(unsafe_code)]
-    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        // SAFETY: the messages live as long as `self`, and so do the key and the value they point to.
-        self.list.iter().map(|raw| unsafe { record(raw.as_ref()) })
-    }
-}
-
-/// A message as a record.
-///
-/// # Safety
-/// It is one of librdkafka's, alive.
-#[allow(unsafe_code)]
-unsafe fn record(message: &sys::rd_kafka_message_t) -> Record<'_> {
-    // SAFETY: librdkafka gives the start and the length of what lives as long as the message.
-    let bytes = |start: *const std::ffi::c_void, length| {
-        (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
-    };
-    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    Record {
-        offset: message.offset,
-        // SAFETY: the message is alive.
-        timestamp_ms: unsafe { sys::rd_kafka_message_timestamp(message, &raw mut kind) },
-        key: bytes(message.key, message.key_len),
-        payload: bytes(message.payload, message.len),
-        headers: Some(message),
     }
 }

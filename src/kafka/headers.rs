@@ -1,6 +1,6 @@
 //! A message's headers as the dead letter keeps them: a JSON array of `{"key", "value"}`, with `"base64"` in place of a value
-//! that is not text. librdkafka unpacks headers when they are first asked for, and again for every message without any, at
-//! the price of reading the message itself; so only what becomes a dead letter is asked.
+//! that is not text. librdkafka unpacks a message's headers when they are asked for, through buffers that it allocates, also
+//! where there are none: nearly half of the reader's time when every message was asked. Only dead letters are.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
