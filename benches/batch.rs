@@ -13,7 +13,7 @@ use footprint::limits::CHUNK_RECORDS_MAX;
 use support::{Copied, Log, scaled};
 
 /// Chunks a run, a little more than one batch.
-const CHUNKS: usize = 200;
+const CHUNKS: usize = 300;
 
 fn batch(criterion: &mut Criterion) {
     let route = Arc::new(support::route());

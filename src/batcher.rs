@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::pacing::Pace;
 use self::pacing::Pacing;
+pub use self::pacing::{Pace, Room};
 use crate::batch::{Batch, Rows};
 use crate::budget::Permit;
 use crate::chunk::{Chunk, Headers, Record, Records};
@@ -126,17 +126,22 @@ impl Batcher {
         open.permit.set(open.cost());
     }
 
-    /// Whether the writers have use for an incomplete batch: few are on their way, and few rows. So batches are cut small and
-    /// soon where little comes in, and with a backlog they grow as large as they may.
-    pub fn has_room(&self) -> bool {
+    /// What the writers have use for: batches are cut small and soon where little comes in, and with a backlog they grow as large
+    /// as they may.
+    pub fn room(&self) -> Room {
         let flights = &self.supplies.flights;
-        flights.count() < FLIGHTS_MAX && flights.rows() < self.limits.rows_max
+        if flights.count() >= FLIGHTS_MAX {
+            Room::None
+        } else if flights.rows() >= self.limits.rows_max {
+            Room::Rest
+        } else {
+            Room::Any
+        }
     }
 
     /// When the next incomplete batch may be cut; none while the writers have no use for one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
-        let due = self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger));
-        due.min().filter(|_| pace.room)
+        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace.room)).min()
     }
 
     /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
@@ -146,11 +151,8 @@ impl Batcher {
         for batch in full.iter() {
             self.pacing.note_full(batch.rows.len(), pace, now);
         }
-        if !pace.room {
-            return;
-        }
         let (pacing, linger) = (&self.pacing, self.limits.linger);
-        let is_due = |open: &&mut Open| open.due_at(pacing, linger).is_some_and(|due| due <= now);
+        let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace.room).is_some_and(|due| due <= now);
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
             let batch = open.close(open.covered, &self.supplies);
@@ -237,9 +239,15 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
-    fn due_at(&self, pacing: &Pacing, linger: Duration) -> Option<Instant> {
+    fn due_at(&self, pacing: &Pacing, linger: Duration, room: Room) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
-        Some(pacing.due(since, linger, self.is_behind && !self.is_first))
+        let grows = self.is_behind && !self.is_first;
+        let has_room = match room {
+            Room::None => false,
+            Room::Rest => !grows,
+            Room::Any => true,
+        };
+        has_room.then(|| pacing.due(since, linger, grows))
     }
 
     /// What it holds of the byte budget.

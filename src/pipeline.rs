@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::batch::Batch;
-use crate::batcher::{Batcher, Limits, Pace};
+use crate::batcher::{Batcher, Limits, Pace, Room};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, Records};
 use crate::config::Config;
@@ -200,7 +200,7 @@ pub async fn assemble(
 ) {
     let mut full = Vec::new();
     loop {
-        let pace = Pace { interval: *cut_interval.borrow(), room: batcher.has_room() };
+        let pace = Pace { interval: *cut_interval.borrow(), room: batcher.room() };
         let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
         // biased: what came is decoded first, so that a batch which is due is as large as it can be
         tokio::select! {
@@ -209,7 +209,7 @@ pub async fn assemble(
                 Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
                 None => return,
             },
-            () = flights.landed(), if !pace.room => continue,
+            () = flights.landed(), if pace.room != Room::Any => continue,
             () = tokio::time::sleep_until(due.into()) => {}
         }
         batcher.cut_due(Instant::now(), pace, &mut full);

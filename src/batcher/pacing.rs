@@ -15,8 +15,19 @@ const ROW_TIME: Duration = Duration::from_micros(1);
 pub struct Pace {
     /// The time between two cuts: with many partitions the linger grows, and with it the batches.
     pub interval: Duration,
-    /// Whether the writers have use for another batch.
-    pub room: bool,
+    /// What the writers have use for.
+    pub room: Room,
+}
+
+/// What the writers have use for beside full batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Nothing: batches enough are on their way.
+    None,
+    /// A batch that holds all there is. Rows enough are on their way, so one that the log holds more for had better grow.
+    Rest,
+    /// Any batch.
+    Any,
 }
 
 /// What went on lately.
@@ -63,7 +74,7 @@ mod tests {
     use super::*;
 
     const LINGER: Duration = Duration::from_millis(10);
-    const PACE: Pace = Pace { interval: Duration::from_millis(50), room: true };
+    const PACE: Pace = Pace { interval: Duration::from_millis(50), room: Room::Any };
 
     #[test]
     fn a_batch_that_grows_waits_for_as_many_microseconds_as_rows_went_on() {

@@ -12,7 +12,7 @@ use crate::ledger::protocol::Plan;
 use crate::ledger::{Nexts, SourceId};
 
 /// Nothing keeps a batch that has lingered.
-const PACE: Pace = Pace { interval: Duration::ZERO, room: true };
+const PACE: Pace = Pace { interval: Duration::ZERO, room: Room::Any };
 
 static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(1 << 20));
 
@@ -130,7 +130,7 @@ fn ownership_of(partition: Partition) -> Arc<Ownership> {
 fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
     let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
     let ms = Duration::from_millis;
-    let pace = Pace { interval: ms(20), room: true };
+    let pace = Pace { interval: ms(20), room: Room::Any };
     for (partition, came) in [(2, 0), (0, 1), (1, 2)] {
         let now = start + ms(came);
         batcher.add(chunk(&ownership_of(partition), &[1], 2, now), now, &mut full);
@@ -148,7 +148,7 @@ fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
 fn a_partition_just_taken_over_is_cut_before_the_others() {
     let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
     let ms = Duration::from_millis;
-    let pace = Pace { interval: ms(50), room: true };
+    let pace = Pace { interval: ms(50), room: Room::Any };
     let old = [0, 1, 2].map(ownership_of);
     let add = |batcher: &mut Batcher, owner: &Arc<Ownership>, offset: Offset, at: u64| {
         let now = start + ms(at);
@@ -175,7 +175,7 @@ fn a_partition_just_taken_over_is_cut_before_the_others() {
 fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
     let (mut batcher, now, mut full) = (batcher(3), Instant::now(), Vec::new());
     let owner = ownership(0, 0, &[]);
-    let busy = Pace { room: false, ..PACE };
+    let busy = Pace { room: Room::None, ..PACE };
     batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
     let late = now + Duration::from_secs(60);
     batcher.cut_due(late, busy, &mut full);
@@ -192,19 +192,38 @@ fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
 #[test]
 fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
     let (mut batcher, now, mut full) = (batcher(10), Instant::now(), Vec::new());
-    assert!(batcher.has_room());
+    assert_eq!(batcher.room(), Room::Any);
     batcher.add(chunk(&ownership_of(0), &[1, 2, 3, 4, 5, 6, 8, 9, 10, 11], 12, now), now, &mut full);
-    assert_eq!((full.len(), batcher.has_room()), (1, false), "ten rows of ten");
+    assert_eq!((full.len(), batcher.room()), (1, Room::Rest), "ten rows of ten");
     full.clear();
-    assert!(batcher.has_room());
     for partition in 0..4 {
-        assert!(batcher.has_room());
+        assert_eq!(batcher.room(), Room::Any);
         batcher.add(chunk(&ownership_of(partition), &[20], 21, now), now, &mut full);
         batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     }
-    assert_eq!((full.len(), batcher.has_room()), (4, false), "four small ones");
+    assert_eq!((full.len(), batcher.room()), (4, Room::None), "four small ones");
     full.pop();
-    assert!(batcher.has_room());
+    assert_eq!(batcher.room(), Room::Any);
+}
+
+/// The last batches of a backlog hold all there is: to keep them back until the others are stored served nobody.
+#[test]
+fn beside_a_whole_batchs_rows_only_what_holds_all_there_is_goes_on() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let now = start + Duration::from_secs(60);
+    let rest = Pace { room: Room::Rest, ..PACE };
+    let owner = ownership(0, 0, &[]);
+    let behind = |offset| Chunk { is_behind: true, ..chunk(&owner, &[offset], offset + 1, start) };
+    batcher.add(behind(1), start, &mut full);
+    batcher.cut_due(now, rest, &mut full);
+    assert_eq!(ranges(&full), [(0, 2)], "the first after a take-over");
+    batcher.add(behind(2), start, &mut full);
+    batcher.cut_due(now, rest, &mut Vec::new());
+    assert_eq!(batcher.due_at(rest), None, "the log holds more for it");
+    batcher.add(chunk(&owner, &[3], 4, start), start, &mut full);
+    full.clear();
+    batcher.cut_due(now, rest, &mut full);
+    assert_eq!(ranges(&full), [(2, 4)]);
 }
 
 #[test]
@@ -231,7 +250,7 @@ fn a_batch_grows_while_the_log_holds_more_but_not_the_first() {
 fn full_batches_put_an_incomplete_one_off_for_a_second_at_most() {
     let (mut batcher, start, mut full) = (batcher(1), Instant::now(), Vec::new());
     let ms = Duration::from_millis;
-    let pace = Pace { interval: ms(50), room: true };
+    let pace = Pace { interval: ms(50), room: Room::Any };
     let (busy, quiet) = (ownership_of(0), ownership_of(1));
     let mut cut = None;
     batcher.add(chunk(&quiet, &[], 1, start), start, &mut full);
