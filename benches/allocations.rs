@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use footprint::batch::Batch;
 use footprint::batcher::Batcher;
 use footprint::flight::Flights;
-use footprint::limits::{BLOCKS_KEPT_BYTES_MAX, CHUNK_RECORDS_MAX, COPY_CHUNK_BYTES};
+use footprint::limits::{BLOCKS_KEPT_BYTES_MAX, COPY_CHUNK_BYTES, MESSAGES_TAKEN_MAX};
 use footprint::recycle::Pool;
 use footprint::route::Route;
 use footprint::sink::clickhouse::native;
@@ -154,7 +154,9 @@ fn main() -> ExitCode {
     let batches = events / support::limits().rows_max;
     let (once, twice) = (measure(&route, &chunks, 1), measure(&route, &chunks, 2));
 
-    println!("of {events} events in {batches} batches, after as many before them; {CHUNK_RECORDS_MAX} records a chunk");
+    println!(
+        "of {events} events in {batches} batches, after as many before them; {MESSAGES_TAKEN_MAX} records a chunk"
+    );
     println!("stage      allocations  an event   a batch   per million events: allocations        bytes");
     let mut is_kept = true;
     for (name, once, twice) in [

@@ -9,16 +9,16 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use footprint::batcher::Batcher;
 use footprint::chunk::Chunk;
 use footprint::flight::Flights;
-use footprint::limits::CHUNK_RECORDS_MAX;
+use footprint::limits::MESSAGES_TAKEN_MAX;
 use support::{Copied, Log, scaled};
 
 /// Chunks a run, a little more than one batch.
-const CHUNKS: usize = 300;
+const CHUNKS: usize = 600;
 
 fn batch(criterion: &mut Criterion) {
     let route = Arc::new(support::route());
     let chunk_count = scaled(CHUNKS);
-    let record_count = chunk_count * CHUNK_RECORDS_MAX;
+    let record_count = chunk_count * MESSAGES_TAKEN_MAX;
     let mut group = criterion.benchmark_group("batch");
     group.throughput(Throughput::Elements(record_count as u64));
     for (name, bad_share, partitions) in

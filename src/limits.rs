@@ -15,13 +15,9 @@ pub const MESSAGES_QUEUED_MAX: usize = 50_000;
 /// batches fill at a time instead of all of them a little.
 pub const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
-/// Records in one chunk, at most.
-pub const CHUNK_RECORDS_MAX: usize = 1_024;
-/// Bytes of keys and payloads after which a chunk is sent on; the first record is not subject to this limit.
-pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Chunks waiting between the reader and the decoder. Few and small, so that messages are decoded while they are in the cache.
-pub const CHUNK_CHANNEL_CAPACITY: usize = 8;
-/// Messages that the reader takes from librdkafka at once; the byte budget is looked at before each such take.
+pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
+/// Messages that the reader takes from librdkafka at once, and so in one chunk, at most; the byte budget is looked at before each such take.
 pub const MESSAGES_TAKEN_MAX: usize = 512;
 /// What a record costs in the byte budget beside its own bytes while it lies in a chunk: librdkafka's note of it.
 pub const RECORD_OVERHEAD_BYTES: usize = 320;
@@ -74,6 +70,5 @@ pub const VERIFY_WINDOW_BITS: u32 = 20;
 /// Windows of one table that `verify` lists, at most: a million times a million offsets are more than any topic has.
 pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
 
-const _: () = assert!(CHUNK_BYTES_MAX >= RECORD_BYTES_MAX);
 const _: () = assert!(FETCH_BYTES_MAX > RECORD_BYTES_MAX);
 const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

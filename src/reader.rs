@@ -257,7 +257,7 @@ impl Reader {
                 self.intake.note_position(element.partition(), position);
             }
         }
-        self.intake.hand_on_all();
+        self.intake.send();
     }
 
     fn note_error(&mut self, error: &KafkaError) {

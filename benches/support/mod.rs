@@ -18,7 +18,7 @@ use footprint::generate::{GenerateOptions, Generator};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
 use footprint::ledger::{Nexts, Ownership, SourceId};
-use footprint::limits::{CHUNK_RECORDS_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
+use footprint::limits::{CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
 use footprint::offset::{Offset, Partition};
 use footprint::recycle::Pool;
 use footprint::route::{Presence, Route};
@@ -196,7 +196,7 @@ impl Log {
 pub fn chunks(count: usize, bad_share: f64) -> Arc<[Copied]> {
     let mut chunks = vec![Copied::default()];
     for made in records(count, bad_share).iter() {
-        if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_RECORDS_MAX) {
+        if chunks.last().is_none_or(|chunk| chunk.len() == MESSAGES_TAKEN_MAX) {
             chunks.push(Copied::default());
         }
         if let Some(chunk) = chunks.last_mut() {

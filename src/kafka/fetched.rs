@@ -152,18 +152,13 @@ impl Taken<'_> {
         let first = of(rest.first()?);
         let count = if first.1 == NO_ERROR { rest.iter().take_while(|raw| of(raw) == first).count() } else { 1 };
         self.at += count;
-        let mut messages = Incoming { rest: rest[..count].iter(), lease: &self.fetched.lease };
+        let messages = Incoming { rest: rest[..count].iter(), lease: &self.fetched.lease };
         Some(match first {
             (partition, NO_ERROR) => Run::Messages { partition, messages },
-            (_, code) => {
-                drop(messages.next());
-                Run::Error(match code {
-                    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL => {
-                        KafkaError::MessageConsumptionFatal(code.into())
-                    }
-                    code => KafkaError::MessageConsumption(code.into()),
-                })
+            (_, code @ sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL) => {
+                Run::Error(KafkaError::MessageConsumptionFatal(code.into()))
             }
+            (_, code) => Run::Error(KafkaError::MessageConsumption(code.into())),
         })
     }
 }
@@ -216,5 +211,24 @@ impl<'a> Iterator for Incoming<'a> {
 impl Drop for Incoming<'_> {
     fn drop(&mut self) {
         self.for_each(drop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+
+    use super::*;
+
+    #[test]
+    fn the_consumer_is_let_go_when_nothing_of_it_is_held() {
+        let config = ClientConfig::new().set("group.id", "of one").clone();
+        let consumer: Arc<BaseConsumer> = Arc::new(config.create().unwrap());
+        let fetched = Fetched::new(&consumer).unwrap();
+        let held = Arc::clone(&fetched.lease);
+        assert!(!fetched.close(Duration::ZERO), "a message is held");
+        drop(held);
+        assert!(Fetched::new(&consumer).unwrap().close(Duration::ZERO));
+        assert_eq!(Arc::strong_count(&consumer), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! The intake: messages into chunks, a chunk a partition in the making, and whether another may be taken. What the next
-//! stage cannot take at once waits here, and nothing more is taken meanwhile.
+//! The intake: messages into chunks, and whether more may be taken. What the next stage cannot take at once waits here, and
+//! nothing more is taken meanwhile. A message never waits for others: each keeps everything alive that was fetched with it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::send_waiting;
-use crate::budget::{Budget, Permit};
+use crate::budget::Budget;
 use crate::chunk::Chunk;
 use crate::flight::Flights;
 use crate::kafka::fetched::{Incoming, Run, Taken};
-use crate::kafka::messages::{Message, Messages};
+use crate::kafka::messages::Messages;
 use crate::ledger::Ownership;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
+use crate::limits::{CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
 use crate::offset::{Offset, Partition};
-use crate::recycle::{Pool, Recycled};
+use crate::recycle::Pool;
 
 /// How long one wait for room in the budget lasts: the group's events are looked at in between.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
@@ -31,22 +31,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// After so long with the budget spent and nothing on its way that could give bytes back, reading goes on all the same.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// A chunk in the making.
-struct Open {
-    messages: Recycled<Messages>,
-    permit: Permit,
-    position: Offset,
-    first_read_at: Instant,
-}
-
 /// A partition that is read.
 struct Reading {
     ownership: Arc<Ownership>,
-    open: Option<Open>,
     /// Everything below it was handed on.
     handed: Offset,
-    /// Where the log ended when it was last fetched from.
-    log_end: Offset,
 }
 
 /// See the module's head.
@@ -85,15 +74,15 @@ impl Intake {
 
     /// Takes a partition's messages from `from` on.
     pub(super) fn start(&mut self, ownership: Arc<Ownership>, from: Offset) {
-        self.reading.insert(ownership.partition, Reading { handed: from, log_end: from, ownership, open: None });
+        self.reading.insert(ownership.partition, Reading { handed: from, ownership });
     }
 
-    /// Takes none of a partition's messages any more; what is in the making is dropped. True when any were taken.
+    /// Takes none of a partition's messages any more. True when any were taken.
     pub(super) fn stop(&mut self, partition: Partition) -> bool {
         self.reading.remove(&partition).is_some()
     }
 
-    /// Drops what is in the making and what waits: nothing more is handed on.
+    /// Drops what waits: nothing more is handed on.
     pub(super) fn forget(&mut self) {
         self.reading.clear();
         self.waiting.clear();
@@ -139,7 +128,7 @@ impl Intake {
     pub(super) fn hold(&mut self) {
         let since = *self.held_since.get_or_insert_with(Instant::now);
         self.tell_paused(since.elapsed() >= PATIENCE);
-        self.hand_on_all();
+        self.send();
         if self.waiting.is_empty() {
             self.budget.wait_for_room(ROOM_TIMEOUT);
         } else {
@@ -155,7 +144,7 @@ impl Intake {
         }
     }
 
-    /// Puts messages into their partitions' chunks; those of partitions that are not read are left out. Errors told in place
+    /// Hands messages on, a chunk a run of one partition; those of partitions that are not read are left out. Errors told in place
     /// of messages go to `errors`.
     pub(super) fn take(&mut self, mut taken: Taken<'_>, errors: &mut Vec<KafkaError>) {
         while let Some(run) = taken.next_run() {
@@ -164,9 +153,7 @@ impl Intake {
                 Run::Error(error) => errors.push(error),
             }
         }
-        if !taken.is_full() {
-            self.hand_on_all();
-        }
+        self.send();
     }
 
     fn take_run(&mut self, partition: Partition, messages: Incoming<'_>) {
@@ -174,78 +161,49 @@ impl Intake {
         if reading.ownership.has_ended() {
             return;
         }
-        reading.log_end = messages.log_end().unwrap_or(reading.log_end);
+        let (first_read_at, log_end) = (Instant::now(), messages.log_end());
+        let mut taken = self.pool.take(Messages::default);
         for message in messages {
-            if message.offset() < reading.handed {
-                continue;
-            }
-            let open = reading.open.get_or_insert_with(|| Open::new(&self.pool, &self.budget));
-            open.push(message);
-            if open.is_full() {
-                self.waiting.extend(reading.close());
+            if message.offset() >= reading.handed {
+                reading.handed = message.offset() + 1;
+                taken.push(message);
             }
         }
-        if let Some(open) = &mut reading.open {
-            open.charge();
+        if !taken.is_empty() {
+            let more = log_end.map_or(0, |end| end - reading.handed);
+            metrics::read(taken.len(), taken.byte_len());
+            self.waiting.push_back(Chunk {
+                ownership: Arc::clone(&reading.ownership),
+                permit: self.budget.take(taken.byte_len() + taken.len() * RECORD_OVERHEAD_BYTES),
+                records: taken,
+                position: reading.handed,
+                is_behind: more >= MESSAGES_TAKEN_MAX as Offset,
+                first_read_at,
+                read_at: Instant::now(),
+            });
         }
-        self.send();
     }
 
     /// Everything of a partition below `position` was seen: gaps, control and aborted records move it without a record.
     pub(super) fn note_position(&mut self, partition: Partition, position: Offset) {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
-        let covered = reading.open.as_ref().map_or(reading.handed, |open| open.position);
-        if position > covered && !reading.ownership.has_ended() {
-            reading.open.get_or_insert_with(|| Open::new(&self.pool, &self.budget)).position = position;
+        if position > reading.handed && !reading.ownership.has_ended() {
+            reading.handed = position;
+            let now = Instant::now();
+            self.waiting.push_back(Chunk {
+                ownership: Arc::clone(&reading.ownership),
+                records: Messages::default().into(),
+                permit: self.budget.take(0),
+                position,
+                is_behind: false,
+                first_read_at: now,
+                read_at: now,
+            });
         }
     }
 
-    /// Hands every chunk in the making to the next stage.
-    pub(super) fn hand_on_all(&mut self) {
-        self.waiting.extend(self.reading.values_mut().filter_map(Reading::close));
-        self.send();
-    }
-
-    fn send(&mut self) {
+    /// Hands on what waits, as far as there is room.
+    pub(super) fn send(&mut self) {
         self.closed |= !send_waiting(&mut self.waiting, &self.chunks);
-    }
-}
-
-impl Reading {
-    /// The chunk in the making, if there is one.
-    fn close(&mut self) -> Option<Chunk<Messages>> {
-        let mut open = self.open.take()?;
-        open.charge();
-        metrics::read(open.messages.len(), open.messages.byte_len());
-        self.handed = open.position;
-        let ownership = Arc::clone(&self.ownership);
-        let Open { messages: records, permit, position, first_read_at } = open;
-        let is_behind = self.log_end - position >= CHUNK_RECORDS_MAX as Offset;
-        Some(Chunk { ownership, records, position, is_behind, first_read_at, read_at: Instant::now(), permit })
-    }
-}
-
-impl Open {
-    fn new(pool: &Arc<Pool<Messages>>, budget: &Arc<Budget>) -> Self {
-        Self {
-            messages: pool.take(Messages::default),
-            permit: budget.take(0),
-            position: 0,
-            first_read_at: Instant::now(),
-        }
-    }
-
-    fn push(&mut self, message: Message<'_>) {
-        self.position = message.offset() + 1;
-        self.messages.push(message);
-    }
-
-    fn is_full(&self) -> bool {
-        self.messages.len() >= CHUNK_RECORDS_MAX || self.messages.byte_len() >= CHUNK_BYTES_MAX
-    }
-
-    /// Takes its bytes of the budget.
-    fn charge(&mut self) {
-        self.permit.set(self.messages.byte_len() + self.messages.len() * RECORD_OVERHEAD_BYTES);
     }
 }
