@@ -11,9 +11,9 @@ pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 pub const FETCH_BYTES_MAX: usize = 4 << 20;
 /// Messages in librdkafka's queue above which it fetches no more: some 25 MB of its notes.
 pub const MESSAGES_QUEUED_MAX: usize = 50_000;
-/// Bytes of one partition in a fetch: with a backlog a partition is then read in long runs, and with many partitions a few
-/// batches fill at a time instead of all of them a little.
-pub const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one partition in a fetch: one may fill it. With a backlog a partition is then read in long runs, so that of many
+/// partitions a few batches fill at a time instead of all of them a little.
+pub const PARTITION_FETCH_BYTES_MAX: usize = FETCH_BYTES_MAX;
 
 /// Chunks waiting between the reader and the decoder. Few and small, so that messages are decoded while they are in the cache.
 pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
