@@ -19,10 +19,10 @@ use footprint::recycle::Pool;
 use footprint::route::Route;
 use footprint::sink::clickhouse::native;
 use footprint::sink::postgres::copy;
-use support::{Copied, Log, scaled};
+use support::{Copied, Log};
 
-/// Events of the first half, and of the second: whole batches.
-const EVENTS: usize = 200_000;
+/// Batches of the first half, and of the second.
+const BATCHES: usize = 1;
 /// Allocations of one stage, at most, a batch: columns and blocks are recycled, COPY's buffer is not.
 const BATCH_ALLOCATIONS_MAX: f64 = 16.0;
 /// Allocations of one stage, at most, an event.
@@ -149,13 +149,12 @@ fn assert_that_it_counts() {
 fn main() -> ExitCode {
     assert_that_it_counts();
     let route = Arc::new(support::route());
-    let events = scaled(EVENTS);
+    let events = BATCHES * support::limits().rows_max;
     let chunks = support::chunks(events, 0.0);
-    let batches = events / support::limits().rows_max;
     let (once, twice) = (measure(&route, &chunks, 1), measure(&route, &chunks, 2));
 
     println!(
-        "of {events} events in {batches} batches, after as many before them; {MESSAGES_TAKEN_MAX} records a chunk"
+        "of {events} events in {BATCHES} batches, after as many before them; {MESSAGES_TAKEN_MAX} records a chunk"
     );
     println!("stage      allocations  an event   a batch   per million events: allocations        bytes");
     let mut is_kept = true;
@@ -166,7 +165,7 @@ fn main() -> ExitCode {
     ] {
         let allocations = twice.allocations.saturating_sub(once.allocations);
         let an_event = allocations as f64 / events as f64;
-        let a_batch = allocations as f64 / batches as f64;
+        let a_batch = allocations as f64 / BATCHES as f64;
         let million = 1e6 / events as f64;
         let bytes = twice.bytes.saturating_sub(once.bytes) as f64 * million;
         // a test's batches are too small to be shared by enough events
