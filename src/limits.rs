@@ -29,7 +29,8 @@ pub const COLUMN_BYTE_COST: usize = 2;
 pub const CHUNKS_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Memory of batches that is kept for the next ones, bytes a route.
 pub const BATCHES_KEPT_BYTES_MAX: usize = 32 << 20;
-/// Memory of ClickHouse blocks that is kept for the next ones, bytes a lane.
+/// Memory of ClickHouse blocks that is kept for the next ones, bytes a lane. A whole batch's is larger and made anew: keeping
+/// it brought no speed and cost 20 MiB of the peak (docs/performance.md).
 pub const BLOCKS_KEPT_BYTES_MAX: usize = 16 << 20;
 /// Partitions at a time whose claims of before are read again: such ranges cannot be cut, so each may need a whole batch's
 /// share of the byte budget.
