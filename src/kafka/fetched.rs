@@ -130,11 +130,6 @@ impl Taken<'_> {
         self.fetched.messages.is_empty()
     }
 
-    /// Whether as many came as are taken at once: there are more, most likely.
-    pub fn is_full(&self) -> bool {
-        self.fetched.messages.len() == MESSAGES_TAKEN_MAX
-    }
-
     /// The partitions that messages came from; one may be named again.
     #[allow(unsafe_code)]
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {

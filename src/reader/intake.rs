@@ -20,7 +20,7 @@ use crate::ledger::Ownership;
 use crate::limits::{CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
 use crate::offset::{Offset, Partition};
-use crate::recycle::Pool;
+use crate::recycle::{Pool, Recycled};
 
 /// How long one wait for room in the budget lasts: the group's events are looked at in between.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
@@ -172,15 +172,8 @@ impl Intake {
         if !taken.is_empty() {
             let more = log_end.map_or(0, |end| end - reading.handed);
             metrics::read(taken.len(), taken.byte_len());
-            self.waiting.push_back(Chunk {
-                ownership: Arc::clone(&reading.ownership),
-                permit: self.budget.take(taken.byte_len() + taken.len() * RECORD_OVERHEAD_BYTES),
-                records: taken,
-                position: reading.handed,
-                is_behind: more >= MESSAGES_TAKEN_MAX as Offset,
-                first_read_at,
-                read_at: Instant::now(),
-            });
+            let is_behind = more >= MESSAGES_TAKEN_MAX as Offset;
+            self.waiting.push_back(reading.chunk(taken, is_behind, first_read_at, &self.budget));
         }
     }
 
@@ -189,21 +182,33 @@ impl Intake {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
         if position > reading.handed && !reading.ownership.has_ended() {
             reading.handed = position;
-            let now = Instant::now();
-            self.waiting.push_back(Chunk {
-                ownership: Arc::clone(&reading.ownership),
-                records: Messages::default().into(),
-                permit: self.budget.take(0),
-                position,
-                is_behind: false,
-                first_read_at: now,
-                read_at: now,
-            });
+            self.waiting.push_back(reading.chunk(Messages::default().into(), false, Instant::now(), &self.budget));
         }
     }
 
     /// Hands on what waits, as far as there is room.
     pub(super) fn send(&mut self) {
         self.closed |= !send_waiting(&mut self.waiting, &self.chunks);
+    }
+}
+
+impl Reading {
+    /// What was taken last, up to what is handed on with it.
+    fn chunk(
+        &self,
+        records: Recycled<Messages>,
+        is_behind: bool,
+        first_read_at: Instant,
+        budget: &Arc<Budget>,
+    ) -> Chunk<Messages> {
+        Chunk {
+            ownership: Arc::clone(&self.ownership),
+            permit: budget.take(records.byte_len() + records.len() * RECORD_OVERHEAD_BYTES),
+            records,
+            position: self.handed,
+            is_behind,
+            first_read_at,
+            read_at: Instant::now(),
+        }
     }
 }
