@@ -174,6 +174,11 @@ impl World {
         self.eye.ledger().into_iter().filter(|row| row.source == source).collect()
     }
 
+    /// Records of a life that were sent.
+    pub fn sent(&self, source: i64) -> i64 {
+        (0..i32::from(self.partitions)).map(|partition| self.oracle.end(source, partition)).sum()
+    }
+
     /// Records of a life that every sink has stored, as far as the ledger knows.
     pub fn stored(&mut self, source: i64) -> i64 {
         self.ledger(source).iter().map(LedgerRow::lowest).sum()
