@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use footprint::batch::Batch;
 use footprint::batcher::Batcher;
 use footprint::flight::Flights;
-use footprint::limits::{BLOCKS_KEPT_BYTES_MAX, COPY_CHUNK_BYTES, MESSAGES_TAKEN_MAX};
+use footprint::limits::{BLOCK_PIECE_BYTES, COPY_CHUNK_BYTES, MESSAGES_TAKEN_MAX, PIECES_KEPT_BYTES_MAX};
 use footprint::recycle::Pool;
 use footprint::route::Route;
 use footprint::sink::clickhouse::native;
@@ -114,18 +114,23 @@ fn copy(batch: &Batch) {
     }
 }
 
-/// A block as ClickHouse's lane makes it: the request gives its memory back to the pool.
+/// A block as ClickHouse's lane makes it: the request gives each piece's memory back to the pool.
 fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
-    let mut block = pool.take(Vec::new);
-    native::block(route, &batch.rows, batch.ownership.source, batch.ownership.partition, None, &mut block);
-    drop(black_box(block));
+    let mut block = native::block(route, &batch.rows, batch.ownership.source, batch.ownership.partition, None);
+    loop {
+        let mut piece = pool.take(Vec::new);
+        block.put(BLOCK_PIECE_BYTES, &mut piece);
+        if black_box(piece).is_empty() {
+            break;
+        }
+    }
 }
 
 /// All of `chunks`, `rounds` times over.
 fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages {
     let mut log = Log::new(0, chunks, &support::budget());
     let mut batcher = Batcher::new(route, support::limits(), &Flights::default()).expect("the route can be decoded");
-    let pool = Pool::new(BLOCKS_KEPT_BYTES_MAX);
+    let pool = Pool::new(PIECES_KEPT_BYTES_MAX);
     let (mut stages, mut full, now) = (Stages::default(), Vec::new(), Instant::now());
     for _ in 0..chunks.len() * rounds {
         let chunk = log.read();

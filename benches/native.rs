@@ -36,7 +36,7 @@ fn native(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                native::block(&route, black_box(&rows), SourceId(5), 3, selection, &mut out);
+                native::block(&route, black_box(&rows), SourceId(5), 3, selection).put(usize::MAX, &mut out);
                 black_box(out.len())
             });
         });

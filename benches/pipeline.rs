@@ -18,7 +18,7 @@ use footprint::chunk::Chunk;
 use footprint::flight::Flights;
 use footprint::ledger::SinkName;
 use footprint::limits::{
-    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
+    BLOCK_PIECE_BYTES, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
 };
 use footprint::pipeline::assemble;
 use footprint::route::Route;
@@ -67,7 +67,7 @@ impl Sink for CopySink {
 /// Encodes as ClickHouse's lane does, and stores nothing.
 struct NativeSink {
     route: Arc<Route>,
-    block: Vec<u8>,
+    piece: Vec<u8>,
 }
 
 impl Sink for NativeSink {
@@ -82,9 +82,14 @@ impl Sink for NativeSink {
     async fn write(&mut self, group: &[Arc<Batch>], _uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
         for batch in group {
             let (source, partition) = (batch.ownership.source, batch.ownership.partition);
-            self.block.clear();
-            native::block(&self.route, &batch.rows, source, partition, None, &mut self.block);
-            black_box(&self.block);
+            let mut block = native::block(&self.route, &batch.rows, source, partition, None);
+            loop {
+                self.piece.clear();
+                block.put(BLOCK_PIECE_BYTES, &mut self.piece);
+                if black_box(&self.piece).is_empty() {
+                    break;
+                }
+            }
         }
         Ok(vec![Verdict::Stored; group.len()])
     }
@@ -134,7 +139,7 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (chunk_sender, chunk_receiver) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
     let copied = CopySink { buffer: BytesMut::with_capacity(COPY_CHUNK_BYTES) };
-    let blocked = NativeSink { route: Arc::clone(route), block: Vec::new() };
+    let blocked = NativeSink { route: Arc::clone(route), piece: Vec::new() };
     let flights = Flights::default();
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
     let batcher = Batcher::new(route, support::limits(), &flights).expect("the route can be decoded");

@@ -7,9 +7,11 @@ pub const JSON_DEPTH_MAX: usize = 1_024;
 /// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
 pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 /// Bytes of one fetch, as they are compressed: unpacked and with librdkafka's own notes on each message they are some ten
-/// times as many. A message above it comes alone.
+/// times as many. A message above it comes alone. Larger ones cost memory, smaller ones the broker's time
+/// (docs/performance.md).
 pub const FETCH_BYTES_MAX: usize = 4 << 20;
-/// Messages in librdkafka's queue above which it fetches no more: some 25 MB of its notes.
+/// Messages of a partition in librdkafka's queue above which it fetches no more of that: with what a fetch brings on top, few
+/// enough that its notes of them, 320 bytes each, are not all gone from the processor's caches when they are read.
 pub const MESSAGES_QUEUED_MAX: usize = 50_000;
 /// Bytes of one partition in a fetch: one may fill it. With a backlog a partition is then read in long runs, so that of many
 /// partitions a few batches fill at a time instead of all of them a little.
@@ -23,15 +25,15 @@ pub const MESSAGES_TAKEN_MAX: usize = 512;
 pub const RECORD_OVERHEAD_BYTES: usize = 320;
 /// What a dead letter costs in the byte budget beside its own bytes.
 pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
-/// What a byte of columns costs in the byte budget: itself, and its wire form.
+/// What a byte of columns costs in the byte budget: itself, and the room that its vectors have grown ahead.
 pub const COLUMN_BYTE_COST: usize = 2;
 /// Memory of chunks that is kept for the next ones, bytes: lists of messages, not these themselves.
 pub const CHUNKS_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Memory of batches that is kept for the next ones, bytes a route.
 pub const BATCHES_KEPT_BYTES_MAX: usize = 32 << 20;
-/// Memory of ClickHouse blocks that is kept for the next ones, bytes a lane. A whole batch's is larger and made anew: keeping
-/// it brought no speed and cost 20 MiB of the peak (docs/performance.md).
-pub const BLOCKS_KEPT_BYTES_MAX: usize = 16 << 20;
+/// Memory of ClickHouse blocks' pieces that is kept for the next ones, bytes a lane: one in the making, one in the client's
+/// channel, those that the socket has not taken.
+pub const PIECES_KEPT_BYTES_MAX: usize = 2 << 20;
 /// Partitions at a time whose claims of before are read again: such ranges cannot be cut, so each may need a whole batch's
 /// share of the byte budget.
 pub const REPLAYS_MAX: usize = 4;
@@ -59,6 +61,10 @@ pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 pub const CLAIMS_PENDING_MAX: usize = 64;
 /// Bytes of COPY data handed to the PostgreSQL client at once.
 pub const COPY_CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of a ClickHouse block handed to the client at once: little enough to be in the processor's cache still when the
+/// socket takes it.
+pub const BLOCK_PIECE_BYTES: usize = 256 << 10;
 
 /// Columns of one route, at most.
 pub const ROUTE_COLUMNS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Buffers that are used again: chunks, batches and blocks come and go thousands of times, and fresh memory costs the
+//! Buffers that are used again: chunks, batches and pieces of blocks come and go thousands of times, and fresh memory costs the
 //! kernel's zeroing of each page. A pool keeps what was given back up to a bound in bytes; the rest is freed.
 
 use std::ops::{Deref, DerefMut};

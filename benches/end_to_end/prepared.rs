@@ -70,7 +70,7 @@ impl Prepared {
 
     fn encode(&mut self, route: &Route, rows: &Rows) {
         let mut block = Vec::new();
-        native::block(route, rows, BARE_SOURCE, 0, None, &mut block);
+        native::block(route, rows, BARE_SOURCE, 0, None).put(usize::MAX, &mut block);
         self.blocks.push(Bytes::from(block));
         for from in (0..rows.len()).step_by(COPY_ROWS) {
             self.copies.push(copy_chunks(rows, from, (from + COPY_ROWS).min(rows.len())));

@@ -291,10 +291,9 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
         if picked.is_empty() {
             continue;
         }
-        let mut block = Vec::new();
-        native::block(route, &rows, source, PARTITION, selection, &mut block);
+        let block = native::block(route, &rows, source, PARTITION, selection);
         let attempt = Attempt { route: &route.name, identity, birth: 1, level: u32::try_from(level).unwrap() };
-        assert!(inserter.insert(&attempt, block.into()).await.is_ok(), "the insert is refused");
+        assert!(inserter.insert(&attempt, block).await.is_ok(), "the insert is refused");
     }
     assert_eq!(read_clickhouse(&client, source).await, written);
 }

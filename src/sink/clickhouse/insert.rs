@@ -1,19 +1,20 @@
 //! One insert: its token, its query id and the settings that exactly-once needs, pinned on every one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::Client;
 
-use super::native;
+use super::native::{self, Block};
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
 use crate::failpoint::{self, Point};
 use crate::ledger::{Identity, SourceId};
-use crate::limits::BATCH_ROWS_MAX;
+use crate::limits::{BATCH_ROWS_MAX, BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 use crate::offset::Partition;
-use crate::recycle::Recycled;
+use crate::recycle::Pool;
 use crate::route::Route;
 
 /// Settings of every insert, whatever the user's profile says.
@@ -78,6 +79,7 @@ pub struct Inserter {
     lz4: bool,
     /// Whether the server was asked about its settings.
     pinned: bool,
+    pieces: Arc<Pool<Vec<u8>>>,
 }
 
 impl Inserter {
@@ -95,6 +97,7 @@ impl Inserter {
             statement: native::insert_statement(route, &settings.database),
             lz4: uses_lz4(settings),
             pinned: false,
+            pieces: Pool::new(PIECES_KEPT_BYTES_MAX),
         }
     }
 
@@ -116,11 +119,11 @@ impl Inserter {
         Ok(())
     }
 
-    /// Inserts one block, whose memory goes back to its pool when the client has sent it.
+    /// Inserts one block.
     ///
     /// # Errors
     /// Whatever the server or the connection says, classed.
-    pub async fn insert(&mut self, attempt: &Attempt<'_>, block: Recycled<Vec<u8>>) -> Result<(), Failed> {
+    pub async fn insert(&mut self, attempt: &Attempt<'_>, mut block: Block<'_>) -> Result<(), Failed> {
         self.pin_deduplication().await?;
         let mut client = self
             .client
@@ -129,15 +132,23 @@ impl Inserter {
             .with_setting("query_id", attempt.query_id());
         if !self.lz4 {
             // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
-            client = client.with_header("Content-Length", block.len().to_string());
+            client = client.with_header("Content-Length", block.byte_len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
-        let mut body = Bytes::from_owner(block);
-        if failpoint::is_armed(Point::InsertFirstByte) {
-            insert.send(body.split_to(body.len() / 2)).await?;
-            failpoint::hit_soon(Point::InsertFirstByte).await;
+        loop {
+            let mut piece = self.pieces.take(Vec::new);
+            block.put(BLOCK_PIECE_BYTES, &mut piece);
+            if piece.is_empty() {
+                break;
+            }
+            // its memory goes back to the pool when the client has sent it
+            let mut body = Bytes::from_owner(piece);
+            if failpoint::is_armed(Point::InsertFirstByte) {
+                insert.send(body.split_to(body.len() / 2)).await?;
+                failpoint::hit_soon(Point::InsertFirstByte).await;
+            }
+            insert.send(body).await?;
         }
-        insert.send(body).await?;
         failpoint::sent(Point::InsertSent, insert.end()).await?;
         Ok(())
     }

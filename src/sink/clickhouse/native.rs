@@ -1,5 +1,6 @@
 //! ClickHouse's Native format: one block a batch, columns in, wire bytes out. Which rows go in is the caller's choice, so a
-//! repair inserts exactly what is missing. The same rows always make the same bytes. It never talks to a server.
+//! repair inserts exactly what is missing. The same rows always make the same bytes. It never talks to a server: the caller
+//! sends each piece.
 //!
 //! The form of a block over HTTP, where no client revision is agreed (ClickHouse's `NativeReader` with revision 0 reads it;
 //! numbers are little-endian, lengths and counts are LEB128 `varuint`):
@@ -20,17 +21,13 @@
 //! dearer). A dictionary costs some 10 ns a row here and, where the texts are short, saves the server nothing; with 100-byte
 //! texts it saves a third of the server's work and half of the wire.
 
-use xxhash_rust::xxh3::xxh3_64;
+mod dictionary;
 
 use crate::batch::{ColumnData, Rows, Values, text_at};
 use crate::ledger::SourceId;
 use crate::offset::Partition;
 use crate::route::{Column, IDENTITY_COLUMNS, Kind, Route, quoted};
 
-/// The version of a dictionary's form: keys come with the block.
-const DICTIONARY_VERSION: u64 = 1;
-/// Flags beside the index width: the block brings its own keys (bit 9), and they replace the ones before (bit 10).
-const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 /// ClickHouse's type of an instant.
 const TIMESTAMP_TYPE: &str = "DateTime64(6, 'UTC')";
 /// The identity columns' types in a table of footprint's own, in the order of [`IDENTITY_COLUMNS`].
@@ -87,172 +84,194 @@ impl Picked<'_> {
             Self::Some(rows) => rows.iter().for_each(|&row| each(row)),
         }
     }
+
+    /// The `nth` picked row.
+    fn row(self, nth: usize) -> usize {
+        match self {
+            Self::All(_) => nth,
+            Self::Some(rows) => rows[nth],
+        }
+    }
 }
 
-/// Appends one block with the rows of `selection` (indices into `rows`), or all of them.
-pub fn block(
+/// One block. It is encoded piece by piece while it is sent, so that each piece is still in the processor's cache when the
+/// socket takes it, and a batch's wire form is never in memory as a whole.
+pub struct Block<'a> {
+    parts: Vec<Part<'a>>,
+    picked: Picked<'a>,
+    /// The part that comes next, and how much of it is behind.
+    part: usize,
+    done: usize,
+}
+
+/// What a block is made of, in its order: a value for each picked row, but for [`Part::Plain`].
+enum Part<'a> {
+    /// Bytes as they are.
+    Plain(Vec<u8>),
+    /// 1 for null, else 0.
+    Nulls(&'a [bool]),
+    Texts {
+        bytes: &'a [u8],
+        ends: &'a [u32],
+    },
+    Integers(&'a [i64]),
+    Floats(&'a [f64]),
+    Booleans(&'a [bool]),
+    /// The same for every row.
+    Integer64(i64),
+    /// The same for every row.
+    Integer32(i32),
+}
+
+/// A block with the rows of `selection` (indices into `rows`), or all of them.
+pub fn block<'a>(
     route: &Route,
-    rows: &Rows,
+    rows: &'a Rows,
     source: SourceId,
     partition: Partition,
-    selection: Option<&[usize]>,
-    out: &mut Vec<u8>,
-) {
+    selection: Option<&'a [usize]>,
+) -> Block<'a> {
     assert_eq!(route.columns.len(), rows.columns.len(), "rows of another route");
     let picked = selection.map_or(Picked::All(rows.len()), Picked::Some);
-    out.reserve(block_bytes(rows, picked.len()));
-    put_varuint(route.columns.len() + IDENTITY_COLUMNS.len(), out);
-    put_varuint(picked.len(), out);
+    let mut head = Vec::new();
+    put_varuint(route.columns.len() + IDENTITY_COLUMNS.len(), &mut head);
+    put_varuint(picked.len(), &mut head);
+    let mut parts = vec![Part::Plain(head)];
     for (column, data) in route.columns.iter().zip(&rows.columns) {
-        put_text(column.name.as_bytes(), out);
-        put_text(column_type(column).as_bytes(), out);
-        put_column(column, data, picked, out);
+        parts.push(column_head(&column.name, &column_type(column)));
+        push_column(column, data, picked, &mut parts);
     }
-    for (index, (name, kind)) in IDENTITY_COLUMNS.iter().zip(IDENTITY_TYPES).enumerate() {
-        put_text(name.as_bytes(), out);
-        put_text(kind.as_bytes(), out);
-        match index {
-            0 => picked.for_each(|_| out.extend_from_slice(&source.0.to_le_bytes())),
-            1 => picked.for_each(|_| out.extend_from_slice(&partition.to_le_bytes())),
-            2 => put_i64s(&rows.offsets, picked, out),
-            _ => put_i64s(&rows.received_at_us, picked, out),
-        }
+    let identity = [
+        Part::Integer64(source.0),
+        Part::Integer32(partition),
+        Part::Integers(&rows.offsets),
+        Part::Integers(&rows.received_at_us),
+    ];
+    for ((name, kind), part) in IDENTITY_COLUMNS.iter().zip(IDENTITY_TYPES).zip(identity) {
+        parts.push(column_head(name, kind));
+        parts.push(part);
     }
+    Block { parts, picked, part: 0, done: 0 }
 }
 
-/// About what a block will need; a little more costs nothing, less costs one copy.
-fn block_bytes(rows: &Rows, picked: usize) -> usize {
-    let fixed = 28 * picked + 64 * (rows.columns.len() + IDENTITY_COLUMNS.len());
-    let columns = rows.columns.iter().map(|column| match &column.values {
-        Values::Text { bytes, ends } => (bytes.len() / ends.len().max(1) + 3) * picked,
-        _ => 9 * picked,
-    });
-    fixed + columns.sum::<usize>()
+fn column_head<'a>(name: &str, kind: &str) -> Part<'a> {
+    let mut head = Vec::new();
+    put_text(name.as_bytes(), &mut head);
+    put_text(kind.as_bytes(), &mut head);
+    Part::Plain(head)
 }
 
-fn put_column(column: &Column, data: &ColumnData, picked: Picked<'_>, out: &mut Vec<u8>) {
+fn push_column<'a>(column: &Column, data: &'a ColumnData, picked: Picked<'_>, parts: &mut Vec<Part<'a>>) {
     if let (Values::Text { bytes, ends }, true) = (&data.values, column.low_cardinality) {
-        return put_dictionary(bytes, ends, data.validity.as_deref(), picked, out);
+        return parts.push(Part::Plain(dictionary::encoded(bytes, ends, data.validity.as_deref(), picked)));
     }
     if let Some(validity) = &data.validity {
-        picked.for_each(|row| out.push(u8::from(!validity[row])));
+        parts.push(Part::Nulls(validity));
     }
-    match &data.values {
-        Values::Text { bytes, ends } => picked.for_each(|row| put_text(text_at(bytes, ends, row), out)),
-        Values::Timestamp(values) | Values::Integer(values) => put_i64s(values, picked, out),
-        Values::Float(values) => picked.for_each(|row| out.extend_from_slice(&values[row].to_le_bytes())),
-        Values::Boolean(values) => picked.for_each(|row| out.push(u8::from(values[row]))),
-    }
-}
-
-fn put_i64s(values: &[i64], picked: Picked<'_>, out: &mut Vec<u8>) {
-    picked.for_each(|row| out.extend_from_slice(&values[row].to_le_bytes()));
-}
-
-fn put_dictionary(bytes: &[u8], ends: &[u32], validity: Option<&[bool]>, picked: Picked<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&DICTIONARY_VERSION.to_le_bytes());
-    if picked.len() == 0 {
-        return;
-    }
-    let mut dictionary = Dictionary::new(bytes, ends, validity.is_some());
-    let mut indices = Vec::with_capacity(picked.len());
-    picked.for_each(|row| {
-        let is_null = validity.is_some_and(|validity| !validity[row]);
-        indices.push(if is_null { 0 } else { dictionary.index_of(row) });
+    parts.push(match &data.values {
+        Values::Text { bytes, ends } => Part::Texts { bytes, ends },
+        Values::Timestamp(values) | Values::Integer(values) => Part::Integers(values),
+        Values::Float(values) => Part::Floats(values),
+        Values::Boolean(values) => Part::Booleans(values),
     });
-    let key_count = dictionary.key_count();
-    let width: u64 = match key_count {
-        0..=0x100 => 0,
-        0x101..=0x1_0000 => 1,
-        _ => 2,
-    };
-    out.extend_from_slice(&(KEYS_FOLLOW | width).to_le_bytes());
-    out.extend_from_slice(&(key_count as u64).to_le_bytes());
-    if dictionary.has_null {
-        put_text(b"", out);
-    }
-    dictionary.keys.iter().for_each(|&row| put_text(text_at(bytes, ends, row), out));
-    out.extend_from_slice(&(indices.len() as u64).to_le_bytes());
-    match width {
-        0 => out.extend(indices.iter().map(|&index| index as u8)),
-        1 => indices.iter().for_each(|&index| out.extend_from_slice(&(index as u16).to_le_bytes())),
-        _ => indices.iter().for_each(|&index| out.extend_from_slice(&index.to_le_bytes())),
-    }
 }
 
-/// Numbers distinct texts in the order of their first row. An open hash table of indices: the texts stay in the batch.
-struct Dictionary<'a> {
-    bytes: &'a [u8],
-    ends: &'a [u32],
-    /// Whether index 0 means null.
-    has_null: bool,
-    /// The first row of each distinct text.
-    keys: Vec<usize>,
-    /// 0: free; else the number of a key plus one. A power of two, at most half full.
-    slots: Vec<u32>,
-    /// The row before and its key's number: visits come in runs.
-    last: Option<(usize, u32)>,
-}
-
-impl<'a> Dictionary<'a> {
-    fn new(bytes: &'a [u8], ends: &'a [u32], has_null: bool) -> Self {
-        Self { bytes, ends, has_null, keys: Vec::new(), slots: vec![0; 64], last: None }
+impl Block<'_> {
+    /// Bytes of the whole block.
+    pub fn byte_len(&self) -> usize {
+        self.parts.iter().map(|part| part.byte_len(self.picked)).sum()
     }
 
-    fn key_count(&self) -> usize {
-        self.keys.len() + usize::from(self.has_null)
-    }
-
-    fn text(&self, row: usize) -> &'a [u8] {
-        text_at(self.bytes, self.ends, row)
-    }
-
-    /// The index of the row's text, which becomes a key when it is new.
-    fn index_of(&mut self, row: usize) -> u32 {
-        let text = self.text(row);
-        if let Some((last_row, index)) = self.last
-            && self.text(last_row) == text
+    /// Appends what comes next to `out` until it holds `bytes_max` or there is no more; the last value may pass the bound.
+    pub fn put(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
+        while out.len() < bytes_max
+            && let Some(part) = self.parts.get(self.part)
         {
-            return index;
-        }
-        let mut slot = self.slot_of(text);
-        let number = match self.slots[slot] {
-            0 => {
-                if (self.keys.len() + 1) * 2 > self.slots.len() {
-                    self.grow();
-                    slot = self.slot_of(text);
-                }
-                self.keys.push(row);
-                // a batch has at most BATCH_ROWS_MAX rows
-                self.slots[slot] = self.keys.len() as u32;
-                self.keys.len() as u32 - 1
-            }
-            taken => taken - 1,
-        };
-        let index = number + u32::from(self.has_null);
-        self.last = Some((row, index));
-        index
-    }
-
-    /// Where the text's key is, or would be.
-    fn slot_of(&self, text: &[u8]) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut slot = xxh3_64(text) as usize & mask;
-        loop {
-            match self.slots[slot] {
-                0 => return slot,
-                taken if self.text(self.keys[taken as usize - 1]) == text => return slot,
-                _ => slot = (slot + 1) & mask,
+            self.done = part.put(self.picked, self.done, bytes_max, out);
+            if self.done == part.len(self.picked) {
+                (self.part, self.done) = (self.part + 1, 0);
             }
         }
     }
+}
 
-    fn grow(&mut self) {
-        self.slots = vec![0; self.slots.len() * 4];
-        for (number, &row) in self.keys.iter().enumerate() {
-            let slot = self.slot_of(self.text(row));
-            self.slots[slot] = number as u32 + 1;
+impl Part<'_> {
+    /// Values in it: rows, or bytes.
+    fn len(&self, picked: Picked<'_>) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.len(),
+            _ => picked.len(),
         }
+    }
+
+    fn byte_len(&self, picked: Picked<'_>) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.len(),
+            Self::Nulls(_) | Self::Booleans(_) => picked.len(),
+            Self::Texts { bytes, ends } => {
+                let mut sum = 0;
+                picked.for_each(|row| {
+                    let length = text_at(bytes, ends, row).len();
+                    sum += varuint_len(length) + length;
+                });
+                sum
+            }
+            Self::Integers(_) | Self::Floats(_) | Self::Integer64(_) => 8 * picked.len(),
+            Self::Integer32(_) => 4 * picked.len(),
+        }
+    }
+
+    /// Appends values from `from` on, at least one where there is one, as [`Block::put`] does; gives the first not appended.
+    fn put(&self, picked: Picked<'_>, from: usize, bytes_max: usize, out: &mut Vec<u8>) -> usize {
+        let run = Run { picked, from, bytes_max };
+        match *self {
+            Self::Plain(ref bytes) => Run { picked: Picked::All(bytes.len()), ..run }.put(out, |at| [bytes[at]]),
+            Self::Nulls(validity) => run.put(out, |row| [u8::from(!validity[row])]),
+            Self::Texts { bytes, ends } => run.put_texts(out, bytes, ends),
+            Self::Integers(values) => run.put(out, |row| values[row].to_le_bytes()),
+            Self::Floats(values) => run.put(out, |row| values[row].to_le_bytes()),
+            Self::Booleans(values) => run.put(out, |row| [u8::from(values[row])]),
+            Self::Integer64(value) => run.put(out, |_| value.to_le_bytes()),
+            Self::Integer32(value) => run.put(out, |_| value.to_le_bytes()),
+        }
+    }
+}
+
+/// What is appended at once: values from the `from`th picked on, until the bound.
+struct Run<'a> {
+    picked: Picked<'a>,
+    from: usize,
+    bytes_max: usize,
+}
+
+impl Run<'_> {
+    /// Values of one width.
+    fn put<const WIDTH: usize>(&self, out: &mut Vec<u8>, value: impl Fn(usize) -> [u8; WIDTH]) -> usize {
+        let fitting = (self.bytes_max.saturating_sub(out.len()) / WIDTH).max(1);
+        let to = self.picked.len().min(self.from.saturating_add(fitting));
+        let start = out.len();
+        // room for all of them at once, so that no value looks whether there is some
+        out.resize(start + WIDTH * (to - self.from), 0);
+        let (slots, _) = out[start..].as_chunks_mut::<WIDTH>();
+        match self.picked {
+            Picked::All(_) => slots.iter_mut().zip(self.from..to).for_each(|(slot, row)| *slot = value(row)),
+            Picked::Some(rows) => {
+                slots.iter_mut().zip(&rows[self.from..to]).for_each(|(slot, &row)| *slot = value(row));
+            }
+        }
+        to
+    }
+
+    fn put_texts(&self, out: &mut Vec<u8>, bytes: &[u8], ends: &[u32]) -> usize {
+        let mut next = self.from;
+        while next < self.picked.len() {
+            put_text(text_at(bytes, ends, self.picked.row(next)), out);
+            next += 1;
+            if out.len() >= self.bytes_max {
+                break;
+            }
+        }
+        next
     }
 }
 
@@ -267,6 +286,12 @@ fn put_varuint(mut value: usize, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Bytes of a number as [`put_varuint`] writes it.
+fn varuint_len(value: usize) -> usize {
+    // seven bits a byte, and a byte also for zero
+    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -317,10 +342,30 @@ mod tests {
         Rows { offsets: vec![7, 9], received_at_us: vec![256, 256], columns }
     }
 
+    /// A block, put together from pieces.
+    fn put(mut block: Block<'_>, bytes_max: usize) -> Vec<u8> {
+        let mut whole = Vec::new();
+        loop {
+            let mut piece = Vec::new();
+            block.put(bytes_max, &mut piece);
+            if piece.is_empty() {
+                assert_eq!(whole.len(), block.byte_len());
+                return whole;
+            }
+            whole.append(&mut piece);
+        }
+    }
+
     fn encoded(route: &Route, rows: &Rows, selection: Option<&[usize]>) -> Vec<u8> {
-        let mut out = Vec::new();
-        block(route, rows, SourceId(5), 3, selection, &mut out);
-        out
+        let whole = put(block(route, rows, SourceId(5), 3, selection), usize::MAX);
+        for bytes_max in [1, 2, 7, 64] {
+            assert_eq!(
+                put(block(route, rows, SourceId(5), 3, selection), bytes_max),
+                whole,
+                "in pieces of {bytes_max}"
+            );
+        }
+        whole
     }
 
     #[test]
@@ -397,26 +442,15 @@ mod tests {
     }
 
     #[test]
-    fn the_index_is_as_wide_as_the_keys_need() {
-        for (count, width, index_bytes) in [(256_usize, 0_u8, 1_usize), (257, 1, 2), (65_536, 1, 2), (65_537, 2, 4)] {
-            let names: Vec<String> = (0..count).map(|number| format!("{number:06}")).collect();
-            let Values::Text { bytes, ends } = texts(&names.iter().map(String::as_str).collect::<Vec<_>>()) else {
-                unreachable!()
-            };
-            let mut out = Vec::new();
-            put_dictionary(&bytes, &ends, None, Picked::All(count), &mut out);
-            assert_eq!(out[8], width, "{count} keys");
-            assert_eq!(out.len(), 8 + 8 + 8 + count * 7 + 8 + count * index_bytes);
-            let last = &out[out.len() - index_bytes..];
-            assert_eq!(last, &(count as u64 - 1).to_le_bytes()[..index_bytes]);
-        }
-    }
-
-    #[test]
     fn a_long_text_has_a_long_length() {
         let mut out = Vec::new();
         put_varuint(300, &mut out);
         assert_eq!(out, [0xac, 2]);
+        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, usize::MAX] {
+            out.clear();
+            put_varuint(value, &mut out);
+            assert_eq!(varuint_len(value), out.len(), "{value}");
+        }
     }
 
     #[test]

@@ -18,9 +18,7 @@ use crate::failpoint::{self, Point};
 use crate::ledger::proof::{Proofs, Sighting};
 use crate::ledger::protocol::{Delivery, Repair, Step};
 use crate::ledger::{Identity, Ownership, SinkName};
-use crate::limits::BLOCKS_KEPT_BYTES_MAX;
 use crate::metrics;
-use crate::recycle::Pool;
 use crate::route::Route;
 use crate::sink::{Sink, SinkError, Verdict};
 
@@ -57,7 +55,6 @@ pub struct ClickHouseSink<S> {
     stored_rows: S,
     fingerprint: i64,
     timeout: Duration,
-    blocks: Arc<Pool<Vec<u8>>>,
     open: Option<Open>,
 }
 
@@ -88,7 +85,6 @@ impl<S: StoredRows> ClickHouseSink<S> {
             stored_rows,
             fingerprint: route.fingerprint(),
             timeout,
-            blocks: Pool::new(BLOCKS_KEPT_BYTES_MAX),
             open: None,
         }
     }
@@ -114,8 +110,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         level: u32,
     ) -> Result<(), SinkError> {
         let identity = identity_of(batch);
-        let mut block = self.blocks.take(Vec::new);
-        native::block(&self.route, rows, identity.source, identity.partition, selection, &mut block);
+        let block = native::block(&self.route, rows, identity.source, identity.partition, selection);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         match timeout(self.timeout, self.inserter.insert(&attempt, block)).await {
             Ok(Ok(())) => {
