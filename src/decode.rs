@@ -12,6 +12,7 @@
 mod fields;
 mod parsed;
 mod plain;
+mod words;
 
 use self::fields::{Found, Names};
 use self::parsed::Parser;

@@ -144,16 +144,14 @@ struct Clock {
 
 impl Clock {
     fn read(text: &[u8]) -> Result<Self, Why> {
-        let (date_time, rest) = text.split_first_chunk::<19>().ok_or(NOT_A_TIME)?;
-        let &[y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T' | b't' | b' ', h0, h1, b':', m0, m1, b':', s0, s1] =
-            date_time
-        else {
+        let (year_and_month, text) = text.split_first_chunk().ok_or(NOT_A_TIME)?;
+        let (&[day_tens, day_ones, b'T' | b't' | b' '], text) = text.split_first_chunk().ok_or(NOT_A_TIME)? else {
             return Err(NOT_A_TIME);
         };
-        let two = |tens, ones| number([tens, ones]).ok_or(NOT_A_TIME);
-        let year = number([y0, y1, y2, y3]).ok_or(NOT_A_TIME)?;
-        let (month, day) = (two(mo0, mo1)?, two(d0, d1)?);
-        let (hour, minute, second) = (two(h0, h1)?, two(m0, m1)?, two(s0, s1)?);
+        let (time, rest) = text.split_first_chunk().ok_or(NOT_A_TIME)?;
+        let [century, _, year, _, _, month, ..] = numbers(*year_and_month, *b"0000-00-").ok_or(NOT_A_TIME)?;
+        let (year, day) = (century * 100 + year, number([day_tens, day_ones]).ok_or(NOT_A_TIME)?);
+        let [hour, _, _, minute, _, _, second, _] = numbers(*time, *b"00:00:00").ok_or(NOT_A_TIME)?;
         if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
             return Err(NO_SUCH_DATE);
         }
@@ -166,21 +164,43 @@ impl Clock {
     }
 }
 
+/// What eight characters write that are digits where `layout` has a zero, and `layout`'s own elsewhere: at each place the
+/// number of two digits that starts there. All eight at once, each in a lane of one number.
+#[inline]
+fn numbers(text: [u8; 8], layout: [u8; 8]) -> Option<[i64; 8]> {
+    // of a digit no upper bit is set, not even six further on, where 10 to 15 would need one; of the others no bit at all
+    let (mut bits, mut six) = ([0xff; 8], [0; 8]);
+    for (place, _) in layout.iter().enumerate().filter(|&(_, &byte)| byte == b'0') {
+        (bits[place], six[place]) = (0xf0, 6);
+    }
+    let digits = u64::from_le_bytes(text) ^ u64::from_le_bytes(layout);
+    if (digits | digits.wrapping_add(u64::from_le_bytes(six))) & u64::from_le_bytes(bits) != 0 {
+        return None;
+    }
+    Some((digits * 10 + (digits >> 8)).to_le_bytes().map(i64::from))
+}
+
+/// Digits of a fraction, at most.
+const NANOSECOND_DIGITS: usize = 9;
+
 /// `.` and 1 to 9 digits, or nothing: microseconds, and what follows.
 fn read_fraction(text: &[u8]) -> Result<(i64, &[u8]), Why> {
     let Some((b'.', digits)) = text.split_first() else {
         return Ok((0, text));
     };
-    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if !(1..=9).contains(&length) {
+    let (mut value, mut length) = (0_u32, 0);
+    while let Some(digit) = digits.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+        if length == NANOSECOND_DIGITS {
+            return Err(BAD_FRACTION);
+        }
+        value = value * 10 + u32::from(digit);
+        length += 1;
+    }
+    if length == 0 {
         return Err(BAD_FRACTION);
     }
-    let (digits, rest) = digits.split_at(length);
-    let mut fraction_us = 0;
-    for place in 0..6 {
-        fraction_us = fraction_us * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'));
-    }
-    Ok((fraction_us, rest))
+    let nanoseconds = value * 10_u32.pow((NANOSECOND_DIGITS - length) as u32);
+    Ok((i64::from(nanoseconds / 1_000), &digits[length..]))
 }
 
 /// `Z`, `+hh:mm`, `+hhmm`, or nothing: seconds east.
@@ -217,7 +237,8 @@ fn number<const LENGTH: usize>(digits: [u8; LENGTH]) -> Option<i64> {
 }
 
 const fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    let year = year as u32;
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 const fn days_of_month(year: i64, month: i64) -> i64 {
@@ -229,15 +250,18 @@ const fn days_of_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar, whose years count from 0 to 9999.
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     const DAYS_BEFORE_MONTH: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    /// Days from 0001-01-01 to 1970-01-01.
-    const EPOCH: i64 = 719_162;
-    let past = year - 1;
-    let days_before_year = past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400);
+    /// The calendar repeats itself after so many years.
+    const CYCLE: u32 = 400;
+    /// Days from the first of January of the year 1, a cycle earlier, to 1970-01-01.
+    const EPOCH: i64 = 719_162 + 146_097;
+    // a cycle more, so that no number is negative: such divisions are cheap
+    let past = year as u32 + CYCLE - 1;
+    let days_before_year = past * 365 + past / 4 - past / 100 + past / 400;
     let leap_day = (month > 2 && is_leap(year)) as i64;
-    days_before_year + DAYS_BEFORE_MONTH[(month - 1) as usize] + leap_day + (day - 1) - EPOCH
+    days_before_year as i64 + DAYS_BEFORE_MONTH[(month - 1) as usize] + leap_day + (day - 1) - EPOCH
 }
 
 #[cfg(test)]

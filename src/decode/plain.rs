@@ -5,6 +5,7 @@
 //! of what they cost by the parser alone (docs/performance.md, "What was tried").
 
 use super::fields::{Found, Names};
+use super::words::{self, Bytes};
 
 /// Digits that always fit 64 bits.
 const DIGITS_MAX: usize = 18;
@@ -36,33 +37,6 @@ pub(super) fn read<'a>(payload: &'a [u8], names: &mut Names, found: &mut [Found<
     }
     reader.skip_spaces();
     (reader.at == payload.len()).then_some(())
-}
-
-/// What a payload is made of.
-#[derive(Debug, PartialEq)]
-struct Bytes {
-    /// It holds a control character (the white space of JSON other than the space is some) or a backslash.
-    odd: bool,
-    /// It holds nothing beyond ASCII.
-    ascii: bool,
-}
-
-impl Bytes {
-    fn of(payload: &[u8]) -> Self {
-        // sixteen at a time and without a branch, so that the compiler makes vector instructions of it
-        let look = |(odd, all): (u8, u8), bytes: &[u8]| {
-            let odd = bytes.iter().fold(odd, |odd, &byte| odd | u8::from(byte < b' ') | u8::from(byte == b'\\'));
-            (odd, bytes.iter().fold(all, |all, &byte| all | byte))
-        };
-        let (odd, all) = match payload.last_chunk::<16>() {
-            // the last sixteen once more, with what is left over
-            Some(last) => {
-                payload.as_chunks::<16>().0.iter().fold(look((0, 0), last), |found, chunk| look(found, chunk))
-            }
-            None => look((0, 0), payload),
-        };
-        Self { odd: odd != 0, ascii: all.is_ascii() }
-    }
 }
 
 /// Reads a plain payload from front to back; none where it is no JSON, or not plain.
@@ -98,7 +72,7 @@ impl<'a> Reader<'a> {
     fn name(&mut self, member: usize, names: &mut Names) -> Option<Option<usize>> {
         self.skip_spaces();
         if let Some((field, token)) = names.expected(member)
-            && self.bytes[self.at..].starts_with(token)
+            && starts_with(&self.bytes[self.at..], token)
         {
             self.at += token.len();
             return Some(Some(field));
@@ -110,7 +84,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text_after_quote(&mut self) -> Option<&'a [u8]> {
-        let length = memchr::memchr(b'"', &self.bytes[self.at..])?;
+        let length = words::position(&self.bytes[self.at..], b'"')?;
         let text = &self.bytes[self.at..self.at + length];
         self.at += length + 1;
         Some(text)
@@ -177,6 +151,16 @@ impl<'a> Reader<'a> {
                 _ => return None,
             }
         }
+    }
+}
+
+/// Whether `bytes` start with `token`; four at a time, since to call for a comparison costs more than a name is long.
+fn starts_with(bytes: &[u8], token: &[u8]) -> bool {
+    let Some(head) = bytes.get(..token.len()) else { return false };
+    match (head.last_chunk::<4>(), token.last_chunk::<4>()) {
+        // the last four once more, with what is left over
+        (Some(one), Some(other)) => one == other && head.as_chunks::<4>().0.iter().eq(token.as_chunks::<4>().0),
+        _ => head == token,
     }
 }
 
@@ -251,27 +235,6 @@ mod tests {
         }
         let mut found = [Found::Missing];
         assert_eq!(read(b"{\"a\":\"\xff\"}", &mut Names::new(["a".to_owned()]), &mut found), None);
-    }
-
-    #[test]
-    fn one_odd_byte_is_seen_wherever_it_stands() {
-        for length in 0..70 {
-            let plain = vec![b'~'; length];
-            assert_eq!(Bytes::of(&plain), Bytes { odd: false, ascii: true });
-            for place in 0..length {
-                for odd in [0, 0x1f, b'\\'] {
-                    let mut payload = plain.clone();
-                    payload[place] = odd;
-                    assert!(Bytes::of(&payload).odd, "{place} of {length}");
-                }
-                for plain_byte in [b' ', b'[', b']', 0x7f, 0x80, 0xff_u8] {
-                    let mut payload = plain.clone();
-                    payload[place] = plain_byte;
-                    let ascii = plain_byte < 0x80;
-                    assert_eq!(Bytes::of(&payload), Bytes { odd: false, ascii }, "{place} of {length}");
-                }
-            }
-        }
     }
 
     #[test]

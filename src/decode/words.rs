@@ -1,0 +1,99 @@
+//! Questions about bytes, answered eight at a time: eight bytes are one number, whose lanes are compared at once. It costs some
+//! two instructions a byte on every processor, and no call. The two tricks are of Warren's "Hacker's Delight", chapter 6,
+//! "Find First 0-Byte": taking one from every lane sets the highest bit of a lane that was 0, and of lanes above it at most.
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// Marks, by its highest bit, the lowest lane that is below `bound` (at most 0x80); lanes above it may be marked as well.
+fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGHEST
+}
+
+/// The same for the lowest lane that is `byte`.
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// Where `byte` first stands in `bytes`.
+pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks();
+    for (number, &word) in words.iter().enumerate() {
+        let found = equal(u64::from_le_bytes(word), byte);
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&other| other == byte).map(|place| words.len() * 8 + place)
+}
+
+/// What a payload is made of.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bytes {
+    /// It holds a control character (the white space of JSON other than the space is some) or a backslash.
+    pub(super) odd: bool,
+    /// It holds nothing beyond ASCII.
+    pub(super) ascii: bool,
+}
+
+impl Bytes {
+    pub(super) fn of(payload: &[u8]) -> Self {
+        let look = |(odd, all): (u64, u64), &bytes: &[u8; 8]| {
+            let word = u64::from_le_bytes(bytes);
+            (odd | below(word, b' ') | equal(word, b'\\'), all | word)
+        };
+        let (words, rest) = payload.as_chunks();
+        let found = words.iter().fold((0, 0), look);
+        let (odd, all) = match payload.last_chunk() {
+            // the last eight once more, with what is left over
+            Some(last) => look(found, last),
+            None => {
+                let mut padded = [b' '; 8];
+                padded[..rest.len()].copy_from_slice(rest);
+                look(found, &padded)
+            }
+        };
+        Self { odd: odd != 0, ascii: all & HIGHEST == 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_odd_byte_is_seen_wherever_it_stands() {
+        for length in 0..70 {
+            let plain = vec![b'~'; length];
+            assert_eq!(Bytes::of(&plain), Bytes { odd: false, ascii: true });
+            for place in 0..length {
+                for odd in [0, 0x1f, b'\\'] {
+                    let mut payload = plain.clone();
+                    payload[place] = odd;
+                    assert!(Bytes::of(&payload).odd, "{place} of {length}");
+                }
+                for plain_byte in [b' ', b'[', b']', 0x7f, 0x80, 0xff_u8] {
+                    let mut payload = plain.clone();
+                    payload[place] = plain_byte;
+                    let ascii = plain_byte < 0x80;
+                    assert_eq!(Bytes::of(&payload), Bytes { odd: false, ascii }, "{place} of {length}");
+                }
+            }
+        }
+    }
+
+    /// Beside its neighbours in number, among which a borrow could show.
+    #[test]
+    fn the_first_of_a_byte_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for other in [0, b'!', b'#', 0x7f, 0x80, 0xa2, 0xff] {
+                let mut bytes = vec![other; length];
+                assert_eq!(position(&bytes, b'"'), None);
+                for place in (0..length).rev() {
+                    bytes[place] = b'"';
+                    assert_eq!(position(&bytes, b'"'), Some(place), "of {length} beside {other}");
+                }
+            }
+        }
+    }
+}
