@@ -53,7 +53,7 @@ pub struct Chunk<R: Buffer> {
     pub records: Recycled<R>,
     /// The consumer's position after the last record: everything below it was seen.
     pub position: Offset,
-    /// The log holds at least as many more as the reader takes at once.
+    /// The log held more of the partition when it was last fetched from.
     pub is_behind: bool,
     /// When the first record was read.
     pub first_read_at: Instant,

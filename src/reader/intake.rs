@@ -17,7 +17,7 @@ use crate::flight::Flights;
 use crate::kafka::fetched::{Incoming, Run, Taken};
 use crate::kafka::messages::Messages;
 use crate::ledger::Ownership;
-use crate::limits::{CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
+use crate::limits::{CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
 use crate::offset::{Offset, Partition};
 use crate::recycle::{Pool, Recycled};
@@ -170,9 +170,8 @@ impl Intake {
             }
         }
         if !taken.is_empty() {
-            let more = log_end.map_or(0, |end| end - reading.handed);
+            let is_behind = log_end.is_some_and(|end| reading.handed < end);
             metrics::read(taken.len(), taken.byte_len());
-            let is_behind = more >= MESSAGES_TAKEN_MAX as Offset;
             self.waiting.push_back(reading.chunk(taken, is_behind, first_read_at, &self.budget));
         }
     }
