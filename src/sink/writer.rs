@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::retry::Backoff;
 use super::{Ack, Sink, SinkError, Verdict};
 use crate::batch::Batch;
+use crate::ledger::SinkName;
 use crate::metrics;
 
 /// Serves one lane until the channel of batches closes.
@@ -67,6 +68,7 @@ async fn write_group(
                 if backoff.tries() > 0 {
                     info!(sink = name.as_str(), tries = backoff.tries(), "the sink answers again");
                 }
+                log_written(name, &group, started);
                 metrics::written(name, &group, &verdicts, started.elapsed());
                 return Ok(tell(group, &verdicts, sink, acks).await);
             }
@@ -86,6 +88,19 @@ async fn write_group(
                 return Err(stop);
             }
         }
+    }
+}
+
+fn log_written(sink: SinkName, group: &[Arc<Batch>], started: Instant) {
+    for batch in group {
+        debug!(
+            sink = sink.as_str(),
+            partition = batch.ownership.partition,
+            range = %batch.range,
+            rows = batch.rows.len(),
+            took_ms = started.elapsed().as_millis(),
+            "written"
+        );
     }
 }
 
