@@ -9,10 +9,10 @@ pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 /// Bytes of one fetch, as they are compressed: unpacked and with librdkafka's own notes on each message they are some ten
 /// times as many. A message above it comes alone. Larger ones cost memory, smaller ones the broker's time
 /// (docs/performance.md).
-pub const FETCH_BYTES_MAX: usize = 4 << 20;
+pub const FETCH_BYTES_MAX: usize = 2 << 20;
 /// Messages of a partition in librdkafka's queue above which it fetches no more of that: with what a fetch brings on top, few
 /// enough that its notes of them, 320 bytes each, are not all gone from the processor's caches when they are read.
-pub const MESSAGES_QUEUED_MAX: usize = 50_000;
+pub const MESSAGES_QUEUED_MAX: usize = 20_000;
 /// Bytes of one partition in a fetch: one may fill it. With a backlog a partition is then read in long runs, so that of many
 /// partitions a few batches fill at a time instead of all of them a little.
 pub const PARTITION_FETCH_BYTES_MAX: usize = FETCH_BYTES_MAX;
