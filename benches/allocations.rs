@@ -23,8 +23,9 @@ use support::{Copied, Log};
 
 /// Batches of the first half, and of the second.
 const BATCHES: usize = 1;
-/// Allocations of one stage, at most, a batch: columns and blocks are recycled, COPY's buffer is not.
-const BATCH_ALLOCATIONS_MAX: f64 = 16.0;
+/// Allocations of one stage, at most, a batch: columns and the pieces of blocks are recycled, COPY's buffer and the heads of a
+/// block's columns are not.
+const BATCH_ALLOCATIONS_MAX: f64 = 32.0;
 /// Allocations of one stage, at most, an event.
 const EVENT_ALLOCATIONS_MAX: f64 = 0.001;
 

@@ -123,6 +123,9 @@ enum Part<'a> {
     Integer32(i32),
 }
 
+/// Parts of a column, at most: its head, its nulls, its values.
+const PARTS_A_COLUMN_MAX: usize = 3;
+
 /// A block with the rows of `selection` (indices into `rows`), or all of them.
 pub fn block<'a>(
     route: &Route,
@@ -136,7 +139,8 @@ pub fn block<'a>(
     let mut head = Vec::new();
     put_varuint(route.columns.len() + IDENTITY_COLUMNS.len(), &mut head);
     put_varuint(picked.len(), &mut head);
-    let mut parts = vec![Part::Plain(head)];
+    let mut parts = Vec::with_capacity(1 + PARTS_A_COLUMN_MAX * (route.columns.len() + IDENTITY_COLUMNS.len()));
+    parts.push(Part::Plain(head));
     for (column, data) in route.columns.iter().zip(&rows.columns) {
         parts.push(column_head(&column.name, &column_type(column)));
         push_column(column, data, picked, &mut parts);
@@ -155,7 +159,7 @@ pub fn block<'a>(
 }
 
 fn column_head<'a>(name: &str, kind: &str) -> Part<'a> {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(name.len() + kind.len() + 4);
     put_text(name.as_bytes(), &mut head);
     put_text(kind.as_bytes(), &mut head);
     Part::Plain(head)

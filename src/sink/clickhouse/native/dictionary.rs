@@ -28,6 +28,8 @@ pub(super) fn encoded(bytes: &[u8], ends: &[u32], validity: Option<&[bool]>, pic
         0x101..=0x1_0000 => 1,
         _ => 2,
     };
+    // the numbers, and keys where they are few and short
+    out.reserve((picked.len() << width) + 128);
     out.extend_from_slice(&(KEYS_FOLLOW | width).to_le_bytes());
     out.extend_from_slice(&(key_count as u64).to_le_bytes());
     if dictionary.has_null {
