@@ -11,19 +11,20 @@ use crate::support::world::{STORED, World};
 /// Records that are always left to store while consumers come and go.
 const BACKLOG: usize = 20_000;
 
-/// Waits until that many processes own partitions while records are left to store; sends more of them however fast
-/// the consumers are.
-fn wait_owners(world: &mut World, source: i64, count: usize, consumers: &[&Consumer]) {
-    let owned_under_load = || {
+/// Waits until that many processes own partitions, and sends more records meanwhile however fast the consumers are. Gives
+/// how many were left to store when they did.
+fn wait_owners(world: &mut World, source: i64, count: usize, consumers: &[&Consumer]) -> i64 {
+    let owned = || {
+        let is_owned = world.owners(source).len() == count;
         let left = world.sent(source) - world.stored(source);
-        if left < i64::try_from(BACKLOG).unwrap() {
+        if !is_owned && left < i64::try_from(BACKLOG).unwrap() {
             world.send(BACKLOG);
         }
-        (left > 0 && world.owners(source).len() == count).then_some(())
+        is_owned.then_some(left)
     };
-    until_or(&format!("{count} consumers own partitions"), STORED, owned_under_load, || {
+    until_or(&format!("{count} consumers own partitions"), STORED, owned, || {
         consumers.iter().map(|consumer| consumer.tail()).collect()
-    });
+    })
 }
 
 fn join_and_leave(name: &str, protocol: &str) {
@@ -37,7 +38,8 @@ fn join_and_leave(name: &str, protocol: &str) {
 
     // joins while batches are on their way
     let mut second = world.consumer();
-    wait_owners(&mut world, source, 2, &[&first, &second]);
+    let left = wait_owners(&mut world, source, 2, &[&first, &second]);
+    assert!(left > 0, "joined in the middle");
 
     // leaves in order, with more to come
     world.send(BACKLOG);
