@@ -2,7 +2,7 @@
 //! coordinator what became of each. A batch whose ownership has ended is dropped without a word.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -68,8 +68,9 @@ async fn write_group(
                 if backoff.tries() > 0 {
                     info!(sink = name.as_str(), tries = backoff.tries(), "the sink answers again");
                 }
-                log_written(name, &group, started);
-                metrics::written(name, &group, &verdicts, started.elapsed());
+                let took = started.elapsed();
+                log_stored(name, &group, &verdicts, took);
+                metrics::written(name, &group, &verdicts, took);
                 return Ok(tell(group, &verdicts, sink, acks).await);
             }
             Err(SinkError::Retry { why, uncertain: landed }) => {
@@ -91,15 +92,15 @@ async fn write_group(
     }
 }
 
-fn log_written(sink: SinkName, group: &[Arc<Batch>], started: Instant) {
-    for batch in group {
+fn log_stored(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict], took: Duration) {
+    for (batch, _) in group.iter().zip(verdicts).filter(|&(_, &verdict)| verdict == Verdict::Stored) {
         debug!(
             sink = sink.as_str(),
             partition = batch.ownership.partition,
             range = %batch.range,
             rows = batch.rows.len(),
-            took_ms = started.elapsed().as_millis(),
-            "written"
+            took_ms = took.as_millis(),
+            "stored"
         );
     }
 }
