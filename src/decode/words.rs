@@ -27,6 +27,16 @@ pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     rest.iter().position(|&other| other == byte).map(|place| words.len() * 8 + place)
 }
 
+/// Whether `bytes` start with `token`; four at a time, since to call for a comparison costs more than a name is long.
+pub(super) fn start_with(bytes: &[u8], token: &[u8]) -> bool {
+    let Some(head) = bytes.get(..token.len()) else { return false };
+    match (head.last_chunk::<4>(), token.last_chunk::<4>()) {
+        // the last four once more, with what is left over
+        (Some(one), Some(other)) => one == other && head.as_chunks::<4>().0.iter().eq(token.as_chunks::<4>().0),
+        _ => head == token,
+    }
+}
+
 /// What a payload is made of.
 #[derive(Debug, PartialEq)]
 pub(super) struct Bytes {
@@ -93,6 +103,21 @@ mod tests {
                     bytes[place] = b'"';
                     assert_eq!(position(&bytes, b'"'), Some(place), "of {length} beside {other}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_known_by_every_byte_of_it() {
+        let text = b"\"footprint_time\":1";
+        for length in 0..=text.len() {
+            let mut token = text[..length].to_vec();
+            assert!(start_with(text, &token));
+            assert_eq!(start_with(&text[..length / 2], &token), length == 0, "{length}: the text is shorter");
+            for place in 0..length {
+                token[place] ^= 1;
+                assert!(!start_with(text, &token), "{place} of {length}");
+                token[place] ^= 1;
             }
         }
     }
