@@ -241,13 +241,12 @@ impl Open {
 
     fn due_at(&self, pacing: &Pacing, linger: Duration, room: Room) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
-        let grows = self.is_behind && !self.is_first;
         let has_room = match room {
             Room::None => false,
-            Room::Rest => !grows,
+            Room::Rest => !self.is_behind,
             Room::Any => true,
         };
-        has_room.then(|| pacing.due(since, linger, grows))
+        has_room.then(|| pacing.due(since, linger, self.is_behind))
     }
 
     /// What it holds of the byte budget.

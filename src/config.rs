@@ -484,7 +484,7 @@ mod tests {
     fn the_shipped_configuration_is_whole() {
         let config = Config::load(None, &[]).unwrap();
         assert_eq!(config.routes[0].columns[1].field, "link");
-        assert_eq!(config.pipeline.batch_rows_max, 300_000);
+        assert_eq!(config.pipeline.batch_rows_max, 500_000);
     }
 
     #[test]

@@ -10,9 +10,9 @@ pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 /// times as many. A message above it comes alone. Larger ones cost memory, smaller ones the broker's time
 /// (docs/performance.md).
 pub const FETCH_BYTES_MAX: usize = 2 << 20;
-/// Messages of a partition in librdkafka's queue above which it fetches no more of that: with what a fetch brings on top, few
-/// enough that its notes of them, 320 bytes each, are not all gone from the processor's caches when they are read.
-pub const MESSAGES_QUEUED_MAX: usize = 20_000;
+/// Messages of a partition in librdkafka's queue above which it fetches no more of that. Enough that the next fetch has come before
+/// the queue is empty; each costs memory, 320 bytes for librdkafka's note of it.
+pub const MESSAGES_QUEUED_MAX: usize = 60_000;
 /// Bytes of one partition in a fetch: one may fill it. With a backlog a partition is then read in long runs, so that of many
 /// partitions a few batches fill at a time instead of all of them a little.
 pub const PARTITION_FETCH_BYTES_MAX: usize = FETCH_BYTES_MAX;
@@ -29,8 +29,8 @@ pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
 pub const COLUMN_BYTE_COST: usize = 2;
 /// Memory of chunks that is kept for the next ones, bytes: lists of messages, not these themselves.
 pub const CHUNKS_KEPT_BYTES_MAX: usize = 1 << 20;
-/// Memory of batches that is kept for the next ones, bytes a route.
-pub const BATCHES_KEPT_BYTES_MAX: usize = 32 << 20;
+/// Memory of batches that is kept for the next ones, bytes a route: a whole batch of page views.
+pub const BATCHES_KEPT_BYTES_MAX: usize = 64 << 20;
 /// Memory of ClickHouse blocks' pieces that is kept for the next ones, bytes a lane: one in the making, one in the client's
 /// channel, those that the socket has not taken.
 pub const PIECES_KEPT_BYTES_MAX: usize = 2 << 20;

@@ -266,6 +266,9 @@ fn java(libraries: &Path, memory: &str) -> Command {
 fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> Command {
     let mut command = java(libraries, "-Xmx512m");
     command
+        // It lives for minutes. The better compiler would be busy all that time, at the expense of what is measured, for code
+        // that a broker of days has compiled long ago.
+        .arg("-XX:TieredStopAtLevel=1")
         .args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"])
         .arg("kafka.Kafka")
         .arg(configuration)
