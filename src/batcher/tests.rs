@@ -237,7 +237,7 @@ fn a_batch_grows_while_the_log_holds_more_but_not_the_very_first() {
     batcher.cut_due(now, PACE, &mut Vec::new());
     let next = after(&good);
     add(&mut batcher, &[next], true, now);
-    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(300)), "100,000 rows went on");
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(200)), "100,000 rows went on");
     add(&mut batcher, &[next + 1], false, now);
     assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(50)), "the log holds no more");
 }
