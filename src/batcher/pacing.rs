@@ -1,15 +1,15 @@
 //! When incomplete batches go on. They are cut one at a time and no faster than the pace, so that the databases see few large
-//! writes instead of many small ones; where the log holds more for a batch, it also waits until what went on before it has
-//! kept the databases busy. So with a backlog the first batch is small and soon with the databases, and those after it grow
-//! until they are full. Pure.
+//! writes instead of many small ones; where the log holds more for a batch, it also waits in proportion to what went on before
+//! it. So with a backlog the first batch is small and soon with the databases, and those after it grow until they are full.
+//! Pure.
 
 use std::time::{Duration, Instant};
 
 /// Full batches put an incomplete one off by so much at most, and growth no longer than that after its first record.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// What a row that went on puts the next incomplete batch off by, where the log holds more for that: a database stores about a
-/// million rows a second.
-const ROW_TIME: Duration = Duration::from_micros(1);
+/// What a row that went on puts the next incomplete batch off by, where the log holds more for that: about twice as long as a
+/// database takes to store it, so that each batch is larger than the one before also where the reader is not much faster.
+const ROW_TIME: Duration = Duration::from_micros(2);
 /// What a batch that went on puts the next one off by at least: fewer and larger ones cost ClickHouse less than it costs to let it
 /// wait.
 const GROWTH_MIN: Duration = Duration::from_millis(200);
@@ -81,16 +81,16 @@ mod tests {
     const PACE: Pace = Pace { interval: Duration::from_millis(50), room: Room::Any };
 
     #[test]
-    fn a_batch_that_grows_waits_for_as_many_microseconds_as_rows_went_on() {
+    fn a_batch_that_grows_waits_for_two_microseconds_a_row_that_went_on() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
         assert_eq!(pacing.due(now, LINGER, true), now + LINGER, "nothing went on yet");
         pacing.note_cut(80_000, PACE, now);
         assert_eq!(pacing.due(now, LINGER, true), now + GROWTH_MIN, "at least");
         pacing.note_cut(300_000, PACE, now);
-        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(300));
+        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600));
         assert_eq!(pacing.due(now, LINGER, false), now + PACE.interval, "it holds all there is");
         pacing.note_cut(10, PACE, now);
-        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(300), "a small one shortens nothing");
+        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600), "a small one shortens nothing");
     }
 
     #[test]
