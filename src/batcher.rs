@@ -156,7 +156,7 @@ impl Batcher {
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
             let batch = open.close(open.covered, &self.supplies);
-            self.pacing.note_cut(batch.rows.len(), pace, now);
+            self.pacing.note_cut(batch.rows.len(), open.is_behind, pace, now);
             full.push(batch);
         }
     }

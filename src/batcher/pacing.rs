@@ -10,8 +10,8 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 /// What a row that went on puts the next incomplete batch off by, where the log holds more for that: about twice as long as a
 /// database takes to store it, so that each batch is larger than the one before also where the reader is not much faster.
 const ROW_TIME: Duration = Duration::from_micros(2);
-/// What a batch that went on puts the next one off by at least: fewer and larger ones cost ClickHouse less than it costs to let it
-/// wait.
+/// What a batch of a backlog that went on puts the next one off by at least: fewer and larger ones cost ClickHouse less than it
+/// costs to let it wait.
 const GROWTH_MIN: Duration = Duration::from_millis(200);
 
 /// What incomplete batches have to heed beside their linger.
@@ -57,18 +57,18 @@ impl Pacing {
         let latest = *self.cut_at.get_or_insert(now) + DELAY_MAX;
         let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
         self.cut_after = Some(after.min(latest));
-        self.note_rows(rows, now);
+        self.note_rows(rows, GROWTH_MIN, now);
     }
 
-    /// An incomplete batch was cut.
-    pub(super) fn note_cut(&mut self, rows: usize, pace: Pace, now: Instant) {
+    /// An incomplete batch was cut; `grows`: the log holds more of its partition.
+    pub(super) fn note_cut(&mut self, rows: usize, grows: bool, pace: Pace, now: Instant) {
         self.cut_at = Some(now);
         self.cut_after = Some(now + pace.interval);
-        self.note_rows(rows, now);
+        self.note_rows(rows, if grows { GROWTH_MIN } else { Duration::ZERO }, now);
     }
 
-    fn note_rows(&mut self, rows: usize, now: Instant) {
-        let until = now + GROWTH_MIN.max(ROW_TIME * u32::try_from(rows).unwrap_or(u32::MAX));
+    fn note_rows(&mut self, rows: usize, least: Duration, now: Instant) {
+        let until = now + least.max(ROW_TIME * u32::try_from(rows).unwrap_or(u32::MAX));
         self.grow_until = self.grow_until.max(Some(until));
     }
 }
@@ -84,13 +84,22 @@ mod tests {
     fn a_batch_that_grows_waits_for_two_microseconds_a_row_that_went_on() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
         assert_eq!(pacing.due(now, LINGER, true), now + LINGER, "nothing went on yet");
-        pacing.note_cut(80_000, PACE, now);
+        pacing.note_cut(80_000, true, PACE, now);
         assert_eq!(pacing.due(now, LINGER, true), now + GROWTH_MIN, "at least");
-        pacing.note_cut(300_000, PACE, now);
+        pacing.note_cut(300_000, true, PACE, now);
         assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600));
         assert_eq!(pacing.due(now, LINGER, false), now + PACE.interval, "it holds all there is");
-        pacing.note_cut(10, PACE, now);
+        pacing.note_cut(10, true, PACE, now);
         assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600), "a small one shortens nothing");
+    }
+
+    /// The story: when a consumer joined, those partitions that were a little behind waited a second for the company of others,
+    /// whose complete batches went on all the time.
+    #[test]
+    fn what_holds_all_there_is_puts_a_batch_that_grows_off_by_its_rows_alone() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        pacing.note_cut(1_000, false, PACE, now);
+        assert_eq!(pacing.due(now, Duration::ZERO, true), now + PACE.interval, "2 ms for its rows are less");
     }
 
     #[test]
