@@ -8,7 +8,8 @@ pub mod queue;
 
 use std::ffi::{CStr, CString};
 use std::ptr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -23,6 +24,11 @@ use crate::config::{GroupProtocol, Kafka};
 use crate::limits::{FETCH_BYTES_MAX, MESSAGES_QUEUED_MAX, PARTITION_FETCH_BYTES_MAX};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
+
+/// How often a young client is woken until a broker has answered it. Of a member of a group the main thread looks for brokers
+/// before the first is entered, finds none, and then sleeps for a second, though the next look is due in 50 milliseconds
+/// (`rd_kafka_connect_any`).
+const YOUNG_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Settings every client of this program shares: producers, admin clients, consumers.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
@@ -139,10 +145,19 @@ impl Inquirer {
     /// # Errors
     /// No answer in time.
     pub fn cluster_id(&self, timeout: Duration) -> Result<String, AskError> {
-        self.consumer.client().fetch_cluster_id(timeout).ok_or_else(|| AskError::Refused {
-            what: "cluster id",
-            why: "no answer; is kafka.bootstrap_servers right and the broker up?".into(),
-        })
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(id) = self.consumer.client().fetch_cluster_id(Duration::ZERO) {
+                return Ok(id);
+            }
+            if Instant::now() >= deadline {
+                let why = "no answer; is kafka.bootstrap_servers right and the broker up?".into();
+                return Err(AskError::Refused { what: "cluster id", why });
+            }
+            // any question wakes librdkafka's main thread
+            let _ = self.consumer.assignment();
+            thread::sleep(YOUNG_INTERVAL);
+        }
     }
 
     /// The log's start and the last stable offset of a partition.

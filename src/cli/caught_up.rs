@@ -16,7 +16,7 @@ use crate::offset::{Offset, Partition};
 use crate::route::Route;
 
 /// How often the ledger is asked.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(50);
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -99,6 +99,6 @@ async fn reach(config: &Config, route: &Route, goal: &Goal) -> anyhow::Result<()
             }
             Err(error) => bail!(error),
         }
-        tokio::time::sleep(INTERVAL * (1 + failures.min(20))).await;
+        tokio::time::sleep(INTERVAL * (1 + failures.min(40))).await;
     }
 }

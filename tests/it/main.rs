@@ -8,6 +8,7 @@
 mod support;
 
 mod adopted;
+mod asked;
 mod bad;
 mod check;
 mod console;
