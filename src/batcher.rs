@@ -141,7 +141,8 @@ impl Batcher {
 
     /// When the next incomplete batch may be cut; none while the writers have no use for one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
-        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace.room)).min()
+        let more_comes = !self.is_stuck();
+        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace.room, more_comes)).min()
     }
 
     /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
@@ -151,14 +152,21 @@ impl Batcher {
         for batch in full.iter() {
             self.pacing.note_full(batch.rows.len(), pace, now);
         }
-        let (pacing, linger) = (&self.pacing, self.limits.linger);
-        let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace.room).is_some_and(|due| due <= now);
+        let (pacing, linger, more_comes) = (&self.pacing, self.limits.linger, !self.is_stuck());
+        let is_due =
+            |open: &&mut Open| open.due_at(pacing, linger, pace.room, more_comes).is_some_and(|due| due <= now);
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
             let batch = open.close(open.covered, &self.supplies);
             self.pacing.note_cut(batch.rows.len(), open.is_behind, pace, now);
             full.push(batch);
         }
+    }
+
+    /// Whether open batches hold the whole byte budget: nothing is read, and nothing on its way will give bytes back.
+    fn is_stuck(&self) -> bool {
+        let is_spent = |open: &Open| open.permit.is_spent();
+        self.supplies.flights.count() == 0 && self.open.values().next().is_some_and(is_spent)
     }
 
     fn forget_ended(&mut self, partition: Partition) {
@@ -239,14 +247,14 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
-    fn due_at(&self, pacing: &Pacing, linger: Duration, room: Room) -> Option<Instant> {
+    fn due_at(&self, pacing: &Pacing, linger: Duration, room: Room, more_comes: bool) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
         let has_room = match room {
             Room::None => false,
             Room::Rest => !self.is_behind,
             Room::Any => true,
         };
-        has_room.then(|| pacing.due(since, linger, self.is_behind))
+        has_room.then(|| pacing.due(since, linger, self.is_behind && more_comes))
     }
 
     /// What it holds of the byte budget.

@@ -76,6 +76,11 @@ impl Permit {
         self.bytes
     }
 
+    /// Whether nothing more may be taken of its budget.
+    pub fn is_spent(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.is_spent())
+    }
+
     /// An empty permit of the same budget.
     pub fn fresh(&self) -> Self {
         Self { budget: self.budget.clone(), bytes: 0 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::batch::Batch;
-use crate::batcher::{Batcher, Limits, Pace, Room};
+use crate::batcher::{Batcher, Limits, Pace};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, Records};
 use crate::config::Config;
@@ -209,7 +209,7 @@ pub async fn assemble(
                 Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
                 None => return,
             },
-            () = flights.landed(), if pace.room != Room::Any => continue,
+            () = flights.landed() => continue,
             () = tokio::time::sleep_until(due.into()) => {}
         }
         batcher.cut_due(Instant::now(), pace, &mut full);

@@ -242,6 +242,27 @@ fn a_batch_grows_while_the_log_holds_more_but_not_the_very_first() {
     assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(50)), "the log holds no more");
 }
 
+/// The story: four partitions read in turn had taken the whole byte budget before one of their batches was full, and each waited
+/// up to a second for records that could not be read.
+#[test]
+fn a_batch_does_not_wait_for_what_cannot_be_read() {
+    let budget = Budget::new(1_000);
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let behind =
+        |offset, now| Chunk { is_behind: true, permit: budget.take(0), ..chunk(&owner, &[offset], offset + 1, now) };
+    batcher.add(behind(1, start), start, &mut full);
+    let now = start + Duration::from_millis(50);
+    batcher.cut_due(now, PACE, &mut full);
+    batcher.add(behind(2, now), now, &mut full);
+    let (grown, lingered) = (Some(now + Duration::from_millis(200)), Some(now + Duration::from_millis(50)));
+    assert_eq!((full.len(), batcher.due_at(PACE)), (1, grown), "the log holds more");
+    let _held = budget.take(1_000);
+    assert_eq!(batcher.due_at(PACE), grown, "what is on its way gives bytes back");
+    full.clear();
+    assert_eq!(batcher.due_at(PACE), lingered, "nothing does");
+}
+
 #[test]
 fn full_batches_put_an_incomplete_one_off_for_a_second_at_most() {
     let (mut batcher, start, mut full) = (batcher(1), Instant::now(), Vec::new());
