@@ -157,7 +157,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log of `partition` whose chunks are copies of `chunks`, in turn.
+    /// A log of `partition` whose chunks are copies of `chunks`, in turn; it says to hold no more after the last of them.
     pub fn new(partition: Partition, chunks: &Arc<[Copied]>, budget: &Arc<Budget>) -> Self {
         let ownership = ownership(partition);
         Self {
@@ -184,7 +184,7 @@ impl Log {
             ownership: Arc::clone(&self.ownership),
             records,
             position: self.next,
-            is_behind: true,
+            is_behind: self.turn != 0,
             first_read_at,
             read_at: Instant::now(),
             permit,
