@@ -16,7 +16,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -92,6 +92,11 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
     config
 }
 
+/// Wakes librdkafka's main thread, which sleeps up to a second when it has nothing else to do: any question does.
+pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    let _ = consumer.assignment();
+}
+
 /// Why a question to Kafka has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -154,8 +159,7 @@ impl Inquirer {
                 let why = "no answer; is kafka.bootstrap_servers right and the broker up?".into();
                 return Err(AskError::Refused { what: "cluster id", why });
             }
-            // any question wakes librdkafka's main thread
-            let _ = self.consumer.assignment();
+            wake(&self.consumer);
             thread::sleep(YOUNG_INTERVAL);
         }
     }

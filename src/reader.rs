@@ -25,8 +25,8 @@ use crate::chunk::Chunk;
 use crate::commit::Commits;
 use crate::failpoint::{self, Point};
 use crate::flight::Flights;
-use crate::kafka::fetched::Fetched;
 use crate::kafka::messages::Messages;
+use crate::kafka::{self, fetched::Fetched};
 use crate::ledger::Ownership;
 use crate::limits::REPLAYS_MAX;
 use crate::offset::{Offset, Partition};
@@ -226,13 +226,12 @@ impl Reader {
         }
     }
 
-    /// librdkafka beats the group's heart on its main thread, which sleeps up to a second when it has nothing else to do: that
-    /// late a member heard of a rebalance, however often its heart was to beat, and the others' partitions stood still. Any
-    /// question wakes it.
+    /// librdkafka beats the group's heart on its main thread: as late as that wakes a member heard of a rebalance, however often
+    /// its heart was to beat, and the others' partitions stood still.
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
-            let _ = self.consumer.assignment();
+            kafka::wake(&self.consumer);
         }
     }
 
