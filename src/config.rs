@@ -274,6 +274,8 @@ pub struct Pipeline {
     pub drain_deadline_ms: u64,
     /// How long one write of one batch may take, milliseconds.
     pub sink_timeout_ms: u64,
+    /// Of a batch's rows that one database may refuse; each becomes a dead letter.
+    pub refused_rows_share_max: f64,
 }
 
 /// How log lines look.
@@ -429,6 +431,9 @@ impl Config {
         }
         if self.pipeline.sink_timeout_ms == 0 || self.pipeline.drain_deadline_ms == 0 {
             return conflict("pipeline.sink_timeout_ms and drain_deadline_ms must be above 0".into());
+        }
+        if !(0.0..=1.0).contains(&self.pipeline.refused_rows_share_max) {
+            return conflict("pipeline.refused_rows_share_max must be 0 to 1".into());
         }
         self.check_properties()?;
         Ok(self)

@@ -1,6 +1,7 @@
 //! Kafka's client side: its configuration, and what librdkafka is asked outside the stream of records (cluster and topic
 //! ids, watermarks). With the reader and commit it is all that names rdkafka's types.
 
+pub mod again;
 pub mod fetched;
 mod headers;
 pub mod messages;

@@ -57,6 +57,11 @@ pub const READY_BATCHES_MAX: usize = 1_024;
 /// Commands waiting before the reader.
 pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 
+/// Rows of one batch that a database may refuse, at least, however small the batch: each becomes a dead letter.
+pub const REFUSED_ROWS_MIN: usize = 100;
+/// Characters of a database's message that a dead letter keeps.
+pub const REFUSAL_CHARS_MAX: usize = 1_000;
+
 /// Claims of one partition that not every sink has acknowledged, at most (protocol.md).
 pub const CLAIMS_PENDING_MAX: usize = 64;
 /// Bytes of COPY data handed to the PostgreSQL client at once.

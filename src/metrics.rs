@@ -94,6 +94,15 @@ pub fn written(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict], elaps
     histogram!(WRITE_SECONDS, "sink" => label).record(elapsed.as_secs_f64());
 }
 
+/// Rows that one database refused became dead letters.
+pub fn refused(sink: SinkName, rows: usize) {
+    let reason = match sink {
+        SinkName::Postgres => "postgres_refused",
+        SinkName::ClickHouse => "clickhouse_refused",
+    };
+    counter!(DEAD_LETTERS, "reason" => reason).increment(rows as u64);
+}
+
 /// A write is tried again.
 pub fn retried(sink: SinkName) {
     counter!(RETRIES, "sink" => sink.as_str()).increment(1);

@@ -32,7 +32,7 @@ use crate::sink::clickhouse::readback::Questions;
 use crate::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
 use crate::sink::lanes::Lanes;
 use crate::sink::postgres::stored::PostgresRows;
-use crate::sink::postgres::writer::PostgresSink;
+use crate::sink::postgres::writer::{PostgresSink, Refusals};
 use crate::sink::writer::serve;
 use crate::takeover::Context;
 
@@ -72,10 +72,11 @@ pub async fn run(
 
     let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
     let rows_max = config.pipeline.batch_rows_max;
+    let refusals = Refusals { kafka: config.kafka.clone(), share_max: config.pipeline.refused_rows_share_max };
     let mut lanes = Vec::new();
     for _ in 0..config.pipeline.lanes {
         let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
-        let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout);
+        let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout, refusals.clone());
         stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
         let mut writers = vec![sender];
         if config.clickhouse.enabled {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::limits::JSON_DEPTH_MAX;
+use crate::ledger::SinkName;
+use crate::limits::{JSON_DEPTH_MAX, REFUSAL_CHARS_MAX};
 
 /// Why a record becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +61,26 @@ pub enum Reason {
         /// The JSON field.
         field: String,
     },
+    /// One database refuses the row; the other keeps it.
+    Refused {
+        /// Which.
+        sink: SinkName,
+        /// Its words, with its code.
+        why: String,
+        /// Kafka no longer has the record, so neither key, payload nor headers could be kept.
+        is_gone: bool,
+    },
 }
 
 impl Reason {
+    /// The one database that lacks the row; none means both.
+    pub fn sink(&self) -> Option<SinkName> {
+        match self {
+            Self::Refused { sink, .. } => Some(*sink),
+            _ => None,
+        }
+    }
+
     /// A stable code, one word, for metrics and for counting dead letters.
     pub fn code(&self) -> &'static str {
         match self {
@@ -80,6 +98,8 @@ impl Reason {
             Self::NulInText { .. } => "nul_in_text",
             Self::BadTime { .. } => "bad_time",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::Refused { sink: SinkName::Postgres, .. } => "postgres_refused",
+            Self::Refused { sink: SinkName::ClickHouse, .. } => "clickhouse_refused",
         }
     }
 }
@@ -101,6 +121,15 @@ impl fmt::Display for Reason {
             Self::NulInText { field } => write!(f, "nul_in_text: {field:?} holds a NUL character"),
             Self::BadTime { field, why } => write!(f, "bad_time: {field:?} {why}"),
             Self::OutOfRange { field } => write!(f, "out_of_range: {field:?} does not fit its column"),
+            Self::Refused { why, is_gone, .. } => {
+                let cut = why.char_indices().nth(REFUSAL_CHARS_MAX).map_or(why.len(), |(index, _)| index);
+                // PostgreSQL's text holds no NUL
+                write!(f, "{}: {}", self.code(), why[..cut].replace('\0', ""))?;
+                if *is_gone {
+                    write!(f, "; kafka no longer had the record when it was read again")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -120,4 +149,11 @@ pub struct DeadLetter {
     pub headers: Vec<u8>,
     /// Why.
     pub reason: Reason,
+}
+
+impl DeadLetter {
+    /// The bytes of its key, payload and headers.
+    pub fn byte_len(&self) -> usize {
+        self.key.as_ref().map_or(0, Vec::len) + self.payload.as_ref().map_or(0, Vec::len) + self.headers.len()
+    }
 }

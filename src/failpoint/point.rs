@@ -116,6 +116,14 @@ points! {
     DeadLettersSent = "dead-letters-sent",
     /// The dead letters' COPY is answered.
     DeadLettersAnswered = "dead-letters-answered",
+    /// A row was refused: before the transaction is written once more, by halves.
+    Halve = "halve",
+    /// Which rows are refused is known; all others lie in the transaction.
+    HalveAnswered = "halve-answered",
+    /// Before Kafka is asked for the refused records once more.
+    Reread = "reread",
+    /// The refused records lie in the transaction as dead letters.
+    RereadAnswered = "reread-answered",
     /// Before the compare-and-set and its commit.
     Commit = "commit",
     /// The compare-and-set and its commit are on their way.

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use super::protocol::{Gap, Settled};
 use super::{Claim, FORMAT, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
+use crate::sink::postgres::error::{Class, During, class, remedy};
 use crate::sink::postgres::{ConnectError, connect, describe};
 
 /// How long any one statement of the ledger may take before its connection is given up.
@@ -35,7 +35,7 @@ pub enum LedgerError {
     Passing(String),
     /// PostgreSQL refuses and will refuse again.
     #[error("ledger: {0}; {1}")]
-    Refused(String, &'static str),
+    Refused(String, String),
     /// Two topics with one id.
     #[error(
         "source id {0} belongs to topic {1:?} already: a hash collision; recreate the topic to get another topic id"
@@ -52,14 +52,10 @@ impl LedgerError {
         match code.code() {
             "55P03" => Self::Locked(text),
             _ if error.is_closed() => Self::Lost(text),
-            "40001" | "40P01" | "25006" | "57014" => Self::Passing(text),
             code if code.starts_with("08") || code.starts_with("57P") => Self::Lost(text),
-            code if code.starts_with("53") => Self::Passing(text),
-            "42P01" | "42703" | "3F000" => Self::Refused(text, "run `footprint migrate`"),
-            "42501" => Self::Refused(text, "grant the user select, insert and update on the footprint_ tables"),
-            "28P01" | "28000" => Self::Refused(text, "look at DB_USER and DB_PASSWORD"),
-            "3D000" => Self::Refused(text, "create the database, or look at DB_NAME"),
-            _ => Self::Refused(text, "this should not happen; please report it"),
+            _ if class(Some(code), During::Statement) == Class::Passing => Self::Passing(text),
+            "42501" => Self::Refused(text, "run `footprint check`: it names each right that the user lacks".into()),
+            _ => Self::Refused(text, remedy(error)),
         }
     }
 
@@ -217,7 +213,7 @@ impl Ledger {
                     "route {} or its tables {postgres_table} and {clickhouse_table} are registered otherwise",
                     self.route
                 ),
-                "a pair of tables belongs to one route only: look at footprint_route and at [[routes]]",
+                "a pair of tables belongs to one route only: look at footprint_route and at [[routes]]".into(),
             ));
         }
         Ok(())
@@ -512,6 +508,3 @@ pub fn fresh_owner(instance: u64) -> Uuid {
 pub fn application_name(instance: u64) -> String {
     format!("footprint {}", &Uuid::from_u64_pair(instance, 0).to_string()[..18])
 }
-
-/// The code of the error by which the fenced write of a batch fails when its compare finds another value.
-pub const FENCED: SqlState = SqlState::DIVISION_BY_ZERO;

@@ -3,6 +3,7 @@
 
 pub mod clickhouse;
 pub mod lanes;
+pub mod letters;
 pub mod postgres;
 pub mod retry;
 pub mod writer;
@@ -47,12 +48,12 @@ pub enum SinkError {
         uncertain: bool,
     },
     /// Stop the program: trying again cannot help.
-    #[error("{why}; {remedy}")]
+    #[error("{why}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
     Stop {
         /// What the server said.
         why: String,
-        /// What to do.
-        remedy: &'static str,
+        /// What to do; empty where the reason says it.
+        remedy: String,
     },
 }
 

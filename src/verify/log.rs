@@ -213,6 +213,10 @@ impl Eye {
         };
         if self.decoder.decode(record, &mut self.row).is_ok() {
             tally.add_good(record.offset, self.content.of_row(&self.row, 0));
+            if tally.wants_letter(record.offset) {
+                let received = received_at_us(timestamp_ms);
+                tally.add_letter(record.offset, self.content.of_dead_letter(received, record.key, record.payload));
+            }
             clear(&mut self.row);
         } else {
             let number = self.content.of_dead_letter(received_at_us(timestamp_ms), record.key, record.payload);

@@ -16,13 +16,13 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::config::Postgres;
+use crate::ledger::SinkName;
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
 use crate::route::{Kind, Route, quoted};
 use crate::sink::postgres::connect;
 use crate::verify::error::VerifyError;
 use crate::verify::stream::{CopyReader, Fields};
-use crate::verify::window::Tally;
 
 /// A partition's key: source and partition.
 pub type Key = (i64, Partition);
@@ -107,8 +107,10 @@ pub type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
 pub enum Table {
     /// The route's rows.
     Rows,
-    /// Its dead letters.
+    /// Its dead letters for both databases.
     DeadLetters,
+    /// Those for one database alone, which refused the row.
+    Refused(SinkName),
 }
 
 /// Waits for `future`, at most `limit`.
@@ -270,7 +272,7 @@ impl Tables {
         within("postgresql, asked to count its rows,", self.scan, asked).await?
     }
 
-    /// Adds the rows of one window, `[base, base + offsets)`, to `tally`.
+    /// Gives the rows of one window, `[base, base + offsets)`, to `add`: their offsets and contents.
     ///
     /// # Errors
     /// PostgreSQL refuses, is silent too long, or sends fewer rows than it had counted.
@@ -280,12 +282,12 @@ impl Tables {
         (source, partition): Key,
         (base, offsets): (Offset, i64),
         extent: &Extent,
-        tally: &mut Tally,
+        mut add: impl FnMut(Offset, u64),
     ) -> Result<(), VerifyError> {
         let (from, whose) = self.from(table);
         let (columns, fields) = match table {
             Table::Rows => (self.columns.as_str(), Fields::Columns(self.kinds.clone())),
-            Table::DeadLetters => (", key, payload", Fields::DeadLetter),
+            Table::DeadLetters | Table::Refused(_) => (", key, payload", Fields::DeadLetter),
         };
         let ((first_block, first_item), (last_block, last_item)) = (extent.first, extent.last);
         let last = base.saturating_add(offsets - 1);
@@ -299,14 +301,18 @@ impl Tables {
         let stream = within(WHO, self.stall, self.client.copy_out(&copy)).await?.map_err(refused("read rows"))?;
         pin_mut!(stream);
         let mut reader = CopyReader::new(fields);
+        let mut rows = 0;
         while let Some(chunk) = within(WHO, self.stall, stream.try_next()).await?.map_err(refused("read rows"))? {
             reader
-                .feed(&chunk, |row| tally.add(row.offset, row.number))
+                .feed(&chunk, |row| {
+                    rows += 1;
+                    add(row.offset, row.number);
+                })
                 .map_err(|_| VerifyError::Malformed("postgresql"))?;
         }
         // more is no surprise: rows appended meanwhile may lie among the others
-        if !reader.is_whole() || tally.rows() < extent.rows {
-            return Err(VerifyError::Cut { who: "postgresql", rows: tally.rows(), counted: extent.rows });
+        if !reader.is_whole() || rows < extent.rows {
+            return Err(VerifyError::Cut { who: "postgresql", rows, counted: extent.rows });
         }
         Ok(())
     }
@@ -316,7 +322,10 @@ impl Tables {
         match table {
             Table::Rows => (&self.rows_table, "true".into()),
             // a route's name is a plain identifier (Route::validated): it cannot leave its quotes
-            Table::DeadLetters => ("dead_letters", format!("route = '{}'", self.route)),
+            Table::DeadLetters => ("dead_letters", format!("route = '{}' and sink = 'both'", self.route)),
+            Table::Refused(sink) => {
+                ("dead_letters", format!("route = '{}' and sink = '{}'", self.route, sink.as_str()))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
+use crate::ledger::SinkName;
 use crate::offset::{Offset, Partition, Range};
 use crate::route::Route;
 use crate::verify::error::VerifyError;
@@ -11,7 +12,7 @@ use crate::verify::log::LogReader;
 use crate::verify::plan::{Known, Plan, plan};
 use crate::verify::postgres::{Extents, Gap, Key, Promised, Source, Table, Tables};
 use crate::verify::report::{Findings, PartitionReport, RouteReport, SourceReport};
-use crate::verify::window::{LogTally, Side, Tally, Window};
+use crate::verify::window::{LogTally, Refused, Side, Tally, Window};
 use crate::verify::{Options, Progress, Step, clickhouse};
 
 /// Compares one route.
@@ -52,6 +53,8 @@ struct Walk<'a> {
     gaps: BTreeMap<Key, Vec<Gap>>,
     rows: Extents,
     dead: Extents,
+    /// Dead letters for one database alone: PostgreSQL, ClickHouse.
+    refused: [Extents; 2],
     clickhouse_rows: clickhouse::Extents,
     tallies: Tallies,
     findings: Findings,
@@ -63,6 +66,16 @@ struct Tallies {
     rows: Tally,
     dead: Tally,
     clickhouse: Tally,
+    /// Of dead letters for one database alone: PostgreSQL, ClickHouse.
+    refused: [Refused; 2],
+}
+
+/// What one pass over each table has found.
+struct Counted {
+    rows: Extents,
+    dead: Extents,
+    refused: [Extents; 2],
+    clickhouse_rows: clickhouse::Extents,
 }
 
 impl<'a> Walk<'a> {
@@ -94,7 +107,8 @@ impl<'a> Walk<'a> {
         let ledger = postgres.ledger().await?;
         let gaps = postgres.gaps().await?;
         let mut sources = postgres.sources().await?;
-        let (rows, dead, clickhouse_rows) = count(config, options, &postgres, table.as_ref(), &mut notes).await?;
+        let Counted { rows, dead, refused, clickhouse_rows } =
+            count(config, options, &postgres, table.as_ref(), &mut notes).await?;
         let known: BTreeSet<i64> = ledger.keys().map(|key| key.0).collect();
         sources.retain(|source| known.contains(&source.id));
         let offsets = 1_usize << options.window_bits;
@@ -111,8 +125,9 @@ impl<'a> Walk<'a> {
             gaps,
             rows,
             dead,
+            refused,
             clickhouse_rows,
-            tallies: Tallies { rows: tally(), dead: tally(), clickhouse: tally() },
+            tallies: Tallies { rows: tally(), dead: tally(), clickhouse: tally(), refused: Default::default() },
             findings: Findings::new(options.show),
             notes,
             progress,
@@ -122,6 +137,7 @@ impl<'a> Walk<'a> {
     /// Sources that the tables hold rows of and the ledger does not know.
     fn strangers(&self) -> BTreeSet<i64> {
         let keys = self.rows.keys().chain(self.dead.keys()).chain(self.clickhouse_rows.keys());
+        let keys = keys.chain(self.refused.iter().flat_map(Extents::keys));
         keys.map(|key| key.0).filter(|id| !self.sources.iter().any(|source| source.id == *id)).collect()
     }
 
@@ -152,6 +168,7 @@ impl<'a> Walk<'a> {
     async fn partitions(&mut self, id: i64, count: Option<i32>) -> Result<Vec<PartitionReport>, VerifyError> {
         let keys =
             (self.rows.keys()).chain(self.dead.keys()).chain(self.clickhouse_rows.keys()).chain(self.ledger.keys());
+        let keys = keys.chain(self.refused.iter().flat_map(Extents::keys));
         let mut numbers: BTreeSet<Partition> = keys.filter(|key| key.0 == id).map(|key| key.1).collect();
         numbers.extend(0..count.unwrap_or(0));
         let mut reports = Vec::new();
@@ -193,7 +210,7 @@ impl<'a> Walk<'a> {
     /// The windows that hold anything on any side, in order.
     fn windows(&self, plan: &Plan) -> BTreeSet<i64> {
         let mut windows = BTreeSet::new();
-        for extents in [&self.rows, &self.dead] {
+        for extents in [&self.rows, &self.dead, &self.refused[0], &self.refused[1]] {
             windows.extend(extents.get(&plan.key).into_iter().flat_map(BTreeMap::keys));
         }
         windows.extend(self.clickhouse_rows.get(&plan.key).into_iter().flat_map(BTreeMap::keys));
@@ -224,13 +241,15 @@ impl<'a> Walk<'a> {
             .filter(|(start, end)| start < end)
             .map(|(start, end)| Range::new(start, end));
         log_tally.reset(base, known);
+        self.read_refused(plan.key, window, place).await?;
+        log_tally.want_letters(self.tallies.refused.iter().flat_map(Refused::offsets));
         let partition = plan.key.1;
         let log = in_thread(move || {
             log.read(partition, &mut log_tally)?;
             Ok((log, log_tally))
         });
 
-        let Tallies { rows, dead, clickhouse } = &mut self.tallies;
+        let Tallies { rows, dead, clickhouse, .. } = &mut self.tallies;
         for tally in [&mut *rows, &mut *dead, &mut *clickhouse] {
             tally.reset(base);
         }
@@ -239,10 +258,11 @@ impl<'a> Walk<'a> {
         let (rows_extent, dead_extent) = (extent(&self.rows), extent(&self.dead));
         let postgres = async {
             if let Some(extent) = rows_extent {
-                tables.read(Table::Rows, plan.key, place, &extent, rows).await?;
+                tables.read(Table::Rows, plan.key, place, &extent, |offset, number| rows.add(offset, number)).await?;
             }
             if let Some(extent) = dead_extent {
-                tables.read(Table::DeadLetters, plan.key, place, &extent, dead).await?;
+                let add = |offset, number| dead.add(offset, number);
+                tables.read(Table::DeadLetters, plan.key, place, &extent, add).await?;
             }
             Ok(())
         };
@@ -260,6 +280,21 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Reads a window's dead letters for one database alone. They come first: the log's records there are looked at as dead
+    /// letters too.
+    async fn read_refused(&mut self, key: Key, window: i64, place: (Offset, i64)) -> Result<(), VerifyError> {
+        for (index, sink) in [SinkName::Postgres, SinkName::ClickHouse].into_iter().enumerate() {
+            let refused = &mut self.tallies.refused[index];
+            *refused = Refused::default();
+            let extent = self.refused[index].get(&key).and_then(|windows| windows.get(&window)).copied();
+            if let Some(extent) = extent {
+                let add = |offset, number| refused.add(offset, number);
+                self.postgres.read(Table::Refused(sink), key, place, &extent, add).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn judge(
         &mut self,
         plan: &mut Plan,
@@ -267,7 +302,8 @@ impl<'a> Walk<'a> {
         log: &LogTally,
         report: &mut PartitionReport,
     ) -> Result<(), VerifyError> {
-        let Tallies { rows, dead, clickhouse } = &self.tallies;
+        let Tallies { rows, dead, clickhouse, refused } = &self.tallies;
+        let none = Refused::default();
         // Asked after the rows were read: what was stored or claimed meanwhile may have been seen.
         if plan.reaches_past(base.saturating_add(1 << self.options.window_bits)) {
             let promised = self.postgres.promised(plan.key).await?;
@@ -275,15 +311,15 @@ impl<'a> Walk<'a> {
         }
         let window = Window {
             log,
-            postgres: Side { tally: rows, promise: &plan.rows },
-            clickhouse: Side { tally: clickhouse, promise: &plan.clickhouse },
-            dead_letters: Side { tally: dead, promise: &plan.dead },
+            postgres: Side { tally: rows, promise: &plan.rows, refused: &refused[0] },
+            clickhouse: Side { tally: clickhouse, promise: &plan.clickhouse, refused: &refused[1] },
+            dead_letters: Side { tally: dead, promise: &plan.dead, refused: &none },
         };
         window.compare(&mut self.findings);
         report.records += log.records();
         report.postgres.rows += rows.rows();
         report.clickhouse.rows += clickhouse.rows();
-        report.dead_letters.rows += dead.rows();
+        report.dead_letters.rows += dead.rows() + refused.iter().map(Refused::rows).sum::<u64>();
         self.progress.read += log.records() + rows.rows() + clickhouse.rows() + dead.rows();
         Ok(())
     }
@@ -300,7 +336,7 @@ async fn count(
     tables: &Tables,
     table: Option<&clickhouse::Table>,
     notes: &mut Vec<String>,
-) -> Result<(Extents, Extents, clickhouse::Extents), VerifyError> {
+) -> Result<Counted, VerifyError> {
     let has_rows_table = config.postgres.enabled || tables.has_rows_table().await?;
     if !has_rows_table {
         notes.push("postgresql is switched off and has no table of this route".into());
@@ -310,7 +346,12 @@ async fn count(
             true => tables.extents(Table::Rows, options.window_bits).await?,
             false => Extents::new(),
         };
-        Ok((rows, tables.extents(Table::DeadLetters, options.window_bits).await?))
+        let dead = tables.extents(Table::DeadLetters, options.window_bits).await?;
+        let refused = [
+            tables.extents(Table::Refused(SinkName::Postgres), options.window_bits).await?,
+            tables.extents(Table::Refused(SinkName::ClickHouse), options.window_bits).await?,
+        ];
+        Ok((rows, dead, refused))
     };
     let clickhouse = async {
         match table {
@@ -318,8 +359,8 @@ async fn count(
             None => Ok(clickhouse::Extents::new()),
         }
     };
-    let ((rows, dead), clickhouse) = tokio::try_join!(postgres, clickhouse)?;
-    Ok((rows, dead, clickhouse))
+    let ((rows, dead, refused), clickhouse_rows) = tokio::try_join!(postgres, clickhouse)?;
+    Ok(Counted { rows, dead, refused, clickhouse_rows })
 }
 
 fn tell(options: &Options, progress: &Progress) {

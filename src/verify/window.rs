@@ -11,7 +11,12 @@
 //! | no record, or the | one         | none                      | none (not in log, where the log reaches back so far) |
 //! | log was shortened | none        | in each sink, equal       | none (likewise)                                     |
 //!
+//! A dead letter for one database alone, which refused the row, stands in its row's place: that database must not hold the row,
+//! and the other must.
+//!
 //! Anything else is missing, doubled, differing or unexpected.
+
+use std::collections::BTreeMap;
 
 use crate::offset::{Offset, Range};
 use crate::verify::report::{Findings, Kind, Place};
@@ -57,6 +62,28 @@ impl Tally {
     }
 }
 
+/// Dead letters for one database alone, of one window: how often each offset, and the content of one copy. They are few.
+#[derive(Debug, Default)]
+pub struct Refused(BTreeMap<Offset, (u8, u64)>);
+
+impl Refused {
+    /// Adds one.
+    pub fn add(&mut self, offset: Offset, number: u64) {
+        let (count, _) = self.0.entry(offset).or_insert((0, number));
+        *count = count.saturating_add(1);
+    }
+
+    /// Offsets that have one, rising.
+    pub fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// Dead letters added.
+    pub fn rows(&self) -> u64 {
+        self.0.values().map(|(count, _)| u64::from(*count)).sum()
+    }
+}
+
 /// What the log says of an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logged {
@@ -78,17 +105,42 @@ pub struct LogTally {
     states: Vec<u8>,
     numbers: Vec<u64>,
     records: u64,
+    /// The content as a dead letter of those good records that some database refused.
+    letters: BTreeMap<Offset, Option<u64>>,
 }
 
 impl LogTally {
     /// An empty tally of `offsets` offsets from `base`, of which nothing is known.
     pub fn new(base: Offset, offsets: usize) -> Self {
-        Self { base, known: None, states: vec![0; offsets], numbers: vec![0; offsets], records: 0 }
+        Self {
+            base,
+            known: None,
+            states: vec![0; offsets],
+            numbers: vec![0; offsets],
+            records: 0,
+            letters: BTreeMap::new(),
+        }
+    }
+
+    /// The records at these offsets are looked at as dead letters too.
+    pub fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
+        self.letters = offsets.map(|offset| (offset, None)).collect();
+    }
+
+    /// Whether a good record's content as a dead letter is wanted.
+    pub fn wants_letter(&self, offset: Offset) -> bool {
+        self.letters.contains_key(&offset)
+    }
+
+    /// Adds the content of a good record as a dead letter.
+    pub fn add_letter(&mut self, offset: Offset, number: u64) {
+        self.letters.insert(offset, Some(number));
     }
 
     /// Empties it for the window from `base`; `known` is what the log is about to be read for.
     pub fn reset(&mut self, base: Offset, known: Option<Range>) {
         (self.base, self.known, self.records) = (base, known, 0);
+        self.letters.clear();
         self.states.fill(0);
     }
 
@@ -160,6 +212,8 @@ pub struct Side<'a> {
     pub tally: &'a Tally,
     /// What it must hold.
     pub promise: &'a Promise,
+    /// Dead letters for it alone.
+    pub refused: &'a Refused,
 }
 
 /// What one place says of one offset.
@@ -174,6 +228,8 @@ struct View {
     present: bool,
     /// The content, when it is there exactly once: of copies, which is the right one is nobody's guess to make.
     number: Option<u64>,
+    /// The content of a dead letter for it alone.
+    letter: Option<u64>,
 }
 
 impl Side<'_> {
@@ -188,8 +244,22 @@ impl Side<'_> {
             findings.push(Kind::Doubled, place, offset);
         }
         let number = (due && count == 1).then(|| self.tally.numbers[index]);
-        let demanded = due && !self.promise.gaps.iter().any(|gap| gap.contains(offset));
-        View { place, due, demanded, present: due && count > 0, number }
+        let letter = self.refused.0.get(&offset).copied();
+        if letter.is_some_and(|(letters, _)| letters > 1) {
+            findings.push(Kind::Doubled, Place::DeadLetters, offset);
+        }
+        if letter.is_some() && (count > 0 || offset < 0) {
+            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        }
+        let excused = letter.is_some() || self.promise.gaps.iter().any(|gap| gap.contains(offset));
+        View {
+            place,
+            due,
+            demanded: due && !excused,
+            present: due && count > 0,
+            number,
+            letter: letter.map(|(_, number)| number),
+        }
     }
 }
 
@@ -226,6 +296,21 @@ impl Window<'_> {
                 self.compare_offset(base + index as i64, findings);
             }
         }
+        // dead letters for one database where nothing else is
+        let refused: BTreeMap<Offset, ()> = self
+            .postgres
+            .refused
+            .offsets()
+            .chain(self.clickhouse.refused.offsets())
+            .map(|offset| (offset, ()))
+            .collect();
+        for offset in refused.into_keys() {
+            let index = (offset - base) as usize;
+            let sides = [&self.postgres, &self.clickhouse, &self.dead_letters];
+            if self.log.states[index] == 0 && sides.iter().all(|side| side.tally.counts[index] == 0) {
+                self.compare_offset(offset, findings);
+            }
+        }
     }
 
     fn compare_offset(&self, offset: Offset, findings: &mut Findings) {
@@ -234,8 +319,17 @@ impl Window<'_> {
             self.clickhouse.view(Place::Clickhouse, offset, findings),
         ];
         let dead = self.dead_letters.view(Place::DeadLetters, offset, findings);
+        if dead.present && rows.iter().any(|row| row.letter.is_some()) {
+            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        }
         match self.log.at(offset) {
-            Logged::Good(number) => compare_good(number, rows, dead, offset, findings),
+            Logged::Good(number) => {
+                let sent = self.log.letters.get(&offset).copied().flatten();
+                if rows.iter().any(|row| row.letter.is_some_and(|letter| Some(letter) != sent)) {
+                    findings.push(Kind::Differing, Place::DeadLetters, offset);
+                }
+                compare_good(number, rows, dead, offset, findings);
+            }
             Logged::Bad(number) => compare_bad(number, rows, dead, offset, findings),
             Logged::Nothing => {
                 if dead.present || rows.iter().any(|row| row.present) {
@@ -285,7 +379,7 @@ fn compare_bad(number: u64, rows: [View; 2], dead: View, offset: Offset, finding
         if dead.number.is_some_and(|seen| seen != number) {
             findings.push(Kind::Differing, Place::DeadLetters, offset);
         }
-    } else if any_row && agree(rows) {
+    } else if (any_row || rows.iter().any(|row| row.letter.is_some())) && agree(rows) {
         return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
     } else if dead.is_missing() {
         findings.push(Kind::Missing, Place::DeadLetters, offset);
@@ -303,7 +397,8 @@ fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut 
         }
         return;
     }
-    if !any_row || !rows.iter().all(|row| row.due) {
+    let any_letter = rows.iter().any(|row| row.letter.is_some());
+    if !(any_row || any_letter) || !rows.iter().all(|row| row.due) {
         return;
     }
     if rows[0].number.zip(rows[1].number).is_some_and(|(one, other)| one != other) {

@@ -20,6 +20,7 @@ mod migrations;
 mod narrow;
 mod outage;
 mod reconnected;
+mod refused;
 mod replaced;
 mod restarted;
 mod restored;

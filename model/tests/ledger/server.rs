@@ -15,7 +15,7 @@ use footprint::offset::{Offset, Partition, Range};
 use footprint::reject::{DeadLetter, Reason};
 use footprint::route::{Column, Kind, Presence, Route};
 use footprint::sink::postgres::migrate::Migrator;
-use footprint::sink::postgres::writer::PostgresSink;
+use footprint::sink::postgres::writer::{PostgresSink, Refusals};
 use footprint_model::ledger::LedgerRow;
 use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack};
 use tokio_postgres::{Client, Statement};
@@ -75,11 +75,13 @@ impl Server {
     pub async fn connect(settings: &Settings) -> Self {
         let Settings { postgres, route } = settings;
         let name = "footprint-test";
+        // the model's ledger test has no broker: no row of it is refused
+        let refusals = Refusals { kafka: Config::load(None, &[]).unwrap().kafka, share_max: 0.0 };
         let plain = footprint::sink::postgres::connect(postgres, name).await.unwrap();
         let rows_statement = plain.prepare(ROWS).await.unwrap();
         Self {
             ledger: Ledger::connect(postgres, &route.name, name).await.unwrap(),
-            sink: PostgresSink::new(postgres, name, route, 1_000, TIMEOUT),
+            sink: PostgresSink::new(postgres, name, route, 1_000, TIMEOUT, refusals),
             plain,
             rows_statement,
             route: Arc::clone(route),

@@ -27,7 +27,7 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
         other => format!("clickhouse: {other}"),
     };
     let retry = |uncertain| SinkError::Retry { why: text.clone(), uncertain };
-    let stop = |remedy| SinkError::Stop { why: text.clone(), remedy };
+    let stop = |remedy: &str| SinkError::Stop { why: text.clone(), remedy: remedy.to_owned() };
     if never_connected(error) {
         return (retry(false), true);
     }

@@ -12,7 +12,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::batch::{ColumnData, Rows, Values, text_at};
-use crate::ledger::SourceId;
+use crate::ledger::{SinkName, SourceId};
 use crate::limits::COPY_CHUNK_BYTES;
 use crate::offset::Partition;
 use crate::reject::DeadLetter;
@@ -26,7 +26,7 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// The only version of jsonb's wire form: a byte of 1, then JSON text.
 const JSONB_VERSION: u8 = 1;
 /// Fields of a dead letter, in the order of [`dead_letters_statement`].
-const DEAD_LETTER_FIELDS: i16 = 9;
+const DEAD_LETTER_FIELDS: i16 = 10;
 
 /// The statement whose data [`rows`] makes: the route's columns, then the identity.
 pub fn rows_statement(route: &Route) -> String {
@@ -37,7 +37,7 @@ pub fn rows_statement(route: &Route) -> String {
 
 /// The statement whose data [`dead_letters`] makes.
 pub fn dead_letters_statement() -> &'static str {
-    "copy dead_letters (route, kafka_source, kafka_partition, kafka_offset, key, payload, headers, reason, received_at) \
+    "copy dead_letters (route, kafka_source, kafka_partition, kafka_offset, key, payload, headers, reason, received_at, sink) \
      from stdin (format binary)"
 }
 
@@ -57,16 +57,29 @@ pub fn trailer(out: &mut BytesMut) {
 /// bound, and the last may pass it. Gives back the first row that was not appended.
 pub fn rows(
     rows: &Rows,
-    mut next: usize,
+    next: usize,
     source: SourceId,
     partition: Partition,
     out: &mut BytesMut,
     bytes_max: usize,
 ) -> usize {
+    rows_of(rows, next..rows.len(), source, partition, out, bytes_max)
+}
+
+/// As [`rows`], of the rows that `which` names.
+pub fn rows_of(
+    rows: &Rows,
+    which: std::ops::Range<usize>,
+    source: SourceId,
+    partition: Partition,
+    out: &mut BytesMut,
+    bytes_max: usize,
+) -> usize {
+    let mut next = which.start;
     let field_count = field_count(rows.columns.len() + IDENTITY_COLUMNS.len());
     let mut identity = IdentityFields::new(source, partition);
     out.reserve(bytes_max.min(COPY_CHUNK_BYTES).saturating_sub(out.len()));
-    while next < rows.len() {
+    while next < which.end {
         out.put_i16(field_count);
         for column in &rows.columns {
             put_field(column, next, out);
@@ -107,6 +120,7 @@ pub fn dead_letters(
         }
         put_bytes(Some(letter.reason.to_string().as_bytes()), out);
         put_i64(postgres_time(letter.received_at_us), out);
+        put_bytes(Some(letter.reason.sink().map_or("both", SinkName::as_str).as_bytes()), out);
         next += 1;
         if out.len() >= bytes_max {
             break;
@@ -300,7 +314,7 @@ mod tests {
         assert_eq!(dead_letters(&route(), &[letter, tombstone], 0, SourceId(5), 3, &mut out, 1), 1);
         let reason = b"not_json: the payload is not one JSON value";
         let expected = [
-            &[0, 9, 0, 0, 0, 6][..],
+            &[0, 10, 0, 0, 0, 6][..],
             b"visits",
             &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 4],
             &[0xff, 0xff, 0xff, 0xff], // no key
@@ -309,6 +323,8 @@ mod tests {
             &[0, 0, 0, u8::try_from(reason.len()).unwrap()],
             reason,
             &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 4],
+            b"both",
         ]
         .concat();
         assert_eq!(&out[..], &expected[..]);

@@ -20,9 +20,10 @@ use crate::config::Postgres;
 use crate::route::{Route, quoted};
 
 /// The ledger's files, in order.
-const VERSIONS: [(&str, &str); 2] = [
+const VERSIONS: [(&str, &str); 3] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
+    ("V5__refused", include_str!("../../../migrations/postgres/V5__refused.sql")),
 ];
 /// Where refinery notes which files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";
@@ -187,7 +188,8 @@ impl Migrator {
 
 /// The version of the ledger's newest file.
 pub fn newest_version() -> i32 {
-    VERSIONS.len() as i32
+    let number = |name: &str| name.trim_start_matches('V').split("__").next().and_then(|number| number.parse().ok());
+    VERSIONS.last().and_then(|(name, _)| number(name)).unwrap_or_default()
 }
 
 /// A row of footprint_route that names the route or one of its tables.

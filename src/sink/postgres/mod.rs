@@ -1,8 +1,11 @@
 //! PostgreSQL: its connections. Only the files here, the ledger's SQL and the commands that read tables name tokio-postgres.
 
 pub mod copy;
+pub mod error;
 pub mod migrate;
+mod refused;
 pub mod shape;
+mod shares;
 pub mod stored;
 pub mod writer;
 
@@ -11,10 +14,11 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::error::connect_remedy;
+pub use self::error::{describe, is_passing_connect};
 use crate::config::{Postgres, Tls};
 
 /// How long connecting may take.
@@ -24,7 +28,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// PostgreSQL refused or could not be reached.
-    #[error("postgresql at {address}: {}; {}", describe(.cause), remedy(.cause))]
+    #[error("postgresql at {address}: {}; {}", describe(.cause), connect_remedy(.cause))]
     Postgres {
         /// `host:port/database`.
         address: String,
@@ -40,45 +44,6 @@ pub enum ConnectError {
     /// The pool could not be made.
     #[error("postgresql pool: {0}")]
     Pool(String),
-}
-
-/// PostgreSQL's message with its code, detail and hint, in one line; the client's own text says only "db error".
-pub fn describe(error: &tokio_postgres::Error) -> String {
-    use std::error::Error as _;
-    let Some(db) = error.as_db_error() else {
-        return match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
-    };
-    let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
-    for part in [db.detail(), db.hint()].into_iter().flatten() {
-        text.push_str("; ");
-        text.push_str(part);
-    }
-    text
-}
-
-/// What to do when PostgreSQL cannot be connected to.
-fn remedy(error: &tokio_postgres::Error) -> &'static str {
-    match error.code().map(SqlState::code) {
-        None => "is it up, are DB_HOST and DB_PORT right?",
-        Some(code) if code.starts_with("28") => "look at DB_USER and DB_PASSWORD",
-        Some("3D000") => "create the database, or look at DB_NAME",
-        Some(_) => "see the server's log",
-    }
-}
-
-/// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
-pub fn is_passing_connect(error: &ConnectError) -> bool {
-    match error {
-        ConnectError::TimedOut(_) => true,
-        ConnectError::Postgres { cause, .. } => match cause.code() {
-            None => true,
-            Some(code) => !(code.code().starts_with("28") || code.code() == "3D000"),
-        },
-        ConnectError::Authorities(_) | ConnectError::Pool(_) => false,
-    }
 }
 
 fn client_config(postgres: &Postgres, application_name: &str) -> tokio_postgres::Config {

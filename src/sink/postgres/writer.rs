@@ -1,26 +1,49 @@
 //! PostgreSQL's side of a batch: one transaction with the rows, the dead letters and, last and in one message with
 //! `commit`, the fenced compare-and-set of the ledger. A stopped client therefore never sits on the ledger's row lock.
+//!
+//! Where PostgreSQL refuses a row, the transaction is written once more by halves, each under a savepoint: what is refused
+//! then becomes a dead letter for PostgreSQL in the same transaction, and all else is stored. A batch that is taken at once
+//! costs nothing of that.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::SinkExt;
 use tokio::time::timeout;
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, CopyInSink, Error, Statement, ToStatement};
+use tracing::warn;
 
-use super::copy;
-use super::{connect, describe, is_passing_connect};
+use super::error::{Class, During, class_of, describe, message, missing_rights, remedy};
+use super::refused::{Halving, Hopeless, Piece, Refused};
+use super::shares::{Share, advance, refusal_mark, share_of, shares, still_ours};
+use super::{connect, copy, is_passing_connect};
 use crate::batch::Batch;
-use crate::config::Postgres;
+use crate::config::{Kafka, Postgres};
 use crate::failpoint::{self, Point};
 use crate::ledger::protocol::{Resolution, resolve};
 use crate::ledger::{Ownership, SinkName};
-use crate::limits::COPY_CHUNK_BYTES;
-use crate::offset::{Offset, Range};
-use crate::route::Route;
+use crate::limits::{COPY_CHUNK_BYTES, DEAD_LETTER_OVERHEAD_BYTES};
+use crate::metrics;
+use crate::offset::Offset;
+use crate::reject::DeadLetter;
+use crate::route::{IDENTITY_COLUMNS, Route, quoted};
+use crate::sink::letters::Letters;
 use crate::sink::{Sink, SinkError, Verdict};
+
+/// Tries in a row that may end in a passing refusal while rows are taken (a lock, a deadlock, a time-out): after these it is
+/// the rows that are looked at, because a trigger may raise any code for one row for ever.
+const PASSING_TRIES_MAX: u32 = 10;
+
+/// What is done about rows that PostgreSQL refuses.
+#[derive(Clone, Debug)]
+pub struct Refusals {
+    /// Where a refused record is read again.
+    pub kafka: Kafka,
+    /// Of a batch's rows that may be refused: [`crate::config::Pipeline::refused_rows_share_max`].
+    pub share_max: f64,
+}
 
 /// One lane: one long-lived connection of its own.
 pub struct PostgresSink {
@@ -28,60 +51,38 @@ pub struct PostgresSink {
     application_name: String,
     route: Arc<Route>,
     rows_statement: String,
+    /// The columns that footprint fills.
+    columns: Vec<String>,
     client: Option<Client>,
     group_rows_max: usize,
     timeout: Duration,
+    refusals: Refusals,
+    /// Tries in a row that ended in a passing refusal while rows were taken.
+    passing_tries: u32,
 }
 
-/// A partition's share of a transaction: consecutive batches that move the same frontiers.
-struct Share<'a> {
-    ownership: &'a Ownership,
-    range: Range,
-    rows: bool,
-    dead_letters: bool,
+/// Why a transaction did not commit.
+enum Store {
+    /// Some share's compare-and-set found another value.
+    Fenced,
+    /// PostgreSQL refused, or the connection broke.
+    Failed { error: Error, during: During },
+    /// COPY counts fewer rows than were sent: the table drops some.
+    Short { table: String, sent: u64, copied: u64 },
+    /// No answer in time.
+    Silent,
+    /// What else ends a try.
+    Other(SinkError),
 }
 
-impl Share<'_> {
-    /// Whether nothing of it is left to do.
-    fn is_done(&self) -> bool {
-        !self.rows && !self.dead_letters
+impl Store {
+    fn statement(error: Error) -> Self {
+        Self::Failed { error, during: During::Statement }
     }
 
-    fn dead_letters_move(&self) -> (Offset, Offset) {
-        let still = self.ownership.plan.nexts.dead_letters;
-        if self.dead_letters { (self.range.start, self.range.end) } else { (still, still) }
+    fn rows(error: Error) -> Self {
+        Self::Failed { error, during: During::Rows }
     }
-
-    fn postgres_move(&self) -> Option<(Offset, Offset)> {
-        let still = self.ownership.plan.nexts.postgres?;
-        Some(if self.rows { (self.range.start, self.range.end) } else { (still, still) })
-    }
-}
-
-fn share_of(batch: &Batch) -> Share<'_> {
-    let plan = &batch.ownership.plan;
-    Share {
-        ownership: &batch.ownership,
-        range: batch.range,
-        rows: plan.postgres_wants_rows(batch.range),
-        dead_letters: plan.wants_dead_letters(batch.range),
-    }
-}
-
-/// One share a partition, from a group whose batches of one partition are consecutive.
-fn shares(group: &[Arc<Batch>]) -> Vec<Share<'_>> {
-    let mut shares: Vec<Share<'_>> = Vec::new();
-    for batch in group {
-        let next = share_of(batch);
-        match shares.iter_mut().find(|share| std::ptr::eq(share.ownership, next.ownership)) {
-            Some(share) => {
-                assert!(share.range.end == next.range.start, "batches of a partition are consecutive");
-                share.range = Range::new(share.range.start, next.range.end);
-            }
-            None => shares.push(next),
-        }
-    }
-    shares
 }
 
 impl PostgresSink {
@@ -92,15 +93,20 @@ impl PostgresSink {
         route: &Arc<Route>,
         group_rows_max: usize,
         timeout: Duration,
+        refusals: Refusals,
     ) -> Self {
+        let named = route.columns.iter().map(|column| column.name.clone());
         Self {
             settings: settings.clone(),
             application_name: application_name.to_owned(),
             route: Arc::clone(route),
             rows_statement: copy::rows_statement(route),
+            columns: named.chain(IDENTITY_COLUMNS.map(str::to_owned)).collect(),
             client: None,
             group_rows_max,
             timeout,
+            refusals,
+            passing_tries: 0,
         }
     }
 
@@ -113,7 +119,8 @@ impl PostgresSink {
             if is_passing_connect(&error) {
                 SinkError::Retry { why: error.to_string(), uncertain: false }
             } else {
-                SinkError::Stop { why: error.to_string(), remedy: "look at DB_USER, DB_PASSWORD and DB_NAME" }
+                // the error says what to do itself
+                SinkError::Stop { why: error.to_string(), remedy: String::new() }
             }
         })?;
         let session = format!(
@@ -121,23 +128,27 @@ impl PostgresSink {
              set idle_in_transaction_session_timeout = '30s'",
             self.timeout.as_millis()
         );
-        client.batch_execute(&session).await.map_err(|error| classify(&error))?;
+        if let Err(error) = client.batch_execute(&session).await {
+            return Err(self.sink_error(Store::statement(error)).await);
+        }
         failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
 
+    /// Waits for one step of a transaction, no longer than a write may take.
+    async fn within<T>(&self, step: impl Future<Output = Result<T, Store>>) -> Result<T, Store> {
+        timeout(self.timeout, step).await.unwrap_or(Err(Store::Silent))
+    }
+
     /// What became of each partition's share after an answer was lost or refused.
-    async fn resolve(&self, client: &Client, shares: &[Share<'_>]) -> Result<Vec<Resolution>, SinkError> {
+    async fn resolve(&self, client: &Client, shares: &[Share<'_>]) -> Result<Vec<Resolution>, Error> {
         let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                    where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";
         let mut resolutions = Vec::with_capacity(shares.len());
         failpoint::hit(Point::Resolve);
         for share in shares {
             let Ownership { source, partition, epoch, owner, .. } = share.ownership;
-            let row = client
-                .query_opt(sql, &[&self.route.name, &source.0, partition, epoch, owner])
-                .await
-                .map_err(|error| classify(&error))?;
+            let row = client.query_opt(sql, &[&self.route.name, &source.0, partition, epoch, owner]).await?;
             let value: Option<Offset> = match &row {
                 Some(row) if share.dead_letters => row.get(0),
                 Some(row) => row.get(1),
@@ -149,152 +160,225 @@ impl PostgresSink {
         Ok(resolutions)
     }
 
+    async fn begin(&self, client: &Client, shares: &[Share<'_>]) -> Result<(), Store> {
+        failpoint::hit(Point::Begin);
+        client.batch_execute("begin").await.map_err(Store::statement)?;
+        failpoint::hit(Point::EpochRead);
+        let ours = client.query(&still_ours(&self.route.name, shares), &[]).await.map_err(Store::statement)?.len();
+        failpoint::hit(Point::EpochReadAnswered);
+        if ours == shares.len() { Ok(()) } else { Err(Store::Fenced) }
+    }
+
     /// The transaction of a group, none of whose shares is done.
     async fn store(&self, client: &Client, group: &[&Arc<Batch>], shares: &[Share<'_>]) -> Result<(), Store> {
-        failpoint::hit(Point::Begin);
-        client.batch_execute("begin").await?;
-        failpoint::hit(Point::EpochRead);
-        let ours = client.query(&self.still_ours(shares), &[]).await?.len();
-        failpoint::hit(Point::EpochReadAnswered);
-        if ours != shares.len() {
-            return Err(Store::Fenced);
-        }
-        let advance = self.advance(shares);
+        self.begin(client, shares).await?;
         if failpoint::compares_first() {
-            client.batch_execute(&advance).await?;
+            let advance = advance(&self.route.name, shares);
+            client.batch_execute(&advance).await.map_err(|error| of_last(error, shares, false))?;
         }
-        if group.iter().any(|batch| !batch.rows.is_empty() && batch.ownership.plan.postgres_wants_rows(batch.range)) {
+        let pieces = pieces(group);
+        if !pieces.is_empty() {
             failpoint::hit(Point::Copy);
-            self.copy_rows(client, group).await?;
+            self.copy_rows(client, self.rows_statement.as_str(), group, &pieces).await?;
             failpoint::hit(Point::CopyAnswered);
         }
-        if group
-            .iter()
-            .any(|batch| !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range))
-        {
-            failpoint::hit(Point::DeadLetters);
-            self.copy_dead_letters(client, group).await?;
-            failpoint::hit(Point::DeadLettersAnswered);
+        self.copy_dead_letters(client, group).await?;
+        self.end(client, shares, !pieces.is_empty()).await
+    }
+
+    /// The same once more, by halves: what PostgreSQL refuses alone becomes a dead letter for PostgreSQL.
+    async fn store_by_halves(&self, client: &Client, group: &[&Arc<Batch>], shares: &[Share<'_>]) -> Result<(), Store> {
+        failpoint::hit(Point::Halve);
+        self.within(async { client.batch_execute("rollback").await.map_err(Store::statement) }).await?;
+        self.within(self.begin(client, shares)).await?;
+        let rows = group.iter().map(|batch| batch.rows.len()).collect();
+        let mut halving = Halving::new(pieces(group), rows, self.refusals.share_max);
+        let prepare = async {
+            let statement = client.prepare(&self.rows_statement).await?;
+            client.batch_execute("savepoint piece").await.map(|()| statement)
+        };
+        let statement = self.within(async { prepare.await.map_err(Store::statement) }).await?;
+        while let Some(piece) = halving.next() {
+            if group.iter().any(|batch| batch.ownership.has_ended()) {
+                let why = "postgresql: an ownership ended while refused rows were looked for".into();
+                return Err(Store::Other(SinkError::Retry { why, uncertain: false }));
+            }
+            match self.within(self.try_piece(client, &statement, group, &piece)).await {
+                Ok(()) => halving.took(&piece),
+                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error) => {
+                    let back = client.batch_execute("rollback to savepoint piece");
+                    self.within(async { back.await.map_err(Store::statement) }).await?;
+                    let class = class_of(&error, During::Rows, &self.columns);
+                    halving
+                        .refused(piece, class, &message(&error))
+                        .map_err(|hopeless| self.hopeless(group, hopeless))?;
+                }
+                Err(other) => return Err(other),
+            }
         }
-        // in one message: a client that is stopped in COPY, or before this, does not sit on the row's lock
-        let last = if failpoint::compares_first() { "commit".into() } else { format!("{advance}; commit") };
-        failpoint::hit(Point::Commit);
-        failpoint::sent(Point::CommitSent, client.batch_execute(&last)).await?;
-        failpoint::hit(Point::CommitAnswered);
+        let refused = halving.end().map_err(|hopeless| self.hopeless(group, hopeless))?;
+        failpoint::hit(Point::HalveAnswered);
+        self.within(self.copy_dead_letters(client, group)).await?;
+        self.copy_refused(client, group, &refused).await?;
+        self.within(self.end(client, shares, true)).await?;
+        log_refused(group, &refused);
         Ok(())
     }
 
-    async fn copy_rows(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
-        let sink = client.copy_in(&self.rows_statement).await?;
+    /// One piece under the savepoint, which then stands behind it. What the table checks only at the transaction's end is
+    /// checked here.
+    async fn try_piece(
+        &self,
+        client: &Client,
+        statement: &Statement,
+        group: &[&Arc<Batch>],
+        piece: &Piece,
+    ) -> Result<(), Store> {
+        self.copy_rows(client, statement, group, std::slice::from_ref(piece)).await?;
+        let behind = "set constraints all immediate; release savepoint piece; savepoint piece";
+        client.batch_execute(behind).await.map_err(Store::rows)
+    }
+
+    async fn copy_rows(
+        &self,
+        client: &Client,
+        statement: &(impl ToStatement + ?Sized),
+        group: &[&Arc<Batch>],
+        pieces: &[Piece],
+    ) -> Result<(), Store> {
+        let sink = client.copy_in(statement).await.map_err(Store::statement)?;
         futures::pin_mut!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
         copy::header(&mut buffer);
-        for batch in group.iter().filter(|batch| batch.ownership.plan.postgres_wants_rows(batch.range)) {
+        let mut sent = 0;
+        for Piece { batch, rows } in pieces {
+            let batch = &group[*batch];
             let Ownership { source, partition, .. } = *batch.ownership;
-            let mut next = 0;
-            while next < batch.rows.len() {
-                next = copy::rows(&batch.rows, next, source, partition, &mut buffer, COPY_CHUNK_BYTES);
+            let mut next = rows.start;
+            while next < rows.end {
+                next = copy::rows_of(&batch.rows, next..rows.end, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    sink.send(buffer.split().freeze()).await?;
+                    sink.send(buffer.split().freeze()).await.map_err(Store::rows)?;
                 }
             }
+            sent += rows.len() as u64;
         }
-        if failpoint::is_armed(Point::CopySent) {
+        let copied = self.end_copy(&mut sink, buffer, Point::CopySent).await.map_err(Store::rows)?;
+        if copied != sent {
+            return Err(Store::Short { table: self.route.postgres_table.clone(), sent, copied });
+        }
+        Ok(())
+    }
+
+    /// Sends the last of a COPY; how many rows PostgreSQL has counted.
+    async fn end_copy(
+        &self,
+        sink: &mut std::pin::Pin<&mut CopyInSink<bytes::Bytes>>,
+        mut buffer: BytesMut,
+        point: Point,
+    ) -> Result<u64, Error> {
+        if failpoint::is_armed(point) {
             sink.send(buffer.split().freeze()).await?;
-            failpoint::hit_soon(Point::CopySent).await;
+            failpoint::hit_soon(point).await;
         }
         copy::trailer(&mut buffer);
         sink.send(buffer.freeze()).await?;
-        sink.close().await?;
+        sink.as_mut().finish().await
+    }
+
+    /// The records that no database can hold.
+    async fn copy_dead_letters(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
+        let wanting = |batch: &&&Arc<Batch>| {
+            !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range)
+        };
+        let parts: Vec<_> =
+            group.iter().filter(wanting).map(|batch| (&*batch.ownership, batch.dead_letters.as_slice())).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        failpoint::hit(Point::DeadLetters);
+        self.copy_letters(client, &parts).await?;
+        failpoint::hit(Point::DeadLettersAnswered);
         Ok(())
     }
 
-    async fn copy_dead_letters(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
-        let sink = client.copy_in(copy::dead_letters_statement()).await?;
+    async fn copy_letters(&self, client: &Client, parts: &[(&Ownership, &[DeadLetter])]) -> Result<(), Store> {
+        let sink = client.copy_in(copy::dead_letters_statement()).await.map_err(Store::statement)?;
         futures::pin_mut!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
         copy::header(&mut buffer);
-        for batch in group.iter().filter(|batch| batch.ownership.plan.wants_dead_letters(batch.range)) {
-            let Ownership { source, partition, .. } = *batch.ownership;
-            let letters = &batch.dead_letters;
+        let mut sent = 0;
+        for (ownership, letters) in parts {
+            let Ownership { source, partition, .. } = **ownership;
             let mut next = 0;
             while next < letters.len() {
                 next = copy::dead_letters(&self.route, letters, next, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    sink.send(buffer.split().freeze()).await?;
+                    sink.send(buffer.split().freeze()).await.map_err(Store::statement)?;
                 }
             }
+            sent += letters.len() as u64;
         }
-        if failpoint::is_armed(Point::DeadLettersSent) {
-            sink.send(buffer.split().freeze()).await?;
-            failpoint::hit_soon(Point::DeadLettersSent).await;
+        let copied = self.end_copy(&mut sink, buffer, Point::DeadLettersSent).await.map_err(Store::statement)?;
+        if copied != sent {
+            return Err(Store::Short { table: "dead_letters".into(), sent, copied });
         }
-        copy::trailer(&mut buffer);
-        sink.send(buffer.freeze()).await?;
-        sink.close().await?;
         Ok(())
     }
 
-    /// A plain read of the fences: a loser fails before it sends its rows. Takes no lock.
-    fn still_ours(&self, shares: &[Share<'_>]) -> String {
-        let mut sql = String::from("select 1 from footprint_ledger l join (values ");
-        for (index, share) in shares.iter().enumerate() {
-            let Ownership { source, partition, epoch, owner, .. } = share.ownership;
-            let comma = if index == 0 { "" } else { ", " };
-            let _ = write!(sql, "{comma}({source}::bigint, {partition}, {epoch}::bigint, '{owner}'::uuid)");
+    /// The rows that PostgreSQL refuses, as dead letters: their records are read again, some at a time.
+    async fn copy_refused(&self, client: &Client, group: &[&Arc<Batch>], refused: &[Refused]) -> Result<(), Store> {
+        if refused.is_empty() {
+            return Ok(());
         }
-        let _ = write!(
-            sql,
-            ") as g (source, partition, epoch, owner) using (source, partition, epoch, owner) where l.route = '{}'",
-            self.route.name
-        );
-        sql
+        failpoint::hit(Point::Reread);
+        let mut letters = Letters::open(&self.refusals.kafka, &self.route, self.timeout).await.map_err(Store::Other)?;
+        for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {
+            let batch = group[of_batch[0].batch];
+            let (mut taken, mut bytes) = (Vec::new(), 0);
+            for refused in of_batch {
+                let letter = letters.letter(batch, refused.row, SinkName::Postgres, &refused.why).await;
+                let letter = letter.map_err(Store::Other)?;
+                bytes += DEAD_LETTER_OVERHEAD_BYTES + letter.byte_len();
+                taken.push(letter);
+                if bytes >= COPY_CHUNK_BYTES {
+                    self.within(self.copy_letters(client, &[(&*batch.ownership, &taken)])).await?;
+                    taken.clear();
+                    bytes = 0;
+                }
+            }
+            if !taken.is_empty() {
+                self.within(self.copy_letters(client, &[(&*batch.ownership, &taken)])).await?;
+            }
+            letters.check_life(&batch.ownership).await.map_err(Store::Other)?;
+        }
+        failpoint::hit(Point::RereadAnswered);
+        Ok(())
     }
 
-    /// The compare-and-set of every share, an error unless all of them match.
-    fn advance(&self, shares: &[Share<'_>]) -> String {
-        let mut sql = String::from(
-            "with given (source, partition, epoch, owner, dead_from, dead_to, rows_from, rows_to, range_end) as (values ",
-        );
-        for (index, share) in shares.iter().enumerate() {
-            let Ownership { source, partition, epoch, owner, .. } = share.ownership;
-            let (dead_from, dead_to) = share.dead_letters_move();
-            let (rows_from, rows_to) = match share.postgres_move() {
-                Some((from, to)) => (from.to_string(), to.to_string()),
-                None => ("null".into(), "null".into()),
-            };
-            let comma = if index == 0 { "" } else { ", " };
-            let _ = write!(
-                sql,
-                "{comma}({source}::bigint, {partition}, {epoch}::bigint, '{owner}'::uuid, {dead_from}::bigint, \
-                 {dead_to}::bigint, {rows_from}::bigint, {rows_to}::bigint, {}::bigint)",
-                share.range.end
-            );
-        }
-        let _ = write!(
-            sql,
-            "), moved as (update footprint_ledger l set dead_letters_next = g.dead_to, postgres_next = g.rows_to, \
-             updated_at = clock_timestamp() from given g \
-             where l.route = '{}' and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
-             and l.owner = g.owner and l.dead_letters_next = g.dead_from and l.postgres_next is not distinct from g.rows_from \
-             and g.range_end = any(l.claims) returning 1) \
-             select 1 / (count(*) = {})::int from moved",
-            self.route.name,
-            shares.len()
-        );
-        sql
+    /// The compare-and-set and `commit`, in one message: a client that is stopped in COPY, or before this, does not sit on the
+    /// row's lock. `rows`: there are any, so checks put off to the end may refuse one.
+    async fn end(&self, client: &Client, shares: &[Share<'_>], rows: bool) -> Result<(), Store> {
+        let last = if failpoint::compares_first() {
+            "commit".into()
+        } else {
+            format!("{}; commit", advance(&self.route.name, shares))
+        };
+        failpoint::hit(Point::Commit);
+        let answer = failpoint::sent(Point::CommitSent, client.batch_execute(&last)).await;
+        answer.map_err(|error| of_last(error, shares, rows))?;
+        failpoint::hit(Point::CommitAnswered);
+        Ok(())
     }
 
-    async fn write_on(
-        &self,
-        client: &Client,
-        group: &[Arc<Batch>],
-        uncertain: bool,
-    ) -> Result<Result<Vec<Verdict>, Store>, SinkError> {
+    async fn write_on(&self, client: &Client, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, Store> {
         let shares = shares(group);
         let mut resolutions: Vec<Resolution> = if uncertain {
-            let _ = client.batch_execute("rollback").await;
-            self.resolve(client, &shares).await?
+            let resolving = async {
+                let _ = client.batch_execute("rollback").await;
+                self.resolve(client, &shares).await.map_err(Store::statement)
+            };
+            self.within(resolving).await?
         } else {
             vec![Resolution::SendAgain; shares.len()]
         };
@@ -318,23 +402,139 @@ impl PostgresSink {
                 .zip(&resolutions)
                 .filter_map(|(share, resolution)| (*resolution == Resolution::SendAgain).then_some(share))
                 .collect();
-            if let Err(error) = self.store(client, &left, &left_shares).await {
-                return Ok(Err(error));
+            match self.within(self.store(client, &left, &left_shares)).await {
+                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error) => {
+                    self.store_by_halves(client, &left, &left_shares).await?;
+                }
+                answer => answer?,
             }
         }
-        Ok(Ok(verdicts))
+        Ok(verdicts)
+    }
+
+    /// Rows are refused, and not as rows: the first of them is named.
+    fn hopeless(&self, group: &[&Arc<Batch>], hopeless: Hopeless) -> Store {
+        let (Hopeless::TooMany(first, _) | Hopeless::Unclear(first)) = &hopeless;
+        let batch = group[first.batch];
+        let (partition, offset, range) = (batch.ownership.partition, batch.rows.offsets[first.row], batch.range);
+        let record = format!("partition {partition} offset {offset}: {}", first.why);
+        let (why, remedy) = match &hopeless {
+            Hopeless::TooMany(_, count) => (
+                format!("{count} of {} rows of {range} are refused, the first is {record}", batch.rows.len()),
+                "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then becomes a \
+                 dead letter"
+                    .to_owned(),
+            ),
+            Hopeless::Unclear(_) => (
+                format!("no row of {range} is taken, the first is {record}"),
+                format!(
+                    "set right what the message names; if it is this record alone, leave it out: footprint dead-letters add \
+                     --route {} --partition {partition} --offset {offset} --database postgres",
+                    self.route.name
+                ),
+            ),
+        };
+        Store::Other(SinkError::Stop { why: format!("postgresql: {why}"), remedy })
+    }
+
+    /// Whether the refused rows are to be looked for.
+    fn may_be_a_row(&self, error: &Error) -> bool {
+        match class_of(error, During::Rows, &self.columns) {
+            Class::Row | Class::Unclear => true,
+            Class::Place => false,
+            Class::Passing => is_the_servers(error) && self.passing_tries >= PASSING_TRIES_MAX,
+        }
+    }
+
+    /// What the writer is to do about a transaction that did not commit.
+    async fn sink_error(&self, store: Store) -> SinkError {
+        let retry = |why: String, uncertain| SinkError::Retry { why: format!("postgresql: {why}"), uncertain };
+        let stop = |why: String, remedy| SinkError::Stop { why: format!("postgresql: {why}"), remedy };
+        match store {
+            Store::Other(error) => error,
+            Store::Silent => retry(format!("no answer in {:?}", self.timeout), true),
+            // A refused compare says only that some share did not match: which one, the row itself tells.
+            Store::Fenced => retry("the compare-and-set found another value".into(), true),
+            Store::Short { table, sent, copied } => stop(
+                format!("{copied} of {sent} rows copied into {table}: {}", self.droppers(&table).await),
+                "a row that is dropped is neither stored nor a dead letter: let the table take every row".into(),
+            ),
+            Store::Failed { error, during } => match class_of(&error, during, &self.columns) {
+                Class::Passing => retry(describe(&error), true),
+                _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    let tables: [(&str, &[&str]); 3] = [
+                        (&self.route.postgres_table, &["insert"]),
+                        ("dead_letters", &["insert"]),
+                        ("footprint_ledger", &["select", "update"]),
+                    ];
+                    let asked = async { Some(missing_rights(&self.onlooker().await?, &tables).await) };
+                    let rights = timeout(self.timeout, asked).await.ok().flatten();
+                    stop(message(&error), rights.unwrap_or_else(|| "grant what it names".into()))
+                }
+                _ => stop(message(&error), remedy(&error)),
+            },
+        }
+    }
+
+    /// A connection for a question about a refusal: the writer's own is in a transaction that is lost, if it is there at all.
+    async fn onlooker(&self) -> Option<Client> {
+        connect(&self.settings, &self.application_name).await.ok()
+    }
+
+    /// What of a table may drop rows without a word.
+    async fn droppers(&self, table: &str) -> String {
+        let sql = "select coalesce(string_agg(quote_ident(tgname), ', '), '') from pg_trigger \
+                   where tgrelid = to_regclass($1::text) and not tgisinternal and tgenabled <> 'D' \
+                   and tgtype & 1 > 0 and tgtype & 2 > 0 and tgtype & 4 > 0";
+        let asked = async { self.onlooker().await?.query_one(sql, &[&quoted(table)]).await.ok() };
+        match timeout(self.timeout, asked).await {
+            Ok(Some(row)) if !row.get::<_, String>(0).is_empty() => {
+                format!("its trigger {} drops rows", row.get::<_, String>(0))
+            }
+            _ => "a trigger drops rows".into(),
+        }
     }
 }
 
-/// Why a transaction did not commit.
-enum Store {
-    Fenced,
-    Failed(tokio_postgres::Error),
+/// All that PostgreSQL is to get of a group.
+fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
+    let wanting = |&(_, batch): &(usize, &&Arc<Batch>)| {
+        !batch.rows.is_empty() && batch.ownership.plan.postgres_wants_rows(batch.range)
+    };
+    let whole = |(batch, of): (usize, &&Arc<Batch>)| Piece { batch, rows: 0..of.rows.len() };
+    group.iter().enumerate().filter(wanting).map(whole).collect()
 }
 
-impl From<tokio_postgres::Error> for Store {
-    fn from(error: tokio_postgres::Error) -> Self {
-        if error.code() == Some(&crate::ledger::postgres::FENCED) { Self::Fenced } else { Self::Failed(error) }
+/// Of the last message: the compare-and-set's own refusal, or that of a check which the table puts off to the end.
+fn of_last(error: Error, shares: &[Share<'_>], rows: bool) -> Store {
+    let mark = refusal_mark(shares);
+    let is_compare = error.code() == Some(&SqlState::INVALID_TEXT_REPRESENTATION)
+        && error.as_db_error().is_some_and(|db| db.message().contains(&mark));
+    match rows {
+        _ if is_compare => Store::Fenced,
+        true => Store::rows(error),
+        false => Store::statement(error),
+    }
+}
+
+/// Whether the server itself refused something of the transaction: not the connection, and not its own end.
+fn is_the_servers(error: &Error) -> bool {
+    let code = error.code().map_or("", SqlState::code);
+    code.starts_with("40") || code.starts_with("55") || code == SqlState::QUERY_CANCELED.code()
+}
+
+/// One line for each batch that has refused rows. The values of a row are in its dead letter, and in no log.
+fn log_refused(group: &[&Arc<Batch>], refused: &[Refused]) {
+    metrics::refused(SinkName::Postgres, refused.len());
+    for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {
+        let batch = group[of_batch[0].batch];
+        warn!(
+            partition = batch.ownership.partition,
+            range = %batch.range,
+            rows = of_batch.len(),
+            first_offset = batch.rows.offsets[of_batch[0].row],
+            "postgresql refused rows: they are dead letters for postgres, clickhouse keeps them: {}", of_batch[0].why
+        );
     }
 }
 
@@ -355,48 +555,23 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
         let client = self.client().await?;
-        let budget = self.timeout;
-        let answer = timeout(budget, self.write_on(&client, group, uncertain)).await;
-        match answer {
-            Err(_) => Err(SinkError::Retry { why: format!("postgresql: no answer in {budget:?}"), uncertain: true }),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(Ok(verdicts))) => {
+        let store = match self.write_on(&client, group, uncertain).await {
+            Ok(verdicts) => {
+                self.passing_tries = 0;
                 self.client = Some(client);
-                Ok(verdicts)
+                return Ok(verdicts);
             }
-            // A refused compare says only that some share did not match: which one, the row itself tells.
-            Ok(Ok(Err(Store::Fenced))) => {
-                let _ = timeout(budget, client.batch_execute("rollback")).await;
-                self.client = Some(client);
-                Err(SinkError::Retry {
-                    why: "postgresql: the compare-and-set found another value".into(),
-                    uncertain: true,
-                })
-            }
-            Ok(Ok(Err(Store::Failed(error)))) => Err(classify(&error)),
+            Err(store) => store,
+        };
+        if matches!(&store, Store::Failed { error, during: During::Rows } if is_the_servers(error)) {
+            self.passing_tries = self.passing_tries.saturating_add(1);
         }
-    }
-}
-
-/// What to do about PostgreSQL's refusal.
-fn classify(error: &tokio_postgres::Error) -> SinkError {
-    let why = format!("postgresql: {}", describe(error));
-    let Some(code) = error.code() else {
-        return SinkError::Retry { why, uncertain: true };
-    };
-    let stop = |remedy| SinkError::Stop { why: why.clone(), remedy };
-    match code.code() {
-        "42P01" | "42703" | "42804" | "22P03" | "3F000" | "42883" => {
-            stop("run `footprint migrate`, then `footprint check`: the table is missing or of another shape")
+        let is_fenced = matches!(store, Store::Fenced);
+        let error = self.sink_error(store).await;
+        if is_fenced {
+            let _ = timeout(self.timeout, client.batch_execute("rollback")).await;
+            self.client = Some(client);
         }
-        "42501" => stop(
-            "grant the user insert on the route's table and dead_letters, and select, insert, update on footprint_ledger",
-        ),
-        "28P01" | "28000" => stop("look at DB_USER and DB_PASSWORD"),
-        "3D000" => stop("create the database, or look at DB_NAME"),
-        "23502" | "23514" | "23503" | "23505" | "22001" | "22021" | "22008" => {
-            stop("the table refuses a row that footprint made; take constraints off it that events cannot meet")
-        }
-        _ => SinkError::Retry { why, uncertain: true },
+        Err(error)
     }
 }

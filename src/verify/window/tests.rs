@@ -13,6 +13,7 @@ struct World {
     log: LogTally,
     tallies: [Tally; 3],
     promises: [Promise; 3],
+    refused: [Refused; 3],
 }
 
 const POSTGRES: usize = 0;
@@ -39,6 +40,7 @@ impl World {
                 promise(clickhouse_next, claimed),
                 promise(postgres_next, postgres_next),
             ],
+            refused: [(); 3].map(|()| Refused::default()),
         };
         world.log.reset(base, known);
         for offset in base..base + SIZE as i64 {
@@ -85,7 +87,11 @@ impl World {
     fn found(&self) -> Vec<(Kind, Place, Offset)> {
         let mut findings = Findings::new(10_000);
         findings.begin(1, 0);
-        let side = |index: usize| Side { tally: &self.tallies[index], promise: &self.promises[index] };
+        let side = |index: usize| Side {
+            tally: &self.tallies[index],
+            promise: &self.promises[index],
+            refused: &self.refused[index],
+        };
         let window =
             Window { log: &self.log, postgres: side(POSTGRES), clickhouse: side(CLICKHOUSE), dead_letters: side(DEAD) };
         window.compare(&mut findings);
@@ -284,4 +290,55 @@ proptest! {
         expected.sort();
         prop_assert_eq!(world.found(), expected);
     }
+}
+
+/// A good record that one database refused: its row is gone from there, and a dead letter for it alone says why.
+fn refused(place: usize, offset: Offset) -> World {
+    let mut world = World::all_known(0);
+    world.remove(place, offset);
+    world.refused[place].add(offset, 77);
+    world.log.want_letters(std::iter::once(offset));
+    world.log.add_letter(offset, 77);
+    world
+}
+
+#[test]
+fn a_dead_letter_for_one_database_stands_in_its_rows_place() {
+    assert_eq!(refused(POSTGRES, 9).found(), []);
+    let mut both = refused(CLICKHOUSE, 9);
+    assert_eq!(both.found(), []);
+    both.remove(POSTGRES, 9);
+    assert_eq!(both.found(), [(Kind::Missing, Place::Postgres, 9)], "the other database must have it");
+    both.refused[POSTGRES].add(9, 77);
+    assert_eq!(both.found(), [], "refused by both");
+}
+
+#[test]
+fn a_dead_letter_for_a_database_that_has_the_row_is_unexpected() {
+    let mut world = refused(POSTGRES, 9);
+    world.put(POSTGRES, 9, number(9));
+    assert_eq!(world.found(), [(Kind::Unexpected, Place::DeadLetters, 9)]);
+    let mut world = refused(POSTGRES, 9);
+    world.put(DEAD, 9, 77);
+    assert!(world.found().contains(&(Kind::Unexpected, Place::DeadLetters, 9)), "for both and for one");
+}
+
+#[test]
+fn a_dead_letter_for_one_database_is_compared_and_counted() {
+    let mut world = refused(CLICKHOUSE, 9);
+    world.refused[CLICKHOUSE].add(9, 77);
+    assert_eq!(world.found(), [(Kind::Doubled, Place::DeadLetters, 9)]);
+    let mut world = refused(CLICKHOUSE, 9);
+    world.log.add_letter(9, 78);
+    assert_eq!(world.found(), [(Kind::Differing, Place::DeadLetters, 9)]);
+}
+
+#[test]
+fn where_the_log_is_gone_the_other_database_must_still_have_a_refused_row() {
+    let mut world = World::healthy(0, None, 200, 200);
+    for place in [POSTGRES, CLICKHOUSE] {
+        world.remove(place, 9);
+    }
+    world.refused[POSTGRES].add(9, 77);
+    assert_eq!(world.found(), [(Kind::Missing, Place::Clickhouse, 9)]);
 }

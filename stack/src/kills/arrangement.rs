@@ -38,6 +38,8 @@ pub(super) enum Arrangement {
         /// Where it stops.
         at: Point,
     },
+    /// A running program gets events, some of which PostgreSQL's table refuses.
+    Refused,
     /// Another program joins the group.
     Joined,
     /// A running program is asked to stop.
@@ -86,6 +88,7 @@ impl Arrangement {
             P::WaitOut | P::WaitOutAnswered => Self::Deceived,
             P::StoredRows | P::StoredRowsAnswered => Self::Redefined,
             P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
+            P::Halve | P::HalveAnswered | P::Reread | P::RereadAnswered => Self::Refused,
             P::Resolve | P::ResolveAnswered => Self::CutOff { at: P::Commit },
             P::Insert | P::InsertFirstByte | P::InsertSent | P::InsertAnswered => Self::Running { hits_max: EACH },
             P::Claim | P::ClaimSent | P::ClaimAnswered => Self::Running { hits_max: 2 },

@@ -9,7 +9,7 @@ use super::arrangement::Arrangement;
 use super::life::{Action, Aim, Life, Protocol};
 use super::point::Point;
 use super::schedule::{Entry, Schedule};
-use super::site::Site;
+use super::site::{BAD_EVERY, REFUSED_REMAINDER, Site};
 use super::tally::Tally;
 use crate::trial::{Dice, Line};
 
@@ -137,6 +137,15 @@ impl<'a, 's> Deaths<'a, 's> {
                      where application_name like 'footprint %' and state = 'idle in transaction'",
                 )?;
                 self.goes_on(life, aim(1))
+            }
+            Arrangement::Refused => {
+                let mut life = self.alive(protocol)?;
+                self.refuse(true)?;
+                life.arm(aim(1))?;
+                self.site.wave(self.dice)?;
+                let died = self.await_death(life, point, true);
+                self.refuse(false)?;
+                died
             }
             Arrangement::Joined => self.dies_when_joined(protocol, aim(1)),
         }
@@ -267,6 +276,17 @@ impl<'a, 's> Deaths<'a, 's> {
             "alter table prd.user_footprint delete where kafka_source = {source} and ({}) settings mutations_sync = 2",
             places.join(" or ")
         ))?;
+        Ok(())
+    }
+
+    /// From now on PostgreSQL's table refuses some rows, or none.
+    fn refuse(&self, some: bool) -> Result<()> {
+        let change = if some {
+            format!("add constraint refused check (kafka_offset % {BAD_EVERY} <> {REFUSED_REMAINDER}) not valid")
+        } else {
+            "drop constraint refused".to_owned()
+        };
+        self.site.watch.ask(&format!("alter table user_footprint {change}"))?;
         Ok(())
     }
 

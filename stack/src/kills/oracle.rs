@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::life::Life;
-use super::site::{BAD_EVERY, BAD_REMAINDER, EVENTS_BEGIN_S, Site, Topic};
+use super::site::{BAD_EVERY, BAD_REMAINDER, EVENTS_BEGIN_S, REFUSED_REMAINDER, Site, Topic};
 
 /// Everything that was sent must be stored within this of being asked for.
 const STORED_LIMIT: Duration = Duration::from_secs(90);
@@ -143,9 +143,14 @@ impl Site<'_> {
              and kafka_offset % {BAD_EVERY} <> {BAD_REMAINDER} as fits \
              from user_footprint left join footprint_source s on s.id = kafka_source where {limit} \
              union all select kafka_source, kafka_partition, kafka_offset, \
-             payload = convert_to('no event: ' || topic || '/' || kafka_partition || '/' || kafka_offset, 'UTF8') \
-             and (extract(epoch from received_at) * 1000)::bigint = {began_ms} + kafka_offset \
-             and kafka_offset % {BAD_EVERY} = {BAD_REMAINDER} \
+             (extract(epoch from received_at) * 1000)::bigint = {began_ms} + kafka_offset \
+             and case sink when 'both' then kafka_offset % {BAD_EVERY} = {BAD_REMAINDER} \
+             and payload = convert_to('no event: ' || topic || '/' || kafka_partition || '/' || kafka_offset, 'UTF8') \
+             else sink = 'postgres' and kafka_offset % {BAD_EVERY} = {REFUSED_REMAINDER} \
+             and reason like 'postgres_refused: %' and payload = convert_to('{{\"method\":\"' || \
+             case when kafka_offset % 2 = 0 then 'GET' else 'POST' end || '\",\"link\":\"https://kills.example/' || \
+             topic || '/' || kafka_partition || '/' || kafka_offset || '\",\"footprint_time\":' || \
+             {EVENTS_BEGIN_S} + kafka_offset || '}}', 'UTF8') end \
              from dead_letters left join footprint_source s on s.id = kafka_source where {limit}) r group by 1, 2"
         ))?;
         holdings(&rows)

@@ -38,6 +38,8 @@ const INSTANCES: [&str; 2] = ["kills-a", "kills-b"];
 pub(super) const BAD_EVERY: i64 = 8;
 /// See [`BAD_EVERY`].
 pub(super) const BAD_REMAINDER: i64 = 3;
+/// The one of [`BAD_EVERY`] that a database may be made to refuse.
+pub(super) const REFUSED_REMAINDER: i64 = 5;
 /// The event time of offset 0, seconds since the epoch.
 pub(super) const EVENTS_BEGIN_S: i64 = 1_714_953_600;
 

@@ -108,6 +108,33 @@ impl Feed {
     }
 }
 
+impl Feed {
+    /// Sends these payloads to one partition, in order, each with a key and a header.
+    pub fn send_these(&mut self, partition: i32, payloads: &[String]) -> Vec<(i32, i64, Sent)> {
+        for (number, payload) in payloads.iter().enumerate() {
+            let headers = OwnedHeaders::new().insert(Header { key: "from", value: Some("a test") });
+            let record = BaseRecord::with_opaque_to(&self.topic, number)
+                .partition(partition)
+                .timestamp(self.start_ms)
+                .key("a key")
+                .payload(payload)
+                .headers(headers);
+            assert!(self.producer.send(record).is_ok());
+        }
+        self.producer.flush(Duration::from_secs(120)).unwrap();
+        let mut places = std::mem::take(&mut *self.producer.context().0.lock().unwrap());
+        places.sort_unstable();
+        let sent = |payload: &String| Sent {
+            timestamp_ms: self.start_ms,
+            payload: Some(payload.clone().into_bytes()),
+            key: Some(b"a key".to_vec()),
+            header_count: 1,
+            fault: None,
+        };
+        places.into_iter().map(|(number, partition, offset)| (partition, offset, sent(&payloads[number]))).collect()
+    }
+}
+
 /// What a group has committed of a topic: by partition, offset and mark.
 pub fn committed(group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (i64, String)> {
     let consumer: Arc<BaseConsumer> = Arc::new(client_config().set("group.id", group).create().unwrap());

@@ -68,6 +68,9 @@ pub struct Oracle {
     /// Places that PostgreSQL, or ClickHouse, must not hold, because the person said so.
     pub not_in_postgres: HashSet<Place>,
     pub not_in_clickhouse: HashSet<Place>,
+    /// Places whose rows PostgreSQL, or ClickHouse, must refuse: each is a dead letter for that database alone.
+    pub refused_by_postgres: HashSet<Place>,
+    pub refused_by_clickhouse: HashSet<Place>,
     /// Lives that were destroyed before all of them was read: what is missing of them is no fault.
     pub destroyed: HashSet<i64>,
 }

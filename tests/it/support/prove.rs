@@ -96,15 +96,20 @@ pub fn prove_tables(world: &mut World) {
         };
         seen.row((row.get(0), row.get(1), row.get(2)), &values);
     }
-    seen.end(|place, bad| !bad && !world.oracle.not_in_postgres.contains(&place));
-    prove_dead_letters(world);
+    let Oracle { not_in_postgres, refused_by_postgres, refused_by_clickhouse, .. } = &world.oracle;
+    seen.end(|place, bad| !bad && !not_in_postgres.contains(&place) && !refused_by_postgres.contains(&place));
+    let (postgres, clickhouse) = (refused_by_postgres.clone(), refused_by_clickhouse.clone());
+    prove_dead_letters(world, "both", None, |_, bad| bad);
+    prove_dead_letters(world, "postgres", Some("postgres_refused"), |place, _| postgres.contains(&place));
+    prove_dead_letters(world, "clickhouse", Some("clickhouse_refused"), |place, _| clickhouse.contains(&place));
 }
 
-fn prove_dead_letters(world: &mut World) {
-    let rows = world.eye.query(
+/// The dead letters for one database, or for both.
+fn prove_dead_letters(world: &mut World, sink: &str, code: Option<&str>, belongs: impl Fn(Place, bool) -> bool) {
+    let rows = world.eye.query(&format!(
         "select kafka_source, kafka_partition, kafka_offset, key, payload, coalesce(jsonb_array_length(headers), 0), reason,
-         (extract(epoch from received_at) * 1000000)::bigint from dead_letters",
-    );
+         (extract(epoch from received_at) * 1000000)::bigint from dead_letters where sink = '{sink}'"
+    ));
     let mut seen = Seen::new("dead_letters", &world.oracle);
     for row in &rows {
         let place = (row.get(0), row.get(1), row.get(2));
@@ -114,11 +119,11 @@ fn prove_dead_letters(world: &mut World) {
         let Some(sent) = seen.oracle.sent(place) else { continue };
         let (key, payload): (Option<&[u8]>, Option<&[u8]>) = (row.get(3), row.get(4));
         let (headers, reason, received_at_us): (i32, &str, i64) = (row.get(5), row.get(6), row.get(7));
-        let code = reason.split(':').next();
+        let wanted = code.or(sent.fault);
         let same = key == sent.key.as_deref()
             && payload == sent.payload.as_deref()
             && usize::try_from(headers) == Ok(sent.header_count)
-            && code == sent.fault
+            && reason.split(':').next() == wanted
             && received_at_us == sent.timestamp_ms * 1_000;
         if !same {
             let text = |bytes: Option<&[u8]>| {
@@ -127,7 +132,7 @@ fn prove_dead_letters(world: &mut World) {
             let what = format!(
                 "{place:?} is {reason:?}, {:?}, {headers} headers, {received_at_us}; sent was {:?}, {:?}, {}, {}",
                 text(payload),
-                sent.fault,
+                wanted,
                 text(sent.payload.as_deref()),
                 sent.header_count,
                 sent.timestamp_ms
@@ -135,7 +140,7 @@ fn prove_dead_letters(world: &mut World) {
             seen.fault(what);
         }
     }
-    seen.end(|_, bad| bad);
+    seen.end(belongs);
 }
 
 fn prove_clickhouse(world: &World) {
@@ -158,7 +163,8 @@ fn prove_clickhouse(world: &World) {
             seen.row((source, partition, offset), &Expected { request, link, footprint_time_us, received_at_us });
         }
     });
-    seen.end(|place, bad| !bad && !world.oracle.not_in_clickhouse.contains(&place));
+    let Oracle { not_in_clickhouse, refused_by_clickhouse, .. } = &world.oracle;
+    seen.end(|place, bad| !bad && !not_in_clickhouse.contains(&place) && !refused_by_clickhouse.contains(&place));
 }
 
 /// Proves that everything sent is stored and nothing else, and that what is sent afterwards still arrives.

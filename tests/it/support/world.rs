@@ -105,6 +105,14 @@ impl World {
         source
     }
 
+    /// Sends these payloads to one partition and notes them; gives the topic's life they went to.
+    pub fn send_these(&mut self, partition: i32, payloads: &[String]) -> i64 {
+        let source = self.source();
+        let sent = self.feed.send_these(partition, payloads);
+        self.oracle.note(source, sent);
+        source
+    }
+
     /// The configuration as a file.
     fn config_file(&self, name: &str) -> PathBuf {
         let (kafka, postgres) = (stack().kafka().unwrap(), stack().postgres().unwrap());

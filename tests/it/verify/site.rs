@@ -11,7 +11,8 @@ use crate::support::{Calm, calm, stack};
 
 const LEDGER: &str = concat!(
     include_str!("../../../migrations/postgres/V1__ledger.sql"),
-    include_str!("../../../migrations/postgres/V2__birth.sql")
+    include_str!("../../../migrations/postgres/V2__birth.sql"),
+    include_str!("../../../migrations/postgres/V5__refused.sql")
 );
 
 /// Which database.

@@ -1,0 +1,142 @@
+//! Reading a record once more by its place: a row that a database refused becomes a dead letter with the record's own key,
+//! payload and headers, and a batch keeps columns alone. It assigns and never joins a group, commits nothing, and is made
+//! when there is something to read: nothing of it costs a batch that is stored. Its calls block, up to their timeout.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+
+use super::{AskError, Inquirer, consumer_config};
+use crate::chunk::Headers as _;
+use crate::config::Kafka;
+use crate::ledger::SourceId;
+use crate::offset::{Offset, Partition};
+use crate::route::Route;
+
+/// What is asked, for its errors.
+const WHAT: &str = "a record read again";
+/// How long one poll waits.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// What librdkafka may fetch ahead, KiB: one record is wanted, seldom its neighbours.
+const QUEUE_KBYTES: u32 = 1_024;
+/// Records passed over to reach the next one wanted; a farther one is fetched for.
+const PASSED_MAX: Offset = 500;
+
+/// A record's parts that a batch does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its payload.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers as JSON text, or empty.
+    pub headers: Vec<u8>,
+}
+
+/// Reads records of one topic again.
+pub struct Rereader {
+    consumer: BaseConsumer,
+    inquirer: Inquirer,
+    topic: String,
+    at: Option<(Partition, Offset)>,
+}
+
+impl Rereader {
+    /// A reader of the route's topic; nothing is asked yet.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn new(kafka: &Kafka, route: &Route) -> Result<Self, AskError> {
+        let mut config = consumer_config(kafka, route, QUEUE_KBYTES);
+        config.remove("group.instance.id");
+        config.set("queued.min.messages", "1");
+        let consumer = BaseConsumer::from_config(&config).map_err(AskError::Client)?;
+        Ok(Self { consumer, inquirer: Inquirer::new(kafka)?, topic: route.topic.clone(), at: None })
+    }
+
+    /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile.
+    ///
+    /// # Errors
+    /// No answer in time, or no such topic.
+    pub fn source(&self, timeout: Duration) -> Result<SourceId, AskError> {
+        let cluster_id = self.inquirer.cluster_id(timeout)?;
+        let topic = self.inquirer.describe_topic(&self.topic, timeout)?;
+        Ok(SourceId::of(&cluster_id, &topic.topic_id))
+    }
+
+    /// The record at a place; none when the log no longer holds it.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn read(&mut self, partition: Partition, offset: Offset, timeout: Duration) -> Result<Option<Parts>, AskError> {
+        let answer = self.read_once(partition, offset, timeout);
+        if !matches!(answer, Ok(Some(_))) {
+            self.at = None;
+        }
+        answer
+    }
+
+    fn read_once(
+        &mut self,
+        partition: Partition,
+        offset: Offset,
+        timeout: Duration,
+    ) -> Result<Option<Parts>, AskError> {
+        let refused = |why: String| AskError::Refused { what: WHAT, why };
+        let near = |&(of, at): &(Partition, Offset)| of == partition && (at..=at + PASSED_MAX).contains(&offset);
+        if !self.at.as_ref().is_some_and(near) {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(offset))
+                .and_then(|()| self.consumer.assign(&list))
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        let deadline = Instant::now() + timeout;
+        let mut last = None;
+        while Instant::now() < deadline {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                // left over from before the assignment, or on the way to the one wanted
+                Some(Ok(message)) if message.partition() != partition || message.offset() < offset => {}
+                Some(Ok(message)) => {
+                    if message.offset() > offset {
+                        return Ok(None);
+                    }
+                    self.at = Some((partition, offset + 1));
+                    // SAFETY: the message is alive as long as `message`, which is only read
+                    #[allow(unsafe_code)]
+                    let headers = unsafe { (*message.ptr()).to_json() };
+                    let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
+                    return Ok(Some(Parts { key: bytes(message.key()), payload: bytes(message.payload()), headers }));
+                }
+                Some(Err(error)) if is_out_of_range(&error) => return Ok(None),
+                // a broker that is away is tried again by librdkafka itself; the deadline decides
+                Some(Err(error)) => last = Some(error.to_string()),
+                // what is no record (a control record, an aborted one) moves the position alone
+                None if self.position(partition).is_some_and(|position| position > offset) => return Ok(None),
+                None => {}
+            }
+        }
+        Err(refused(
+            last.unwrap_or_else(|| format!("offset {offset} of partition {partition} did not come in {timeout:?}")),
+        ))
+    }
+
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        let list = self.consumer.position().ok()?;
+        match list.find_partition(&self.topic, partition)?.offset() {
+            rdkafka::Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    // with auto.offset.reset=error librdkafka wraps the broker's answer in a code of its own
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset)
+    )
+}
