@@ -15,7 +15,8 @@ use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, Taken, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::{
-    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, must_drain, question_from, settle, switch,
+    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, insert_id_is_known, must_drain, question_from,
+    settle, switch,
 };
 use crate::ledger::{Ownership, Row, SourceId};
 use crate::offset::{Offset, Partition};
@@ -124,7 +125,9 @@ pub async fn take_over(
     let drains = must_drain(&taken.row, before.known && !before.ledger_lost, taken.may_have_gone_back);
     let (row, gaps) = switch(taken.row, &context.switches);
     // strictly after the take-over has committed
-    let clickhouse_highest = ask_clickhouse(context, source, partition, &row, drains).await?;
+    let id_is_known = insert_id_is_known(&row, before.ledger_lost, taken.is_anothers);
+    let drain = drains.then_some(Drain { ledger, id_is_known });
+    let clickhouse_highest = ask_clickhouse(context, source, partition, &row, drain).await?;
     // H must be at or above everything an older owner can have written: asked after the take-over
     let log_end = before.log_end.max(watermarks(context, partition).await?.1);
     // the watermarks are of the topic that bears the name now: of another life they would say that records were lost
@@ -159,6 +162,7 @@ pub async fn take_over(
         "taken over"
     );
     Ok(Arc::new(Ownership {
+        ledger: ledger.id(),
         source,
         partition,
         epoch: fence.epoch,
@@ -221,20 +225,48 @@ async fn take(
     Ok(taken)
 }
 
+/// How older inserts of a partition are ended.
+struct Drain<'a> {
+    ledger: &'a Ledger,
+    /// Whether they all went under the query id that ours go under.
+    id_is_known: bool,
+}
+
+impl Drain<'_> {
+    /// Ends the insert under the partition's query id. One under an id that nobody knows any more, because the ledger was
+    /// lost or moved to another cluster, can only be waited out: as long as one may live since the ledger that runs now was
+    /// first seen, which was after the one before had given its last right.
+    async fn end(&self, questions: &Questions, source: SourceId, partition: Partition) -> Result<(), SinkError> {
+        failpoint::hit(Point::Drain);
+        let id = questions.insert_id(self.ledger.id(), source, partition);
+        failpoint::sent(Point::DrainSent, questions.drain(&id, DRAIN_TIMEOUT)).await?;
+        failpoint::hit(Point::DrainAnswered);
+        if !self.id_is_known {
+            let until = self.ledger.connected_at() + questions.insert_lifetime_max();
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            warn!(
+                partition,
+                seconds = left.as_secs(),
+                "another ledger's inserts may be on their way: waiting them out"
+            );
+            tokio::time::sleep_until(until.into()).await;
+        }
+        Ok(())
+    }
+}
+
 /// First the drain, then the question: the highest offset that ClickHouse holds where the ledger says that it holds none.
 async fn ask_clickhouse(
     context: &Context,
     source: SourceId,
     partition: Partition,
     row: &Row,
-    drains: bool,
+    drain: Option<Drain<'_>>,
 ) -> Result<Option<Offset>, TakeOverError> {
     let Some(questions) = &context.questions else { return Ok(None) };
     let sink_error = |error: SinkError| TakeOverError::of_sink(&error, partition);
-    if drains {
-        failpoint::hit(Point::Drain);
-        questions.drain_partition(&context.route, source, partition, DRAIN_TIMEOUT).await.map_err(sink_error)?;
-        failpoint::hit(Point::DrainAnswered);
+    if let Some(drain) = drain {
+        drain.end(questions, source, partition).await.map_err(sink_error)?;
     }
     failpoint::hit(Point::Highest);
     let highest = questions.highest(source, partition, question_from(row)).await.map_err(sink_error)?;

@@ -58,9 +58,11 @@ points! {
     TakeOverSent = "take-over-sent",
     /// The take-over has committed.
     TakeOverAnswered = "take-over-answered",
-    /// Before older inserts of the partition are waited out.
+    /// Before the older insert of the partition is ended.
     Drain = "drain",
-    /// Older inserts of the partition are waited out.
+    /// The question that ends the older insert of the partition is on its way.
+    DrainSent = "drain-sent",
+    /// The older insert of the partition is gone.
     DrainAnswered = "drain-answered",
     /// Before ClickHouse is asked for the highest offset it holds.
     Highest = "highest",
@@ -139,9 +141,9 @@ points! {
     /// The rows that another decoder has stored have come.
     StoredRowsAnswered = "stored-rows-answered",
 
-    /// Before ClickHouse is asked which settings it knows.
+    /// Before ClickHouse is asked whether it knows a setting.
     Settings = "settings",
-    /// ClickHouse has told which settings it knows.
+    /// ClickHouse has told whether it knows a setting.
     SettingsAnswered = "settings-answered",
     /// Before a batch's first insert.
     Insert = "insert",
@@ -159,9 +161,11 @@ points! {
     Repair = "repair",
     /// The insert of missing rows is answered.
     RepairAnswered = "repair-answered",
-    /// Before older inserts of a range are waited out.
+    /// Before the older insert is ended, because one that was answered OK has left rows out.
     WaitOut = "wait-out",
-    /// Older inserts of a range are waited out.
+    /// The question that ends the older insert is on its way.
+    WaitOutSent = "wait-out-sent",
+    /// The older insert is gone.
     WaitOutAnswered = "wait-out-answered",
 
     /// Before the ledger's heartbeat.

@@ -15,8 +15,9 @@ use crate::offset::{Offset, Partition, Range};
 use proof::Proof;
 use protocol::Plan;
 
-/// The layout of a ledger row that this program writes. A row of a later one is refused.
-pub const FORMAT: i32 = 1;
+/// The layout of a ledger row that this program writes, and how its owners write. A row of a later one is refused.
+/// 2: every insert of a partition goes under one query id; before that each had its own.
+pub const FORMAT: i32 = 2;
 
 /// One life of one topic: the first 63 bits of a hash of the cluster's and the topic's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,24 @@ impl SourceId {
 impl fmt::Display for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Which ledger it is: a hash of PostgreSQL's system identifier and the database's name. Every process sees the same one,
+/// whatever host name it uses; a standby, a base backup and a database that was dropped and made again keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LedgerId(pub u64);
+
+impl LedgerId {
+    /// The ledger in a database of a PostgreSQL cluster.
+    pub fn of(system_identifier: &str, database: &str) -> Self {
+        Self(xxh3_64(format!("{system_identifier}\n{database}").as_bytes()))
+    }
+}
+
+impl fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -137,6 +156,8 @@ pub struct Identity {
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
 pub struct Ownership {
+    /// The ledger that gave it.
+    pub ledger: LedgerId,
     /// The source.
     pub source: SourceId,
     /// The partition.

@@ -1,7 +1,7 @@
 //! The ledger's SQL. Every statement that changes a row is fenced by epoch and owner, and its compare-and-set is the
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::protocol::{Gap, Settled};
-use super::{Claim, FORMAT, Nexts, Progress, Row, SinkName, SourceId};
+use super::{Claim, FORMAT, LedgerId, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::postgres::error::{Class, During, class, remedy};
@@ -101,6 +101,9 @@ pub struct Taken {
     /// The PostgreSQL that runs now is not the one that the row's last owner settled it under. It is told from what the
     /// settling wrote alone: a write of a stale owner after a restore must not make the row look certain again.
     pub may_have_gone_back: bool,
+    /// Another cluster's: the row was settled under another system identifier, so that its owners' inserts went under other
+    /// query ids.
+    pub is_anothers: bool,
 }
 
 /// One connection to the ledger of one route. Its loss voids every proof.
@@ -108,6 +111,8 @@ pub struct Ledger {
     client: Client,
     route: String,
     identity: ServerIdentity,
+    id: LedgerId,
+    connected_at: Instant,
 }
 
 async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, LedgerError> {
@@ -164,18 +169,30 @@ impl Ledger {
         .await?;
         let row = within(client.query_one(
             "select s.system_identifier::text || '/' || c.timeline_id::text || '/' || \
-             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text \
+             (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text, \
+             s.system_identifier::text, current_database()::text \
              from pg_control_system() s, pg_control_checkpoint() c",
             &[],
         ))
         .await?;
         let identity = ServerIdentity(row.get(0));
-        Ok(Self { client, route: route.to_owned(), identity })
+        let id = LedgerId::of(row.get(1), row.get(2));
+        Ok(Self { client, route: route.to_owned(), identity, id, connected_at: Instant::now() })
     }
 
     /// Which PostgreSQL answers.
     pub fn identity(&self) -> &ServerIdentity {
         &self.identity
+    }
+
+    /// Which ledger it is.
+    pub fn id(&self) -> LedgerId {
+        self.id
+    }
+
+    /// When the connection was made.
+    pub fn connected_at(&self) -> Instant {
+        self.connected_at
     }
 
     /// Whether the connection is gone.
@@ -283,15 +300,17 @@ impl Ledger {
              clickhouse_next, claims, fingerprints, postgres_identity, birth, format) \
              values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
-             returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back"
+             returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back, \
+             postgres_identity not in ('', $6) and split_part(postgres_identity, '/', 1) <> split_part($6, '/', 1) \
+             as is_anothers"
         );
         let birth = rand::random_range(1..i64::MAX);
         let rows =
             self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth]).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
-        let may_have_gone_back = row.get("gone_back");
-        Ok(Taken { row: read_row(row).map_err(|error| LedgerError::of(&error))?, may_have_gone_back })
+        let (may_have_gone_back, is_anothers) = (row.get("gone_back"), row.get("is_anothers"));
+        Ok(Taken { row: read_row(row).map_err(|error| LedgerError::of(&error))?, may_have_gone_back, is_anothers })
     }
 
     /// Writes what the new owner decided: switches, H, gaps and the server's identity. False: fenced.

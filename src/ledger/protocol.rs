@@ -6,6 +6,9 @@ use super::{Claim, FORMAT, Nexts, Row, SinkName};
 use crate::config::{OnLostRecords, WhenSwitchedOn};
 use crate::offset::{Offset, Range};
 
+/// From this format of a row on its inserts go under one query id.
+const FORMAT_OF_ONE_INSERT_ID: i32 = 2;
+
 /// Which sinks are on, and what a sink that was off does with what it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switches {
@@ -120,6 +123,13 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
 pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
     let was_clean = row.claims.iter().all(|claim| claim.end <= row.nexts.lowest());
     !was_clean || !is_certain || may_have_gone_back || row.nexts.clickhouse.is_none()
+}
+
+/// Whether every insert of the partition that may still be on its way goes under the query id that this ledger's inserts go
+/// under, so that a drain ends it. Else it can only be waited out: its ledger was lost, or is `another` cluster's, or its
+/// owner was a program that did not use that id yet.
+pub fn insert_id_is_known(row: &Row, ledger_lost: bool, is_anothers: bool) -> bool {
+    !ledger_lost && !is_anothers && row.format >= FORMAT_OF_ONE_INSERT_ID
 }
 
 /// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.

@@ -171,7 +171,8 @@ fn server_command(programs: &Programs, directory: &Path, http_port: u16, tcp_por
     command
 }
 
-/// Small caches and pools: two cores and a few GiB must do for three servers and the program under test.
+/// Small caches and pools: two cores and a few GiB must do for three servers and the program under test. What the rights
+/// mean (access_control_improvements) is as in the configuration that ClickHouse's packages bring.
 fn config_xml(directory: &Path) -> String {
     let directory = directory.display();
     format!(
@@ -180,6 +181,14 @@ fn config_xml(directory: &Path) -> String {
          <errorlog>{directory}/server.error.log</errorlog><size>100M</size><count>2</count></logger>\n\
          <user_directories><users_xml><path>{directory}/users.xml</path></users_xml></user_directories>\n\
          <timezone>UTC</timezone>\n\
+         <access_control_improvements>\
+         <users_without_row_policies_can_read_rows>true</users_without_row_policies_can_read_rows>\
+         <on_cluster_queries_require_cluster_grant>true</on_cluster_queries_require_cluster_grant>\
+         <select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>\
+         <select_from_information_schema_requires_grant>true</select_from_information_schema_requires_grant>\
+         <settings_constraints_replace_previous>true</settings_constraints_replace_previous>\
+         <table_engines_require_grant>false</table_engines_require_grant>\
+         </access_control_improvements>\n\
          <max_server_memory_usage>6442450944</max_server_memory_usage>\n\
          <mark_cache_size>67108864</mark_cache_size>\n\
          <index_mark_cache_size>16777216</index_mark_cache_size>\n\

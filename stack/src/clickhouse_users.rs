@@ -4,7 +4,7 @@
 use crate::error::StackError;
 use crate::name;
 
-/// A ClickHouse user with the rights footprint needs on one database, or on all whose names start alike.
+/// A ClickHouse user with the rights that the first user's site gives on one database, or on all whose names start alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClickHouseUser {
     /// The user's name.
@@ -13,15 +13,15 @@ pub struct ClickHouseUser {
     pub password: String,
     /// `prd` means that database, `test_*` all databases whose names start with `test_`.
     pub databases: String,
+    /// Rights on them beyond those, separated by commas; empty: none.
+    pub also: &'static str,
 }
 
-/// All that footprint does in its database, and no more: no DROP, no TRUNCATE, no UPDATE or DELETE.
-const DATABASE_RIGHTS: &str = "SHOW, SELECT, INSERT, CREATE TABLE, \
-    ALTER ADD COLUMN, ALTER MODIFY COLUMN, ALTER ADD INDEX, ALTER SETTINGS";
+/// Exactly what the first user's site grants on its database, and nothing outside it: footprint must work with that.
+const SITE_RIGHTS: &str = "SELECT, INSERT, CREATE, ALTER UPDATE, ALTER DELETE, TRUNCATE, DROP";
 
-/// The rights outside it. A user who can read system.processes may KILL its own queries without the right to kill
-/// those of others, which ClickHouse grants only for the whole server.
-const OTHER_RIGHTS: [&str; 2] = ["GRANT TABLE ENGINE ON MergeTree", "GRANT SELECT ON system.processes"];
+/// What `footprint migrate` asks for, word for word, before it adopts a table of three columns that the old system made.
+pub const ADOPTION_RIGHTS: &str = "ALTER ADD COLUMN, ALTER ADD INDEX, ALTER MODIFY SETTING";
 
 /// The rights of the session that keeps the listeners open. It needs no password, and any loopback client may be it
 /// (ClickHouse takes every 127.0.0.0/8 and ::1 for "local"), so it may do next to nothing.
@@ -36,8 +36,9 @@ pub(crate) fn users_xml(admin: &str, admin_password: &str, users: &[ClickHouseUs
     for user in users {
         let databases = user.databases.strip_suffix('*').unwrap_or(&user.databases);
         name::check(databases)?;
-        let own = format!("GRANT {DATABASE_RIGHTS} ON {}.*", user.databases);
-        let grants = grants_xml([own.as_str()].into_iter().chain(OTHER_RIGHTS));
+        let rights = [SITE_RIGHTS, user.also].into_iter().filter(|rights| !rights.is_empty());
+        let grants: Vec<String> = rights.map(|rights| format!("GRANT {rights} ON {}.*", user.databases)).collect();
+        let grants = grants_xml(grants.iter().map(String::as_str));
         all += &user_xml(name::check(&user.name)?, &password_xml(&user.password), &grants);
     }
     Ok(format!(
@@ -72,9 +73,11 @@ mod tests {
             name: "footprint".into(),
             password: "a<b".into(),
             databases: databases.into(),
+            also: ADOPTION_RIGHTS,
         };
         let text = users_xml("admin", "x", &[user("test_*")]).expect("a good user");
-        assert!(text.contains("ALTER SETTINGS ON test_*.*</query>") && text.contains("a&lt;b"), "{text}");
+        assert!(text.contains("TRUNCATE, DROP ON test_*.*</query>") && text.contains("a&lt;b"), "{text}");
+        assert!(text.contains("<query>GRANT ALTER ADD COLUMN, "), "{text}");
         for bad in ["*", "", "a.*", "a`b", "te*st"] {
             assert!(users_xml("admin", "x", &[user(bad)]).is_err(), "{bad:?}");
         }

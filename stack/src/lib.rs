@@ -36,7 +36,7 @@ pub mod kills;
 pub mod trial;
 
 pub use clickhouse::ClickHouse;
-pub use clickhouse_users::ClickHouseUser;
+pub use clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
 pub use error::StackError;
 pub use kafka::Kafka;
 pub use postgres::{Postgres, PostgresSnapshot};
@@ -44,4 +44,4 @@ pub use prerequisites::INSTALL_LINE;
 pub use progress::{Progress, Step};
 pub use server::Server;
 pub use spawner::spawn;
-pub use stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, StackOptions, TEST_DATABASES, TEST_USER};
+pub use stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, StackOptions, TEST_ADOPTER, TEST_DATABASES, TEST_USER};

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::cache::Cache;
 use crate::clickhouse::ClickHouse;
-use crate::clickhouse_users::ClickHouseUser;
+use crate::clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
 use crate::download::{self, Wanted};
 use crate::error::StackError;
 use crate::kafka::Kafka;
@@ -18,10 +18,12 @@ use crate::server::Server;
 
 /// The database that the footprint program writes to, in PostgreSQL and in ClickHouse.
 pub const APPLICATION_DATABASE: &str = "prd";
-/// The user it does that as: owner of the database in PostgreSQL, just the needed rights in ClickHouse.
+/// The user it does that as: owner of the database in PostgreSQL, the first user's rights in ClickHouse.
 pub const APPLICATION_USER: &str = "footprint";
 /// A ClickHouse user with the same rights on every database of `TEST_DATABASES`: a database a test, one user for all.
 pub const TEST_USER: &str = "footprint_test";
+/// A `TEST_USER` who may also adopt tables of the old system: with the one grant that `footprint migrate` prints.
+pub const TEST_ADOPTER: &str = "footprint_adopter";
 /// The databases `TEST_USER` may use.
 pub const TEST_DATABASES: &str = "test_*";
 
@@ -79,8 +81,16 @@ impl Stack {
             None => RunDir::temporary(&cache)?,
         };
         let user_password = secret::kept(&run_dir.path("user.password"))?;
-        let users = [(APPLICATION_USER, APPLICATION_DATABASE), (TEST_USER, TEST_DATABASES)].map(|(name, databases)| {
-            ClickHouseUser { name: name.to_owned(), password: user_password.clone(), databases: databases.to_owned() }
+        let users = [
+            (APPLICATION_USER, APPLICATION_DATABASE, ""),
+            (TEST_USER, TEST_DATABASES, ""),
+            (TEST_ADOPTER, TEST_DATABASES, ADOPTION_RIGHTS),
+        ]
+        .map(|(name, databases, also)| ClickHouseUser {
+            name: name.to_owned(),
+            password: user_password.clone(),
+            databases: databases.to_owned(),
+            also,
         });
         let progress = &options.progress;
         let (kafka, postgres, clickhouse) = thread::scope(|scope| {
@@ -123,7 +133,7 @@ impl Stack {
         self.clickhouse.as_ref().ok_or(StackError::NotStarted { server: "ClickHouse" })
     }
 
-    /// The password of `APPLICATION_USER` in both databases, and of `TEST_USER`.
+    /// The password of `APPLICATION_USER` in both databases, of `TEST_USER` and of `TEST_ADOPTER`.
     pub fn user_password(&self) -> &str {
         &self.user_password
     }

@@ -13,6 +13,7 @@ const OLD_ROWS: i64 = 1_000;
 fn old_tables_are_adopted_and_written() {
     let _calm = calm();
     let mut world = World::without_tables("adopted", 2, 0.005);
+    world.set("clickhouse.user", &format!("{:?}", footprint_stack::TEST_ADOPTER));
     let (postgres, clickhouse) = (stack().postgres().unwrap(), stack().clickhouse().unwrap());
     let user = footprint_stack::APPLICATION_USER;
     let old = format!(

@@ -67,7 +67,7 @@ fn an_empty_installation_is_told_to_migrate() {
 #[test]
 fn what_was_taken_away_is_missed() {
     let _up = calm();
-    let databases = ready("check_missing");
+    let databases = ready("check_missing").for_adopter();
     databases.clickhouse_query("alter table {db}.user_footprint reset setting non_replicated_deduplication_window");
     databases
         .postgres_query("alter table dead_letters owner to current_user; revoke all on dead_letters from footprint");
@@ -82,7 +82,7 @@ fn what_was_taken_away_is_missed() {
 #[test]
 fn an_adopted_order_is_noted_and_no_fault() {
     let _up = calm();
-    let databases = fresh_database("check_adopted");
+    let databases = fresh_database("check_adopted").for_adopter();
     stack().kafka().unwrap().create_topic(&databases.config.routes[0].topic, 1, &[]).unwrap();
     databases.clickhouse_query(
         "create table {db}.user_footprint (link String, request LowCardinality(String), \

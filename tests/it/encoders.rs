@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::BytesMut;
 use footprint::batch::{ColumnData, Rows, Values};
-use footprint::ledger::{Identity, SourceId};
+use footprint::ledger::{Identity, LedgerId, SourceId};
 use footprint::offset::Range;
 use footprint::reject::{DeadLetter, Reason};
 use footprint::route::{Column, Kind, Presence, Route};
+use footprint::sink::clickhouse::fence::InsertId;
 use footprint::sink::clickhouse::insert::{Attempt, Inserter};
 use footprint::sink::clickhouse::native;
 use footprint::sink::postgres::copy;
@@ -291,9 +292,13 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
         if picked.is_empty() {
             continue;
         }
-        let block = native::block(route, &rows, source, PARTITION, selection);
+        let block = || native::block(route, &rows, source, PARTITION, selection);
         let attempt = Attempt { route: &route.name, identity, birth: 1, level: u32::try_from(level).unwrap() };
-        assert!(inserter.insert(&attempt, block).await.is_ok(), "the insert is refused");
+        let id = InsertId::new(&databases.name, &route.clickhouse_table, LedgerId(1), source, PARTITION);
+        // the id of the insert before is free a moment after its answer
+        while let Err(failed) = inserter.insert(&attempt, &id, block()).await {
+            assert!(failed.is_taken, "{}", failed.error);
+        }
     }
     assert_eq!(read_clickhouse(&client, source).await, written);
 }
@@ -325,7 +330,7 @@ fn fresh_tables_give_back_what_was_written() {
 #[test]
 fn adopted_tables_give_back_what_was_written() {
     let _up = calm();
-    let databases = databases("encoders_adopted");
+    let databases = databases("encoders_adopted").for_adopter();
     databases.postgres_query(
         "create table everything (label varchar(10), text varchar, time timestamp); \
          alter table everything owner to footprint; insert into everything values ('GET', 'old', '2024-03-01')",

@@ -37,7 +37,7 @@ fn fresh_tables_are_made_once() {
 #[test]
 fn old_tables_are_adopted_without_losing_a_row() {
     let _up = calm();
-    let mut databases = fresh_database("adopted");
+    let mut databases = fresh_database("adopted").for_adopter();
     databases.config.routes[0].timezone = "Asia/Seoul".into();
     old_tables(&databases);
     runtime().block_on(async {
@@ -60,7 +60,7 @@ fn old_tables_are_adopted_without_losing_a_row() {
 fn two_at_once_do_the_work_of_one() {
     let _up = calm();
     for adopt in [false, true] {
-        let databases = fresh_database("two_at_once");
+        let databases = fresh_database("two_at_once").for_adopter();
         if adopt {
             old_tables(&databases);
         }
@@ -73,7 +73,7 @@ fn two_at_once_do_the_work_of_one() {
 #[test]
 fn a_route_that_gains_a_column_gains_it_in_both_tables() {
     let _up = calm();
-    let mut databases = fresh_database("gains");
+    let mut databases = fresh_database("gains").for_adopter();
     runtime().block_on(async {
         databases.migrate().await;
         let mut column = databases.config.routes[0].columns[1].clone();

@@ -11,7 +11,7 @@ use footprint::budget::Permit;
 use footprint::flight::Flights;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
-use footprint::ledger::{Nexts, Ownership, SourceId};
+use footprint::ledger::{LedgerId, Nexts, Ownership, SourceId};
 use footprint::offset::Range;
 use footprint::route::{Column, Kind, Presence};
 use footprint::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
@@ -97,7 +97,7 @@ impl Proxy {
     }
 }
 
-struct Nothing;
+pub(super) struct Nothing;
 
 impl StoredRows for Nothing {
     async fn stored(&self, _: &Batch) -> Result<Rows, SinkError> {
@@ -106,14 +106,14 @@ impl StoredRows for Nothing {
 }
 
 /// What the owner's take-over found of a batch's range.
-enum Found {
+pub(super) enum Found {
     /// It was claimed: it is read back first.
     Claimed,
     /// Nothing: its first write needs no read-back.
     Nothing,
 }
 
-fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
+pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
     let nexts = Nexts { dead_letters: range.end, postgres: None, clickhouse: Some(range.start) };
     let plan = Plan {
         start: range.start,
@@ -128,8 +128,16 @@ fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
     };
     let proof = Proof::new(Arc::clone(proofs), proofs.before_sending());
     let ended = CancellationToken::new();
-    let ownership =
-        Ownership { source: SourceId(7), partition: 0, epoch: 1, owner: uuid::Uuid::nil(), plan, proof, ended };
+    let ownership = Ownership {
+        ledger: LedgerId(3),
+        source: SourceId(7),
+        partition: 0,
+        epoch: 1,
+        owner: uuid::Uuid::nil(),
+        plan,
+        proof,
+        ended,
+    };
     let offsets: Vec<i64> = (range.start..range.end).collect();
     let times = vec![1_700_000_000_000_000; offsets.len()];
     let column = ColumnData { values: Values::Timestamp(times.clone()), validity: None };
@@ -146,7 +154,7 @@ fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
 }
 
 /// Writes one batch while its owner's heart beats: whoever wants a proof gets one. How many were wanted, too.
-async fn write(
+pub(super) async fn write(
     sink: &mut ClickHouseSink<Nothing>,
     proofs: &Proofs,
     batch: &Arc<Batch>,

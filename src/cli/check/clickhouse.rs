@@ -2,8 +2,9 @@
 
 use super::Report;
 use crate::config::Config;
-use crate::route::{Route, quoted};
-use crate::sink::clickhouse::migrate::{Migrator, names};
+use crate::route::Route;
+use crate::sink::clickhouse::migrate::{MigrateError, Migrator, names};
+use crate::sink::clickhouse::rights::grant;
 use crate::sink::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
@@ -30,8 +31,6 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         Ok(_) => report.fault("clickhouse settings", "the user is read-only; set readonly = 0 in its profile"),
         Err(error) => report.fault("clickhouse settings", error.why()),
     }
-    let sql = "check grant select on system.processes";
-    right(&migrator, "clickhouse system.processes", sql, "grant select on system.processes", config, report).await;
     for route in &config.routes {
         route_table(&migrator, config, route, report).await;
     }
@@ -40,6 +39,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
 async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report) {
     let (database, table) = names(route, &config.clickhouse.database);
     let what = format!("clickhouse table {database}.{table}");
+    rights(migrator, config, route, &what, report).await;
     let found = match migrator.find(route).await {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -72,9 +72,6 @@ async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report
             }
         }
     }
-    let target = format!("{}.{}", quoted(database), quoted(table));
-    let sql = format!("check grant select, insert on {target}");
-    right(migrator, &what, &sql, &format!("grant select, insert on {database}.{table}"), config, report).await;
 }
 
 /// What is well, and what differs from a table of footprint's own without being a fault.
@@ -95,10 +92,15 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
     text
 }
 
-async fn right(migrator: &Migrator, what: &str, sql: &str, grant: &str, config: &Config, report: &mut Report) {
-    match migrator.ask_flag(what, sql).await {
-        Ok(true) => report.ok(what, format!("the right to {}", grant.trim_start_matches("grant "))),
-        Ok(false) => report.fault(what, format!("as an administrator, {grant} to {}", config.clickhouse.user)),
+/// Whether the user has what `run` needs, and what `migrate` still has to do.
+async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report) {
+    match migrator.lacks(route).await {
+        Ok(lacking) => match grant(&lacking, &config.clickhouse.user) {
+            None => report.ok(what, "the user has the rights it needs"),
+            Some(statement) => report.fault(what, format!("as an administrator, run: {statement}")),
+        },
+        // told with the table itself
+        Err(MigrateError::Shape(_)) => {}
         Err(error) => report.fault(what, error.why()),
     }
 }

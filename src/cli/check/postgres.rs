@@ -9,7 +9,7 @@ use super::Report;
 use crate::config::Config;
 use crate::route::{Route, quoted};
 use crate::sink::clickhouse::migrate::names;
-use crate::sink::postgres::migrate::{VERSION_TABLE, find, newest_version, registered};
+use crate::sink::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
 use crate::sink::postgres::shape::plan;
 use crate::sink::postgres::{connect, describe};
 
@@ -32,6 +32,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     };
     let parts = async {
         settings(&client, config, report).await?;
+        rights_to_migrate(&client, config, report).await?;
         if !ledger(&client, report).await? {
             return Ok(());
         }
@@ -85,6 +86,28 @@ async fn settings(client: &Client, config: &Config, report: &mut Report) -> Resu
     match ask(client.batch_execute("set synchronous_commit = on")).await {
         Ok(()) => report.ok("postgresql synchronous_commit", "footprint sets it on for its own writes"),
         Err(why) => report.fault("postgresql synchronous_commit", format!("cannot be set on: {why}")),
+    }
+    Ok(())
+}
+
+/// Whether the user may do what `migrate` still has to do.
+async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report) -> Result<(), String> {
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| {
+            let (database, table) = names(route, &config.clickhouse.database);
+            (route, format!("{database}.{table}"))
+        })
+        .collect();
+    match lacks(client, &routes, config.postgres.enabled).await {
+        Ok(lacking) if lacking.is_empty() => report.ok("postgresql rights", "the user has the rights it needs"),
+        Ok(lacking) => {
+            report.fault("postgresql rights", format!("as an administrator, run: {}", lacking.join("; ")));
+        }
+        // told with the route and the table themselves
+        Err(MigrateError::Shape(_) | MigrateError::Taken(_)) => {}
+        Err(error) => return Err(error.to_string()),
     }
     Ok(())
 }

@@ -6,6 +6,9 @@ use hyper_util::client::legacy;
 
 use crate::sink::SinkError;
 
+/// "A query with this id is already running": refused before anything was read, so nothing was written.
+pub const QUERY_ID_IS_TAKEN: u32 = 216;
+
 /// ClickHouse's error code in a text such as `Code: 60. DB::Exception: ...`.
 pub fn code_of(text: &str) -> Option<u32> {
     let rest = text.split("Code: ").nth(1)?;
@@ -44,13 +47,14 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
             stop("run `footprint migrate`, then `footprint check`: the table is of another shape")
         }
         Some(192 | 193 | 194 | 516) => stop("look at CH_USER and CH_PASSWORD"),
-        Some(497) => stop("grant the user select and insert on the route's table"),
+        // the text names the right that is missing; which of them footprint needs `check` tells, as one statement
+        Some(497) => stop("run `footprint check`: it prints the statement that grants what is missing"),
         Some(115) => {
             stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed")
         }
         Some(452) => stop("the user's profile forbids a setting that exactly-once needs; allow it"),
         // too many parts, too many queries, read-only, table locked for a moment: refused before anything is written
-        Some(252 | 202 | 164 | 242 | 473) => retry(false),
+        Some(252 | 202 | 164 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
         _ => retry(true),
     };
     (error, false)

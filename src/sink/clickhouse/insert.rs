@@ -1,19 +1,21 @@
-//! One insert: its token, its query id and the settings that exactly-once needs, pinned on every one.
+//! One insert: its token, its place in the fence and the settings that exactly-once needs, pinned on every one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::Client;
+use clickhouse::error::Error;
 
+use super::error::code_of;
+use super::fence::InsertId;
 use super::native::{self, Block};
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
 use crate::failpoint::{self, Point};
-use crate::ledger::{Identity, SourceId};
+use crate::ledger::Identity;
 use crate::limits::{BATCH_ROWS_MAX, BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
-use crate::offset::Partition;
 use crate::recycle::Pool;
 use crate::route::Route;
 
@@ -31,6 +33,12 @@ const PINNED: [(&str, &str); 9] = [
     ("max_partitions_per_insert_block", "0"),
     ("wait_end_of_query", "1"),
 ];
+
+/// Switches deduplication on where the server knows it: a profile that disables it by this name doubled rows whatever
+/// `insert_deduplicate` said.
+const DEDUPLICATE_INSERT: &str = "deduplicate_insert";
+/// "Unknown setting".
+const UNKNOWN_SETTING: u32 = 115;
 
 /// What an insert is of.
 #[derive(Clone, Copy, Debug)]
@@ -55,21 +63,16 @@ impl Attempt<'_> {
         )
     }
 
-    /// A query id of this attempt alone; it starts with the range's prefix, by which older attempts are found.
-    fn query_id(&self) -> String {
-        format!("{}{:016x}", range_prefix(self.route, self.identity), rand::random::<u64>())
+    /// What system.query_log shows of it: all attempts of a partition have one query id.
+    fn comment(&self) -> String {
+        let Identity { source, partition, range } = self.identity;
+        format!(
+            "footprint route {}, source {source}, partition {partition}, range {range}, level {}, attempt {:08x}",
+            self.route,
+            self.level,
+            rand::random::<u32>()
+        )
     }
-}
-
-/// What the query ids of every insert of a partition start with.
-pub fn partition_prefix(route: &str, source: SourceId, partition: Partition) -> String {
-    format!("footprint-{route}-{source}-{partition}-")
-}
-
-/// What the query ids of every insert of a range start with.
-pub fn range_prefix(route: &str, identity: Identity) -> String {
-    let Identity { source, partition, range } = identity;
-    format!("{}{}-{}-", partition_prefix(route, source, partition), range.start, range.end)
 }
 
 /// Sends blocks to one table.
@@ -77,7 +80,7 @@ pub struct Inserter {
     client: Client,
     statement: String,
     lz4: bool,
-    /// Whether the server was asked about its settings.
+    /// Whether the server was asked whether it knows [`DEDUPLICATE_INSERT`].
     pinned: bool,
     pieces: Arc<Pool<Vec<u8>>>,
 }
@@ -92,44 +95,41 @@ impl Inserter {
         for (name, value) in PINNED {
             client = client.with_setting(name, value);
         }
-        Self {
-            client,
-            statement: native::insert_statement(route, &settings.database),
-            lz4: uses_lz4(settings),
-            pinned: false,
-            pieces: Pool::new(PIECES_KEPT_BYTES_MAX),
-        }
+        let statement = native::insert_statement(route, &settings.database);
+        // the server reads so much before it knows of a query: no more than the statement, its line's end and one byte, so
+        // that a drain finds an insert as soon as anything of its block has come
+        client = client.with_setting("max_query_size", (statement.len() + 1).to_string());
+        Self { client, statement, lz4: uses_lz4(settings), pinned: false, pieces: Pool::new(PIECES_KEPT_BYTES_MAX) }
     }
 
-    /// Switches deduplication on where the server knows the newer name of the setting: a profile that disables it by that
-    /// name doubled rows whatever `insert_deduplicate` said. Asked once, before the first insert.
+    /// Pins [`DEDUPLICATE_INSERT`] where the server knows it. It is asked once, before the first insert, by a question that
+    /// carries the setting: so no right on system.settings is needed.
     async fn pin_deduplication(&mut self) -> Result<(), Failed> {
         if self.pinned {
             return Ok(());
         }
-        let known = self.client.query("select count() from system.settings where name = 'deduplicate_insert'");
         failpoint::hit(Point::Settings);
-        // read to the end of the answer, so that the connection is kept: the insert may use no other
-        let counts = known.fetch_all::<u64>().await?;
+        let known = knows_setting(&self.client, DEDUPLICATE_INSERT, "enable").await?;
         failpoint::hit(Point::SettingsAnswered);
-        if counts.iter().any(|&count| count > 0) {
-            self.client = self.client.clone().with_setting("deduplicate_insert", "enable");
+        if known {
+            self.client = self.client.clone().with_setting(DEDUPLICATE_INSERT, "enable");
         }
         self.pinned = true;
         Ok(())
     }
 
-    /// Inserts one block.
+    /// Inserts one block under the partition's query id. It never replaces another insert: it is refused.
     ///
     /// # Errors
     /// Whatever the server or the connection says, classed.
-    pub async fn insert(&mut self, attempt: &Attempt<'_>, mut block: Block<'_>) -> Result<(), Failed> {
+    pub async fn insert(&mut self, attempt: &Attempt<'_>, id: &InsertId, mut block: Block<'_>) -> Result<(), Failed> {
         self.pin_deduplication().await?;
         let mut client = self
             .client
             .clone()
             .with_setting("insert_deduplication_token", attempt.token())
-            .with_setting("query_id", attempt.query_id());
+            .with_setting("log_comment", attempt.comment())
+            .with_setting("query_id", id.as_str());
         if !self.lz4 {
             // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
             client = client.with_header("Content-Length", block.byte_len().to_string());
@@ -154,9 +154,23 @@ impl Inserter {
     }
 }
 
+/// Whether the server knows a setting: it refuses a question that carries one that it does not know.
+///
+/// # Errors
+/// It refuses for another reason, or does not answer.
+pub async fn knows_setting(client: &Client, name: &str, value: &str) -> Result<bool, Error> {
+    // read to the end of the answer, so that the connection is kept: the insert may use no other
+    match client.query("select 1").with_setting(name, value).fetch_all::<u8>().await {
+        Ok(_) => Ok(true),
+        Err(Error::BadResponse(text)) if code_of(&text) == Some(UNKNOWN_SETTING) && text.contains(name) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::SourceId;
     use crate::offset::Range;
 
     #[test]
@@ -165,7 +179,8 @@ mod tests {
         let attempt = Attempt { route: "visits", identity, birth: 10, level: 1 };
         assert_eq!(attempt.token(), "footprint-visits-7-3-a-10-20-1");
         assert_eq!(attempt.token(), attempt.token());
-        assert_ne!(attempt.query_id(), attempt.query_id());
-        assert!(attempt.query_id().starts_with(&partition_prefix("visits", SourceId(7), 3)));
+        assert_ne!(attempt.comment(), attempt.comment(), "attempts are told apart");
+        let comment = attempt.comment();
+        assert!(comment.contains("route visits, source 7, partition 3, range [10, 20), level 1, attempt"), "{comment}");
     }
 }

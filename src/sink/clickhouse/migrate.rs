@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::client;
 use super::error::{classify, code_of};
+use super::rights::{Right, lacking};
 use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan};
 use crate::config::ClickHouse;
 use crate::route::Route;
@@ -23,6 +24,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// "Not enough privileges": the server's own text names the grant that is missing.
 const ACCESS_DENIED: u32 = 497;
+/// "Syntax error".
+const SYNTAX_ERROR: u32 = 62;
 
 /// Why ClickHouse is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,22 @@ impl Migrator {
     pub fn new(settings: &ClickHouse) -> Self {
         let client = client(settings).with_database("system");
         Self { client, database: settings.database.clone() }
+    }
+
+    /// Which rights the user lacks for [`Self::route_table`], and to run the route then. Changes nothing.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or the table cannot be adopted.
+    pub async fn lacks(&self, route: &Route) -> Result<Vec<Right>, MigrateError> {
+        let (database, _) = names(route, &self.database);
+        let mut wanted = Vec::new();
+        if !self.has_database(database).await? {
+            wanted.push(Right::to_make_database(database));
+        }
+        let found = self.find(route).await?;
+        let changes = plan(route, &self.database, found.as_ref())?;
+        wanted.extend(Right::of_route(route, &self.database, &changes));
+        lacking(self, wanted).await
     }
 
     /// Makes or adopts a route's table. Gives back what was done.
@@ -177,6 +196,18 @@ impl Migrator {
     /// ClickHouse refuses or does not answer.
     pub async fn ask_flag(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
         Ok(self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<u8>()).await? != 0)
+    }
+
+    /// Whether CHECK GRANT says that the user has a right. A server that does not know that statement is taken at its word
+    /// later: what it then refuses it names.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask_grant(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
+        match self.ask_flag(what, sql).await {
+            Err(MigrateError::Refused { why, .. }) if code_of(&why) == Some(SYNTAX_ERROR) => Ok(true),
+            answer => answer,
+        }
     }
 
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {

@@ -2,10 +2,12 @@
 
 pub mod connection;
 pub mod error;
+pub mod fence;
 pub mod insert;
 pub mod migrate;
 pub mod native;
 pub mod readback;
+pub mod rights;
 pub mod shape;
 pub mod writer;
 

@@ -1,21 +1,22 @@
-//! Questions to ClickHouse: which offsets of a range are there, the highest one of a partition, and whether older inserts
-//! are still on their way.
+//! Questions to ClickHouse: which offsets of a range are there, the highest one of a partition; and the drain, after which no
+//! older insert of a partition is on its way.
 
 use std::time::Duration;
 
 use clickhouse::Client;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::error::classify;
-use super::insert::{partition_prefix, range_prefix};
+use super::fence::{InsertId, drain};
+use super::migrate::names;
 use super::native;
-use crate::ledger::{Identity, SourceId};
+use crate::ledger::{Identity, LedgerId, SourceId};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
 use crate::sink::SinkError;
 
-/// How often the list of running queries is looked at while older inserts are waited out.
-const WAIT_OUT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the server waits for the next byte of a body: its http_receive_timeout, by default.
+const SILENT_CLIENT_MAX: Duration = Duration::from_secs(30);
 
 /// Rows of a batch that ClickHouse does not hold, by index, and how many identities it holds more than once.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> Found {
 #[derive(Clone)]
 pub struct Questions {
     client: Client,
+    /// The database and the table, apart.
+    place: (String, String),
     table: String,
     timeout: Duration,
 }
@@ -58,7 +61,9 @@ impl Questions {
             .with_setting("max_result_rows", "0")
             .with_setting("max_result_bytes", "0")
             .with_setting("select_sequential_consistency", "1");
-        Self { client, table: native::table(route, database), timeout }
+        let (own_database, own_table) = names(route, database);
+        let place = (own_database.to_owned(), own_table.to_owned());
+        Self { client, place, table: native::table(route, database), timeout }
     }
 
     async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
@@ -136,51 +141,24 @@ impl Questions {
         Ok((count > 0).then_some(highest))
     }
 
-    /// Waits until no insert of the range is running, asking the server to end those that are.
-    ///
-    /// # Errors
-    /// Some still run at the deadline, or no answer.
-    pub async fn wait_out(&self, route: &str, identity: Identity, deadline: Duration) -> Result<(), SinkError> {
-        self.drain(&range_prefix(route, identity), deadline).await
+    /// The query id of every insert of a partition.
+    pub fn insert_id(&self, ledger: LedgerId, source: SourceId, partition: Partition) -> InsertId {
+        let (database, table) = &self.place;
+        InsertId::new(database, table, ledger, source, partition)
     }
 
-    /// Waits until no insert of the partition is running, asking the server to end those that are.
+    /// Ends the insert that runs under `id`, if any, and waits until it is gone.
     ///
     /// # Errors
-    /// Some still run at the deadline, or no answer.
-    pub async fn drain_partition(
-        &self,
-        route: &str,
-        source: SourceId,
-        partition: Partition,
-        deadline: Duration,
-    ) -> Result<(), SinkError> {
-        self.drain(&partition_prefix(route, source, partition), deadline).await
+    /// It still runs at the deadline, or no answer.
+    pub async fn drain(&self, id: &InsertId, deadline: Duration) -> Result<(), SinkError> {
+        drain(&self.client, id, deadline).await
     }
 
-    async fn drain(&self, prefix: &str, deadline: Duration) -> Result<(), SinkError> {
-        let until = Instant::now() + deadline;
-        loop {
-            let running = self
-                .client
-                .query("select count() from system.processes where startsWith(query_id, ?)")
-                .bind(prefix)
-                .fetch_one::<u64>();
-            if self.ask(running).await? == 0 {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let why = format!("clickhouse: inserts {prefix}* still run after {deadline:?}");
-                return Err(SinkError::Retry { why, uncertain: true });
-            }
-            // a user may end queries of its own; where that is refused, they are waited for
-            let end = self.client.query("kill query where startsWith(query_id, ?) sync").bind(prefix).execute();
-            if timeout(self.timeout, end).await.is_err() {
-                let why = format!("clickhouse: inserts {prefix}* could not be ended in {:?}", self.timeout);
-                return Err(SinkError::Retry { why, uncertain: true });
-            }
-            sleep(WAIT_OUT_INTERVAL).await;
-        }
+    /// How long an insert can live whose id nobody knows any more: it may run as long as one may, and the server waits for
+    /// the rest of a body whose client is gone.
+    pub fn insert_lifetime_max(&self) -> Duration {
+        self.timeout + SILENT_CLIENT_MAX
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Change {
     pub what: String,
     /// For the database.
     pub sql: String,
+    /// The right on the table that it needs, as GRANT spells it.
+    pub right: &'static str,
 }
 
 /// A table as system.tables and system.columns describe it.
@@ -103,7 +105,7 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
     let name = table(route, database);
     let Some(found) = found else {
         let what = format!("made table {}", route.clickhouse_table);
-        return Ok(vec![Change { what, sql: create_statement(route, &name) }]);
+        return Ok(vec![Change { what, sql: create_statement(route, &name), right: "CREATE TABLE" }]);
     };
     refuse_unfit(route, found)?;
     let mut changes = Vec::new();
@@ -117,6 +119,7 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
             sql: format!(
                 "alter table {name} add index if not exists kafka_offset_minmax kafka_offset type minmax granularity 1"
             ),
+            right: "ALTER ADD INDEX",
         });
     }
     let lacking: Vec<String> = SETTINGS
@@ -128,6 +131,7 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
         changes.push(Change {
             what: format!("set {} of {}", lacking.join(", "), route.clickhouse_table),
             sql: format!("alter table {name} modify setting {}", lacking.join(", ")),
+            right: "ALTER MODIFY SETTING",
         });
     }
     Ok(changes)
@@ -195,6 +199,7 @@ fn plan_column(
         changes.push(Change {
             what: format!("added column {} to {}", column.name, route.clickhouse_table),
             sql: format!("alter table {table} add column if not exists {name} {wanted}"),
+            right: "ALTER ADD COLUMN",
         });
         return Ok(());
     };
@@ -231,6 +236,7 @@ fn plan_column(
     changes.push(Change {
         what: format!("changed column {} of {} from {have_type} to {to}", column.name, route.clickhouse_table),
         sql: format!("alter table {table} modify column {name} {to}"),
+        right: "ALTER MODIFY COLUMN",
     });
     Ok(())
 }
@@ -271,6 +277,7 @@ fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut V
             None => changes.push(Change {
                 what: format!("added column {name} to {}", route.clickhouse_table),
                 sql: format!("alter table {table} add column if not exists {name} Nullable({wanted})"),
+                right: "ALTER ADD COLUMN",
             }),
             Some(have) if have.column_type == wanted || have.column_type == format!("Nullable({wanted})") => {}
             Some(have) => {

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::connection::{Closed, Gate};
+use super::error::{QUERY_ID_IS_TAKEN, classify, code_of};
+use super::fence::InsertId;
+use super::gated_client;
 use super::insert::{Attempt, Inserter};
 use super::native;
 use super::readback::{Questions, missing_rows};
-use super::{error::classify, gated_client};
 use crate::batch::{Batch, Rows};
 use crate::config::ClickHouse;
 use crate::failpoint::{self, Point};
@@ -24,6 +26,17 @@ use crate::sink::{Sink, SinkError, Verdict};
 
 /// How long older attempts of a range are waited out before the repair is tried from the start.
 const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often an insert is sent again that met another one under its query id, and how long it waits before each time: the id
+/// is free a moment after the answer to the insert before, which went by another connection perhaps.
+const TAKEN_WAITS: [Duration; 6] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+];
 
 /// An answer so young shows that the connection is there: the client drops idle ones after 2.5 s.
 const CONNECTION_FRESH: Duration = Duration::from_secs(1);
@@ -56,6 +69,15 @@ pub struct ClickHouseSink<S> {
     fingerprint: i64,
     timeout: Duration,
     open: Option<Open>,
+}
+
+/// What became of an insert that was not in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It was answered OK.
+    Stored,
+    /// Refused whole, nothing was read of it: another insert runs under its query id.
+    Taken,
 }
 
 fn identity_of(batch: &Batch) -> Identity {
@@ -108,15 +130,17 @@ impl<S: StoredRows> ClickHouseSink<S> {
         rows: &Rows,
         selection: Option<&[usize]>,
         level: u32,
-    ) -> Result<(), SinkError> {
+    ) -> Result<Sent, SinkError> {
         let identity = identity_of(batch);
         let block = native::block(&self.route, rows, identity.source, identity.partition, selection);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
-        match timeout(self.timeout, self.inserter.insert(&attempt, block)).await {
+        let id = self.insert_id(batch);
+        match timeout(self.timeout, self.inserter.insert(&attempt, &id, block)).await {
             Ok(Ok(())) => {
                 self.answered_at = Some(Instant::now());
-                Ok(())
+                Ok(Sent::Stored)
             }
+            Ok(Err(failed)) if failed.is_taken => Ok(Sent::Taken),
             Ok(Err(failed)) => {
                 if failed.connection_broke {
                     self.proofs.void();
@@ -128,6 +152,34 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
             }
         }
+    }
+
+    fn insert_id(&self, batch: &Batch) -> InsertId {
+        let Ownership { ledger, source, partition, .. } = *batch.ownership;
+        self.questions.insert_id(ledger, source, partition)
+    }
+
+    /// The first insert of a batch of which nothing was ever sent.
+    async fn first_write(&mut self, batch: &Batch, rows: &Rows) -> Result<(), SinkError> {
+        for wait in TAKEN_WAITS {
+            let closed = self.connected().await?;
+            batch.ownership.proof.good().await;
+            failpoint::hit(Point::Insert);
+            let sent = self.insert(batch, rows, None, 0).await?;
+            failpoint::hit(Point::InsertAnswered);
+            drop(closed);
+            if sent == Sent::Stored {
+                return Ok(());
+            }
+            sleep(wait).await;
+        }
+        // it is not our own of a moment ago: what it brings is read back before anything is sent
+        Err(self.taken(batch))
+    }
+
+    fn taken(&self, batch: &Batch) -> SinkError {
+        let why = format!("clickhouse: another insert of the partition runs under query id {}", self.insert_id(batch));
+        SinkError::Retry { why, uncertain: true }
     }
 
     async fn missing(&self, identity: Identity, rows: &Rows) -> Result<Vec<usize>, SinkError> {
@@ -172,6 +224,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         repair: &mut Repair,
     ) -> Result<bool, SinkError> {
         let identity = identity_of(batch);
+        let mut waits = TAKEN_WAITS.iter();
         loop {
             // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
             // to start again before the insert, rows that were on their way could be there unseen
@@ -184,7 +237,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     drop(closed);
                     warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
                     failpoint::hit(Point::WaitOut);
-                    self.questions.wait_out(&self.route.name, identity, WAIT_OUT_TIMEOUT).await?;
+                    failpoint::sent(Point::WaitOutSent, self.questions.drain(&self.insert_id(batch), WAIT_OUT_TIMEOUT))
+                        .await?;
                     failpoint::hit(Point::WaitOutAnswered);
                 }
                 Step::Insert { level } => {
@@ -194,11 +248,19 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     failpoint::hit(Point::Repair);
                     let answer = self.insert(batch, rows, Some(&missing), level).await;
                     failpoint::hit(Point::RepairAnswered);
-                    repair.inserted(answer.is_ok());
-                    if answer.is_err() {
-                        self.open = Some(Open { identity, sighting, repair: *repair });
+                    match answer {
+                        Ok(Sent::Stored) => drop(repair.inserted(true)),
+                        // the one that runs may bring these rows: they are read back before they are sent again
+                        Ok(Sent::Taken) => match waits.next() {
+                            Some(wait) => sleep(*wait).await,
+                            None => return Err(self.taken(batch)),
+                        },
+                        Err(error) => {
+                            repair.inserted(false);
+                            self.open = Some(Open { identity, sighting, repair: *repair });
+                            return Err(error);
+                        }
                     }
-                    answer?;
                 }
             }
         }
@@ -224,12 +286,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         if delivery == Delivery::ReadBackFirst {
             return self.repair(batch, rows, false).await;
         }
-        let closed = self.connected().await?;
-        batch.ownership.proof.good().await;
-        failpoint::hit(Point::Insert);
-        self.insert(batch, rows, None, 0).await?;
-        failpoint::hit(Point::InsertAnswered);
-        drop(closed);
+        self.first_write(batch, rows).await?;
         if delivery == Delivery::InsertThenReadBack {
             // whatever keeps the repair from its end, even before anything of it is sent: the first insert was sent
             return self.repair(batch, rows, true).await.map_err(left_uncertain);
@@ -284,11 +341,15 @@ pub struct Failed {
     pub error: SinkError,
     /// Whether the connection broke.
     pub connection_broke: bool,
+    /// Another query runs under the insert's id: it was refused whole.
+    pub is_taken: bool,
 }
 
 impl From<clickhouse::error::Error> for Failed {
     fn from(error: clickhouse::error::Error) -> Self {
         let (error, connection_broke) = classify(&error);
-        Self { error, connection_broke }
+        let is_taken =
+            matches!(&error, SinkError::Retry { why, uncertain: false } if code_of(why) == Some(QUERY_ID_IS_TAKEN));
+        Self { error, connection_broke, is_taken }
     }
 }

@@ -14,6 +14,7 @@ use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
+use super::rights::{lacking_for_ledger, lacking_for_route};
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 use super::{ConnectError, connect, describe};
 use crate::config::Postgres;
@@ -102,6 +103,14 @@ impl Migrator {
         Ok(Self { client })
     }
 
+    /// What the user lacks to migrate, as statements. Changes nothing.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
+    pub async fn lacks(&self, routes: &[(&Route, String)], with_tables: bool) -> Result<Vec<String>, MigrateError> {
+        lacks(&self.client, routes, with_tables).await
+    }
+
     /// Runs the ledger's files that were not run yet. Gives back what was done.
     ///
     /// # Errors
@@ -149,20 +158,7 @@ impl Migrator {
     /// # Errors
     /// PostgreSQL refuses, the route has other tables, or another route has one of these.
     pub async fn is_free(&self, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
-        let asking = registered(&self.client, route, clickhouse_table);
-        let what = "looking for the route's tables";
-        let owners = match timeout(LOCK_TIMEOUT, asking).await {
-            Ok(owners) => owners.map_err(MigrateError::refused(what))?,
-            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
-        };
-        match owners.into_iter().find(|owner| !owner.is_ours) {
-            None => Ok(()),
-            Some(other) => Err(MigrateError::Taken(format!(
-                "route {}: {} and {clickhouse_table} are asked for, but {} and {} belong to route {} for good, since its \
-                 ledger counts what they hold; give other tables another route name",
-                route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route
-            ))),
-        }
+        is_free(&self.client, route, clickhouse_table).await
     }
 
     /// Notes that the pair of tables is the route's.
@@ -183,6 +179,70 @@ impl Migrator {
         };
         self.is_free(route, clickhouse_table).await?;
         Ok(if inserted == 0 { Vec::new() } else { vec![format!("registered route {}", route.name)] })
+    }
+}
+
+/// What the user lacks to run the ledger's files and, `with_tables`, to make or adopt each route's table and to write it.
+/// Each route comes with its table in ClickHouse.
+///
+/// # Errors
+/// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
+pub async fn lacks(
+    client: &Client,
+    routes: &[(&Route, String)],
+    with_tables: bool,
+) -> Result<Vec<String>, MigrateError> {
+    let what = "asking for the user's rights";
+    let asking = async {
+        let version = version(client).await.map_err(MigrateError::refused(what))?;
+        let is_pending = version.is_none_or(|version| version < newest_version());
+        let mut lacking = lacking_for_ledger(client, is_pending).await.map_err(MigrateError::refused(what))?;
+        for (route, clickhouse_table) in routes {
+            if version.is_some() {
+                is_free(client, route, clickhouse_table).await?;
+            }
+            if !with_tables {
+                continue;
+            }
+            let found = find(client, &route.postgres_table).await.map_err(MigrateError::refused(what))?;
+            let changes = plan(route, found.as_ref())?;
+            let more = lacking_for_route(client, route, found.as_ref(), &changes).await;
+            for statement in more.map_err(MigrateError::refused(what))? {
+                if !lacking.contains(&statement) {
+                    lacking.push(statement);
+                }
+            }
+        }
+        Ok(lacking)
+    };
+    let waited = LOCK_TIMEOUT;
+    timeout(waited, asking).await.unwrap_or_else(|_| Err(MigrateError::TimedOut { what: what.into(), waited }))
+}
+
+/// The newest of the ledger's files that was run; none when none was.
+async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> {
+    let there = client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE]).await?;
+    if !there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let sql = format!("select max(version) from {VERSION_TABLE}");
+    Ok(client.query_one(&sql, &[]).await?.get(0))
+}
+
+async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+    let asking = registered(client, route, clickhouse_table);
+    let what = "looking for the route's tables";
+    let owners = match timeout(LOCK_TIMEOUT, asking).await {
+        Ok(owners) => owners.map_err(MigrateError::refused(what))?,
+        Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
+    };
+    match owners.into_iter().find(|owner| !owner.is_ours) {
+        None => Ok(()),
+        Some(other) => Err(MigrateError::Taken(format!(
+            "route {}: {} and {clickhouse_table} are asked for, but {} and {} belong to route {} for good, since its \
+             ledger counts what they hold; give other tables another route name",
+            route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route
+        ))),
     }
 }
 

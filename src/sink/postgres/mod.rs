@@ -4,6 +4,7 @@ pub mod copy;
 pub mod error;
 pub mod migrate;
 mod refused;
+pub mod rights;
 pub mod shape;
 mod shares;
 pub mod stored;

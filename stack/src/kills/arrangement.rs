@@ -83,9 +83,11 @@ impl Arrangement {
             | P::Reading => Self::Starting { hits_max: EACH },
             P::FirstStart | P::FirstStartAnswered => Self::Unknown,
             // one partition's claims are all that is sure to be pending; each range is read back before and after its repair
-            P::Drain | P::DrainAnswered | P::Repair | P::RepairAnswered => Self::Replaying { hits_max: 1 },
+            P::Drain | P::DrainSent | P::DrainAnswered | P::Repair | P::RepairAnswered => {
+                Self::Replaying { hits_max: 1 }
+            }
             P::ReadBack | P::ReadBackAnswered => Self::Replaying { hits_max: 2 },
-            P::WaitOut | P::WaitOutAnswered => Self::Deceived,
+            P::WaitOut | P::WaitOutSent | P::WaitOutAnswered => Self::Deceived,
             P::StoredRows | P::StoredRowsAnswered => Self::Redefined,
             P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
             P::Halve | P::HalveAnswered | P::Reread | P::RereadAnswered => Self::Refused,

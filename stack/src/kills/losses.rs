@@ -56,7 +56,7 @@ pub const LOSSES: &[Loss] = &[
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
     loss("known", Server::Postgres, When::Starting, &[b"bool_or(partition", EXECUTE]),
     loss("take-over", Server::Postgres, When::Starting, &[b"insert into footprint_ledger", EXECUTE]),
-    loss("drain", Server::ClickHouse, When::Replaying, &[b"system.processes"]),
+    loss("drain", Server::ClickHouse, When::Replaying, &[b"replace_running_query=1"]),
     loss("highest", Server::ClickHouse, When::Starting, &[b"select max(assumeNotNull(kafka_offset))"]),
     loss("settle", Server::Postgres, When::Starting, &[b"with settled as", EXECUTE]),
     loss("claim", Server::Postgres, When::Running, &[b"set claimed = g.range_end", EXECUTE]),

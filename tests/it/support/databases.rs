@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use footprint::config::Config;
-use footprint_stack::TEST_USER;
+use footprint_stack::{TEST_ADOPTER, TEST_USER};
 use tokio_postgres::Client;
 
 use super::stack;
@@ -23,7 +23,7 @@ pub struct Databases {
     pub config: Config,
 }
 
-/// An empty pair of databases, with the least rights that footprint needs.
+/// An empty pair of databases, for a user with the rights of the first user's site.
 pub fn fresh_database(what: &str) -> Databases {
     let stack = stack();
     let name = fresh_name(what);
@@ -53,6 +53,12 @@ pub fn fresh_database(what: &str) -> Databases {
 }
 
 impl Databases {
+    /// With the one grant more in ClickHouse that adopting old tables needs.
+    pub fn for_adopter(mut self) -> Self {
+        TEST_ADOPTER.clone_into(&mut self.config.clickhouse.user);
+        self
+    }
+
     /// Creates the first route's topic and gives back its name.
     #[allow(dead_code, reason = "for the scenarios that follow")]
     pub fn create_topic(&self, partitions: u16) -> &str {

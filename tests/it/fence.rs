@@ -1,0 +1,183 @@
+//! The fence before a partition's inserts: one query id for all of them. What runs under it is ended before another owner
+//! goes on, what would run beside it is refused, and another ledger's inserts go under another id.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint::ledger::proof::Proofs;
+use footprint::ledger::{LedgerId, SourceId};
+use footprint::offset::Range;
+use footprint::sink::clickhouse::fence::InsertId;
+use footprint::sink::clickhouse::insert::knows_setting;
+use footprint::sink::clickhouse::readback::Questions;
+use footprint::sink::clickhouse::writer::ClickHouseSink;
+use footprint::sink::{SinkError, Verdict};
+use footprint_stack::TEST_USER;
+
+use crate::reconnected::{Found, Nothing, batch, write};
+use crate::support::databases::{DEADLINE, fresh_database, runtime};
+use crate::support::prove::{prove_tables, prove_within};
+use crate::support::wait::until;
+use crate::support::world::World;
+use crate::support::{calm, stack};
+
+/// An insert whose client has sent a part of its body and is silent since. It carries no token.
+struct Held {
+    stream: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl Held {
+    /// Sends all but the last byte of one row's insert, and waits until the server knows of it.
+    fn open(database: &str, id: &InsertId, source: i64, offset: i64) -> Self {
+        let clickhouse = stack().clickhouse().unwrap();
+        let statement = format!(
+            "insert into {database}.user_footprint (link, request, footprint_time, kafka_source, kafka_partition, \
+             kafka_offset, received_at) format TabSeparated"
+        );
+        let body = format!("/held\tGET\t2026-01-01 00:00:00\t{source}\t0\t{offset}\t2026-01-01 00:00:00\n");
+        let head = format!(
+            "POST /?query_id={id}&max_query_size={}&wait_end_of_query=1&query={} HTTP/1.1\r\nHost: x\r\n\
+             X-ClickHouse-User: {TEST_USER}\r\nX-ClickHouse-Key: {}\r\nContent-Length: {}\r\n\r\n",
+            statement.len() + 1,
+            statement.replace(' ', "+"),
+            stack().user_password(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect((clickhouse.host(), clickhouse.http_port())).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (first, last) = body.as_bytes().split_at(body.len() - 1);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(first).unwrap();
+        until("the insert runs", DEADLINE, || runs(id).then_some(()));
+        Self { stream, rest: last.to_vec() }
+    }
+
+    /// Sends the rest; what the server answers.
+    fn finish(mut self) -> String {
+        let mut answer = vec![0; 4_096];
+        // a server that has given the insert up may have closed
+        let sent = self.stream.write_all(&self.rest).and_then(|()| self.stream.read(&mut answer));
+        String::from_utf8_lossy(&answer[..sent.unwrap_or(0)]).into_owned()
+    }
+}
+
+fn runs(id: &InsertId) -> bool {
+    let sql = format!("select count() from system.processes where query_id = '{id}'");
+    stack().clickhouse().unwrap().query(&sql).unwrap().trim() == "1"
+}
+
+#[test]
+fn an_insert_whose_client_has_stopped_is_ended_and_the_take_over_goes_on() {
+    let _calm = calm();
+    let mut world = World::new("fence", 1, 0.0);
+    world.set("pipeline.batch_rows_max", "500");
+    let source = world.send(40_000);
+    let mut first = world.consumer();
+    world.wait_some(source, 1_000, &first);
+    world.wait_claimed(source, &first);
+    first.kill();
+    let row = world.ledger(source).remove(0);
+    assert!(row.pending() > 0, "killed in mid-batch: {row:?}");
+
+    let cluster = world.eye.query("select system_identifier::text from pg_control_system()");
+    let ledger = LedgerId::of(cluster[0].get(0), &world.database);
+    let id = InsertId::new(&world.database, "user_footprint", ledger, SourceId(source), 0);
+    let held = Held::open(&world.database, &id, source, row.lowest());
+    let mut second = world.consumer();
+    prove_within(&mut world, Duration::from_secs(90), &mut [&mut second]);
+    assert!(!runs(&id));
+    let answer = held.finish();
+    assert!(!answer.contains("200 OK"), "{answer}");
+    prove_tables(&mut world);
+    second.stop();
+}
+
+#[test]
+fn two_ledgers_do_not_end_each_others_inserts() {
+    let _calm = calm();
+    let databases = fresh_database("two_ledgers");
+    let route = &databases.config.routes[0];
+    let runtime = runtime();
+    runtime.block_on(databases.migrate());
+    let questions = Questions::new(&databases.clickhouse(), route, &databases.name, DEADLINE);
+    let [one, other] = [1, 2].map(|ledger| questions.insert_id(LedgerId(ledger), SourceId(7), 0));
+    let held = Held::open(&databases.name, &one, 7, 0);
+    let other_held = Held::open(&databases.name, &other, 7, 1);
+    let idle = questions.insert_id(LedgerId(2), SourceId(7), 1);
+    runtime.block_on(questions.drain(&idle, DEADLINE)).unwrap();
+    assert!(runs(&one) && runs(&other), "another partition's drain ends nothing");
+    let started = Instant::now();
+    // it answers when the server has given up the silent client
+    runtime.block_on(questions.drain(&other, DEADLINE)).unwrap();
+    assert!(!runs(&other), "after {:?}", started.elapsed());
+    drop(other_held);
+    // the first client was silent for as long; it had sent its part before
+    drop(held);
+    let mine = Held::open(&databases.name, &one, 7, 2);
+    runtime.block_on(questions.drain(&other, DEADLINE)).unwrap();
+    assert!(runs(&one), "another ledger's drain ends nothing");
+    let answer = mine.finish();
+    assert!(answer.contains("200 OK"), "{answer}");
+    assert_eq!(databases.clickhouse_query("select kafka_offset from {db}.user_footprint"), ["2"]);
+}
+
+#[test]
+fn an_insert_that_meets_another_is_refused_and_read_back_before_it_is_sent_again() {
+    let _calm = calm();
+    let mut databases = fresh_database("met");
+    // the one column that `batch` fills beside the identity
+    databases.config.routes[0].columns.retain(|column| column.name == "footprint_time");
+    databases.clickhouse_query(
+        "create table {db}.user_footprint (link String, request String, footprint_time DateTime64(6, 'UTC'), \
+         kafka_source Int64, kafka_partition Int32, kafka_offset Int64, received_at DateTime64(6, 'UTC')) \
+         engine MergeTree order by footprint_time settings non_replicated_deduplication_window = 0",
+    );
+    let stored = || databases.clickhouse_query("select kafka_offset from {db}.user_footprint order by 1").join(" ");
+    let route = Arc::new(databases.config.routes[0].clone());
+    let proofs = Arc::new(Proofs::default());
+    let id = InsertId::new(&databases.name, &route.clickhouse_table, LedgerId(3), SourceId(7), 0);
+    let mut sink = ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE);
+    let runtime = runtime();
+    for (found, offset, after) in [(Found::Nothing, 1, "0 1 2"), (Found::Claimed, 4, "0 1 2 3 4 5")] {
+        let batch = batch(&proofs, Range::new(offset - 1, offset + 2), found);
+        let before = stored();
+        let held = Held::open(&databases.name, &id, 7, offset);
+        let (refused, _) = runtime.block_on(write(&mut sink, &proofs, &batch));
+        assert!(
+            matches!(&refused, Err(SinkError::Retry { why, uncertain: true }) if why.contains(id.as_str())),
+            "{refused:?}"
+        );
+        assert_eq!(stored(), before, "nothing was sent beside it");
+        assert!(held.finish().contains("200 OK"), "no insert ends another");
+        // what the other one has brought is found: without a token it would be doubled
+        let written = runtime.block_on(async {
+            let group = [Arc::clone(&batch)];
+            let writing = footprint::sink::Sink::write(&mut sink, &group, true);
+            tokio::pin!(writing);
+            loop {
+                tokio::select! {
+                    biased;
+                    written = &mut writing => break written,
+                    () = proofs.wanted() => batch.ownership.proof.renew(proofs.before_sending()),
+                }
+            }
+        });
+        assert_eq!(written.unwrap(), [Verdict::Stored]);
+        assert_eq!(stored(), after);
+    }
+}
+
+#[test]
+fn a_setting_that_the_server_does_not_know_is_found_out_without_any_right() {
+    let _calm = calm();
+    let databases = fresh_database("settings");
+    let client = databases.clickhouse();
+    runtime().block_on(async {
+        assert!(knows_setting(&client, "deduplicate_insert", "enable").await.unwrap());
+        assert!(!knows_setting(&client, "deduplicate_insert_of_tomorrow", "enable").await.unwrap());
+        assert!(knows_setting(&client, "deduplicate_insert", "nonsense").await.is_err());
+    });
+}
