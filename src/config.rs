@@ -203,6 +203,9 @@ pub struct Postgres {
     /// Its database.
     #[serde(deserialize_with = "text")]
     pub database: String,
+    /// The schema of tables whose name bears none; empty: where the ledger is.
+    #[serde(deserialize_with = "text")]
+    pub schema: String,
     /// Its user.
     #[serde(deserialize_with = "text")]
     pub user: String,
@@ -212,7 +215,7 @@ pub struct Postgres {
     pub tls: Tls,
     /// Certificate authorities, PEM; empty: the public ones.
     pub ca_file: PathBuf,
-    /// Connections of the pool.
+    /// Of no effect; files that set it still load.
     pub pool_connections_max: usize,
     /// What is done with the records missed while off.
     pub when_switched_on: WhenSwitchedOn,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clickhouse::Client as ClickHouseClient;
 use footprint::config::Compression;
 use footprint::sink::clickhouse::native;
+use footprint::sink::postgres::session::Purpose;
 use footprint::sink::postgres::{connect, copy};
 use futures::SinkExt;
 use tokio::runtime::Runtime;
@@ -83,7 +84,7 @@ pub fn load_by(
     runtime.block_on(async {
         let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
         for lane in 0..lanes.each {
-            let client = connect(&config.postgres, "bench").await?;
+            let client = connect(&config.postgres, "bench", Purpose::Check).await?;
             postgres.push((client, dealt(&copies, lane, lanes.each)));
             let client = footprint::sink::clickhouse::client(&config.clickhouse);
             ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");

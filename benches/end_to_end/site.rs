@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use footprint::config::Config;
 use footprint::sink::postgres::connect;
+use footprint::sink::postgres::session::Purpose;
 use footprint_stack::{APPLICATION_USER, Stack, TEST_USER};
 use tokio_postgres::SimpleQueryMessage;
 
@@ -124,7 +125,7 @@ impl<'a> Site<'a> {
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let messages = runtime.block_on(async {
-            let client = connect(&config.postgres, "bench").await?;
+            let client = connect(&config.postgres, "bench", Purpose::Check).await?;
             let asked = tokio::time::timeout(DEADLINE, client.simple_query(sql)).await;
             asked.context("PostgreSQL is silent")?.with_context(|| format!("PostgreSQL refuses {sql}"))
         })?;

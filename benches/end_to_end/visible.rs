@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clickhouse::{Client as ClickHouseClient, Row};
 use footprint::sink::postgres::connect;
+use footprint::sink::postgres::session::Purpose;
 use serde::Deserialize;
 use tokio_postgres::Client as PostgresClient;
 
@@ -61,7 +62,7 @@ impl Sampler {
     pub fn postgres(site: &Site<'_>, interval: Duration) -> Result<Self> {
         let config = site.config()?;
         Self::start("postgres", interval, async move || {
-            let client = connect(&config.postgres, "bench sampler").await?;
+            let client = connect(&config.postgres, "bench sampler", Purpose::Check).await?;
             Ok(Eye::Postgres(client))
         })
     }

@@ -15,7 +15,8 @@ use crate::config::Config;
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///
 /// Asks Kafka for each route's topic, PostgreSQL and ClickHouse for the tables, the rights and the settings that exactly-once
-/// needs. Prints one line for each: "ok", or "FAULT" and what to do. Exit status 3 when there is a fault.
+/// needs. Prints one line for each: "ok", "note" where events may be changed or refused on their way, or "FAULT" and what to
+/// do. Exit status 3 when there is a fault.
 #[derive(clap::Args, Debug)]
 pub struct CheckArgs {}
 
@@ -44,6 +45,11 @@ struct Report {
 impl Report {
     fn ok(&mut self, what: &str, text: impl Display) {
         Self::print("ok", what, &text);
+    }
+
+    /// Nothing to mend, but good to know: it is no fault and does not change the exit status.
+    fn note(&mut self, what: &str, text: impl Display) {
+        Self::print("note", what, &text);
     }
 
     fn fault(&mut self, what: &str, text: impl Display) {

@@ -12,8 +12,10 @@ use super::protocol::{Gap, Settled};
 use super::{Claim, FORMAT, LedgerId, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
+use crate::sink::postgres::asked::LEDGER_TABLES;
 use crate::sink::postgres::error::{Class, During, class, remedy};
-use crate::sink::postgres::{ConnectError, connect, describe};
+use crate::sink::postgres::session::Purpose;
+use crate::sink::postgres::{ConnectError, connect_to_write, describe};
 
 /// How long any one statement of the ledger may take before its connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -161,12 +163,7 @@ impl Ledger {
     /// # Errors
     /// No connection, no answer.
     pub async fn connect(postgres: &Postgres, route: &str, application_name: &str) -> Result<Self, LedgerError> {
-        let client = connect(postgres, application_name).await?;
-        within(client.batch_execute(
-            "set synchronous_commit = on; set lock_timeout = '5s'; set statement_timeout = '15s'; \
-             set idle_in_transaction_session_timeout = '30s'; set timezone = 'UTC'",
-        ))
-        .await?;
+        let client = connect_to_write(postgres, application_name, Purpose::Ledger, &LEDGER_TABLES, None).await?;
         let row = within(client.query_one(
             "select s.system_identifier::text || '/' || c.timeline_id::text || '/' || \
              (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text, \

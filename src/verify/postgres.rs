@@ -21,6 +21,7 @@ use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
 use crate::route::{Kind, Route, quoted};
 use crate::sink::postgres::connect;
+use crate::sink::postgres::session::Purpose;
 use crate::verify::error::VerifyError;
 use crate::verify::stream::{CopyReader, Fields};
 
@@ -148,10 +149,8 @@ impl Tables {
         stall: Duration,
         scan: Duration,
     ) -> Result<Self, VerifyError> {
-        let client = connect(postgres, "footprint verify").await?;
         // one pass over a large table may take longer than a server's default lets it; `scan` bounds it
-        let settings = "set statement_timeout = 0; set timezone = 'UTC'";
-        within("postgresql", stall, client.batch_execute(settings)).await?.map_err(refused("set the session up"))?;
+        let client = connect(postgres, "footprint verify", Purpose::Verify).await?;
         let mut columns = String::new();
         for column in &route.columns {
             columns.push_str(&format!(", {}::{}", quoted(&column.name), sql_type(column.kind)));

@@ -20,6 +20,7 @@ mod lanes;
 mod migrations;
 mod narrow;
 mod outage;
+mod pinned;
 mod reconnected;
 mod refused;
 mod replaced;

@@ -15,6 +15,7 @@ use footprint::offset::{Offset, Partition, Range};
 use footprint::reject::{DeadLetter, Reason};
 use footprint::route::{Column, Kind, Presence, Route};
 use footprint::sink::postgres::migrate::Migrator;
+use footprint::sink::postgres::session::Purpose;
 use footprint::sink::postgres::writer::{PostgresSink, Refusals};
 use footprint_model::ledger::LedgerRow;
 use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack};
@@ -77,7 +78,7 @@ impl Server {
         let name = "footprint-test";
         // the model's ledger test has no broker: no row of it is refused
         let refusals = Refusals { kafka: Config::load(None, &[]).unwrap().kafka, share_max: 0.0 };
-        let plain = footprint::sink::postgres::connect(postgres, name).await.unwrap();
+        let plain = footprint::sink::postgres::connect(postgres, name, Purpose::Check).await.unwrap();
         let rows_statement = plain.prepare(ROWS).await.unwrap();
         Self {
             ledger: Ledger::connect(postgres, &route.name, name).await.unwrap(),

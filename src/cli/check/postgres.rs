@@ -9,7 +9,9 @@ use super::Report;
 use crate::config::Config;
 use crate::route::{Route, quoted};
 use crate::sink::clickhouse::migrate::names;
+use crate::sink::postgres::asked::{self, Unfit};
 use crate::sink::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
+use crate::sink::postgres::session::Purpose;
 use crate::sink::postgres::shape::plan;
 use crate::sink::postgres::{connect, describe};
 
@@ -26,7 +28,7 @@ const RIGHTS: [(&str, &[&str]); 5] = [
 ];
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
-    let client = match connect(&config.postgres, "footprint-check").await {
+    let client = match connect(&config.postgres, "footprint-check", Purpose::Check).await {
         Ok(client) => client,
         Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
     };
@@ -39,6 +41,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         for (table, rights) in RIGHTS {
             rights_on(&client, config, table, rights, report).await?;
         }
+        keeps_rows(&client, &RIGHTS.map(|(table, _)| table), report).await?;
         for route in &config.routes {
             route_table(&client, config, route, report).await?;
         }
@@ -58,35 +61,39 @@ async fn ask<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) 
 }
 
 async fn settings(client: &Client, config: &Config, report: &mut Report) -> Result<(), String> {
-    let sql = "select current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'), \
-               pg_is_in_recovery(), current_setting('default_transaction_read_only')";
+    let sql = "select current_setting('server_version'), pg_is_in_recovery(), current_setting('transaction_read_only'), \
+               current_user::text, current_setting('search_path'), current_setting('session_replication_role')";
     let row = ask(client.query_one(sql, &[])).await?;
-    let (version, fsync, full_page_writes): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+    let (version, user, path): (String, String, String) = (row.get(0), row.get(3), row.get(4));
     let postgres = &config.postgres;
     report.ok(
         "postgresql",
         format!("{}:{}/{} answers, version {version}", postgres.host, postgres.port, postgres.database),
     );
-    if row.get(3) {
-        report.fault("postgresql", "it is a standby and takes no writes; set DB_HOST to the primary");
+    if row.get(1) {
+        report.fault("postgresql", Unfit::Standby);
+    } else if row.get::<_, String>(2) == "on" {
+        report.fault("postgresql", Unfit::ReadOnly { user });
     }
-    if row.get::<_, String>(4) == "on" {
-        report.fault("postgresql", "default_transaction_read_only is on; switch it off for this user and database");
+    if row.get::<_, String>(5) != "origin" {
+        report.note("postgresql", "session_replication_role is not origin: foreign keys and most triggers do not run");
     }
-    for (name, value, harm) in [
-        ("fsync", fsync, "a crash of the machine loses what was acknowledged"),
-        ("full_page_writes", full_page_writes, "a crash of the machine can leave torn pages"),
+    // what makes an acknowledged commit last, and an answer true; no session can set them
+    for (name, wanted, harm) in [
+        ("fsync", "on", "a crash of the machine loses what was acknowledged"),
+        ("full_page_writes", "on", "a crash of the machine can leave torn pages"),
+        ("zero_damaged_pages", "off", "a damaged page would read as one without rows"),
+        ("ignore_checksum_failure", "off", "a damaged page would be read as it is"),
     ] {
-        if value == "on" {
-            report.ok(&format!("postgresql {name}"), "on");
+        let value: String = ask(client.query_one("select current_setting($1)", &[&name])).await?.get(0);
+        if value == wanted {
+            report.ok(&format!("postgresql {name}"), wanted);
         } else {
-            report.fault(&format!("postgresql {name}"), format!("{value}: {harm}; set {name} = on"));
+            report.fault(&format!("postgresql {name}"), format!("{value}: {harm}; set {name} = {wanted}"));
         }
     }
-    match ask(client.batch_execute("set synchronous_commit = on")).await {
-        Ok(()) => report.ok("postgresql synchronous_commit", "footprint sets it on for its own writes"),
-        Err(why) => report.fault("postgresql synchronous_commit", format!("cannot be set on: {why}")),
-    }
+    let what = "footprint sets all that it depends on, whatever the role's settings say";
+    report.ok("postgresql session", format!("{what}; tables are looked for in {path}"));
     Ok(())
 }
 
@@ -195,6 +202,32 @@ async fn route_table(client: &Client, config: &Config, route: &Route, report: &m
     }
     if found.is_some() {
         rights_on(client, config, &route.postgres_table, &["select", "insert"], report).await?;
+        keeps_rows(client, &[&route.postgres_table], report).await?;
+    }
+    Ok(())
+}
+
+/// Whether tables keep and show every row, and what may change or refuse one on its way.
+async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report) -> Result<(), String> {
+    let user: String = ask(client.query_one("select current_user::text", &[])).await?.get(0);
+    for facts in ask(asked::facts(client, tables)).await? {
+        let what = format!("postgresql table {}", facts.name);
+        if let Some(unfit) = facts.unfit(&user) {
+            report.fault(&what, unfit);
+        }
+        if !facts.before_triggers.is_empty() {
+            let triggers = facts.before_triggers.join(", ");
+            report.note(
+                &what,
+                format!(
+                    "before each row runs trigger {triggers}; footprint stops when it drops a row without an error"
+                ),
+            );
+        }
+        // those of the ledger's own tables are ours
+        if !facts.conditions.is_empty() && !facts.name.starts_with("footprint_") {
+            report.note(&what, format!("may refuse an event: {}", facts.conditions.join(", ")));
+        }
     }
     Ok(())
 }

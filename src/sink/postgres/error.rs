@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::ConnectError;
+use super::asked::Unfit;
 use crate::route::quoted;
 
 /// What a refusal means.
@@ -154,7 +155,8 @@ pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
         ConnectError::TimedOut(_) => true,
         ConnectError::Postgres { cause, .. } => class(cause.code(), During::Statement) == Class::Passing,
-        ConnectError::Authorities(_) | ConnectError::Pool(_) => false,
+        ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
+        ConnectError::Authorities(_) | ConnectError::Session { .. } => false,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::rights::{lacking_for_ledger, lacking_for_route};
+use super::session::Purpose;
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 use super::{ConnectError, connect, describe};
 use crate::config::Postgres;
@@ -87,14 +88,9 @@ impl Migrator {
     /// # Errors
     /// No connection, or another one migrates for longer than a minute.
     pub async fn connect(settings: &Postgres) -> Result<Self, MigrateError> {
-        let client = connect(settings, "footprint-migrate").await?;
+        let client = connect(settings, "footprint-migrate", Purpose::Migrate).await?;
         let what = "waiting for another `migrate`";
-        let lock = format!(
-            "set lock_timeout = '{}s'; set statement_timeout = '{}s'; set timezone = 'UTC'; \
-             set client_min_messages = warning; select pg_advisory_lock({LOCK})",
-            LOCK_TIMEOUT.as_secs(),
-            STATEMENT_TIMEOUT.as_secs()
-        );
+        let lock = format!("select pg_advisory_lock({LOCK})");
         let waited = LOCK_TIMEOUT + Duration::from_secs(5);
         match timeout(waited, client.batch_execute(&lock)).await {
             Ok(answer) => answer.map_err(MigrateError::refused(what))?,

@@ -1,10 +1,12 @@
 //! PostgreSQL: its connections. Only the files here, the ledger's SQL and the commands that read tables name tokio-postgres.
 
+pub mod asked;
 pub mod copy;
 pub mod error;
 pub mod migrate;
 mod refused;
 pub mod rights;
+pub mod session;
 pub mod shape;
 mod shares;
 pub mod stored;
@@ -12,15 +14,17 @@ pub mod writer;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::error::connect_remedy;
 pub use self::error::{describe, is_passing_connect};
 use crate::config::{Postgres, Tls};
+use crate::route::Route;
+use asked::Unfit;
+use session::{Purpose, Server, SessionError};
 
 /// How long connecting may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,9 +46,22 @@ pub enum ConnectError {
     /// The certificate authorities cannot be read.
     #[error("postgres.ca_file: {0}")]
     Authorities(String),
-    /// The pool could not be made.
-    #[error("postgresql pool: {0}")]
-    Pool(String),
+    /// The session cannot be made the program's own.
+    #[error("postgresql at {address}: {source}")]
+    Session {
+        /// `host:port/database`.
+        address: String,
+        /// Why, and what to do.
+        source: SessionError,
+    },
+    /// The session must not write.
+    #[error("postgresql at {address}: {source}")]
+    Unfit {
+        /// `host:port/database`.
+        address: String,
+        /// Why, and what to do.
+        source: Unfit,
+    },
 }
 
 fn client_config(postgres: &Postgres, application_name: &str) -> tokio_postgres::Config {
@@ -85,57 +102,65 @@ fn tls(postgres: &Postgres) -> Result<MakeRustlsConnect, ConnectError> {
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// A connection of its own. The task that serves it ends with the client.
+/// A connection of its own, with everything pinned that the program depends on. The task that serves it ends with the client.
 ///
 /// # Errors
-/// PostgreSQL refuses, cannot be reached, or does not answer in time.
-pub async fn connect(postgres: &Postgres, application_name: &str) -> Result<Client, ConnectError> {
-    let address = format!("{}:{}/{}", postgres.host, postgres.port, postgres.database);
-    let config = client_config(postgres, application_name);
-    let tls = tls(postgres)?;
+/// PostgreSQL refuses, cannot be reached, does not answer in time, or is not fit for the program.
+pub async fn connect(postgres: &Postgres, application_name: &str, purpose: Purpose) -> Result<Client, ConnectError> {
+    let address = address(postgres);
+    let mut config = client_config(postgres, application_name);
     let connecting = async {
-        match postgres.tls {
-            Tls::Off => {
-                let (client, connection) = config.connect(NoTls).await?;
-                tokio::spawn(connection);
-                Ok(client)
-            }
+        let failed = |cause| ConnectError::Postgres { address: address.clone(), cause };
+        let (client, server) = match postgres.tls {
+            Tls::Off => serve(config.connect(NoTls).await.map_err(failed)?),
             Tls::On => {
-                let mut config = config;
                 config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                let (client, connection) = config.connect(tls).await?;
-                tokio::spawn(connection);
-                Ok(client)
+                serve(config.connect(tls(postgres)?).await.map_err(failed)?)
             }
+        };
+        match session::pin(&client, &server, postgres, purpose).await {
+            Ok(()) => Ok(client),
+            Err(SessionError::Postgres(cause)) => Err(failed(cause)),
+            Err(source) => Err(ConnectError::Session { address: address.clone(), source }),
         }
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(cause)) => Err(ConnectError::Postgres { address, cause }),
+        Ok(connected) => connected,
         Err(_) => Err(ConnectError::TimedOut(address)),
     }
 }
 
-/// The pool, for everything but the writers.
+/// The same, to write `tables`, and `route`'s where one is given: asks whether that may be done.
 ///
 /// # Errors
-/// The certificate authorities cannot be read.
-pub fn pool(postgres: &Postgres, application_name: &str) -> Result<Pool, ConnectError> {
-    let mut config = client_config(postgres, application_name);
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-    let manager = match postgres.tls {
-        Tls::Off => Manager::from_config(config, NoTls, recycling),
-        Tls::On => {
-            config.ssl_mode(tokio_postgres::config::SslMode::Require);
-            Manager::from_config(config, tls(postgres)?, recycling)
-        }
-    };
-    Pool::builder(manager)
-        .max_size(postgres.pool_connections_max)
-        .wait_timeout(Some(CONNECT_TIMEOUT))
-        .create_timeout(Some(CONNECT_TIMEOUT))
-        .recycle_timeout(Some(CONNECT_TIMEOUT))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| ConnectError::Pool(error.to_string()))
+/// As [`connect`], and what [`asked::may_write`] found.
+pub async fn connect_to_write(
+    postgres: &Postgres,
+    application_name: &str,
+    purpose: Purpose,
+    tables: &[&str],
+    route: Option<&Route>,
+) -> Result<Client, ConnectError> {
+    let client = connect(postgres, application_name, purpose).await?;
+    let address = || address(postgres);
+    match tokio::time::timeout(CONNECT_TIMEOUT, asked::may_write(&client, tables, route)).await {
+        Ok(Ok(())) => Ok(client),
+        Ok(Err(Unfit::Postgres(cause))) => Err(ConnectError::Postgres { address: address(), cause }),
+        Ok(Err(source)) => Err(ConnectError::Unfit { address: address(), source }),
+        Err(_) => Err(ConnectError::TimedOut(address())),
+    }
+}
+
+fn address(postgres: &Postgres) -> String {
+    format!("{}:{}/{}", postgres.host, postgres.port, postgres.database)
+}
+
+/// Starts the task that serves a connection.
+fn serve<S>((client, connection): (Client, Connection<Socket, S>)) -> (Client, Server)
+where
+    S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+{
+    let server = Server::of(connection.parameter("server_version"), connection.parameter("server_encoding"));
+    tokio::spawn(connection);
+    (client, server)
 }

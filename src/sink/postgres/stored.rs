@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
+use super::session::Purpose;
 use super::{connect, describe};
 use crate::batch::{Batch, ColumnData, Rows, Values};
 use crate::config::Postgres;
@@ -45,7 +46,9 @@ impl PostgresRows {
     }
 
     async fn read(&self, batch: &Batch) -> Result<Rows, String> {
-        let client = connect(&self.settings, &self.application_name).await.map_err(|error| error.to_string())?;
+        let purpose = Purpose::StoredRows(self.timeout);
+        let client =
+            connect(&self.settings, &self.application_name, purpose).await.map_err(|error| error.to_string())?;
         let columns: Vec<String> = self.route.columns.iter().map(expression).collect();
         let sql = format!(
             "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \

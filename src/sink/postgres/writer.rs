@@ -15,10 +15,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyInSink, Error, Statement, ToStatement};
 use tracing::warn;
 
+use super::asked::DEAD_LETTERS;
 use super::error::{Class, During, class_of, describe, message, missing_rights, remedy};
 use super::refused::{Halving, Hopeless, Piece, Refused};
+use super::session::Purpose;
 use super::shares::{Share, advance, refusal_mark, share_of, shares, still_ours};
-use super::{connect, copy, is_passing_connect};
+use super::{connect, connect_to_write, copy, is_passing_connect};
 use crate::batch::Batch;
 use crate::config::{Kafka, Postgres};
 use crate::failpoint::{self, Point};
@@ -115,7 +117,10 @@ impl PostgresSink {
             return Ok(client);
         }
         failpoint::hit(Point::WriterConnect);
-        let client = connect(&self.settings, &self.application_name).await.map_err(|error| {
+        let purpose = Purpose::Writer(self.timeout);
+        let route = self.settings.enabled.then_some(&*self.route);
+        let connecting = connect_to_write(&self.settings, &self.application_name, purpose, &[DEAD_LETTERS], route);
+        let client = connecting.await.map_err(|error| {
             if is_passing_connect(&error) {
                 SinkError::Retry { why: error.to_string(), uncertain: false }
             } else {
@@ -123,14 +128,6 @@ impl PostgresSink {
                 SinkError::Stop { why: error.to_string(), remedy: String::new() }
             }
         })?;
-        let session = format!(
-            "set synchronous_commit = on; set lock_timeout = '5s'; set timezone = 'UTC'; set statement_timeout = {}; \
-             set idle_in_transaction_session_timeout = '30s'",
-            self.timeout.as_millis()
-        );
-        if let Err(error) = client.batch_execute(&session).await {
-            return Err(self.sink_error(Store::statement(error)).await);
-        }
         failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
@@ -478,7 +475,7 @@ impl PostgresSink {
 
     /// A connection for a question about a refusal: the writer's own is in a transaction that is lost, if it is there at all.
     async fn onlooker(&self) -> Option<Client> {
-        connect(&self.settings, &self.application_name).await.ok()
+        connect(&self.settings, &self.application_name, Purpose::Check).await.ok()
     }
 
     /// What of a table may drop rows without a word.

@@ -69,7 +69,8 @@ impl Databases {
 
     /// A connection to the PostgreSQL database, as footprint makes them.
     pub async fn postgres(&self) -> Client {
-        footprint::sink::postgres::connect(&self.config.postgres, "footprint-test").await.unwrap()
+        let purpose = footprint::sink::postgres::session::Purpose::Check;
+        footprint::sink::postgres::connect(&self.config.postgres, "footprint-test", purpose).await.unwrap()
     }
 
     /// A client of the ClickHouse database, as footprint makes them.

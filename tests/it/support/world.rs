@@ -154,10 +154,16 @@ impl World {
 
     /// Runs a command of the program to its end, which must be good.
     pub fn command(&self, arguments: &[&str]) -> String {
+        let (status, out, err) = self.outcome(arguments);
+        assert_eq!(status, 0, "{arguments:?}:\n{out}\n{err}");
+        out
+    }
+
+    /// Runs a command of the program to its end: its exit status, what it printed, and what it said on standard error.
+    pub fn outcome(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = program(&self.directory, &self.config_file("command")).args(arguments).output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}:\n{out}\n{err}");
-        out.into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().expect("it ended by itself"), text(&output.stdout), text(&output.stderr))
     }
 
     /// Starts a consumer.

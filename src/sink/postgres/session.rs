@@ -1,0 +1,265 @@
+//! What every session of PostgreSQL pins, whatever `alter role ... set`, `alter database ... set` and the server's own
+//! configuration say. It is the one place: no other file sends a `set`.
+//!
+//! Sent as one batch of `set` right after connecting, and not as startup options, which poolers such as PgBouncer refuse. A
+//! pooler must give each client a server connection of its own (session mode): the ledger's fences and the transactions of
+//! the writers need that too. `statement_timeout` comes first, because a role's own may be shorter than the batch takes.
+//!
+//! Not pinned: what a person sets on purpose and what cannot make an answer wrong (planner, memory, parallelism, logging,
+//! `default_tablespace`), and `default_transaction_read_only`, which says "do not write": see [`super::asked`].
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::config::Postgres;
+
+/// What a session is for: it decides how long its statements may take.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// The ledger's statements, each short.
+    Ledger,
+    /// A writer's transactions; one takes no longer than this.
+    Writer(Duration),
+    /// Reading the rows of one batch; it takes no longer than this.
+    StoredRows(Duration),
+    /// Changing tables: an old one of many rows is rewritten.
+    Migrate,
+    /// Questions of `check`.
+    Check,
+    /// One pass over a whole table may take any time; `verify` has deadlines of its own.
+    Verify,
+}
+
+/// A setting that has one value for every purpose, and why it must not be another.
+struct Pinned {
+    name: &'static str,
+    /// As SQL spells it.
+    value: &'static str,
+    /// The first major version that knows it; an older server would refuse the whole batch.
+    since: u32,
+}
+
+const fn pinned(name: &'static str, value: &'static str) -> Pinned {
+    Pinned { name, value, since: 0 }
+}
+
+const PINNED: [Pinned; 18] = [
+    // repeatable read: a compare-and-set that met another's commit fails with 40001 instead of comparing, and each lane's
+    // commit ends the other's: one take-over after another
+    pinned("default_transaction_isolation", "'read committed'"),
+    // a deferrable transaction may wait before its first statement
+    pinned("default_transaction_deferrable", "off"),
+    // "acknowledged" means on disk here, and on the standbys that synchronous_standby_names lists
+    pinned("synchronous_commit", "on"),
+    // a row that a policy hides must be an error, not a row that is not there
+    pinned("row_security", "off"),
+    // an idle ledger connection that the server ends would cost every ownership
+    Pinned { name: "idle_session_timeout", value: "0", since: 14 },
+    // the bound of a transaction is the writer's deadline and statement_timeout
+    Pinned { name: "transaction_timeout", value: "0", since: 17 },
+    // every error would end the session, and with the ledger's session every ownership
+    pinned("exit_on_error", "off"),
+    // `system` or `view` would refuse the catalog's views that `migrate` and `check` read
+    Pinned { name: "restrict_nonsystem_relation_kind", value: "''", since: 17 },
+    // times are written and read in binary; these are for the few that are read as text, and for literals
+    pinned("timezone", "'UTC'"),
+    pinned("datestyle", "'ISO'"),
+    pinned("intervalstyle", "'postgres'"),
+    pinned("extra_float_digits", "1"),
+    pinned("bytea_output", "'hex'"),
+    // what is sent and read is UTF-8, whatever the database's own encoding is
+    pinned("client_encoding", "'UTF8'"),
+    // a backslash in a literal is a backslash
+    pinned("standard_conforming_strings", "on"),
+    // `null` in an array is null, and `x = null` is not `x is null`
+    pinned("array_nulls", "on"),
+    pinned("transform_null_equals", "off"),
+    // `verify` finds rows again by their ctid: the table must have them, and the planner must use them
+    pinned("enable_tidscan", "on"),
+];
+
+/// For `migrate` alone: what a table that is made gets.
+const PINNED_MIGRATE: [Pinned; 2] = [
+    // rows are appended and have a ctid
+    pinned("default_table_access_method", "heap"),
+    // what `create if not exists` finds is not worth a line
+    pinned("client_min_messages", "warning"),
+];
+
+/// How long a session waits, milliseconds; 0: without end.
+struct Limits {
+    statement: u128,
+    lock: u128,
+    idle_in_transaction: u128,
+}
+
+impl Purpose {
+    fn limits(self) -> Limits {
+        let (statement, lock) = match self {
+            Self::Ledger => (15_000, 5_000),
+            Self::Writer(write) | Self::StoredRows(write) => (write.as_millis(), 5_000),
+            Self::Migrate => (3_600_000, 60_000),
+            Self::Check => (10_000, 5_000),
+            Self::Verify => (0, 5_000),
+        };
+        // nothing waits in a transaction but a program that is stopped, whose locks must not outlive it
+        Limits { statement, lock, idle_in_transaction: 30_000 }
+    }
+}
+
+/// The batch for a server of this major version.
+fn batch(purpose: Purpose, major_version: u32) -> String {
+    let Limits { statement, lock, idle_in_transaction } = purpose.limits();
+    let mut sql = format!(
+        "set statement_timeout = {statement}; set lock_timeout = {lock}; \
+         set idle_in_transaction_session_timeout = {idle_in_transaction}"
+    );
+    let more: &[Pinned] = if matches!(purpose, Purpose::Migrate) { &PINNED_MIGRATE } else { &[] };
+    for setting in PINNED.iter().chain(more).filter(|setting| setting.since <= major_version) {
+        let _ = write!(sql, "; set {} = {}", setting.name, setting.value);
+    }
+    sql
+}
+
+/// Why a session cannot be made the program's own.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// PostgreSQL refused, or the connection broke.
+    #[error(transparent)]
+    Postgres(#[from] tokio_postgres::Error),
+    /// Another encoding cannot hold every event.
+    #[error(
+        "the database's encoding is {0}, and it cannot hold every text; UTF8 is needed: make a database with `encoding 'UTF8' template template0` and set DB_NAME to it"
+    )]
+    Encoding(String),
+    /// The ledger is in several schemas.
+    #[error("footprint_ledger is in the schemas {0}: which one is meant? set postgres.schema")]
+    Ambiguous(String),
+    /// There is no schema of that name.
+    #[error(
+        "there is no schema {0:?}, or the user may not use it; create it or grant usage on it, or look at postgres.schema"
+    )]
+    NoSchema(String),
+    /// The role's search_path names no schema that is there.
+    #[error("the role's search_path names no schema that is there; set postgres.schema")]
+    NoDefaultSchema,
+}
+
+/// What the server says of itself while it lets a client in.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// `18` of `18.1`; 0 when it does not say.
+    pub(super) major_version: u32,
+    /// Of the database.
+    pub(super) encoding: Option<String>,
+}
+
+impl Server {
+    /// From the parameters `server_version` and `server_encoding`.
+    pub(super) fn of(version: Option<&str>, encoding: Option<&str>) -> Self {
+        let digits = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().ok();
+        Self { major_version: version.and_then(digits).unwrap_or(0), encoding: encoding.map(str::to_owned) }
+    }
+}
+
+/// Makes a fresh connection a session of the program.
+///
+/// # Errors
+/// PostgreSQL refuses, the database is of another encoding, or it is not clear which schema is meant.
+pub(super) async fn pin(
+    client: &Client,
+    server: &Server,
+    settings: &Postgres,
+    purpose: Purpose,
+) -> Result<(), SessionError> {
+    if let Some(encoding) = server.encoding.as_deref().filter(|encoding| *encoding != "UTF8") {
+        return Err(SessionError::Encoding(encoding.to_owned()));
+    }
+    client.batch_execute(&batch(purpose, server.major_version)).await?;
+    let mut path: Vec<String> = schemas(client, &settings.schema).await?.iter().map(|name| identifier(name)).collect();
+    // temporary tables last, or one would be taken for a table of the same name
+    path.push("pg_temp".into());
+    client.batch_execute(&format!("set search_path = {}", path.join(", "))).await?;
+    Ok(())
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Where tables are looked for whose names bear no schema: first where the configuration says, else where the ledger is; then
+/// where the ledger's routes have their tables; then `public`. Before the first `migrate`, where the role makes its tables.
+/// A role's `search_path` that changes later must not lead to another ledger: everything would be stored again.
+async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, SessionError> {
+    let Some(home) = home(client, configured).await? else {
+        let role: Vec<String> = client.query_one("select pg_catalog.current_schemas(false)::text[]", &[]).await?.get(0);
+        return if role.is_empty() { Err(SessionError::NoDefaultSchema) } else { Ok(role) };
+    };
+    let sql = format!(
+        "select distinct pg_catalog.split_part(postgres_table, '.', 1) from {}.footprint_route \
+         where postgres_table like '%.%' order by 1",
+        identifier(&home)
+    );
+    let routes: Vec<String> = match client.query(&sql, &[]).await {
+        Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+        // not migrated yet, or no right to read it: whoever needs it says so
+        Err(error) if matches!(error.code().map(SqlState::code), Some("42P01" | "42501")) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut schemas = vec![home];
+    for schema in routes.into_iter().chain(["public".to_owned()]) {
+        if !schemas.contains(&schema) {
+            schemas.push(schema);
+        }
+    }
+    Ok(schemas)
+}
+
+/// The configured schema, or the ledger's; none where there is no ledger yet.
+async fn home(client: &Client, configured: &str) -> Result<Option<String>, SessionError> {
+    if !configured.is_empty() {
+        let sql = "select 1 from pg_catalog.pg_namespace n \
+                   where n.nspname = $1 and pg_catalog.has_schema_privilege(n.oid, 'usage')";
+        let found = client.query(sql, &[&configured]).await?;
+        return if found.is_empty() {
+            Err(SessionError::NoSchema(configured.into()))
+        } else {
+            Ok(Some(configured.into()))
+        };
+    }
+    let sql = "select n.nspname::text from pg_catalog.pg_class c \
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+               where c.relname = 'footprint_ledger' and c.relkind = 'r' and n.nspname !~ '^pg_' \
+               and pg_catalog.has_schema_privilege(n.oid, 'usage') order by n.nspname";
+    let mut ledgers: Vec<String> = client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect();
+    match ledgers.len() {
+        0 | 1 => Ok(ledgers.pop()),
+        _ => Err(SessionError::Ambiguous(ledgers.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_statement_takes_the_roles_time_limit_off_and_a_server_gets_only_what_it_knows() {
+        let old = batch(Purpose::Ledger, 16);
+        assert!(old.starts_with("set statement_timeout = 15000; set lock_timeout = 5000; "), "{old}");
+        assert!(old.contains("set default_transaction_isolation = 'read committed'"), "{old}");
+        assert!(!old.contains("transaction_timeout = 0; set t") && !old.contains("set transaction_timeout"), "{old}");
+        assert!(batch(Purpose::Verify, 18).contains("set transaction_timeout = 0"));
+        assert!(batch(Purpose::Migrate, 18).contains("default_table_access_method"));
+        assert!(batch(Purpose::Writer(Duration::from_secs(60)), 18).starts_with("set statement_timeout = 60000;"));
+    }
+
+    #[test]
+    fn a_version_is_read_from_whatever_distributions_write() {
+        for (text, major) in [("18.1", 18), ("16.4 (Debian 16.4-1.pgdg120+2)", 16), ("18beta1", 18), ("", 0)] {
+            assert_eq!(Server::of(Some(text), None).major_version, major, "{text}");
+        }
+    }
+}
