@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::clickhouse::Row;
 use ::clickhouse::query::Query;
-use ::clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use crate::config::ClickHouse;
@@ -13,6 +13,7 @@ use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
 use crate::route::{Kind, Route, quoted};
 use crate::sink::clickhouse::client;
+use crate::sink::clickhouse::settings::Pins;
 use crate::verify::error::VerifyError;
 use crate::verify::stream::RowBinaryReader;
 use crate::verify::window::Tally;
@@ -31,7 +32,7 @@ pub type Extents = BTreeMap<(i64, Partition), BTreeMap<i64, Extent>>;
 
 /// One route's table.
 pub struct Table {
-    client: Client,
+    pins: Pins,
     address: String,
     name: String,
     columns: String,
@@ -47,7 +48,7 @@ impl Table {
     pub fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
         let columns = route.columns.iter().map(|column| format!(", {}", nullable(&column.name, column.kind))).collect();
         Self {
-            client: client(clickhouse),
+            pins: Pins::questions(&client(clickhouse), scan),
             address: format!("{}:{}", clickhouse.host, clickhouse.port),
             name: quoted(&route.clickhouse_table),
             columns,
@@ -62,8 +63,7 @@ impl Table {
     /// # Errors
     /// It does not, or refuses the user.
     pub async fn ping(&self) -> Result<(), VerifyError> {
-        let answer =
-            self.within(self.stall.min(Duration::from_secs(10)), self.query("select 1").fetch_one::<u8>()).await?;
+        let answer = self.within(self.stall.min(Duration::from_secs(10)), self.pins.client()).await?;
         answer.map(|_| ()).map_err(|error| self.refused("connect", &error))
     }
 
@@ -81,8 +81,9 @@ impl Table {
              group by source, partition, window",
             self.name
         );
+        let query = self.query(&query).await?;
         let asked = async {
-            let mut counted = self.query(&query).fetch::<Counted>()?;
+            let mut counted = query.fetch::<Counted>()?;
             let mut extents = Extents::new();
             let mut windows = 0;
             while let Some(row) = counted.next().await? {
@@ -128,7 +129,7 @@ impl Table {
             base.saturating_add(offsets - 1)
         );
         let failed = |error: &::clickhouse::error::Error| self.refused("read rows", error);
-        let mut cursor = self.query(&query).fetch_bytes("RowBinary").map_err(|error| failed(&error))?;
+        let mut cursor = self.query(&query).await?.fetch_bytes("RowBinary").map_err(|error| failed(&error))?;
         let mut reader = RowBinaryReader::new(self.kinds.clone());
         while let Some(chunk) = self.within(self.stall, cursor.next()).await?.map_err(|error| failed(&error))? {
             reader.feed(&chunk, |row| tally.add(row.offset, row.number)).map_err(|_| VerifyError::Malformed(WHO))?;
@@ -141,16 +142,11 @@ impl Table {
     }
 
     /// A query under settings that let no profile shorten an answer without a word.
-    fn query(&self, sql: &str) -> Query {
+    async fn query(&self, sql: &str) -> Result<Query, VerifyError> {
         // `?` would be taken for a placeholder; names are plain and no literal of ours holds one
         debug_assert!(!sql.contains('?'));
-        let mut query = self.client.query(sql);
-        for mode in ["read", "result", "timeout", "group_by", "distinct"] {
-            let name =
-                if mode == "group_by" { "group_by_overflow_mode".into() } else { format!("{mode}_overflow_mode") };
-            query = query.with_setting(name, "throw");
-        }
-        query.with_setting("limit", "0").with_setting("offset", "0").with_setting("use_query_cache", "0")
+        let client = self.within(self.stall, self.pins.client()).await?;
+        Ok(client.map_err(|error| self.refused("set the session up", &error))?.query(sql))
     }
 
     async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, VerifyError> {

@@ -10,7 +10,6 @@ use footprint::ledger::proof::Proofs;
 use footprint::ledger::{LedgerId, SourceId};
 use footprint::offset::Range;
 use footprint::sink::clickhouse::fence::InsertId;
-use footprint::sink::clickhouse::insert::knows_setting;
 use footprint::sink::clickhouse::readback::Questions;
 use footprint::sink::clickhouse::writer::ClickHouseSink;
 use footprint::sink::{SinkError, Verdict};
@@ -168,16 +167,4 @@ fn an_insert_that_meets_another_is_refused_and_read_back_before_it_is_sent_again
         assert_eq!(written.unwrap(), [Verdict::Stored]);
         assert_eq!(stored(), after);
     }
-}
-
-#[test]
-fn a_setting_that_the_server_does_not_know_is_found_out_without_any_right() {
-    let _calm = calm();
-    let databases = fresh_database("settings");
-    let client = databases.clickhouse();
-    runtime().block_on(async {
-        assert!(knows_setting(&client, "deduplicate_insert", "enable").await.unwrap());
-        assert!(!knows_setting(&client, "deduplicate_insert_of_tomorrow", "enable").await.unwrap());
-        assert!(knows_setting(&client, "deduplicate_insert", "nonsense").await.is_err());
-    });
 }

@@ -12,24 +12,18 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         return report.ok("clickhouse", "switched off (clickhouse.enabled)");
     }
     let migrator = Migrator::new(&config.clickhouse);
-    match migrator.ask("version", "select version()").await {
+    let clickhouse = &config.clickhouse;
+    let address = format!("{}:{}", clickhouse.host, clickhouse.port);
+    match migrator.version().await {
         Ok(version) => {
-            let clickhouse = &config.clickhouse;
-            report.ok("clickhouse", format!("{}:{} answers, version {version}", clickhouse.host, clickhouse.port));
+            report.ok("clickhouse", format!("{address} answers, version {version}"));
+            report.ok("clickhouse settings", "the user may set all that footprint depends on");
         }
-        Err(error) => {
-            return report.fault(
-                "clickhouse",
-                format!("{}:{}: {}", config.clickhouse.host, config.clickhouse.port, error.why()),
-            );
+        // every request would be refused alike
+        Err(error) if migrator.lets_in().await.is_ok() => {
+            return report.fault("clickhouse settings", format!("{address}: {}", error.why()));
         }
-    }
-    // the profile may forbid what every insert pins
-    let sql = "select toString(getSetting('readonly')) settings insert_deduplicate = 1, async_insert = 0";
-    match migrator.ask("clickhouse settings", sql).await.as_deref() {
-        Ok("0") => report.ok("clickhouse settings", "the user may set what exactly-once needs"),
-        Ok(_) => report.fault("clickhouse settings", "the user is read-only; set readonly = 0 in its profile"),
-        Err(error) => report.fault("clickhouse settings", error.why()),
+        Err(error) => return report.fault("clickhouse", format!("{address}: {}", error.why())),
     }
     for route in &config.routes {
         route_table(&migrator, config, route, report).await;

@@ -52,9 +52,11 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
         Some(115) => {
             stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed")
         }
-        Some(452) => stop("the user's profile forbids a setting that exactly-once needs; allow it"),
-        // too many parts, too many queries, read-only, table locked for a moment: refused before anything is written
-        Some(252 | 202 | 164 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
+        Some(452) => stop("the user's profile forbids a setting that exactly-once needs; take the constraint off"),
+        Some(277) => stop("take force_data_skipping_indices out of the user's profile; it cannot be set to nothing"),
+        Some(164) => stop("the user is read-only; set readonly = 0 in its profile"),
+        // too many parts, too many queries, table read-only, table locked for a moment: refused before anything is written
+        Some(252 | 202 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
         _ => retry(true),
     };
     (error, false)

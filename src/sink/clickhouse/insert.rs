@@ -1,15 +1,14 @@
-//! One insert: its token, its place in the fence and the settings that exactly-once needs, pinned on every one.
+//! One insert: its token, its place in the fence, and its block.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::Client;
-use clickhouse::error::Error;
 
-use super::error::code_of;
 use super::fence::InsertId;
 use super::native::{self, Block};
+use super::settings::Pins;
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
@@ -18,27 +17,6 @@ use crate::ledger::Identity;
 use crate::limits::{BATCH_ROWS_MAX, BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 use crate::recycle::Pool;
 use crate::route::Route;
-
-/// Settings of every insert, whatever the user's profile says.
-const PINNED: [(&str, &str); 9] = [
-    ("insert_deduplicate", "1"),
-    // asynchronous by default since 26.2: the answer would come before the rows
-    ("async_insert", "0"),
-    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    // one block, one part: a split insert under one token would be deduplicated piece by piece
-    ("max_insert_threads", "1"),
-    ("input_format_parallel_parsing", "0"),
-    ("min_insert_block_size_rows", "0"),
-    ("min_insert_block_size_bytes", "0"),
-    ("max_partitions_per_insert_block", "0"),
-    ("wait_end_of_query", "1"),
-];
-
-/// Switches deduplication on where the server knows it: a profile that disables it by this name doubled rows whatever
-/// `insert_deduplicate` said.
-const DEDUPLICATE_INSERT: &str = "deduplicate_insert";
-/// "Unknown setting".
-const UNKNOWN_SETTING: u32 = 115;
 
 /// What an insert is of.
 #[derive(Clone, Copy, Debug)]
@@ -77,45 +55,32 @@ impl Attempt<'_> {
 
 /// Sends blocks to one table.
 pub struct Inserter {
-    client: Client,
+    pins: Pins,
     statement: String,
     lz4: bool,
-    /// Whether the server was asked whether it knows [`DEDUPLICATE_INSERT`].
-    pinned: bool,
     pieces: Arc<Pool<Vec<u8>>>,
 }
 
 impl Inserter {
     /// For a route's table.
     pub fn new(client: &Client, settings: &ClickHouse, route: &Route, timeout: Duration) -> Self {
-        let mut client = client
-            .clone()
-            .with_setting("max_insert_block_size", (BATCH_ROWS_MAX + 1).to_string())
-            .with_setting("max_execution_time", timeout.as_secs().max(1).to_string());
-        for (name, value) in PINNED {
-            client = client.with_setting(name, value);
-        }
         let statement = native::insert_statement(route, &settings.database);
         // the server reads so much before it knows of a query: no more than the statement, its line's end and one byte, so
         // that a drain finds an insert as soon as anything of its block has come
-        client = client.with_setting("max_query_size", (statement.len() + 1).to_string());
-        Self { client, statement, lz4: uses_lz4(settings), pinned: false, pieces: Pool::new(PIECES_KEPT_BYTES_MAX) }
+        let pins =
+            Pins::inserts(client, timeout, BATCH_ROWS_MAX).and("max_query_size", (statement.len() + 1).to_string());
+        Self { pins, statement, lz4: uses_lz4(settings), pieces: Pool::new(PIECES_KEPT_BYTES_MAX) }
     }
 
-    /// Pins [`DEDUPLICATE_INSERT`] where the server knows it. It is asked once, before the first insert, by a question that
-    /// carries the setting: so no right on system.settings is needed.
-    async fn pin_deduplication(&mut self) -> Result<(), Failed> {
-        if self.pinned {
-            return Ok(());
+    /// The client with every setting of an insert. The first insert asks for it.
+    async fn pinned(&self) -> Result<&Client, Failed> {
+        if self.pins.are_asked() {
+            return Ok(self.pins.client().await?);
         }
         failpoint::hit(Point::Settings);
-        let known = knows_setting(&self.client, DEDUPLICATE_INSERT, "enable").await?;
+        let client = self.pins.client().await?;
         failpoint::hit(Point::SettingsAnswered);
-        if known {
-            self.client = self.client.clone().with_setting(DEDUPLICATE_INSERT, "enable");
-        }
-        self.pinned = true;
-        Ok(())
+        Ok(client)
     }
 
     /// Inserts one block under the partition's query id. It never replaces another insert: it is refused.
@@ -123,9 +88,9 @@ impl Inserter {
     /// # Errors
     /// Whatever the server or the connection says, classed.
     pub async fn insert(&mut self, attempt: &Attempt<'_>, id: &InsertId, mut block: Block<'_>) -> Result<(), Failed> {
-        self.pin_deduplication().await?;
         let mut client = self
-            .client
+            .pinned()
+            .await?
             .clone()
             .with_setting("insert_deduplication_token", attempt.token())
             .with_setting("log_comment", attempt.comment())
@@ -151,19 +116,6 @@ impl Inserter {
         }
         failpoint::sent(Point::InsertSent, insert.end()).await?;
         Ok(())
-    }
-}
-
-/// Whether the server knows a setting: it refuses a question that carries one that it does not know.
-///
-/// # Errors
-/// It refuses for another reason, or does not answer.
-pub async fn knows_setting(client: &Client, name: &str, value: &str) -> Result<bool, Error> {
-    // read to the end of the answer, so that the connection is kept: the insert may use no other
-    match client.query("select 1").with_setting(name, value).fetch_all::<u8>().await {
-        Ok(_) => Ok(true),
-        Err(Error::BadResponse(text)) if code_of(&text) == Some(UNKNOWN_SETTING) && text.contains(name) => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

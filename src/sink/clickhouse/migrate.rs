@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::client;
 use super::error::{classify, code_of};
 use super::rights::{Right, lacking};
+use super::settings::Pins;
 use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan};
 use crate::config::ClickHouse;
 use crate::route::Route;
@@ -64,7 +65,9 @@ impl MigrateError {
 
 /// Asks and changes definitions.
 pub struct Migrator {
-    client: Client,
+    /// Without a setting.
+    plain: Client,
+    pins: Pins,
     database: String,
 }
 
@@ -77,8 +80,39 @@ impl Migrator {
     /// For a server; nothing is asked yet. The session's database is one that is always there, since the configured one
     /// may be missing.
     pub fn new(settings: &ClickHouse) -> Self {
-        let client = client(settings).with_database("system");
-        Self { client, database: settings.database.clone() }
+        let plain = client(settings).with_database("system");
+        let pins = Pins::definitions(&plain, STATEMENT_TIMEOUT);
+        Self { plain, pins, database: settings.database.clone() }
+    }
+
+    /// Whether the server lets the user in, asked without a setting: nothing that a profile forbids is in the way.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn lets_in(&self) -> Result<(), MigrateError> {
+        self.answer("connecting", QUESTION_TIMEOUT, self.plain.query("select 1").execute()).await
+    }
+
+    /// The server's version, asked with everything that any request of the program sets.
+    ///
+    /// # Errors
+    /// The user's profile forbids one of the settings, or ClickHouse does not answer.
+    pub async fn version(&self) -> Result<String, MigrateError> {
+        let pins = Pins::all(&self.plain);
+        let client = self.answer("settings", QUESTION_TIMEOUT, pins.client()).await?;
+        let asked = client.query("select version(), toString(getSetting('readonly'))").fetch_one::<(String, String)>();
+        let (version, readonly) = self.answer("settings", QUESTION_TIMEOUT, asked).await?;
+        // with 2 it may set everything and write nothing
+        if readonly == "0" {
+            return Ok(version);
+        }
+        let why = format!("the user is read-only (readonly = {readonly}); set readonly = 0 in its profile");
+        Err(MigrateError::Refused { what: "settings".into(), why })
+    }
+
+    /// The client with every setting of a statement that changes definitions.
+    async fn client(&self, what: &str) -> Result<&Client, MigrateError> {
+        self.answer(what, QUESTION_TIMEOUT, self.pins.client()).await
     }
 
     /// Which rights the user lacks for [`Self::route_table`], and to run the route then. Changes nothing.
@@ -127,8 +161,10 @@ impl Migrator {
     }
 
     async fn has_database(&self, database: &str) -> Result<bool, MigrateError> {
-        let count = self.client.query("select count() from system.databases where name = ?").bind(database);
-        Ok(self.answer("looking for the database", QUESTION_TIMEOUT, count.fetch_one::<u64>()).await? > 0)
+        let what = "looking for the database";
+        let client = self.client(what).await?;
+        let count = client.query("select count() from system.databases where name = ?").bind(database);
+        Ok(self.answer(what, QUESTION_TIMEOUT, count.fetch_one::<u64>()).await? > 0)
     }
 
     /// A route's table as the server describes it.
@@ -153,16 +189,17 @@ impl Migrator {
         }
         let (database, table) = names(route, &self.database);
         let what = format!("looking at table {table}");
+        let client = self.client(&what).await?;
         let query = "select engine, engine_full, sorting_key, partition_key, create_table_query from system.tables \
                      where database = ? and name = ?";
-        let query = self.client.query(query).bind(database).bind(table);
+        let query = client.query(query).bind(database).bind(table);
         let Some(row) = self.answer(&what, QUESTION_TIMEOUT, query.fetch_optional::<Table>()).await? else {
             return Ok(None);
         };
         let query = "select name, type as column_type, toString(default_kind) as default_kind, \
                      is_in_sorting_key or is_in_primary_key or is_in_partition_key or is_in_sampling_key as in_key \
                      from system.columns where database = ? and table = ? order by position";
-        let query = self.client.query(query).bind(database).bind(table);
+        let query = client.query(query).bind(database).bind(table);
         let columns = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<Column>()).await?;
         Ok(Some(FoundTable {
             engine: row.engine,
@@ -182,20 +219,13 @@ impl Migrator {
         }))
     }
 
-    /// One text, for `check`.
-    ///
-    /// # Errors
-    /// ClickHouse refuses or does not answer.
-    pub async fn ask(&self, what: &str, sql: &str) -> Result<String, MigrateError> {
-        self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<String>()).await
-    }
-
     /// One yes or no, for `check`.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
     pub async fn ask_flag(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
-        Ok(self.answer(what, QUESTION_TIMEOUT, self.client.query(sql).fetch_one::<u8>()).await? != 0)
+        let client = self.client(what).await?;
+        Ok(self.answer(what, QUESTION_TIMEOUT, client.query(sql).fetch_one::<u8>()).await? != 0)
     }
 
     /// Whether CHECK GRANT says that the user has a right. A server that does not know that statement is taken at its word
@@ -213,7 +243,8 @@ impl Migrator {
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
         // a `?` in a statement would be taken for a value to bind
         let sql = sql.replace('?', "??");
-        self.answer(what, STATEMENT_TIMEOUT, self.client.query(&sql).execute()).await
+        let client = self.client(what).await?;
+        self.answer(what, STATEMENT_TIMEOUT, client.query(&sql).execute()).await
     }
 
     async fn answer<T>(

@@ -8,6 +8,7 @@ pub mod migrate;
 pub mod native;
 pub mod readback;
 pub mod rights;
+pub mod settings;
 pub mod shape;
 pub mod writer;
 

@@ -10,6 +10,7 @@ use super::error::classify;
 use super::fence::{InsertId, drain};
 use super::migrate::names;
 use super::native;
+use super::settings::Pins;
 use crate::ledger::{Identity, LedgerId, SourceId};
 use crate::offset::{Offset, Partition};
 use crate::route::Route;
@@ -41,7 +42,7 @@ pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> Found {
 /// Asks one table.
 #[derive(Clone)]
 pub struct Questions {
-    client: Client,
+    pins: Pins,
     /// The database and the table, apart.
     place: (String, String),
     table: String,
@@ -49,21 +50,16 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// For a route's table. Overflow modes are pinned: an answer cut short must be an error.
+    /// For a route's table.
     pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
-        let client = client
-            .clone()
-            .with_setting("max_execution_time", timeout.as_secs().max(1).to_string())
-            .with_setting("timeout_overflow_mode", "throw")
-            .with_setting("read_overflow_mode", "throw")
-            .with_setting("result_overflow_mode", "throw")
-            .with_setting("group_by_overflow_mode", "throw")
-            .with_setting("max_result_rows", "0")
-            .with_setting("max_result_bytes", "0")
-            .with_setting("select_sequential_consistency", "1");
         let (own_database, own_table) = names(route, database);
         let place = (own_database.to_owned(), own_table.to_owned());
-        Self { client, place, table: native::table(route, database), timeout }
+        Self { pins: Pins::questions(client, timeout), place, table: native::table(route, database), timeout }
+    }
+
+    /// The client with every setting of a question. The first question asks for it.
+    async fn client(&self) -> Result<&Client, SinkError> {
+        self.ask(self.pins.client()).await
     }
 
     async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
@@ -82,7 +78,7 @@ impl Questions {
     /// # Errors
     /// No answer, classed.
     pub async fn connected(&self) -> Result<(), SinkError> {
-        self.ask(self.client.query("select 1").fetch_all::<u8>()).await.map(|_| ())
+        self.ask(self.client().await?.query("select 1").fetch_all::<u8>()).await.map(|_| ())
     }
 
     /// The offsets of a range that are there, in any order; one held twice comes twice.
@@ -96,7 +92,7 @@ impl Questions {
              and kafka_offset >= ? and kafka_offset < ?",
             self.table
         );
-        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(range.start).bind(range.end);
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(range.start).bind(range.end);
         self.ask(query.fetch_all::<i64>()).await
     }
 
@@ -115,7 +111,7 @@ impl Questions {
              and kafka_offset >= ?",
             self.table
         );
-        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(from);
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(from);
         let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
         Ok((count > 0).then_some(highest))
     }
@@ -136,7 +132,7 @@ impl Questions {
              and kafka_offset >= ? and kafka_offset < ?",
             self.table
         );
-        let query = self.client.query(&sql).bind(source.0).bind(partition).bind(from).bind(to);
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(from).bind(to);
         let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
         Ok((count > 0).then_some(highest))
     }
@@ -152,7 +148,7 @@ impl Questions {
     /// # Errors
     /// It still runs at the deadline, or no answer.
     pub async fn drain(&self, id: &InsertId, deadline: Duration) -> Result<(), SinkError> {
-        drain(&self.client, id, deadline).await
+        drain(self.client().await?, id, deadline).await
     }
 
     /// How long an insert can live whose id nobody knows any more: it may run as long as one may, and the server waits for

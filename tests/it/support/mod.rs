@@ -6,6 +6,7 @@ pub mod databases;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;
+pub mod profile;
 pub mod prove;
 pub mod wait;
 pub mod world;
