@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use self::leaving::HAND_OVER_DELAY;
+use self::leaving::{HAND_OVER_DELAY, Unfinished};
 use crate::batch::Batch;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
@@ -26,6 +26,7 @@ use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
 use crate::ledger::{Ownership, SourceId};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::offset::{Offset, Partition};
+use crate::outcome::{Moved, Outcome};
 use crate::reader::{Command, Event};
 use crate::sink::lanes::{Lane, Lanes};
 use crate::sink::retry::Backoff;
@@ -63,17 +64,6 @@ pub struct Status {
     pub joined: bool,
     /// What was moved so far.
     pub moved: Moved,
-}
-
-/// What a pipeline has moved since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Records given to the writers, as rows or dead letters.
-    pub records: u64,
-    /// When the first of them was read.
-    pub first_read_at: Option<Instant>,
-    /// When a sink last acknowledged a batch.
-    pub last_stored_at: Option<Instant>,
 }
 
 /// The coordinator's ends of its channels.
@@ -203,6 +193,8 @@ pub struct Coordinator {
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
     leaving: Vec<Leaving>,
+    /// What this process has sent to the writers of partitions that it no longer owns, and that it has not seen stored.
+    unfinished: BTreeMap<Partition, Unfinished>,
     commits_under_way: usize,
     moved: Moved,
     beaten_at: Instant,
@@ -235,6 +227,7 @@ impl Coordinator {
             lags: JoinSet::new(),
             lag_at: now,
             leaving: Vec::new(),
+            unfinished: BTreeMap::new(),
             commits_under_way: 0,
             moved: Moved::default(),
             beaten_at: now,
@@ -243,11 +236,11 @@ impl Coordinator {
         }
     }
 
-    /// Runs until told to stop and drained, or until something demands a person.
+    /// Runs until told to stop, and drained or at the deadline, or until something demands a person.
     ///
     /// # Errors
     /// See [`PipelineError`].
-    pub async fn run(mut self) -> Result<(), PipelineError> {
+    pub async fn run(mut self) -> Result<Outcome, PipelineError> {
         let mut stop = self.ports.stop.clone();
         let proofs = Arc::clone(&self.context.proofs);
         loop {
@@ -283,7 +276,7 @@ impl Coordinator {
             if self.stopping && self.leaving.is_empty() {
                 failpoint::hit(Point::Drained);
                 self.command(Command::Close)?;
-                return Ok(());
+                return Ok(self.outcome());
             }
         }
     }
@@ -327,6 +320,7 @@ impl Coordinator {
         let leaving = self.is_leaving(partition);
         let Some(slot) = self.slots.get_mut(&partition) else { return };
         if let Slot::Owned(owned) = slot {
+            Unfinished::note(&mut self.unfinished, partition, owned);
             debug!(partition, "ownership ended: {why}");
             owned.ownership.ended.cancel();
             *slot = Slot::TakingOver;

@@ -1,9 +1,10 @@
-//! The program: reads `.env`, parses the command line, builds the runtime and turns the command's end into an exit status.
+//! The program: listens to signals, runs the command line, and turns its end into an exit status.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use footprint::cli::{Cli, Exit};
+use footprint::cli::{self, Exit};
+use footprint::console::complain;
+use footprint::signals::Signals;
 
 /// Also of librdkafka, which takes and frees several pieces a message on different threads: beside glibc's 10 % less CPU and a
 /// quarter less memory (docs/performance.md).
@@ -17,21 +18,22 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub static MALLOC_CONF: Option<&u8> = Some(&b"dirty_decay_ms:500,muzzy_decay_ms:0\0"[0]);
 
 pub fn main() -> ExitCode {
-    if let Err(error) = dotenvy::dotenv()
-        && !error.not_found()
-    {
-        eprintln!("footprint: .env: {error}");
-        return ExitCode::from(Exit::Usage as u8);
-    }
-    let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("footprint: no runtime: {error}");
+            complain(format_args!("no runtime: {error}"));
             return ExitCode::from(Exit::Failed as u8);
         }
     };
-    let exit = runtime.block_on(cli.main());
+    let exit = runtime.block_on(async {
+        match Signals::listen() {
+            Ok(signals) => cli::main(&signals).await,
+            Err(error) => {
+                complain(format_args!("no signal handlers: {error}"));
+                Exit::Failed
+            }
+        }
+    });
     // threads that wait for an answer which no longer matters
     runtime.shutdown_background();
     ExitCode::from(exit as u8)

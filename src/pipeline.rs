@@ -24,6 +24,7 @@ use crate::ledger::protocol::Switches;
 use crate::limits::{
     CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
+use crate::outcome::Outcome;
 use crate::reader::{self, Reader};
 use crate::recycle::Buffer;
 use crate::route::Route;
@@ -47,7 +48,7 @@ impl StoredRows for PostgresRows {
     }
 }
 
-/// Runs one route until told to stop.
+/// Runs one route until told to stop; says whether it was drained.
 ///
 /// # Errors
 /// Whatever demands a person: see [`PipelineError`].
@@ -58,7 +59,7 @@ pub async fn run(
     instance: u64,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Status>,
-) -> Result<(), PipelineError> {
+) -> Result<Outcome, PipelineError> {
     let proofs = Arc::new(Proofs::default());
     let name = application_name(instance);
     let sink_timeout = Duration::from_millis(config.pipeline.sink_timeout_ms);
@@ -176,7 +177,7 @@ async fn stage(serving: impl Future<Output = Result<(), SinkError>>) -> Result<(
 async fn supervise(
     coordinator: Coordinator,
     stages: &mut JoinSet<Result<(), PipelineError>>,
-) -> Result<(), PipelineError> {
+) -> Result<Outcome, PipelineError> {
     let coordinating = coordinator.run();
     tokio::pin!(coordinating);
     tokio::select! {

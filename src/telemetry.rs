@@ -1,7 +1,6 @@
 //! Logs, and the three pages that a person or a machine looks at while `run` works: /metrics, /livez and /readyz.
 
 use std::convert::Infallible;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{LogFormat, Telemetry};
+use crate::console::{LogLines, errors_are_seen};
 use crate::coordinator::Status;
 
 /// Connections served at once.
@@ -55,11 +55,12 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// A bad filter, a directory that cannot be written.
-pub fn init_logs(telemetry: &Telemetry) -> Result<Option<WorkerGuard>, TelemetryError> {
+pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
     let filter = || EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()));
     let json = telemetry.log_format == LogFormat::Json;
+    // a line that cannot be written is no reason for another
     let on_terminal =
-        fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(std::io::stderr().is_terminal());
+        fmt::layer().with_writer(LogLines).with_target(false).with_ansi(errors_are_seen()).log_internal_errors(false);
     let terminal = if json { on_terminal.json().boxed() } else { on_terminal.boxed() };
     let (mut file, mut guard) = (None, None);
     if !telemetry.log_dir.as_os_str().is_empty() {
@@ -68,12 +69,25 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<Option<WorkerGuard>, Telemetry
         let path = telemetry.log_dir.join("consumer.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(broken)?;
         let (writer, worker) = tracing_appender::non_blocking(log);
-        let layer = fmt::layer().with_writer(writer).with_ansi(false);
+        let layer = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
         file = Some(if json { layer.json().boxed() } else { layer.boxed() }.with_filter(filter()?));
         guard = Some(worker);
     }
     tracing_subscriber::registry().with(terminal.with_filter(filter()?)).with(file).init();
-    Ok(guard)
+    Ok(LogFile(guard))
+}
+
+/// The log's file, which is flushed when this is dropped.
+pub struct LogFile(Option<WorkerGuard>);
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        // on a thread of its own: where the file's disk hangs, the guard prints, and panics when nobody reads that
+        if let Some(guard) = self.0.take() {
+            let flushing = std::thread::Builder::new().name("log-flush".into()).spawn(move || drop(guard));
+            let _ = flushing.map(std::thread::JoinHandle::join);
+        }
+    }
 }
 
 /// What the pages show.

@@ -162,6 +162,16 @@ fn metric_names_stand_in_one_file() {
     }
 }
 
+/// `println!` and `eprintln!` panic when nobody reads them, and so may a log's writer.
+#[test]
+fn only_the_console_prints() {
+    for (name, text) in sources().into_iter().filter(|(name, _)| name != "console.rs") {
+        for needle in ["print!(", "println!(", "io::stdout", "io::stderr", "dbg!("] {
+            assert!(!code(&text).contains(needle), "{name} holds {needle}: what is printed goes through console.rs");
+        }
+    }
+}
+
 /// Whoever reads docs/guarantees.md must be able to run the proof it names.
 #[test]
 fn every_proof_that_the_guarantees_name_exists() {

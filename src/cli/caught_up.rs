@@ -1,4 +1,5 @@
-//! Waits until the ledger says that everything which a topic held at the start is stored, whoever stored it.
+//! Waits until the ledger says that everything which the topics held at the start is stored in every sink that is on, whoever
+//! stored it, and says how much is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,99 +7,210 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::kafka::Inquirer;
-use crate::ledger::SourceId;
-use crate::ledger::postgres::Ledger;
+use crate::kafka::{AskError, Inquirer};
+use crate::ledger::postgres::{Ledger, LedgerError};
+use crate::ledger::{Nexts, Progress, SourceId};
 use crate::offset::{Offset, Partition};
+use crate::outcome::Stored;
 use crate::route::Route;
 
 /// How often the ledger is asked.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the ledger may take to say how much is stored when all has ended.
+const LAST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where each partition that holds records ends.
+/// What is to be stored, and how to ask whether it is.
+pub struct CaughtUp<'a> {
+    config: &'a Config,
+    /// One a route; empty until Kafka has told where the topics end.
+    goals: OnceCell<Vec<Goal>>,
+    /// As last answered.
+    last: Mutex<Stored>,
+}
+
+/// Where each partition of a route's topic starts and ends.
 struct Goal {
+    route: String,
     source: SourceId,
-    ends: BTreeMap<Partition, Offset>,
-    /// Where each starts.
-    starts: BTreeMap<Partition, Offset>,
+    bounds: BTreeMap<Partition, (Offset, Offset)>,
 }
 
-/// Returns when every route's topic is stored up to the end seen now.
-///
-/// # Errors
-/// Kafka or the ledger cannot be asked, or a topic does not exist.
-pub async fn wait_until_caught_up(config: &Config) -> anyhow::Result<()> {
-    for route in &config.routes {
-        let inquirer = Arc::new(Inquirer::new(&config.kafka)?);
-        let asked = route.clone();
-        let goal = spawn_blocking(move || goal(&inquirer, &asked)).await.context("asking kafka")??;
-        reach(config, route, &goal).await?;
+/// Which sinks must have a record for it to be stored.
+#[derive(Clone, Copy)]
+struct Wanted {
+    postgres: bool,
+    clickhouse: bool,
+}
+
+impl Wanted {
+    /// The offset below which every wanted sink has stored. A sink that is wanted and has no frontier in the row was switched
+    /// on again: until a take-over has told the ledger so, it has stored nothing that counts.
+    fn stored_below(self, nexts: Nexts) -> Offset {
+        let awaits_take_over =
+            (self.postgres && nexts.postgres.is_none()) || (self.clickhouse && nexts.clickhouse.is_none());
+        if awaits_take_over { 0 } else { nexts.lowest() }
     }
-    Ok(())
 }
 
-fn goal(inquirer: &Inquirer, route: &Route) -> anyhow::Result<Goal> {
-    let cluster_id = inquirer.cluster_id(ASK_TIMEOUT)?;
-    let topic = inquirer.describe_topic(&route.topic, ASK_TIMEOUT)?;
-    let (mut starts, mut ends) = (BTreeMap::new(), BTreeMap::new());
-    for partition in 0..topic.partition_count {
-        let (start, end) = inquirer.watermarks(&route.topic, partition, ASK_TIMEOUT)?;
-        if end > start {
-            ends.insert(partition, end);
-            starts.insert(partition, start);
+impl Goal {
+    /// Records there are to store.
+    fn wanted(&self) -> u64 {
+        self.bounds.values().map(|(start, end)| end.abs_diff(*start)).sum()
+    }
+
+    /// Records that are stored, and whether these are all.
+    fn stored(&self, wanted: Wanted, progress: &[Progress]) -> (u64, bool) {
+        let (mut stored, mut is_reached) = (0, true);
+        for (&partition, &(start, end)) in &self.bounds {
+            let row = progress.iter().find(|row| row.partition == partition);
+            let next = row.map_or(0, |row| wanted.stored_below(row.nexts));
+            stored += next.clamp(start, end).abs_diff(start);
+            is_reached &= next >= end;
+        }
+        (stored, is_reached)
+    }
+}
+
+impl<'a> CaughtUp<'a> {
+    /// Nothing is asked yet.
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, goals: OnceCell::new(), last: Mutex::default() }
+    }
+
+    /// Returns when every route's topic is stored up to the end seen now.
+    ///
+    /// # Errors
+    /// Kafka or the ledger cannot be asked, or a topic does not exist.
+    pub async fn wait(&self) -> anyhow::Result<()> {
+        let mut found = Vec::new();
+        for route in &self.config.routes {
+            let inquirer = Arc::new(Inquirer::new(&self.config.kafka)?);
+            let asked = route.clone();
+            found.push(spawn_blocking(move || goal(&inquirer, &asked)).await.context("asking kafka")??);
+        }
+        let goals = self.goals.get_or_init(|| async { found }).await;
+        let bar = progress_bar(goals.iter().map(Goal::wanted).sum());
+        let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
+        let mut failures = 0;
+        loop {
+            match self.ask(goals, &mut ledgers).await {
+                Ok((stored, is_reached)) => {
+                    failures = 0;
+                    bar.set_message(indicatif::HumanCount(stored.wanted - stored.stored).to_string());
+                    bar.set_position(stored.stored);
+                    if is_reached {
+                        bar.finish_and_clear();
+                        return Ok(());
+                    }
+                }
+                // the pipeline itself says what is wrong, and waits for the ledger to come back
+                Err(error) if error.is_passing() => {
+                    ledgers.fill_with(|| None);
+                    failures += 1;
+                }
+                Err(error) => bail!(error),
+            }
+            tokio::time::sleep(INTERVAL * (1 + failures.min(40))).await;
         }
     }
-    Ok(Goal { source: SourceId::of(&cluster_id, &topic.topic_id), ends, starts })
+
+    /// How much is stored now, and whether that is all; none while it is not known what there is to store. When the ledger
+    /// does not answer, what it said last is the least.
+    pub async fn stored(&self) -> Option<(Stored, bool)> {
+        let goals = self.goals.get()?;
+        let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
+        match timeout(LAST_TIMEOUT, self.ask(goals, &mut ledgers)).await {
+            Ok(Ok(answer)) => Some(answer),
+            // an error here is one more silence: the run says what is wrong with the ledger
+            Ok(Err(_)) | Err(_) => {
+                let wanted = goals.iter().map(Goal::wanted).sum();
+                Some((Stored { wanted, at_least: true, ..*self.last.lock() }, false))
+            }
+        }
+    }
+
+    async fn ask(&self, goals: &[Goal], ledgers: &mut [Option<Ledger>]) -> Result<(Stored, bool), LedgerError> {
+        let wanted = Wanted { postgres: self.config.postgres.enabled, clickhouse: self.config.clickhouse.enabled };
+        let (mut sum, mut all) = (Stored::default(), true);
+        for (goal, ledger) in goals.iter().zip(ledgers) {
+            let ledger = match ledger {
+                Some(connected) => connected,
+                none => none.insert(Ledger::connect(&self.config.postgres, &goal.route, "footprint caught-up").await?),
+            };
+            let (stored, is_reached) = goal.stored(wanted, &ledger.progress(goal.source).await?);
+            sum.stored += stored;
+            sum.wanted += goal.wanted();
+            all &= is_reached;
+        }
+        *self.last.lock() = sum;
+        Ok((sum, all))
+    }
 }
 
-async fn reach(config: &Config, route: &Route, goal: &Goal) -> anyhow::Result<()> {
-    let length = |at: &dyn Fn(Partition) -> Offset| -> u64 {
-        goal.ends.iter().map(|(&p, &end)| at(p).clamp(goal.starts[&p], end).abs_diff(goal.starts[&p])).sum()
-    };
-    let bar = ProgressBar::new(length(&|p| goal.ends[&p]));
+fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {
+    let cluster_id = inquirer.cluster_id(ASK_TIMEOUT)?;
+    let topic = inquirer.describe_topic(&route.topic, ASK_TIMEOUT)?;
+    let mut bounds = BTreeMap::new();
+    for partition in 0..topic.partition_count {
+        let (start, end) = inquirer.watermarks(&route.topic, partition, ASK_TIMEOUT)?;
+        // also one that retention has emptied: its take-over says whether a sink has lost what was there
+        if end > 0 {
+            bounds.insert(partition, (start, end));
+        }
+    }
+    Ok(Goal { route: route.name.clone(), source: SourceId::of(&cluster_id, &topic.topic_id), bounds })
+}
+
+/// Drawn on a terminal only.
+fn progress_bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
     bar.set_style(
         ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {per_sec} lag {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let mut ledger: Option<Ledger> = None;
-    let mut failures = 0;
-    loop {
-        let asked = match &ledger {
-            Some(ledger) => ledger.progress(goal.source).await,
-            None => match Ledger::connect(&config.postgres, &route.name, "footprint caught-up").await {
-                Ok(connected) => {
-                    let asked = connected.progress(goal.source).await;
-                    ledger = Some(connected);
-                    asked
-                }
-                Err(error) => Err(error),
-            },
-        };
-        match asked {
-            Ok(progress) => {
-                failures = 0;
-                let next =
-                    |p: Partition| progress.iter().find(|row| row.partition == p).map_or(0, |row| row.nexts.lowest());
-                let done = length(&next);
-                bar.set_message(indicatif::HumanCount(bar.length().unwrap_or(0).saturating_sub(done)).to_string());
-                bar.set_position(done);
-                if goal.ends.iter().all(|(&p, &end)| next(p) >= end) {
-                    bar.finish_and_clear();
-                    return Ok(());
-                }
-            }
-            // the pipeline itself says what is wrong, and waits for the ledger to come back
-            Err(error) if error.is_passing() => {
-                ledger = None;
-                failures += 1;
-            }
-            Err(error) => bail!(error),
-        }
-        tokio::time::sleep(INTERVAL * (1 + failures.min(40))).await;
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn goal() -> Goal {
+        Goal { route: "a".into(), source: SourceId(1), bounds: BTreeMap::from([(0, (100, 300)), (1, (50, 50))]) }
+    }
+
+    fn row(partition: Partition, postgres: Option<Offset>, clickhouse: Option<Offset>) -> Progress {
+        let dead_letters = postgres.or(clickhouse).unwrap_or(0);
+        Progress { partition, claimed: 0, nexts: Nexts { dead_letters, postgres, clickhouse } }
+    }
+
+    const BOTH: Wanted = Wanted { postgres: true, clickhouse: true };
+
+    #[test]
+    fn a_sink_that_was_switched_on_counts_only_after_the_ledger_knows() {
+        let off = [row(0, Some(300), None), row(1, Some(50), None)];
+        assert_eq!(goal().stored(BOTH, &off), (0, false));
+        assert_eq!(goal().stored(Wanted { clickhouse: false, ..BOTH }, &off), (200, true));
+        let off = [row(0, None, Some(300)), row(1, None, Some(50))];
+        assert_eq!(goal().stored(BOTH, &off), (0, false));
+        let filling = [row(0, Some(300), Some(150)), row(1, Some(50), Some(50))];
+        assert_eq!(goal().stored(BOTH, &filling), (50, false));
+        let filled = [row(0, Some(300), Some(310)), row(1, Some(50), Some(50))];
+        assert_eq!(goal().stored(BOTH, &filled), (200, true));
+    }
+
+    #[test]
+    fn what_nobody_has_taken_over_is_not_stored() {
+        assert_eq!(goal().stored(BOTH, &[]), (0, false));
+        assert_eq!(goal().stored(BOTH, &[row(0, Some(300), Some(300))]), (200, false));
+        assert_eq!(goal().wanted(), 200);
     }
 }

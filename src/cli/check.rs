@@ -11,6 +11,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::cli::Exit;
 use crate::config::Config;
+use crate::console::Output;
 
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///
@@ -24,8 +25,8 @@ pub struct CheckArgs {}
 ///
 /// # Errors
 /// Never; a server that does not answer is a fault of its own.
-pub async fn run(_args: &CheckArgs, config: &Config) -> anyhow::Result<Exit> {
-    let mut report = Report::default();
+pub async fn run(_args: &CheckArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
+    let mut report = Report { output, faults: 0 };
     report.ok(
         "configuration",
         format!("{} route{}", config.routes.len(), if config.routes.len() == 1 { "" } else { "s" }),
@@ -37,28 +38,28 @@ pub async fn run(_args: &CheckArgs, config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// Prints lines as they come and counts the faults.
-#[derive(Debug, Default)]
-struct Report {
+struct Report<'a> {
+    output: &'a mut Output,
     faults: usize,
 }
 
-impl Report {
+impl Report<'_> {
     fn ok(&mut self, what: &str, text: impl Display) {
-        Self::print("ok", what, &text);
+        self.print("ok", what, &text);
     }
 
     /// Nothing to mend, but good to know: it is no fault and does not change the exit status.
     fn note(&mut self, what: &str, text: impl Display) {
-        Self::print("note", what, &text);
+        self.print("note", what, &text);
     }
 
     fn fault(&mut self, what: &str, text: impl Display) {
         self.faults += 1;
-        Self::print("FAULT", what, &text);
+        self.print("FAULT", what, &text);
     }
 
     /// One line, folded under itself where the terminal is narrower; a pipe gets it whole.
-    fn print(status: &str, what: &str, text: &dyn Display) {
+    fn print(&mut self, status: &str, what: &str, text: &dyn Display) {
         let mut line = Table::new();
         line.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         line.add_row([format!("{status:<5}"), format!("{what}: {text}")]);
@@ -68,20 +69,15 @@ impl Report {
         if let Some(column) = line.column_mut(1) {
             column.set_padding((0, 0));
         }
-        println!("{}", line.trim_fmt());
+        self.output.line(line.trim_fmt());
     }
 
-    fn end(&self) -> Exit {
+    fn end(self) -> Exit {
         match self.faults {
-            0 => Exit::Done,
-            1 => {
-                println!("1 fault");
-                Exit::Fault
-            }
-            faults => {
-                println!("{faults} faults");
-                Exit::Fault
-            }
+            0 => return Exit::Done,
+            1 => self.output.line("1 fault"),
+            faults => self.output.line(format_args!("{faults} faults")),
         }
+        Exit::Fault
     }
 }

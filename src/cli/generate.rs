@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -15,9 +15,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Message};
 
+use crate::cli::Exit;
+use crate::console::Output;
 use crate::generate::{GenerateOptions, Generated, Generator};
 use crate::limits::PARTITIONS_MAX;
 use crate::normalize::instant_of_text_with_offset;
+use crate::signals::Signals;
 
 /// A record that Kafka has not acknowledged within this has failed.
 const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(60);
@@ -90,28 +93,38 @@ fn start_time(text: &str) -> Result<i64, String> {
 }
 
 /// Sends the records and waits until Kafka has acknowledged all. `kafka` is what every client shares; its properties win over
-/// the producer's own. Ctrl-C stops sending and waits for what is on its way.
+/// the producer's own. A signal stops sending and waits for what is on its way.
 ///
 /// # Errors
 /// No topic, or a record that Kafka did not acknowledge.
-pub async fn run(args: GenerateArgs, kafka: &ClientConfig, topic: &str) -> anyhow::Result<()> {
+pub async fn run(
+    args: GenerateArgs,
+    kafka: &ClientConfig,
+    topic: &str,
+    signals: &Signals,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
     let topic = args.topic.clone().unwrap_or_else(|| topic.to_owned());
-    create_topic(kafka, &topic, args.partitions).await?;
+    tokio::select! {
+        created = create_topic(kafka, &topic, args.partitions) => created?,
+        () = signals.wait() => return Err(anyhow!("interrupted: nothing was sent")),
+    }
     let stop = StopOnDrop::default();
     let stopped = Arc::clone(&stop.0);
     let config = producer_config(kafka);
     let mut sending = tokio::task::spawn_blocking(move || send_all(&args, &config, &topic, &stopped));
-    // the result first: once all is sent a Ctrl-C has nothing left to stop
+    // the result first: once all is sent a signal has nothing left to stop
     let sent = tokio::select! {
         biased;
         sent = &mut sending => sent,
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.wait() => {
             stop.0.store(true, Ordering::Relaxed);
             sending.await
         }
     };
-    println!("{}", sent.context("the sending thread failed")??);
-    Ok(())
+    let Sent { line, is_whole } = sent.context("the sending thread failed")??;
+    output.line(line);
+    Ok(if is_whole { Exit::Done } else { Exit::Failed })
 }
 
 /// Ends the sending thread also when nobody waits for it any more.
@@ -201,8 +214,14 @@ impl Acknowledgements {
     }
 }
 
-/// The whole of it, on a thread that may block. Gives the line that says what was done.
-fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<String> {
+/// What was done, in a line, and whether it is all that was asked for.
+struct Sent {
+    line: String,
+    is_whole: bool,
+}
+
+/// The whole of it, on a thread that may block.
+fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<Sent> {
     let producer: BaseProducer<Acknowledgements> =
         config.create_with_context(Acknowledgements::default()).context("kafka producer; look at kafka.properties")?;
     let partition_count = partition_count(&producer, topic)?;
@@ -229,12 +248,14 @@ fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &A
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let rate = (good + bad) as f64 / seconds.max(1e-9);
-    let interrupted = if good + bad < args.count { ", interrupted" } else { "" };
-    Ok(format!(
+    let is_whole = good + bad == args.count;
+    let interrupted = if is_whole { "" } else { ", interrupted" };
+    let line = format!(
         "sent {} records to {topic} ({partition_count} partitions): {good} good, {bad} bad, in {seconds:.2} s, \
          {rate:.0} a second{interrupted}",
         good + bad
-    ))
+    );
+    Ok(Sent { line, is_whole })
 }
 
 /// The clock of the events: with a rate it is the clock on the wall, without one an hour of history.

@@ -1,8 +1,17 @@
 //! `footprint migrate`: makes or adopts every table, and says what it did.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::cli::Exit;
 use crate::config::Config;
-use crate::migrations::migrate;
+use crate::console::{Output, complain};
+use crate::migrations;
+use crate::signals::Signals;
+
+/// How long what is under way may still take after a signal.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Make the tables that are missing and adopt those that the old system made.
 ///
@@ -13,19 +22,51 @@ use crate::migrations::migrate;
 #[derive(Debug, clap::Args)]
 pub struct MigrateArgs {}
 
+/// Whether it came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    /// Every table is as it should be.
+    Whole,
+    /// A signal came first.
+    Interrupted,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A database refuses or does not answer, or a table cannot be adopted.
-pub async fn run(_args: &MigrateArgs, config: &Config) -> anyhow::Result<Exit> {
-    let mut count = 0_usize;
-    migrate(config, |line| {
-        count += 1;
-        println!("{line}");
+pub async fn run(_args: &MigrateArgs, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
+    Ok(match migrate(config, signals, output).await? {
+        Migrated::Whole => Exit::Done,
+        Migrated::Interrupted => Exit::Failed,
     })
-    .await?;
-    if count == 0 {
-        println!("nothing to do: every table is as it should be");
+}
+
+/// Migrates, and prints what was done. After a signal, what is under way may end; what does not is given up: PostgreSQL rolls
+/// it back, and a statement of ClickHouse's is whole or was never begun.
+///
+/// # Errors
+/// A database refuses or does not answer, or a table cannot be adopted.
+pub async fn migrate(config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Migrated> {
+    let mut count = 0_usize;
+    let done = |line: &str| {
+        count += 1;
+        output.line(line);
+    };
+    let given_up = async {
+        signals.wait().await;
+        sleep(FINISH_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        migrated = migrations::migrate(config, done) => migrated?,
+        () = given_up => {
+            complain("interrupted: not every table is as it should be; run `footprint migrate` again");
+            return Ok(Migrated::Interrupted);
+        }
     }
-    Ok(Exit::Done)
+    if count == 0 {
+        output.line("nothing to do: every table is as it should be");
+    }
+    Ok(Migrated::Whole)
 }

@@ -1,4 +1,4 @@
-//! The commands: one file each, short. They are all that uses anyhow, and all that prints to standard output.
+//! The commands: one file each, short. They are all that uses anyhow, and all that gives lines to standard output.
 
 mod caught_up;
 pub mod check;
@@ -12,23 +12,27 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, flag};
+use crate::console::{self, Output, complain};
+use crate::signals::Signals;
 use crate::telemetry;
 
 /// Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse.
 ///
 /// Settings come, weakest first, from the shipped defaults, --config FILE, the old consumer's environment names
 /// (BOOTSTRAP_SERVER, GROUP_ID, TOPIC, OFFSET_RESET_CONFIG, DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, CH_HOST,
-/// CH_PORT, CH_USER, CH_PASSWORD, LOG_DIR), FOOTPRINT_SECTION__KEY, and flags. A .env file in the working directory is
-/// read; the real environment wins over it.
+/// CH_PORT, CH_USER, CH_PASSWORD, LOG_DIR, LOG_LEVEL), FOOTPRINT_SECTION__KEY, and flags. A .env file in the working directory
+/// is read as python-dotenv reads it; the real environment wins over it.
 ///
-/// Exit status: 0 done or drained, 1 a failure at run time, 2 bad usage or configuration, 3 verify or check found a fault.
+/// Exit status: 0 done or drained, 1 a failure at run time or interrupted before the end, 2 bad usage or configuration, 3 verify
+/// or check found a fault.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// A configuration file (TOML); it needs only what differs from the defaults.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How much is logged: error, warn, info, debug, or a filter such as footprint=debug,warn.
+    /// How much is logged: error, warn, info, debug, trace or off, Python's words too, or a filter such as
+    /// footprint=debug,warn.
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
     #[command(subcommand)]
@@ -57,22 +61,67 @@ pub enum Exit {
     Fault = 3,
 }
 
+/// The whole program: reads the command line, runs the command, and says how it ended. Help and usage errors need nothing but
+/// the command line.
+pub async fn main(signals: &Signals) -> Exit {
+    let mut output = Output::standard();
+    let exit = match Cli::try_parse() {
+        Ok(cli) => cli.run(signals, &mut output).await,
+        Err(told) => tell(&told, &mut output),
+    };
+    let Some(error) = output.lost() else { return exit };
+    complain(format_args!("standard output: {error}; not all was printed; without that the end was: {}", exit.name()));
+    Exit::Failed
+}
+
+/// Help and version, or what is wrong with the command line.
+fn tell(told: &clap::Error, output: &mut Output) -> Exit {
+    let text = told.render();
+    if told.use_stderr() {
+        if console::errors_are_seen() {
+            console::complain_as_is(text.ansi())
+        } else {
+            console::complain_as_is(text)
+        }
+        return Exit::Usage;
+    }
+    let text = if console::is_seen() { text.ansi().to_string() } else { text.to_string() };
+    output.line(text.trim_end());
+    Exit::Done
+}
+
+impl Exit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "a failure",
+            Self::Usage => "bad usage or configuration",
+            Self::Fault => "a fault was found",
+        }
+    }
+}
+
 impl Cli {
-    /// Reads the configuration, sets up logging, runs the command, and says how it ended. Errors are printed here.
-    pub async fn main(self) -> Exit {
+    /// Reads the configuration, sets up logging, and runs the command. Errors are printed here.
+    async fn run(self, signals: &Signals, output: &mut Output) -> Exit {
+        if let Err(error) = dotenvy::dotenv()
+            && !error.not_found()
+        {
+            return usage(&error);
+        }
         let flags: Vec<_> = self.log.iter().map(|log| ("telemetry.log", flag(log))).collect();
         let config = match Config::load(self.config.as_deref(), &flags) {
             Ok(config) => config,
             Err(error) => return usage(&error),
         };
-        let _guard = match telemetry::init_logs(&config.telemetry) {
-            Ok(guard) => guard,
+        let _logs = match telemetry::init_logs(&config.telemetry) {
+            Ok(logs) => logs,
             Err(error) => return usage(&error),
         };
-        match self.command.run(&config).await {
+        match self.command.run(&config, signals, output).await {
             Ok(exit) => exit,
             Err(error) => {
-                eprintln!("footprint: {error:#}");
+                complain(format_args!("{error:#}"));
                 Exit::Failed
             }
         }
@@ -80,21 +129,34 @@ impl Cli {
 }
 
 fn usage(error: &dyn std::error::Error) -> Exit {
-    eprintln!("footprint: {error}");
+    complain(error);
     Exit::Usage
 }
 
 impl Command {
-    async fn run(self, config: &Config) -> anyhow::Result<Exit> {
+    async fn run(self, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
         match self {
-            Self::Run(args) => run::run(&args, config).await,
-            Self::Migrate(args) => migrate::run(&args, config).await,
-            Self::Check(args) => check::run(&args, config).await,
-            Self::Verify(args) => verify::run(&args, config).await,
+            Self::Run(args) => run::run(&args, config, signals, output).await,
+            Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
+            Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
+            Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
             Self::Generate(args) => {
                 let kafka = crate::kafka::client_config(&config.kafka);
-                generate::run(args, &kafka, &config.routes[0].topic).await.map(|()| Exit::Done)
+                generate::run(args, &kafka, &config.routes[0].topic, signals, output).await
             }
         }
+    }
+}
+
+/// A command that only asks: a signal ends it at once.
+async fn unless_asked(
+    signals: &Signals,
+    name: &str,
+    command: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    tokio::select! {
+        biased;
+        ended = command => ended,
+        () = signals.wait() => Err(anyhow::anyhow!("interrupted: `{name}` did not come to its end and says nothing")),
     }
 }

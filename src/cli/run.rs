@@ -3,27 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::anyhow;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Exit;
-use super::caught_up::wait_until_caught_up;
+use super::caught_up::CaughtUp;
+use super::migrate::{self, Migrated};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::coordinator::{Moved, Status};
+use crate::console::Output;
+use crate::coordinator::Status;
+use crate::outcome::{Left, Moved, Outcome};
+use crate::signals::Signals;
 use crate::{pipeline, telemetry};
+
+/// How much longer than its own deadline a drain may take before it is given up from outside.
+const DRAIN_GRACE: Duration = Duration::from_secs(15);
 
 /// Move events from Kafka into PostgreSQL and ClickHouse, each exactly once.
 ///
-/// Runs until SIGTERM or Ctrl-C, then drains: what is on its way is stored, offsets are committed, exit 0. A second
-/// signal exits at once; nothing is lost by it, the next start finishes what was claimed. While it works, /metrics,
-/// /livez and /readyz answer at telemetry.listen.
+/// Runs until SIGTERM, SIGHUP or Ctrl-C, then drains: what is on its way is stored, offsets are committed, exit 0. What could
+/// not be stored in time is told, exit 1. A second signal exits at once; nothing is lost by either, the next start finishes
+/// what was claimed. While it works, /metrics, /livez and /readyz answer at telemetry.listen.
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
-    /// Stop when everything that the topic held at the start is stored in every sink, whoever stored it.
+    /// Stop when everything that the topic held at the start is stored in every sink, whoever stored it. Interrupted before
+    /// that, it says how much is stored, exit 1.
     #[arg(long)]
     pub until_caught_up: bool,
     /// Make or adopt the tables first, as `footprint migrate` does.
@@ -35,14 +43,86 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// Whatever demands a person, with what to do.
-pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
-    if args.migrate {
-        super::migrate::run(&super::migrate::MigrateArgs {}, config).await?;
+pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
+    let migrated = if args.migrate { migrate::migrate(config, signals, output).await? } else { Migrated::Whole };
+    let outcome = match migrated {
+        Migrated::Interrupted => Outcome::Interrupted(None),
+        // nothing was begun, so nothing is on its way
+        Migrated::Whole if signals.have_come() && !args.until_caught_up => Outcome::Drained,
+        Migrated::Whole if signals.have_come() => Outcome::Interrupted(None),
+        Migrated::Whole => run_pipelines(args, config, signals).await?,
+    };
+    if let Outcome::Failed(why) = outcome {
+        return Err(anyhow!(why));
     }
+    output.line(outcome.line());
+    Ok(if outcome.is_good() { Exit::Done } else { Exit::Failed })
+}
+
+async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> anyhow::Result<Outcome> {
+    let (stop, stopped) = watch::channel(false);
+    let (mut pipelines, statuses) = start(config, &stopped);
+    let moved = |statuses: &[watch::Receiver<Status>]| {
+        statuses.iter().map(|status| status.borrow().moved).fold(Moved::default(), Moved::and)
+    };
+    let watched = statuses.clone();
+    let pages = telemetry::serve(&config.telemetry, statuses).await?;
+    let goal = CaughtUp::new(config);
+    let caught_up = async { if args.until_caught_up { goal.wait().await } else { std::future::pending().await } };
+    tokio::pin!(caught_up);
+
+    let mut outcome = Outcome::Drained;
+    let mut is_caught_up = false;
+    let mut overdue: Option<Instant> = None;
+    while !pipelines.is_empty() {
+        let before = overdue.is_none();
+        tokio::select! {
+            Some(ended) = pipelines.join_next() => {
+                let ended = ended.unwrap_or_else(|error| Outcome::Failed(format!("a pipeline failed: {error}; please report it")));
+                if let Outcome::Failed(why) = &ended {
+                    error!("{why}");
+                }
+                outcome = outcome.and(ended);
+            }
+            result = &mut caught_up, if before => match result {
+                Ok(()) => {
+                    info!("caught up");
+                    is_caught_up = true;
+                }
+                Err(error) => outcome = outcome.and(Outcome::Failed(format!("{error:#}"))),
+            },
+            () = signals.wait(), if before => {}
+            () = until(overdue) => {
+                warn!("the pipelines did not end in time");
+                outcome = outcome.and(Outcome::NotDrained(Left { silent_routes: pipelines.len(), ..Left::default() }));
+                break;
+            }
+        }
+        // whatever came first: the end of one is the end of all
+        if before {
+            stop.send_replace(true);
+            overdue = Some(Instant::now() + Duration::from_millis(config.pipeline.drain_deadline_ms) + DRAIN_GRACE);
+        }
+    }
+    if let Some(pages) = pages {
+        pages.abort();
+    }
+    if args.until_caught_up && !matches!(outcome, Outcome::Failed(_)) {
+        let asked_for = match goal.stored().await {
+            _ if is_caught_up => Outcome::CaughtUp(moved(&watched)),
+            Some((_, true)) => Outcome::CaughtUp(moved(&watched)),
+            stored => Outcome::Interrupted(stored.map(|(stored, _)| stored)),
+        };
+        outcome = outcome.and(asked_for);
+    }
+    Ok(outcome)
+}
+
+/// Starts every route's pipeline; gives what may be seen of each.
+fn start(config: &Config, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Vec<watch::Receiver<Status>>) {
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
-    let (stop_sender, stop) = watch::channel(false);
-    let mut pipelines: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut pipelines = JoinSet::new();
     let mut statuses = Vec::new();
     for route in &config.routes {
         let (status_sender, status) = watch::channel(Status::default());
@@ -51,82 +131,15 @@ pub async fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Exit> {
             (config.clone(), Arc::new(route.clone()), Arc::clone(&budget), stop.clone());
         pipelines.spawn(async move {
             let running = pipeline::run(&config, &route, &budget, instance, stop, status_sender).await;
-            running.with_context(|| format!("route {}", route.name))
+            running.unwrap_or_else(|error| Outcome::Failed(format!("route {}: {error}", route.name)))
         });
     }
-    let watched = statuses.clone();
-    let pages = telemetry::serve(&config.telemetry, statuses).await?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let caught_up =
-        async { if args.until_caught_up { wait_until_caught_up(config).await } else { std::future::pending().await } };
-    tokio::pin!(caught_up);
-
-    let mut failure = None;
-    let mut draining = false;
-    while !pipelines.is_empty() {
-        tokio::select! {
-            Some(ended) = pipelines.join_next() => {
-                let ended = ended.unwrap_or_else(|error| Err(anyhow::anyhow!("a pipeline failed: {error}; please report it")));
-                if let Err(error) = ended {
-                    error!("{error:#}");
-                    failure.get_or_insert(error);
-                    let _ = stop_sender.send(true);
-                    draining = true;
-                }
-            }
-            result = &mut caught_up, if !draining => {
-                match result {
-                    Ok(()) => info!("caught up"),
-                    Err(error) => failure = Some(error),
-                }
-                draining = true;
-                let _ = stop_sender.send(true);
-            }
-            _ = terminate.recv() => ask_to_stop(&mut draining, &stop_sender),
-            _ = interrupt.recv() => ask_to_stop(&mut draining, &stop_sender),
-            () = overdue(draining, config) => {
-                warn!("not drained in time; the next start finishes what was claimed");
-                break;
-            }
-        }
-    }
-    if let Some(pages) = pages {
-        pages.abort();
-    }
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    if args.until_caught_up {
-        println!("{}", summary(watched.iter().map(|status| status.borrow().moved)));
-    }
-    Ok(Exit::Done)
+    (pipelines, statuses)
 }
 
-/// What the routes moved, in a line.
-fn summary(routes: impl Iterator<Item = Moved> + Clone) -> String {
-    let records: u64 = routes.clone().map(|moved| moved.records).sum();
-    let first = routes.clone().filter_map(|moved| moved.first_read_at).min();
-    let last = routes.filter_map(|moved| moved.last_stored_at).max();
-    let (Some(first), Some(last)) = (first, last) else { return "caught up: nothing was left to store".into() };
-    let seconds = last.saturating_duration_since(first).as_secs_f64();
-    format!("caught up: {records} records, {seconds:.3} s from the first record read to the last stored")
-}
-
-/// The first signal drains, the second exits at once.
-fn ask_to_stop(draining: &mut bool, stop: &watch::Sender<bool>) {
-    if *draining {
-        warn!("second signal: exiting at once; the next start finishes what was claimed");
-        std::process::exit(Exit::Failed as i32);
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
-    *draining = true;
-    let _ = stop.send(true);
-}
-
-/// A drain that takes longer than its own deadlines allow.
-async fn overdue(draining: bool, config: &Config) {
-    if !draining {
-        return std::future::pending().await;
-    }
-    tokio::time::sleep(Duration::from_millis(config.pipeline.drain_deadline_ms) + Duration::from_secs(15)).await;
 }

@@ -1,6 +1,5 @@
 //! `footprint verify`: asks [`crate::verify`], shows a bar meanwhile, and prints what was found.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
 use crate::config::Config;
+use crate::console::{Output, errors_are_seen};
 use crate::verify::{
-    Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, verify,
+    Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, Verdict,
+    verify,
 };
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
@@ -20,7 +21,8 @@ use crate::verify::{
 /// the ledger records. What lies beyond a frontier is lag, not a fault. Where Kafka no longer holds the records, the databases
 /// are compared with each other. Nothing is written; it may run beside a running consumer.
 ///
-/// Exit status: 0 clean, 3 a fault was found, 1 it could not be verified (a server is down), 2 bad usage.
+/// Exit status: 0 clean, 3 a fault was found, 1 it could not be verified (a server is down, there is nothing to compare), 2 bad
+/// usage.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
     /// Only this route, by name; may be given again
@@ -47,8 +49,8 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// Nothing could be verified: a server is down, or `migrate` has not been run.
-pub async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
-    let bar = std::io::stderr().is_terminal().then(bar);
+pub async fn run(args: &VerifyArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
+    let bar = errors_are_seen().then(bar);
     let options = Options {
         routes: args.routes.iter().chain(&args.topics).cloned().collect(),
         show: args.show,
@@ -63,11 +65,15 @@ pub async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
     }
     let report = report.context("nothing was verified")?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output.line(serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", text(&report, args.show, Table::new().width().map(usize::from)));
+        output.line(text(&report, args.show, Table::new().width().map(usize::from)).trim_end());
     }
-    Ok(if report.clean { Exit::Done } else { Exit::Fault })
+    Ok(match report.verdict() {
+        Verdict::Clean { .. } => Exit::Done,
+        Verdict::Faults { .. } => Exit::Fault,
+        Verdict::NothingCompared => Exit::Failed,
+    })
 }
 
 fn bar() -> ProgressBar {
@@ -99,14 +105,17 @@ fn text(report: &Report, show: usize, width: Option<usize>) -> String {
     for route in &report.routes {
         text.push_str(&route_text(route, show, width));
     }
-    let count = |kind| report.count(kind);
-    let faults: u64 = Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(count).sum();
-    let warnings: u64 = Kind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(count).sum();
-    text.push_str(&match (report.clean, faults, warnings) {
-        (true, _, 0) => "exactly once held: no fault\n".to_owned(),
-        (true, _, warnings) => format!("exactly once held: no fault, {warnings} warnings\n"),
-        (false, 0, warnings) => format!("{warnings} warnings, which --strict takes for faults\n"),
-        (false, faults, warnings) => format!("EXACTLY ONCE DID NOT HOLD: {faults} faults, {warnings} warnings\n"),
+    text.push_str(&match report.verdict() {
+        Verdict::Clean { warnings: 0 } => "exactly once held: no fault\n".to_owned(),
+        Verdict::Clean { warnings } => format!("exactly once held: no fault, {warnings} warnings\n"),
+        Verdict::Faults { faults: 0, warnings } => format!("{warnings} warnings, which --strict takes for faults\n"),
+        Verdict::Faults { faults, warnings } => {
+            format!("EXACTLY ONCE DID NOT HOLD: {faults} faults, {warnings} warnings\n")
+        }
+        Verdict::NothingCompared => format!(
+            "nothing to compare of {}: nothing is stored yet, or the topic is not the one that was meant\n",
+            report.nothing_compared.join(", ")
+        ),
     });
     text
 }

@@ -1,11 +1,13 @@
 //! Letting go: a revoke or a stop waits for what the writers hold, commits, then answers the group.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::{Coordinator, Leaving, PipelineError, Slot};
-use crate::offset::Partition;
+use super::{Coordinator, Leaving, Owned, PipelineError, Slot};
+use crate::offset::{Offset, Partition};
+use crate::outcome::{Left, Outcome};
 use crate::reader::Command;
 
 /// How long a commit's answer is waited for before partitions are let go.
@@ -16,7 +18,53 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// the partition would stand still.
 pub(super) const HAND_OVER_DELAY: Duration = Duration::from_millis(500);
 
+/// What was sent to the writers of a partition and not seen stored when its ownership ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unfinished {
+    /// The lowest frontier.
+    stored: Offset,
+    /// The end of what was sent.
+    sent: Offset,
+    postgres: bool,
+    clickhouse: bool,
+}
+
+impl Unfinished {
+    /// Notes what `owned` leaves unfinished at the end of its ownership; what a former ownership left is finished when this
+    /// one has stored it.
+    pub(super) fn note(unfinished: &mut BTreeMap<Partition, Self>, partition: Partition, owned: &Owned) {
+        let nexts = owned.tracker.nexts();
+        let stored = nexts.lowest();
+        let before = unfinished.get(&partition).map_or(Offset::MIN, |left| left.sent);
+        let sent = owned.sent.max(before);
+        if stored >= sent {
+            unfinished.remove(&partition);
+            return;
+        }
+        let is_behind = |next: Option<Offset>| next.is_some_and(|next| next < sent);
+        let (postgres, clickhouse) = (is_behind(nexts.postgres), is_behind(nexts.clickhouse));
+        // the dead letters are PostgreSQL's too
+        let postgres = postgres || nexts.dead_letters < sent;
+        unfinished.insert(partition, Self { stored, sent, postgres, clickhouse });
+    }
+}
+
 impl Coordinator {
+    /// How the drain ended.
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.unfinished.is_empty() {
+            return Outcome::Drained;
+        }
+        let left = self.unfinished.values().map(|left| Left {
+            records: left.sent.abs_diff(left.stored),
+            partitions: 1,
+            postgres: left.postgres,
+            clickhouse: left.clickhouse,
+            silent_routes: 0,
+        });
+        Outcome::NotDrained(left.fold(Left::default(), Left::and))
+    }
+
     /// Lets partitions go, those that are owned after `delay` and a drain.
     pub(super) fn leave(&mut self, partitions: Vec<Partition>, delay: Duration) {
         for &partition in &partitions {
@@ -41,7 +89,12 @@ impl Coordinator {
                 let leaving = self.leaving.remove(index);
                 for partition in &leaving.partitions {
                     if let Some(Slot::Owned(owned)) = self.slots.remove(partition) {
+                        Unfinished::note(&mut self.unfinished, *partition, &owned);
                         owned.ownership.ended.cancel();
+                    }
+                    if !self.stopping {
+                        // the next owner's
+                        self.unfinished.remove(partition);
                     }
                     self.takeover_backoff.remove(partition);
                 }

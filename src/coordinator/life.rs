@@ -70,6 +70,8 @@ impl Coordinator {
                     );
                     self.life = None;
                     self.end_all();
+                    // nobody can finish what was of the life before
+                    self.unfinished.clear();
                 }
                 if self.life.is_none() {
                     let source = SourceId::of(&cluster_id, &description.topic_id);

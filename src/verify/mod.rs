@@ -38,7 +38,7 @@ mod window;
 
 pub use error::VerifyError;
 pub use report::{
-    Counts, Finding, GapReport, Kind, PartitionReport, Place, Report, RouteReport, SinkReport, SourceReport,
+    Counts, Finding, GapReport, Kind, PartitionReport, Place, Report, RouteReport, SinkReport, SourceReport, Verdict,
 };
 
 /// How far the walk has come.

@@ -26,7 +26,7 @@ pub enum Place {
 pub enum Kind {
     /// Below the frontier, and not there.
     Missing,
-    /// There more than once.
+    /// There more than once, wherever: no retry and no race doubles a row for a while only.
     Doubled,
     /// There with another content.
     Differing,
@@ -285,11 +285,46 @@ pub struct RouteReport {
     pub notes: Vec<String>,
 }
 
+/// What a report comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Exactly once held.
+    Clean {
+        /// What is worth a look all the same.
+        warnings: u64,
+    },
+    /// It did not hold, or, under `strict`, there are warnings.
+    Faults {
+        /// How many faults.
+        faults: u64,
+        /// How many warnings.
+        warnings: u64,
+    },
+    /// Of some route nothing was compared, so nothing can be said.
+    NothingCompared,
+}
+
+impl RouteReport {
+    fn partitions(&self) -> impl Iterator<Item = &PartitionReport> {
+        self.sources.iter().flat_map(|source| &source.partitions)
+    }
+}
+
+impl PartitionReport {
+    /// Whether anything that was due was looked at: a record, or a row.
+    fn is_compared(&self) -> bool {
+        let rows = |sink: &SinkReport| sink.compared_below > 0 && sink.rows > 0;
+        self.records > 0 || rows(&self.postgres) || rows(&self.clickhouse) || rows(&self.dead_letters)
+    }
+}
+
 /// All that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether exactly once held: no fault, and under `strict` no warning.
+    /// Whether exactly once held: something was compared of every route, with no fault, and under `strict` no warning.
     pub clean: bool,
+    /// Routes of which nothing could be compared: nothing that the ledger calls stored is in Kafka or in a database.
+    pub nothing_compared: Vec<String>,
     /// Whether warnings count as faults.
     pub strict: bool,
     /// The routes.
@@ -300,21 +335,30 @@ impl Report {
     /// Puts the routes together and judges them.
     pub fn new(routes: Vec<RouteReport>, strict: bool) -> Self {
         let bad = |counts: &Counts| counts.faults() > 0 || (strict && counts.warnings() > 0);
-        let clean = !routes
+        let is_bad = routes.iter().flat_map(RouteReport::partitions).any(|partition| bad(&partition.counts));
+        let nothing_compared: Vec<String> = routes
             .iter()
-            .flat_map(|route| &route.sources)
-            .flat_map(|source| &source.partitions)
-            .any(|partition| bad(&partition.counts));
-        Self { clean, strict, routes }
+            .filter(|route| !route.partitions().any(PartitionReport::is_compared))
+            .map(|route| route.route.clone())
+            .collect();
+        Self { clean: !is_bad && nothing_compared.is_empty(), nothing_compared, strict, routes }
+    }
+
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        let counts = || self.routes.iter().flat_map(RouteReport::partitions).map(|partition| &partition.counts);
+        let (faults, warnings) =
+            (counts().map(Counts::faults).sum::<u64>(), counts().map(Counts::warnings).sum::<u64>());
+        match faults {
+            0 if self.strict && warnings > 0 => Verdict::Faults { faults, warnings },
+            0 if !self.nothing_compared.is_empty() => Verdict::NothingCompared,
+            0 => Verdict::Clean { warnings },
+            faults => Verdict::Faults { faults, warnings },
+        }
     }
 
     /// How many of `kind`, over everything.
     pub fn count(&self, kind: Kind) -> u64 {
-        self.routes
-            .iter()
-            .flat_map(|route| &route.sources)
-            .flat_map(|source| &source.partitions)
-            .map(|partition| partition.counts.of(kind))
-            .sum()
+        self.routes.iter().flat_map(RouteReport::partitions).map(|partition| partition.counts.of(kind)).sum()
     }
 }

@@ -26,6 +26,9 @@ pub(super) async fn walk(config: &Config, route: &Route, options: &Options) -> R
         let partitions = walk.partitions(id, None).await?;
         sources.push(SourceReport { source: id, topic: None, topic_id: None, in_kafka: false, partitions });
     }
+    if walk.alive.is_none() {
+        walk.notes.push(format!("kafka has no topic {}", route.topic));
+    }
     if sources.is_empty() {
         walk.notes.push("the ledger knows no source of this route: nothing has been claimed yet".into());
     }

@@ -240,7 +240,7 @@ impl Side<'_> {
         let due = 0 <= offset && offset < self.promise.due_below;
         if count > 0 && (offset < 0 || offset >= self.promise.none_from) {
             findings.push(Kind::Unexpected, place, offset);
-        } else if count > 1 && due {
+        } else if count > 1 {
             findings.push(Kind::Doubled, place, offset);
         }
         let number = (due && count == 1).then(|| self.tally.numbers[index]);

@@ -153,6 +153,16 @@ fn produce(site: &Site, counts: &[i64], from: i64) {
     producer.flush(Duration::from_secs(30)).unwrap();
 }
 
+/// The story: what was doubled above the frontier was not told, and no retry ever takes it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_doubled_above_the_frontier_is_told() {
+    let world = World::filled("ahead", &[10_000]).await;
+    world.pg("update footprint_ledger set clickhouse_next = 5000").await;
+    assert_eq!(world.found().await, [], "rows on their way are no fault");
+    world.site.change(Where::Clickhouse, "double", "kafka_offset = 7777").await;
+    assert_eq!(world.found().await, [(Kind::Doubled, Place::Clickhouse, 0, 7_777)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_right_is_clean_also_where_the_log_was_shortened() {
     let world = World::filled("clean", &[150_000, 60_000, 0]).await;

@@ -7,7 +7,7 @@ use crate::sink::clickhouse::migrate::{MigrateError, Migrator, names};
 use crate::sink::clickhouse::rights::grant;
 use crate::sink::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
-pub(super) async fn check(config: &Config, report: &mut Report) {
+pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     if !config.clickhouse.enabled {
         return report.ok("clickhouse", "switched off (clickhouse.enabled)");
     }
@@ -30,7 +30,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     }
 }
 
-async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report) {
+async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report<'_>) {
     let (database, table) = names(route, &config.clickhouse.database);
     let what = format!("clickhouse table {database}.{table}");
     rights(migrator, config, route, &what, report).await;
@@ -87,7 +87,7 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
 }
 
 /// Whether the user has what `run` needs, and what `migrate` still has to do.
-async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report) {
+async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report<'_>) {
     match migrator.lacks(route).await {
         Ok(lacking) => match grant(&lacking, &config.clickhouse.user) {
             None => report.ok(what, "the user has the rights it needs"),

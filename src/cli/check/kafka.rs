@@ -9,7 +9,7 @@ use crate::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn check(config: &Config, report: &mut Report) {
+pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     let kafka = config.kafka.clone();
     let topics: Vec<String> = config.routes.iter().map(|route| route.topic.clone()).collect();
     // librdkafka's questions block

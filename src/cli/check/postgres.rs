@@ -27,7 +27,7 @@ const RIGHTS: [(&str, &[&str]); 5] = [
     ("dead_letters", &["select", "insert"]),
 ];
 
-pub(super) async fn check(config: &Config, report: &mut Report) {
+pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     let client = match connect(&config.postgres, "footprint-check", Purpose::Check).await {
         Ok(client) => client,
         Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
@@ -60,7 +60,7 @@ async fn ask<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) 
     }
 }
 
-async fn settings(client: &Client, config: &Config, report: &mut Report) -> Result<(), String> {
+async fn settings(client: &Client, config: &Config, report: &mut Report<'_>) -> Result<(), String> {
     let sql = "select current_setting('server_version'), pg_is_in_recovery(), current_setting('transaction_read_only'), \
                current_user::text, current_setting('search_path'), current_setting('session_replication_role')";
     let row = ask(client.query_one(sql, &[])).await?;
@@ -98,7 +98,7 @@ async fn settings(client: &Client, config: &Config, report: &mut Report) -> Resu
 }
 
 /// Whether the user may do what `migrate` still has to do.
-async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report) -> Result<(), String> {
+async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report<'_>) -> Result<(), String> {
     let routes: Vec<_> = config
         .routes
         .iter()
@@ -120,7 +120,7 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
 }
 
 /// Whether the ledger is there at all.
-async fn ledger(client: &Client, report: &mut Report) -> Result<bool, String> {
+async fn ledger(client: &Client, report: &mut Report<'_>) -> Result<bool, String> {
     let there = ask(client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE])).await?;
     if !there.get::<_, bool>(0) {
         report.fault("ledger", "is not there; run `footprint migrate`");
@@ -146,7 +146,7 @@ async fn rights_on(
     config: &Config,
     table: &str,
     rights: &[&str],
-    report: &mut Report,
+    report: &mut Report<'_>,
 ) -> Result<(), String> {
     let what = format!("postgresql table {table}");
     let sql = "select has_table_privilege(to_regclass($1::text), $2::text)";
@@ -170,7 +170,7 @@ async fn rights_on(
     Ok(())
 }
 
-async fn route_table(client: &Client, config: &Config, route: &Route, report: &mut Report) -> Result<(), String> {
+async fn route_table(client: &Client, config: &Config, route: &Route, report: &mut Report<'_>) -> Result<(), String> {
     let (database, table) = names(route, &config.clickhouse.database);
     let owners = ask(registered(client, route, &format!("{database}.{table}"))).await?;
     let what = format!("route {}", route.name);
@@ -208,7 +208,7 @@ async fn route_table(client: &Client, config: &Config, route: &Route, report: &m
 }
 
 /// Whether tables keep and show every row, and what may change or refuse one on its way.
-async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report) -> Result<(), String> {
+async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report<'_>) -> Result<(), String> {
     let user: String = ask(client.query_one("select current_user::text", &[])).await?.get(0);
     for facts in ask(asked::facts(client, tables)).await? {
         let what = format!("postgresql table {}", facts.name);

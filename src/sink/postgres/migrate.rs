@@ -96,6 +96,13 @@ impl Migrator {
             Ok(answer) => answer.map_err(MigrateError::refused(what))?,
             Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
         }
+        // a statement of a migration that was given up ends with its connection, not when it is done (PostgreSQL 14 and later)
+        let sql =
+            "select set_config(name, '1s', false) from pg_settings where name = 'client_connection_check_interval'";
+        match timeout(waited, client.execute(sql, &[])).await {
+            Ok(answer) => answer.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
+        };
         Ok(Self { client })
     }
 

@@ -166,6 +166,13 @@ impl World {
         (output.status.code().expect("it ended by itself"), text(&output.stdout), text(&output.stderr))
     }
 
+    /// A command of the program, to be run as the test wants it.
+    pub fn program(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = program(&self.directory, &self.config_file("command"));
+        command.args(arguments);
+        command
+    }
+
     /// Starts a consumer.
     pub fn consumer(&mut self) -> Consumer {
         self.consumer_with(&[])
