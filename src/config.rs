@@ -1,17 +1,21 @@
 //! The configuration: where it comes from, weakest first, and what it means. config/footprint.toml is the documentation;
-//! it is compiled in as the default.
+//! it is compiled in as the default. An error names the setting, and the file, variable or flag that it came from; never a
+//! value, which may be a secret in the wrong place.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::providers::{Format, Serialized, Toml};
-use figment::value::{Dict, Value};
+use figment::error::{Actual, Kind};
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::environment::{Environment, EnvironmentError, OLD_NAMES, PREFIX, TOPIC};
 use crate::limits::{BATCH_ROWS_MAX, LANES_MAX, RECORD_BYTES_MAX};
+use crate::log_filter;
 use crate::route::{Route, RouteError};
 
 /// The shipped configuration.
@@ -67,6 +71,10 @@ impl fmt::Debug for Secret {
 /// Text, also where the environment's `12345` or `true` was taken for a number or a truth value.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     scalar(&<Value as Deserialize>::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("expected text"))
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    text(deserializer).map(PathBuf::from)
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -148,6 +156,7 @@ pub enum OnLostRecords {
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
     /// `host:port[,host:port]`.
+    #[serde(deserialize_with = "text")]
     pub bootstrap_servers: String,
     /// The consumer group.
     #[serde(deserialize_with = "text")]
@@ -197,6 +206,7 @@ pub struct Postgres {
     /// Whether rows are written; the ledger and the dead letters are here in any case.
     pub enabled: bool,
     /// Its host.
+    #[serde(deserialize_with = "text")]
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -240,6 +250,7 @@ pub struct ClickHouse {
     /// Whether rows are written.
     pub enabled: bool,
     /// Its host.
+    #[serde(deserialize_with = "text")]
     pub host: String,
     /// Its HTTP port.
     pub port: u16,
@@ -296,12 +307,15 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     /// Where `/metrics`, `/livez` and `/readyz` answer; empty: nowhere.
+    #[serde(deserialize_with = "text")]
     pub listen: String,
-    /// A level or filter.
+    /// A level or filter, as [`log_filter::canonical`] spells it.
+    #[serde(deserialize_with = "text")]
     pub log: String,
     /// How lines look.
     pub log_format: LogFormat,
     /// Logs go to `consumer.log` in here too; empty: nowhere.
+    #[serde(deserialize_with = "path")]
     pub log_dir: PathBuf,
 }
 
@@ -311,9 +325,12 @@ pub enum ConfigError {
     /// The file of `--config` is not there.
     #[error("there is no configuration file {}", .0.display())]
     NoFile(PathBuf),
+    /// The environment cannot be read.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// A key or a value is wrong.
-    #[error("{}", spell(.0))]
-    Wrong(Box<figment::Error>),
+    #[error("{0}")]
+    Wrong(String),
     /// A route is wrong.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -322,46 +339,107 @@ pub enum ConfigError {
     Conflict(String),
 }
 
-/// Every mistake found, each with its setting and, where it stands in a file, the file.
-fn spell(error: &figment::Error) -> String {
+/// Every mistake found, each with where it came from and its setting.
+fn spell(error: &figment::Error, figment: &Figment) -> String {
     let lines = error.clone().into_iter().map(|error| {
-        let file =
-            error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
-        let place = file.map_or(String::new(), |file| format!(" ({})", file.display()));
-        if error.path.is_empty() {
-            format!("configuration: {}{place}", error.kind)
-        } else {
-            format!("setting {}: {}{place}", error.path.join("."), error.kind)
-        }
+        let path = error.path.join(".");
+        let from = error.metadata.as_ref().map(called).or_else(|| origin(figment, &path)).unwrap_or_default();
+        let kind = spell_kind(&error.kind);
+        if path.is_empty() { format!("{from}configuration: {kind}") } else { format!("{from}setting {path}: {kind}") }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The old consumer's environment names and the settings they mean.
-const OLD_NAMES: [(&str, &str); 14] = [
-    ("BOOTSTRAP_SERVER", "kafka.bootstrap_servers"),
-    ("GROUP_ID", "kafka.group_id"),
-    ("OFFSET_RESET_CONFIG", "kafka.offset_reset"),
-    ("DB_HOST", "postgres.host"),
-    ("DB_PORT", "postgres.port"),
-    ("DB_NAME", "postgres.database"),
-    ("DB_USER", "postgres.user"),
-    ("DB_PASSWORD", "postgres.password"),
-    ("CH_HOST", "clickhouse.host"),
-    ("CH_PORT", "clickhouse.port"),
-    ("CH_USER", "clickhouse.user"),
-    ("CH_PASSWORD", "clickhouse.password"),
-    ("LOG_DIR", "telemetry.log_dir"),
-    ("LOG_LEVEL", "telemetry.log"),
-];
+/// What is wrong with a value, without the value.
+fn spell_kind(kind: &Kind) -> String {
+    let wanted = |expected: &str| match expected {
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        other => other.to_owned(),
+    };
+    match kind {
+        Kind::InvalidType(found, expected) => {
+            format!("expected {}, found {}", wanted(&expected.to_string()), named(found))
+        }
+        Kind::InvalidValue(found, expected) => {
+            format!("expected {}, found {} that does not fit", wanted(&expected.to_string()), named(found))
+        }
+        Kind::UnknownVariant(_, expected) => format!("unknown word; use one of {}", expected.join(", ")),
+        Kind::UnknownField(name, expected) => format!("unknown setting {name}; known are {}", expected.join(", ")),
+        // the parser of TOML shows the line itself, between bars
+        Kind::Message(text) => text.lines().filter(|line| !line.contains('|')).collect::<Vec<_>>().join("; "),
+        Kind::MissingField(_) | Kind::DuplicateField(_) | Kind::InvalidLength(..) => kind.to_string(),
+        _ => "a value that is of no use here".to_owned(),
+    }
+}
+
+fn named(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "a truth value",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) => "text",
+        Actual::Unit | Actual::Option => "nothing",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        _ => "something else",
+    }
+}
+
+/// Where a setting came from, as an error begins; none for the shipped configuration.
+fn origin(figment: &Figment, key: &str) -> Option<String> {
+    figment.find_metadata(key).map(called)
+}
+
+fn called(metadata: &Metadata) -> String {
+    match metadata.source.as_ref().and_then(figment::Source::file_path) {
+        Some(file) => format!("{}: ", file.display()),
+        None if metadata.name == SHIPPED => String::new(),
+        None => format!("{}: ", metadata.name),
+    }
+}
+
+/// The shipped configuration, as figment calls it.
+const SHIPPED: &str = "TOML source string";
+
+/// One setting by its dotted key, and what an error calls the place it came from.
+struct Setting {
+    key: String,
+    value: Value,
+    called: String,
+}
+
+impl Provider for Setting {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.called.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let nested = figment::util::nest(&self.key, self.value.clone());
+        Ok(nested.into_dict().map(|dict| Map::from([(Profile::Default, dict)])).unwrap_or_default())
+    }
+}
 
 impl Config {
-    /// Reads the configuration: the shipped one, `file`, the environment (`.env` was read into it before), then `flags`
-    /// as dotted keys and values.
+    /// Reads the configuration without any `.env`: the shipped one, `file`, the process's environment, then `flags` as dotted
+    /// keys and values.
+    ///
+    /// # Errors
+    /// As those of [`Self::load_with`].
+    pub fn load(file: Option<&Path>, flags: &[(&str, Value)]) -> Result<Self, ConfigError> {
+        Self::load_with(file, &Environment::of_process()?, flags)
+    }
+
+    /// Reads the configuration: the shipped one, `file`, the environment, then `flags` as dotted keys and values.
     ///
     /// # Errors
     /// A missing file, an unknown key, a value of the wrong kind, settings that do not go together.
-    pub fn load(file: Option<&Path>, flags: &[(&str, Value)]) -> Result<Self, ConfigError> {
+    pub fn load_with(
+        file: Option<&Path>,
+        environment: &Environment,
+        flags: &[(&str, Value)],
+    ) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Toml::string(DEFAULT));
         if let Some(file) = file {
             if !file.is_file() {
@@ -370,35 +448,44 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         for (name, key) in OLD_NAMES {
-            if let Ok(value) = std::env::var(name)
-                && !value.is_empty()
-            {
-                figment = figment.merge(Serialized::default(key, from_environment(&value)));
+            if let Some(variable) = environment.get(name) {
+                let (value, called) = (from_environment(variable.value()), variable.called(name));
+                figment = figment.merge(Setting { key: key.to_owned(), value, called });
             }
         }
-        for (name, value) in std::env::vars() {
-            if let Some(key) = name.strip_prefix("FOOTPRINT_")
+        for (name, variable) in environment.own() {
+            if let Some(key) = name.strip_prefix(PREFIX)
                 && key.contains("__")
             {
                 let key = key.to_lowercase().replace("__", ".");
-                figment = figment.merge(Serialized::default(&key, from_environment(&value)));
+                let (value, called) = (from_environment(variable.value()), variable.called(name));
+                figment = figment.merge(Setting { key, value, called });
             }
         }
         for (key, value) in flags {
-            figment = figment.merge(Serialized::default(key, value));
+            let called = format!("--{}", key.rsplit('.').next().unwrap_or(key));
+            figment = figment.merge(Setting { key: (*key).to_owned(), value: value.clone(), called });
         }
-        let mut config: Self = figment.extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
-        if let Ok(topic) = std::env::var("TOPIC")
+        let extracted = figment.extract::<Self>();
+        let mut config = extracted.map_err(|error| ConfigError::Wrong(spell(&error, &figment)))?;
+        if let Some(topic) = environment.get(TOPIC)
             && let Some(first) = config.routes.first_mut()
-            && !topic.is_empty()
         {
-            first.topic = topic;
+            topic.value().clone_into(&mut first.topic);
         }
-        config.checked()
+        config.checked(&figment)
     }
 
-    fn checked(mut self) -> Result<Self, ConfigError> {
+    fn checked(mut self, figment: &Figment) -> Result<Self, ConfigError> {
         let conflict = |text: String| Err(ConfigError::Conflict(text));
+        let wrong = |key: &str, why: String| {
+            let from = origin(figment, key).unwrap_or_default();
+            Err(ConfigError::Conflict(format!("{from}{key} {why}")))
+        };
+        self.telemetry.log = match log_filter::canonical(&self.telemetry.log) {
+            Ok(filter) => filter,
+            Err(why) => return wrong("telemetry.log", format!("is wrong: {why}")),
+        };
         self.routes = self.routes.into_iter().map(Route::validated).collect::<Result<_, _>>()?;
         if self.routes.is_empty() {
             return conflict("no [[routes]]: say what becomes of a topic's events".into());
@@ -421,19 +508,23 @@ impl Config {
             return conflict("both sinks are switched off; enable postgres or clickhouse".into());
         }
         if !(1..=LANES_MAX).contains(&self.pipeline.lanes) {
-            return conflict(format!("pipeline.lanes must be 1 to {LANES_MAX}"));
+            return wrong("pipeline.lanes", format!("must be 1 to {LANES_MAX}"));
         }
         if self.pipeline.batch_rows_max == 0 || self.pipeline.batch_rows_max > BATCH_ROWS_MAX {
-            return conflict(format!("pipeline.batch_rows_max must be 1 to {BATCH_ROWS_MAX}"));
+            return wrong("pipeline.batch_rows_max", format!("must be 1 to {BATCH_ROWS_MAX}"));
         }
         if self.pipeline.budget_bytes < 4 * RECORD_BYTES_MAX {
-            return conflict(format!("pipeline.budget_bytes must be at least {}", 4 * RECORD_BYTES_MAX));
+            return wrong("pipeline.budget_bytes", format!("must be at least {}", 4 * RECORD_BYTES_MAX));
         }
         if !(RECORD_BYTES_MAX..=1 << 30).contains(&self.pipeline.batch_bytes_max) {
-            return conflict(format!("pipeline.batch_bytes_max must be {RECORD_BYTES_MAX} to {}", 1 << 30));
+            return wrong("pipeline.batch_bytes_max", format!("must be {RECORD_BYTES_MAX} to {}", 1 << 30));
         }
-        if self.pipeline.sink_timeout_ms == 0 || self.pipeline.drain_deadline_ms == 0 {
-            return conflict("pipeline.sink_timeout_ms and drain_deadline_ms must be above 0".into());
+        let milliseconds = [
+            ("pipeline.sink_timeout_ms", self.pipeline.sink_timeout_ms),
+            ("pipeline.drain_deadline_ms", self.pipeline.drain_deadline_ms),
+        ];
+        if let Some((key, _)) = milliseconds.iter().find(|(_, milliseconds)| *milliseconds == 0) {
+            return wrong(key, "must be above 0".into());
         }
         if !(0.0..=1.0).contains(&self.pipeline.refused_rows_share_max) {
             return conflict("pipeline.refused_rows_share_max must be 0 to 1".into());
@@ -529,5 +620,41 @@ mod tests {
         let config = Config::load(None, &[("postgres.password", flag("12345"))]).unwrap();
         assert_eq!(config.postgres.password.reveal(), "12345");
         assert!(!format!("{config:?}").contains("12345"));
+    }
+
+    /// The error that a file and flags make.
+    fn refused(toml: &str, flags: &[(&str, Value)]) -> String {
+        let file = std::env::temp_dir().join(format!("footprint-refused-{}-{}.toml", std::process::id(), toml.len()));
+        std::fs::write(&file, toml).unwrap();
+        let error = Config::load(Some(&file), flags).unwrap_err().to_string();
+        std::fs::remove_file(&file).unwrap();
+        error.replace(&file.display().to_string(), "FILE")
+    }
+
+    #[test]
+    fn an_error_names_where_the_value_came_from_and_not_the_value() {
+        for (toml, told) in [
+            ("[postgres]\npassword = [\"secret\"]", "FILE: setting postgres.password: expected text"),
+            ("[postgres]\npassword = \"secret", "TOML parse error at line 2"),
+            ("[postgres]\npasword = \"secret\"", "FILE: setting postgres.pasword: unknown setting"),
+            (
+                "[postgres]\nport = \"secret\"",
+                "FILE: setting postgres.port: expected a whole number from 0 to 65535, found text",
+            ),
+            (
+                "[clickhouse]\nport = 654321",
+                "FILE: setting clickhouse.port: expected a whole number from 0 to 65535, found a number",
+            ),
+            ("[kafka]\noffset_reset = \"secret\"", "FILE: setting kafka.offset_reset: unknown word; use one of"),
+            ("[pipeline]\nlanes = 0", "FILE: pipeline.lanes must be 1 to"),
+        ] {
+            let error = refused(toml, &[]);
+            assert!(error.contains(told) && !error.contains("secret") && !error.contains("654321"), "{error}");
+        }
+        let error = refused("", &[("telemetry.log", flag("verbose"))]);
+        assert!(
+            error.starts_with("--log: telemetry.log is wrong: \"verbose\" is no level; use error, warn"),
+            "{error}"
+        );
     }
 }

@@ -10,9 +10,11 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use tracing::{info, warn};
 
 use crate::config::{Config, flag};
 use crate::console::{self, Output, complain};
+use crate::environment::{Environment, Note};
 use crate::signals::Signals;
 use crate::telemetry;
 
@@ -104,13 +106,12 @@ impl Exit {
 impl Cli {
     /// Reads the configuration, sets up logging, and runs the command. Errors are printed here.
     async fn run(self, signals: &Signals, output: &mut Output) -> Exit {
-        if let Err(error) = dotenvy::dotenv()
-            && !error.not_found()
-        {
-            return usage(&error);
-        }
+        let environment = match Environment::load() {
+            Ok(environment) => environment,
+            Err(error) => return usage(&error),
+        };
         let flags: Vec<_> = self.log.iter().map(|log| ("telemetry.log", flag(log))).collect();
-        let config = match Config::load(self.config.as_deref(), &flags) {
+        let config = match Config::load_with(self.config.as_deref(), &environment, &flags) {
             Ok(config) => config,
             Err(error) => return usage(&error),
         };
@@ -118,6 +119,12 @@ impl Cli {
             Ok(logs) => logs,
             Err(error) => return usage(&error),
         };
+        for note in environment.notes() {
+            match note {
+                Note::File(text) => info!("{text}"),
+                Note::Ignored(text) => warn!("{text}"),
+            }
+        }
         match self.command.run(&config, signals, output).await {
             Ok(exit) => exit,
             Err(error) => {

@@ -14,6 +14,7 @@ mod check;
 mod console;
 mod encoders;
 mod ended;
+mod environment;
 mod fence;
 mod group;
 mod killed;

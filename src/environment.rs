@@ -1,0 +1,355 @@
+//! The environment: the process's variables, and below them those of `./.env`. It takes only the names that are ours, says of
+//! each where it came from, and lets what is not ours disturb nobody. No value ever stands in an error or a note.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::dotenv::{Binding, Broken, expanded, parse};
+
+/// The old consumer's names and the settings they mean.
+pub const OLD_NAMES: [(&str, &str); 14] = [
+    ("BOOTSTRAP_SERVER", "kafka.bootstrap_servers"),
+    ("GROUP_ID", "kafka.group_id"),
+    ("OFFSET_RESET_CONFIG", "kafka.offset_reset"),
+    ("DB_HOST", "postgres.host"),
+    ("DB_PORT", "postgres.port"),
+    ("DB_NAME", "postgres.database"),
+    ("DB_USER", "postgres.user"),
+    ("DB_PASSWORD", "postgres.password"),
+    ("CH_HOST", "clickhouse.host"),
+    ("CH_PORT", "clickhouse.port"),
+    ("CH_USER", "clickhouse.user"),
+    ("CH_PASSWORD", "clickhouse.password"),
+    ("LOG_DIR", "telemetry.log_dir"),
+    ("LOG_LEVEL", "telemetry.log"),
+];
+/// The old name of the first route's topic.
+pub const TOPIC: &str = "TOPIC";
+/// What our own names begin with.
+pub const PREFIX: &str = "FOOTPRINT_";
+
+/// The file, in the working directory alone.
+const FILE: &str = ".env";
+/// A larger file is not one of settings.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+fn is_ours(name: &str) -> bool {
+    name == TOPIC || name.starts_with(PREFIX) || OLD_NAMES.iter().any(|(old, _)| *old == name)
+}
+
+/// Why the environment cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// A variable that is ours is not text.
+    #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
+    NotText(String),
+    /// The file is there and cannot be read.
+    #[error("{}: {why}; let the user read it, or take it away", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// A line that is ours cannot be read.
+    #[error("{} line {line} ({key}): {why}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The variable.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Where a variable was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Process,
+    Line(usize),
+}
+
+/// A variable that is ours.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variable {
+    value: String,
+    place: Place,
+}
+
+impl Variable {
+    /// Its value.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What an error calls it: its name, and the line of the file that set it.
+    pub fn called(&self, name: &str) -> String {
+        match self.place {
+            Place::Process => name.to_owned(),
+            Place::Line(line) => format!("{name} ({FILE} line {line})"),
+        }
+    }
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Variable({:?})", self.place)
+    }
+}
+
+/// Something to be said in the log, when there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Which file was read, or that none was.
+    File(String),
+    /// A line that is not ours and that cannot be read.
+    Ignored(String),
+}
+
+/// The variables that are ours.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, Variable>,
+    notes: Vec<Note>,
+}
+
+/// Every variable of the process, ours or not.
+type Process = BTreeMap<OsString, OsString>;
+
+impl Environment {
+    /// The process's variables alone.
+    ///
+    /// # Errors
+    /// One that is ours is not UTF-8.
+    pub fn of_process() -> Result<Self, EnvironmentError> {
+        Self::of(&std::env::vars_os().collect())
+    }
+
+    /// The process's variables, and below them those of `./.env`.
+    ///
+    /// # Errors
+    /// One that is ours is not UTF-8; the file is there and cannot be read, or a line of it that is ours cannot.
+    pub fn load() -> Result<Self, EnvironmentError> {
+        let process: Process = std::env::vars_os().collect();
+        let mut environment = Self::of(&process)?;
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        let path = directory.join(FILE);
+        match read(&path)? {
+            Read::Text(bytes) => environment.add_file(&path, &bytes, &process)?,
+            Read::Nothing => {
+                environment.notes.push(Note::File(format!("no {FILE} in {}", directory.display())));
+            }
+            Read::NoFile => {
+                environment.notes.push(Note::File(format!("{} is not a file and was not read", path.display())));
+            }
+        }
+        Ok(environment)
+    }
+
+    fn of(process: &Process) -> Result<Self, EnvironmentError> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in process {
+            let name = name.to_string_lossy();
+            if !is_ours(&name) {
+                continue;
+            }
+            let value = value.to_str().ok_or_else(|| EnvironmentError::NotText(name.clone().into_owned()))?;
+            variables.insert(name.into_owned(), Variable { value: value.to_owned(), place: Place::Process });
+        }
+        Ok(Self { variables, notes: Vec::new() })
+    }
+
+    /// Adds what the file says and the process does not.
+    fn add_file(&mut self, path: &Path, bytes: &[u8], process: &Process) -> Result<(), EnvironmentError> {
+        let (text, not_text) = decoded(bytes);
+        if text.contains('\0') {
+            let why = "it is no UTF-8 text (UTF-16, perhaps)".to_owned();
+            return Err(EnvironmentError::Unreadable { path: path.to_owned(), why });
+        }
+        let bindings = parse(&text);
+        let line_of = |binding: &Binding| match binding {
+            Binding::Set { line, .. } => *line,
+            Binding::Broken(broken) => broken.line,
+        };
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        let mut count = 0;
+        for (index, binding) in bindings.iter().enumerate() {
+            let next = bindings.get(index + 1).map_or(usize::MAX, line_of);
+            let is_damaged = not_text.range(line_of(binding)..next).next().is_some();
+            match binding {
+                Binding::Broken(broken) => self.note_broken(path, broken, process)?,
+                Binding::Set { key, value: None, .. } => drop(known.insert(key.clone(), String::new())),
+                Binding::Set { line, key, value: Some(value) } => {
+                    let is_wanted = is_ours(key) && !process.contains_key(OsStr::new(key));
+                    let (value, foreign) = expand(value, &known, process);
+                    known.insert(key.clone(), value.clone());
+                    let wrong = |why: String| EnvironmentError::Line {
+                        path: path.to_owned(),
+                        line: *line,
+                        key: key.clone(),
+                        why,
+                    };
+                    if !is_wanted {
+                        continue;
+                    }
+                    if is_damaged && value.contains(char::REPLACEMENT_CHARACTER) {
+                        return Err(wrong("it is not UTF-8 text; save the file as UTF-8".into()));
+                    }
+                    if let Some(name) = foreign {
+                        return Err(wrong(format!("it refers to {name}, which is not UTF-8 text")));
+                    }
+                    count += 1;
+                    self.variables.insert(key.clone(), Variable { value, place: Place::Line(*line) });
+                }
+            }
+        }
+        self.notes.push(Note::File(format!("read {}: {count} settings", path.display())));
+        if let Some(first) = not_text.first() {
+            let what = format!("{}: {} lines are not UTF-8 text, the first is {first}", path.display(), not_text.len());
+            self.notes.push(Note::Ignored(what));
+        }
+        Ok(())
+    }
+
+    /// A broken line is an error only where one of its names is ours, and the file is what would set it.
+    fn note_broken(&mut self, path: &Path, broken: &Broken, process: &Process) -> Result<(), EnvironmentError> {
+        let Broken { line, keys, why } = broken;
+        let ours = keys.iter().find(|key| is_ours(key) && !process.contains_key(OsStr::new(key)));
+        if let Some(key) = ours {
+            let (path, key) = (path.to_owned(), key.clone());
+            return Err(EnvironmentError::Line { path, line: *line, key, why: (*why).to_owned() });
+        }
+        let name = keys.first().map_or(String::new(), |key| format!(" ({key})"));
+        self.notes.push(Note::Ignored(format!("{} line {line}{name}: {why}; ignored", path.display())));
+        Ok(())
+    }
+
+    /// A variable that is set, and not to nothing.
+    pub fn get(&self, name: &str) -> Option<&Variable> {
+        self.variables.get(name).filter(|variable| !variable.value.is_empty())
+    }
+
+    /// Our own names, `FOOTPRINT_SECTION__KEY`.
+    pub fn own(&self) -> impl Iterator<Item = (&str, &Variable)> {
+        let own = self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        own.map(|(name, variable)| (name.as_str(), variable))
+    }
+
+    /// What is to be said in the log.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+}
+
+/// A value with its references replaced: the process's variables win over the lines above. Also the name of a variable that
+/// it refers to and that is not text.
+fn expand(value: &str, known: &BTreeMap<String, String>, process: &Process) -> (String, Option<String>) {
+    let mut foreign = None;
+    let value = expanded(value, |name| match process.get(OsStr::new(name)) {
+        Some(value) => Some(value.to_str().map(str::to_owned).unwrap_or_else(|| {
+            foreign = Some(name.to_owned());
+            String::new()
+        })),
+        None => known.get(name).cloned(),
+    });
+    (value, foreign)
+}
+
+/// The text, and the lines that are not UTF-8.
+fn decoded(bytes: &[u8]) -> (String, BTreeSet<usize>) {
+    let (mut text, mut damaged) = (String::with_capacity(bytes.len()), BTreeSet::new());
+    let mut line = 1;
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        // a line ends with \n, \r\n or \r
+        line += valid.matches('\n').count() + valid.matches('\r').count() - valid.matches("\r\n").count();
+        text.push_str(valid);
+        if !chunk.invalid().is_empty() {
+            damaged.insert(line);
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    (text, damaged)
+}
+
+enum Read {
+    Text(Vec<u8>),
+    Nothing,
+    /// A directory, for instance: virtual environments of Python are called so too.
+    NoFile,
+}
+
+fn read(path: &Path) -> Result<Read, EnvironmentError> {
+    let unreadable = |why: String| EnvironmentError::Unreadable { path: path.to_owned(), why };
+    let kind = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::Nothing),
+        Err(error) => return Err(unreadable(error.to_string())),
+    };
+    if !kind.is_file() && !kind.is_fifo() {
+        return Ok(Read::NoFile);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(format!("it has more than {FILE_BYTES_MAX} bytes, which no list of settings has")));
+    }
+    Ok(Read::Text(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    fn with(file: &[u8], process: &[(&str, &[u8])]) -> Result<Environment, String> {
+        let process = process.iter().map(|(name, value)| (name.into(), OsString::from_vec(value.to_vec()))).collect();
+        let mut environment = Environment::of(&process).map_err(|error| error.to_string())?;
+        environment.add_file(Path::new("/x/.env"), file, &process).map_err(|error| error.to_string())?;
+        Ok(environment)
+    }
+
+    #[test]
+    fn the_real_environment_wins_and_each_variable_says_where_it_is_from() {
+        let file = b"DB_HOST=file\nDB_PORT=1\nOTHER=x\nDB_USER=${OTHER}${DB_HOST}\nFOOTPRINT_A__B=c\nDB_NAME=";
+        let environment = with(file, &[("DB_HOST", b"real"), ("OTHER", b"y")]).unwrap();
+        let called = |name| environment.get(name).map(|v| (v.value().to_owned(), v.called(name)));
+        assert_eq!(called("DB_HOST"), Some(("real".into(), "DB_HOST".into())));
+        assert_eq!(called("DB_PORT"), Some(("1".into(), "DB_PORT (.env line 2)".into())));
+        assert_eq!(called("DB_USER"), Some(("yreal".into(), "DB_USER (.env line 4)".into())));
+        assert_eq!((called("OTHER"), called("DB_NAME")), (None, None));
+        assert_eq!(environment.own().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_ours_disturbs_nobody_and_what_is_ours_is_named_without_its_value() {
+        let fine = with(b"my secret\nTITLE='It's\nA=\xff\n# \xe4\nDB_HOST=h", &[("X", b"\xff")]).unwrap();
+        assert_eq!(fine.get("DB_HOST").unwrap().value(), "h");
+        assert_eq!(fine.notes().len(), 4, "{:?}", fine.notes());
+        for (file, told) in [
+            (&b"A=b\nDB_PASSWORD='secret' s\n"[..], "/x/.env line 2 (DB_PASSWORD): something follows"),
+            (b"DB_PASSWORD=secr\xe4t", "/x/.env line 1 (DB_PASSWORD): it is not UTF-8 text"),
+            (b"T='a\nDB_PASSWORD='secret'", "/x/.env line 1 (DB_PASSWORD): something follows"),
+            (b"DB_PASSWORD=${X}", "/x/.env line 1 (DB_PASSWORD): it refers to X, which is not UTF-8"),
+            (b"A\0=\0s\0", "/x/.env: it is no UTF-8 text (UTF-16, perhaps)"),
+        ] {
+            let error = with(file, &[("X", b"secr\xff")]).unwrap_err();
+            assert!(error.starts_with(told) && !error.contains("secr"), "{error}");
+        }
+        // the file would not have set it
+        with(b"DB_PASSWORD='secret' s", &[("DB_PASSWORD", b"x")]).unwrap();
+        let error = with(b"", &[("DB_PASSWORD", b"secr\xff")]).unwrap_err();
+        assert!(error.contains("the variable DB_PASSWORD is not UTF-8") && !error.contains("secr"), "{error}");
+        assert!(!format!("{:?}", with(b"DB_PASSWORD=secret", &[]).unwrap()).contains("secret"));
+    }
+}
