@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 // values
+pub mod address;
 pub mod batch;
 pub mod budget;
 pub mod chunk;

@@ -8,6 +8,7 @@ use ::clickhouse::Row;
 use ::clickhouse::query::Query;
 use serde::Deserialize;
 
+use crate::address::authority;
 use crate::config::ClickHouse;
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::offset::{Offset, Partition};
@@ -49,7 +50,7 @@ impl Table {
         let columns = route.columns.iter().map(|column| format!(", {}", nullable(&column.name, column.kind))).collect();
         Self {
             pins: Pins::questions(&client(clickhouse), scan),
-            address: format!("{}:{}", clickhouse.host, clickhouse.port),
+            address: authority(&clickhouse.host, clickhouse.port),
             name: quoted(&route.clickhouse_table),
             columns,
             kinds: route.columns.iter().map(|column| column.kind).collect(),

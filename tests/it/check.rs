@@ -1,6 +1,8 @@
 //! `footprint check` on real servers: all in place, and each thing that can be amiss.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::thread;
 
 use footprint::config::Config;
 
@@ -107,4 +109,41 @@ fn a_server_that_is_down_costs_its_own_lines_alone() {
     databases.config.clickhouse.port = stack().clickhouse().unwrap().tcp_port();
     let down = faults(&databases.config);
     assert!(down.len() == 2 && down[1].contains("native port; set it to the HTTP port"), "{down:?}");
+}
+
+/// A port of the loopback address of IPv6 that leads to one of IPv4.
+fn forwarded(port: u16) -> u16 {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let forwarded = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for near in listener.incoming() {
+            let near = near.unwrap();
+            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                thread::spawn(move || {
+                    // an end of either side ends both
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    forwarded
+}
+
+#[test]
+fn a_host_may_be_an_address_of_ipv6_with_brackets_or_without() {
+    let _up = calm();
+    let mut databases = ready("check_ipv6");
+    databases.config.postgres.port = forwarded(databases.config.postgres.port);
+    databases.config.clickhouse.port = forwarded(databases.config.clickhouse.port);
+    for host in ["::1", "[::1]"] {
+        databases.config.postgres.host = host.to_owned();
+        databases.config.clickhouse.host = host.to_owned();
+        let (status, text) = check(&databases.config);
+        assert_eq!(status, 0, "{host}: {text}");
+        for port in [databases.config.postgres.port, databases.config.clickhouse.port] {
+            assert!(text.contains(&format!("[::1]:{port}")), "{text}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! ClickHouse's part of `check`: each route's table, the settings that make an insert exactly once, rights.
 
 use super::Report;
+use crate::address::authority;
 use crate::config::Config;
 use crate::route::Route;
 use crate::sink::clickhouse::migrate::{MigrateError, Migrator, names};
@@ -13,7 +14,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     }
     let migrator = Migrator::new(&config.clickhouse);
     let clickhouse = &config.clickhouse;
-    let address = format!("{}:{}", clickhouse.host, clickhouse.port);
+    let address = authority(&clickhouse.host, clickhouse.port);
     match migrator.version().await {
         Ok(version) => {
             report.ok("clickhouse", format!("{address} answers, version {version}"));

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Report;
+use crate::address::authority;
 use crate::config::Config;
 use crate::route::{Route, quoted};
 use crate::sink::clickhouse::migrate::names;
@@ -68,7 +69,7 @@ async fn settings(client: &Client, config: &Config, report: &mut Report<'_>) -> 
     let postgres = &config.postgres;
     report.ok(
         "postgresql",
-        format!("{}:{}/{} answers, version {version}", postgres.host, postgres.port, postgres.database),
+        format!("{}/{} answers, version {version}", authority(&postgres.host, postgres.port), postgres.database),
     );
     if row.get(1) {
         report.fault("postgresql", Unfit::Standby);

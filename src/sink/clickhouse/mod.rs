@@ -6,12 +6,14 @@ pub mod fence;
 pub mod insert;
 pub mod migrate;
 pub mod native;
+pub mod reach;
 pub mod readback;
 pub mod rights;
 pub mod settings;
 pub mod shape;
 pub mod writer;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ::clickhouse::Client;
@@ -20,8 +22,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 
+use crate::address::{authority, is_local};
 use crate::config::{ClickHouse, Compression, Tls};
 use connection::{Gate, Gated};
+use reach::{CONNECT_TIMEOUT, Fixed, Reach};
 
 /// Idle connections are dropped before the server's own keep-alive of 10 s (3 s in old ones) ends them.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -33,28 +37,31 @@ pub fn client(clickhouse: &ClickHouse) -> Client {
 
 /// A [`client`] that makes its connections as `gate` allows.
 pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
-    let mut connector = HttpConnector::new();
-    connector.set_keepalive(Some(Duration::from_secs(60)));
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(Duration::from_secs(10)));
-    connector.enforce_http(false);
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let builder = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(provider)
-        .map(|builder| builder.https_or_http().enable_http1().wrap_connector(connector.clone()));
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut http = HttpClient::builder(TokioExecutor::new());
     http.pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(1)
         .pool_timer(TokioTimer::new())
         // a request is either answered or uncertain; the protocol decides what an uncertain one means
         .retry_canceled_requests(false);
-    let client = match builder {
-        Ok(https) => Client::with_http_client(http.build(Gated::new(https, gate))),
-        Err(_) => Client::with_http_client(http.build(Gated::new(connector, gate))),
+    let client = match tls {
+        Ok(versions) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            let tls = versions.with_root_certificates(roots).with_no_client_auth();
+            let reach = Reach::new(move |address| {
+                let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+                builder.https_or_http().enable_http1().wrap_connector(connector(address, false))
+            });
+            Client::with_http_client(http.build(Gated::new(reach, gate)))
+        }
+        // without TLS, https is refused, never spoken in the clear
+        Err(_) => Client::with_http_client(http.build(Gated::new(Reach::new(|at| connector(at, true)), gate))),
     };
     let scheme = if clickhouse.tls == Tls::On { "https" } else { "http" };
     client
-        .with_url(format!("{scheme}://{}:{}", clickhouse.host, clickhouse.port))
+        .with_url(format!("{scheme}://{}", authority(&clickhouse.host, clickhouse.port)))
         .with_database(&clickhouse.database)
         .with_user(&clickhouse.user)
         .with_password(clickhouse.password.reveal())
@@ -67,6 +74,16 @@ pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
         .with_product_info("footprint", env!("CARGO_PKG_VERSION"))
 }
 
+/// Connects to one address.
+fn connector(address: SocketAddr, http_alone: bool) -> HttpConnector<Fixed> {
+    let mut connector = HttpConnector::new_with_resolver(Fixed(address));
+    connector.set_keepalive(Some(Duration::from_secs(60)));
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.enforce_http(http_alone);
+    connector
+}
+
 /// Whether blocks are compressed on their way.
 pub fn uses_lz4(clickhouse: &ClickHouse) -> bool {
     match clickhouse.compression {
@@ -74,8 +91,4 @@ pub fn uses_lz4(clickhouse: &ClickHouse) -> bool {
         Compression::Off => false,
         Compression::Auto => !is_local(&clickhouse.host),
     }
-}
-
-fn is_local(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

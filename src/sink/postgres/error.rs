@@ -153,7 +153,7 @@ pub(super) fn connect_remedy(error: &Error) -> &'static str {
 /// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TimedOut(_) => true,
+        ConnectError::TimedOut(_) | ConnectError::Unknown { .. } => true,
         ConnectError::Postgres { cause, .. } => class(cause.code(), During::Statement) == Class::Passing,
         ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
         ConnectError::Authorities(_) | ConnectError::Session { .. } => false,

@@ -12,8 +12,10 @@ mod shares;
 pub mod stored;
 pub mod writer;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
@@ -21,6 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::error::connect_remedy;
 pub use self::error::{describe, is_passing_connect};
+use crate::address::{Failure, Unreached, authority, bare, resolve, try_each};
 use crate::config::{Postgres, Tls};
 use crate::route::Route;
 use asked::Unfit;
@@ -39,6 +42,14 @@ pub enum ConnectError {
         address: String,
         /// The cause; its own text says less than [`describe`], so it is no `source`.
         cause: tokio_postgres::Error,
+    },
+    /// The host's name has no address.
+    #[error("postgresql at {address}: {why}; is DB_HOST right?")]
+    Unknown {
+        /// `host:port/database`.
+        address: String,
+        /// The system's words.
+        why: String,
     },
     /// No answer in time.
     #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
@@ -67,7 +78,7 @@ pub enum ConnectError {
 fn client_config(postgres: &Postgres, application_name: &str) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config
-        .host(&postgres.host)
+        .host(bare(&postgres.host))
         .port(postgres.port)
         .dbname(&postgres.database)
         .user(&postgres.user)
@@ -103,30 +114,86 @@ fn tls(postgres: &Postgres) -> Result<MakeRustlsConnect, ConnectError> {
 }
 
 /// A connection of its own, with everything pinned that the program depends on. The task that serves it ends with the client.
+/// Of several addresses of the host each has its share of the time.
 ///
 /// # Errors
 /// PostgreSQL refuses, cannot be reached, does not answer in time, or is not fit for the program.
 pub async fn connect(postgres: &Postgres, application_name: &str, purpose: Purpose) -> Result<Client, ConnectError> {
     let address = address(postgres);
-    let mut config = client_config(postgres, application_name);
-    let connecting = async {
-        let failed = |cause| ConnectError::Postgres { address: address.clone(), cause };
-        let (client, server) = match postgres.tls {
-            Tls::Off => serve(config.connect(NoTls).await.map_err(failed)?),
-            Tls::On => {
-                config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                serve(config.connect(tls(postgres)?).await.map_err(failed)?)
-            }
-        };
-        match session::pin(&client, &server, postgres, purpose).await {
-            Ok(()) => Ok(client),
-            Err(SessionError::Postgres(cause)) => Err(failed(cause)),
-            Err(source) => Err(ConnectError::Session { address: address.clone(), source }),
-        }
-    };
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => connected,
+    let failed = |cause| ConnectError::Postgres { address: address.clone(), cause };
+    let (client, server) = reach(postgres, application_name).await.map_err(|unreached| match unreached {
+        Unreached::Failed(ReachError::Postgres(cause)) => failed(cause),
+        Unreached::Failed(ReachError::Other(error)) => error,
+        Unreached::Silent => ConnectError::TimedOut(address.clone()),
+    })?;
+    match tokio::time::timeout(CONNECT_TIMEOUT, session::pin(&client, &server, postgres, purpose)).await {
+        Ok(Ok(())) => Ok(client),
+        Ok(Err(SessionError::Postgres(cause))) => Err(failed(cause)),
+        Ok(Err(source)) => Err(ConnectError::Session { address, source }),
         Err(_) => Err(ConnectError::TimedOut(address)),
+    }
+}
+
+/// Why no server was reached.
+enum ReachError {
+    Postgres(tokio_postgres::Error),
+    Other(ConnectError),
+}
+
+async fn reach(postgres: &Postgres, application_name: &str) -> Result<(Client, Server), Unreached<ReachError>> {
+    let other = |error| Unreached::Failed(ReachError::Other(error));
+    let config = client_config(postgres, application_name);
+    let tls = match postgres.tls {
+        Tls::Off => None,
+        Tls::On => Some(tls(postgres).map_err(other)?),
+    };
+    let reached = if postgres.host.starts_with('/') {
+        // a folder with the server's socket
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect_at(config, tls)).await {
+            Ok(connected) => connected.map_err(Unreached::Failed),
+            Err(_) => Err(Unreached::Silent),
+        }
+    } else {
+        let unknown =
+            |error: std::io::Error| ConnectError::Unknown { address: address(postgres), why: error.to_string() };
+        let addresses = resolve(&postgres.host, postgres.port).await.map_err(|error| other(unknown(error)))?;
+        connect_to(&addresses, &config, tls.as_ref()).await
+    };
+    reached.map_err(|unreached| match unreached {
+        Unreached::Failed(cause) => Unreached::Failed(ReachError::Postgres(cause)),
+        Unreached::Silent => Unreached::Silent,
+    })
+}
+
+/// Connects to the first address whose server answers; the certificate is that of the host's name.
+async fn connect_to(
+    addresses: &[SocketAddr],
+    config: &tokio_postgres::Config,
+    tls: Option<&MakeRustlsConnect>,
+) -> Result<(Client, Server), Unreached<tokio_postgres::Error>> {
+    try_each(addresses, CONNECT_TIMEOUT, |address| {
+        let mut config = config.clone();
+        config.hostaddr(address.ip());
+        connect_at(config, tls.cloned()).map_err(|error| match error.code() {
+            // nobody there, or one that starts up or shuts down
+            None => Failure::Here(error),
+            Some(code) if code.code().starts_with("57P") => Failure::Here(error),
+            Some(_) => Failure::Everywhere(error),
+        })
+    })
+    .await
+}
+
+async fn connect_at(
+    mut config: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+) -> Result<(Client, Server), tokio_postgres::Error> {
+    match tls {
+        None => Ok(serve(config.connect(NoTls).await?)),
+        Some(tls) => {
+            config.ssl_mode(tokio_postgres::config::SslMode::Require);
+            Ok(serve(config.connect(tls).await?))
+        }
     }
 }
 
@@ -152,7 +219,7 @@ pub async fn connect_to_write(
 }
 
 fn address(postgres: &Postgres) -> String {
-    format!("{}:{}/{}", postgres.host, postgres.port, postgres.database)
+    format!("{}/{}", authority(&postgres.host, postgres.port), postgres.database)
 }
 
 /// Starts the task that serves a connection.
@@ -163,4 +230,30 @@ where
     let server = Server::of(connection.parameter("server_version"), connection.parameter("server_encoding"));
     tokio::spawn(connection);
     (client, server)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The story: the first address of a name took the connection and stayed silent for the whole timeout.
+    #[tokio::test]
+    async fn an_address_behind_a_silent_one_is_tried_in_its_share_of_the_time() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        // the port is the name's: the second address is another of this machine's
+        let talking = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let addresses = [silent.local_addr().unwrap(), talking.local_addr().unwrap()];
+        let mut config = tokio_postgres::Config::new();
+        config.host("name").port(port).user("a");
+        let began = std::time::Instant::now();
+        let connecting = connect_to(&addresses, &config, None);
+        tokio::select! {
+            accepted = talking.accept() => assert!(accepted.is_ok()),
+            connected = connecting => panic!("nobody answers: {:?}", connected.map(|_| ())),
+        }
+        assert!(began.elapsed() >= CONNECT_TIMEOUT / 2 && began.elapsed() < CONNECT_TIMEOUT);
+    }
 }
