@@ -61,6 +61,9 @@ pub enum StackError {
     #[error("{server} did not answer properly: {message}")]
     Answer { server: &'static str, message: String },
 
+    #[error("no certificate can be made: {reason}")]
+    Certificate { reason: String },
+
     #[error("the name {name:?} is not usable here: use letters, digits and underscores, at most 63")]
     Name { name: String },
 }
@@ -70,5 +73,10 @@ impl StackError {
     pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { what, path, source }
+    }
+
+    /// A mapper for errors of the certificate maker.
+    pub(crate) fn certificate(error: impl std::fmt::Display) -> Self {
+        Self::Certificate { reason: error.to_string() }
     }
 }

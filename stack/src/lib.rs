@@ -8,6 +8,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod certificates;
 mod deadline;
 mod error;
 mod name;
@@ -35,6 +36,7 @@ mod stack;
 pub mod kills;
 pub mod trial;
 
+pub use certificates::{Certificates, Identity, IdentityFiles};
 pub use clickhouse::ClickHouse;
 pub use clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
 pub use error::StackError;
