@@ -5,9 +5,10 @@
 //! fields' values; what becomes of them is decided here, once. Where a record cannot become a row, its first fault is the
 //! reason, in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
 //!
-//! What is JSON and still refused, whichever field it stands in, because the parser reads the whole payload: nesting beyond
-//! [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), numbers beyond every 64-bit type (`1e999`, `18446744073709551616`),
-//! lone surrogates.
+//! What nobody asked for never refuses a record that is JSON: not a number beyond every 64-bit type (`1e999`,
+//! `18446744073709551616`), not half of a surrogate pair, no depth of nesting, no name that comes twice. Of a field that the
+//! route asks for the first two are its fault. Whole payloads are refused where they are not UTF-8, or not one JSON value, save
+//! that `NaN`, `Infinity` and `-Infinity` are let pass as values nobody asked for, since Python's `json` writes them.
 
 mod fields;
 mod parsed;
@@ -100,7 +101,6 @@ impl Decoder {
             Err(fault) => Err(fault.reason(fields)),
         };
         *found = emptied(values);
-        parser.give_memory_back();
         match outcome {
             Ok(()) => {
                 rows.offsets.push(record.offset);
@@ -163,7 +163,13 @@ impl Field {
             (Values::Text { .. }, Found::TextWithNul(_)) => {
                 return Err(Reason::NulInText { field: self.name.clone() });
             }
+            (Values::Text { .. }, Found::LoneSurrogate) => {
+                return Err(Reason::LoneSurrogate { field: self.name.clone() });
+            }
             (Values::Timestamp(values), found) => values.push(self.instant(found, zone)?),
+            (Values::Integer(_) | Values::Float(_), Found::NumberTooLarge) => {
+                return Err(Reason::NumberTooLarge { field: self.name.clone() });
+            }
             (Values::Integer(values), Found::Integer(integer)) => values.push(integer),
             (Values::Integer(values), Found::Unsigned(integer)) => {
                 values.push(i64::try_from(integer).map_err(|_| Reason::OutOfRange { field: self.name.clone() })?);
@@ -207,6 +213,8 @@ impl Field {
             Found::Integer(epoch) => instant_of_integer(epoch),
             // No database holds what lies past i64::MAX microseconds, nor i64::MAX itself.
             Found::Unsigned(epoch) => instant_of_integer(i64::try_from(epoch).unwrap_or(i64::MAX)),
+            Found::NumberTooLarge => return Err(Reason::NumberTooLarge { field: self.name.clone() }),
+            Found::LoneSurrogate => return Err(Reason::LoneSurrogate { field: self.name.clone() }),
             Found::Float(_) => Err("is a number with a fraction or an exponent; write an integer"),
             _ => return Err(self.wrong_type()),
         };

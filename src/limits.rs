@@ -2,10 +2,6 @@
 
 /// A record's payload above this becomes a dead letter, bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
-/// Levels of nesting in a payload, at most; what nests deeper becomes a dead letter, also in a field nobody asked for.
-pub const JSON_DEPTH_MAX: usize = 1_024;
-/// JSON values that the decoder keeps room for between records (24 bytes each); what a larger record needed is given back.
-pub const DECODER_VALUES_KEPT_MAX: usize = 1 << 16;
 /// Bytes of one fetch, as they are compressed: unpacked and with librdkafka's own notes on each message they are some ten
 /// times as many. A message above it comes alone. Larger ones cost memory, smaller ones the broker's time
 /// (docs/performance.md).

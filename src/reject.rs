@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::ledger::SinkName;
-use crate::limits::{JSON_DEPTH_MAX, REFUSAL_CHARS_MAX};
+use crate::limits::REFUSAL_CHARS_MAX;
 
 /// Why a record becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,6 @@ pub enum Reason {
     NotUtf8,
     /// The payload is not one JSON value.
     NotJson,
-    /// The payload is JSON, but nested deeper than the parser follows (`limits::JSON_DEPTH_MAX`), in whatever field.
-    TooDeep,
-    /// The payload is JSON, but a number in it, in whatever field, is one that no double and no 64-bit integer can hold.
-    NumberTooLarge,
-    /// The payload is JSON, but a text in it, in whatever field, escapes half of a surrogate pair: no text in UTF-8.
-    LoneSurrogate,
     /// The payload is JSON, but not an object.
     NotObject,
     /// A field is not there, or null.
@@ -43,6 +37,16 @@ pub enum Reason {
         field: String,
         /// What was expected.
         expected: &'static str,
+    },
+    /// A number that no double and no 64-bit integer can hold.
+    NumberTooLarge {
+        /// The JSON field.
+        field: String,
+    },
+    /// A text escapes half of a surrogate pair: no text in UTF-8.
+    LoneSurrogate {
+        /// The JSON field.
+        field: String,
     },
     /// A text holds NUL, which PostgreSQL cannot store.
     NulInText {
@@ -88,13 +92,12 @@ impl Reason {
             Self::TooLarge { .. } => "too_large",
             Self::NotUtf8 => "not_utf8",
             Self::NotJson => "not_json",
-            Self::TooDeep => "too_deep",
-            Self::NumberTooLarge => "number_too_large",
-            Self::LoneSurrogate => "lone_surrogate",
             Self::NotObject => "not_object",
             Self::Missing { .. } => "missing_field",
             Self::Duplicate { .. } => "duplicate_field",
             Self::WrongType { .. } => "wrong_type",
+            Self::NumberTooLarge { .. } => "number_too_large",
+            Self::LoneSurrogate { .. } => "lone_surrogate",
             Self::NulInText { .. } => "nul_in_text",
             Self::BadTime { .. } => "bad_time",
             Self::OutOfRange { .. } => "out_of_range",
@@ -111,13 +114,14 @@ impl fmt::Display for Reason {
             Self::TooLarge { bytes } => write!(f, "too_large: the payload has {bytes} bytes"),
             Self::NotUtf8 => write!(f, "not_utf8: the payload is not UTF-8"),
             Self::NotJson => write!(f, "not_json: the payload is not one JSON value"),
-            Self::TooDeep => write!(f, "too_deep: the payload nests deeper than {JSON_DEPTH_MAX} levels"),
-            Self::NumberTooLarge => write!(f, "number_too_large: the payload holds a number that fits no 64-bit type"),
-            Self::LoneSurrogate => write!(f, "lone_surrogate: the payload escapes half of a surrogate pair"),
             Self::NotObject => write!(f, "not_object: the payload is JSON, but not an object"),
             Self::Missing { field } => write!(f, "missing_field: {field:?} is missing or null"),
             Self::Duplicate { field } => write!(f, "duplicate_field: {field:?} appears twice"),
             Self::WrongType { field, expected } => write!(f, "wrong_type: {field:?} is not {expected}"),
+            Self::NumberTooLarge { field } => {
+                write!(f, "number_too_large: {field:?} holds a number that fits no 64-bit type")
+            }
+            Self::LoneSurrogate { field } => write!(f, "lone_surrogate: {field:?} escapes half of a surrogate pair"),
             Self::NulInText { field } => write!(f, "nul_in_text: {field:?} holds a NUL character"),
             Self::BadTime { field, why } => write!(f, "bad_time: {field:?} {why}"),
             Self::OutOfRange { field } => write!(f, "out_of_range: {field:?} does not fit its column"),

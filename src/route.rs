@@ -236,4 +236,4 @@ impl Route {
 }
 
 /// Changes whenever the decoder would make another row of the same record.
-const DECODER_VERSION: u32 = 1;
+const DECODER_VERSION: u32 = 2;

@@ -11,14 +11,20 @@ pub(super) enum Found<'a> {
     Boolean(bool),
     /// An integer.
     Integer(i64),
-    /// An integer beyond `i64`, or not.
+    /// An integer beyond `i64`.
     Unsigned(u64),
     /// A number with a fraction or an exponent.
     Float(f64),
+    /// A number that neither a double nor a 64-bit integer holds.
+    NumberTooLarge,
+    /// `NaN`, `Infinity` or `-Infinity`: no JSON, and no value of any kind.
+    NotFinite,
     /// A text, unescaped: UTF-8, as all texts here.
     Text(&'a [u8]),
     /// A text, unescaped, that holds NUL.
     TextWithNul(&'a [u8]),
+    /// A text that escapes half of a surrogate pair: no UTF-8 holds it.
+    LoneSurrogate,
     /// An object or an array.
     Nested,
 }

@@ -1,21 +1,20 @@
-//! The parser's way: simd-json parses a copy of the payload in place into a tape (a flat list of its values), in buffers kept
-//! from record to record. It takes every JSON there is, save what the head of `decode.rs` lists.
-
-use serde::de::IgnoredAny;
-use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
+//! The long way, for whatever is not plain: reads one JSON object (RFC 8259) from front to back, takes the values of the
+//! fields asked for, and skips all others. Of what nobody asked for only the structure is looked at: a number of any size, half
+//! of a surrogate pair and nesting of any depth are skipped like anything else, and so are `NaN`, `Infinity` and `-Infinity`,
+//! which are no JSON, but which Python's `json` writes and reads. It never recurses, and takes memory of the payload's size at
+//! most, kept from record to record.
 
 use super::Field;
 use super::fields::{Found, Names};
-use crate::limits::{DECODER_VALUES_KEPT_MAX, JSON_DEPTH_MAX};
+use super::words;
 use crate::reject::Reason;
 
-/// The parser and its buffers.
+/// The memory that reading takes.
 pub(super) struct Parser {
-    /// The payload's copy, which the parser overwrites, and its padding.
-    scratch: Vec<u8>,
-    buffers: Buffers,
-    /// Empty between records: only its allocation lives on.
-    tape: Tape<'static>,
+    /// Room for texts without their escapes: never longer than with them.
+    texts: Vec<u8>,
+    /// The end of each object and array that is open, of a value that is skipped.
+    open: Vec<u8>,
 }
 
 /// Why no values were found.
@@ -37,111 +36,383 @@ impl Fault {
 }
 
 impl Parser {
-    /// Empty buffers.
+    /// Without memory yet.
     pub(super) fn new() -> Self {
-        Self { scratch: Vec::new(), buffers: new_buffers(), tape: Tape(Vec::new()) }
+        Self { texts: Vec::new(), open: Vec::new() }
     }
 
     /// Notes in `found`, which must hold nothing yet, the value of each of `names` that the object `payload` holds.
     pub(super) fn read<'a>(
         &'a mut self,
-        payload: &[u8],
+        payload: &'a [u8],
         names: &mut Names,
         found: &mut [Found<'a>],
     ) -> Result<(), Fault> {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(payload);
-        self.scratch.resize(payload.len() + INPUT_PADDING, b' ');
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let parsed = simd_json::fill_tape_padded(&mut self.scratch, payload.len(), &mut self.buffers, &mut tape);
-        let outcome = match parsed {
-            Ok(()) => find_fields(&tape.0, names, found),
-            Err(error) => Err(Fault::Payload(refusal(payload, error.error()))),
+        if std::str::from_utf8(payload).is_err() {
+            return Err(Fault::Payload(Reason::NotUtf8));
+        }
+        if self.texts.len() < payload.len() {
+            self.texts.resize(payload.len(), 0);
+        }
+        let mut reader = Reader { bytes: payload, at: 0, room: &mut self.texts, open: &mut self.open };
+        let read = if reader.peek_token() == Some(b'{') {
+            reader.members(names, found)
+        } else {
+            reader.skip().map(|()| Err(Fault::Payload(Reason::NotObject)))
         };
-        self.tape = tape.reset();
-        outcome
-    }
-
-    /// One record of many values must not hold its memory for ever.
-    pub(super) fn give_memory_back(&mut self) {
-        if self.tape.0.capacity() > DECODER_VALUES_KEPT_MAX {
-            *self = Self::new();
+        match read.filter(|_| reader.peek_token().is_none()) {
+            Some(outcome) => outcome,
+            None => Err(Fault::Payload(Reason::NotJson)),
         }
     }
 }
 
-fn new_buffers() -> Buffers {
-    Buffers::with_max_depth(0, JSON_DEPTH_MAX)
+/// A text as it stands between its quotes, its escapes well formed.
+#[derive(Clone, Copy)]
+struct Escaped<'a> {
+    bytes: &'a [u8],
+    has_escapes: bool,
 }
 
-/// Why the parser refused `payload`. Slow and rare, so it asks again, for the reason that helps a person most.
-#[cold]
-fn refusal(payload: &[u8], fault: &ErrorType) -> Reason {
-    if std::str::from_utf8(payload).is_err() {
-        return Reason::NotUtf8;
-    }
-    if serde_json::from_slice::<IgnoredAny>(payload).is_err() {
-        return Reason::NotJson;
-    }
-    match fault {
-        ErrorType::DepthLimitExceeded => Reason::TooDeep,
-        ErrorType::InvalidNumber => Reason::NumberTooLarge,
-        ErrorType::InvalidUnicodeCodepoint | ErrorType::InvalidUnicodeEscape => Reason::LoneSurrogate,
-        _ => Reason::NotJson,
-    }
+/// Reads a payload that is UTF-8 from front to back; none where it is no JSON.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    room: &'a mut [u8],
+    open: &'a mut Vec<u8>,
 }
 
-fn find_fields<'a>(tape: &[Node<'a>], names: &mut Names, found: &mut [Found<'a>]) -> Result<(), Fault> {
-    let Some(&Node::Object { len: member_count, .. }) = tape.first() else {
-        return Err(Fault::Payload(Reason::NotObject));
-    };
-    let mut at = 1;
-    for member in 0..member_count {
-        let Node::String(name) = tape[at] else { unreachable!("a member of an object without a name") };
-        let value = tape[at + 1];
-        at += 2;
-        if let Node::Object { count, .. } | Node::Array { count, .. } = value {
-            at += count;
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The next byte that is no white space; it is not taken.
+    fn peek_token(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
         }
-        let Some(field) = names.find(member, name.as_bytes()) else { continue };
-        if found[field] != Found::Missing {
-            return Err(Fault::Duplicate { field });
+        self.peek()
+    }
+
+    fn next_token(&mut self) -> Option<u8> {
+        let token = self.peek_token()?;
+        self.at += 1;
+        Some(token)
+    }
+
+    fn token(&mut self, wanted: u8) -> Option<()> {
+        (self.next_token()? == wanted).then_some(())
+    }
+
+    /// Takes `token` where it comes next.
+    fn takes(&mut self, token: u8) -> bool {
+        let comes = self.peek_token() == Some(token);
+        self.at += usize::from(comes);
+        comes
+    }
+
+    /// The object to its end. A field that comes twice is told only when the rest is known to be JSON.
+    fn members(&mut self, names: &mut Names, found: &mut [Found<'a>]) -> Option<Result<(), Fault>> {
+        let mut twice = None;
+        self.token(b'{')?;
+        if self.takes(b'}') {
+            return Some(Ok(()));
         }
-        found[field] = match value {
-            Node::Object { .. } | Node::Array { .. } => Found::Nested,
-            Node::String(text) if text.contains('\0') => Found::TextWithNul(text.as_bytes()),
-            Node::String(text) => Found::Text(text.as_bytes()),
-            Node::Static(StaticNode::Null) => Found::Null,
-            Node::Static(StaticNode::Bool(boolean)) => Found::Boolean(boolean),
-            Node::Static(StaticNode::I64(integer)) => Found::Integer(integer),
-            Node::Static(StaticNode::U64(integer)) => Found::Unsigned(integer),
-            Node::Static(StaticNode::F64(float)) => Found::Float(float),
+        for member in 0.. {
+            match self.name(member, names)? {
+                Some(field) if found[field] == Found::Missing => found[field] = self.value()?,
+                Some(field) => {
+                    twice.get_or_insert(field);
+                    self.skip()?;
+                }
+                None => self.skip()?,
+            }
+            match self.next_token()? {
+                b',' => {}
+                b'}' => break,
+                _ => return None,
+            }
+        }
+        Some(match twice {
+            Some(field) => Err(Fault::Duplicate { field }),
+            None => Ok(()),
+        })
+    }
+
+    /// A member's name and colon: which field it is, if it is one.
+    fn name(&mut self, member: usize, names: &mut Names) -> Option<Option<usize>> {
+        self.token(b'"')?;
+        let name = self.text()?;
+        self.token(b':')?;
+        if !name.has_escapes {
+            return Some(names.find(member, name.bytes));
+        }
+        // no field is called by half of a surrogate pair
+        let length = unescape(name.bytes, self.room);
+        Some(length.and_then(|length| names.find(member, &self.room[..length])))
+    }
+
+    /// A text whose first quote was taken.
+    fn text(&mut self) -> Option<Escaped<'a>> {
+        let start = self.at;
+        let mut has_escapes = false;
+        loop {
+            self.at += words::end_of_plain_text(&self.bytes[self.at..])?;
+            match self.bytes[self.at] {
+                b'"' => break,
+                b'\\' => self.escape()?,
+                _ => return None, // a control character
+            }
+            has_escapes = true;
+        }
+        self.at += 1;
+        Some(Escaped { bytes: &self.bytes[start..self.at - 1], has_escapes })
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let length = match self.bytes.get(self.at + 1)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+            b'u' if self.bytes.get(self.at + 2..self.at + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
+            _ => return None,
         };
+        self.at += length;
+        Some(())
     }
-    Ok(())
+
+    /// A value that was asked for.
+    fn value(&mut self) -> Option<Found<'a>> {
+        Some(match self.peek_token()? {
+            b'"' => {
+                self.at += 1;
+                let text = self.text()?;
+                self.unescaped(text)
+            }
+            b'{' | b'[' => self.skip().map(|()| Found::Nested)?,
+            b't' => self.word("true").map(|()| Found::Boolean(true))?,
+            b'f' => self.word("false").map(|()| Found::Boolean(false))?,
+            b'n' => self.word("null").map(|()| Found::Null)?,
+            _ => self.number()?.found(),
+        })
+    }
+
+    /// A text without its escapes, which stays in the room until the payload is read.
+    fn unescaped(&mut self, text: Escaped<'a>) -> Found<'a> {
+        if !text.has_escapes {
+            return Found::Text(text.bytes);
+        }
+        let Some(length) = unescape(text.bytes, self.room) else { return Found::LoneSurrogate };
+        let (text, rest) = std::mem::take(&mut self.room).split_at_mut(length);
+        self.room = rest;
+        if text.contains(&0) { Found::TextWithNul(text) } else { Found::Text(text) }
+    }
+
+    fn word(&mut self, word: &str) -> Option<()> {
+        self.bytes[self.at..].starts_with(word.as_bytes()).then(|| self.at += word.len())
+    }
+
+    fn number(&mut self) -> Option<Number<'a>> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        if self.word("Infinity").is_some() || (self.at == start && self.word("NaN").is_some()) {
+            return Some(Number::NotFinite);
+        }
+        let length = self.digits()?;
+        if length > 1 && self.bytes[self.at - length] == b'0' {
+            return None; // JSON knows no leading zero
+        }
+        let mut is_integer = true;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+            is_integer = false;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+            is_integer = false;
+        }
+        let text = &self.bytes[start..self.at];
+        Some(if is_integer { Number::Integer(text) } else { Number::Float(text) })
+    }
+
+    /// How many digits come next; none where there is not one.
+    fn digits(&mut self) -> Option<usize> {
+        let length = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += length;
+        (length > 0).then_some(length)
+    }
+
+    /// Skips a value, however it nests.
+    fn skip(&mut self) -> Option<()> {
+        self.open.clear();
+        loop {
+            match self.peek_token()? {
+                b'"' => {
+                    self.at += 1;
+                    self.text()?;
+                }
+                b'{' => {
+                    self.at += 1;
+                    if !self.takes(b'}') {
+                        self.open.push(b'}');
+                        self.skip_name()?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.at += 1;
+                    if !self.takes(b']') {
+                        self.open.push(b']');
+                        continue;
+                    }
+                }
+                b't' => self.word("true")?,
+                b'f' => self.word("false")?,
+                b'n' => self.word("null")?,
+                _ => {
+                    self.number()?;
+                }
+            }
+            if self.close()? {
+                return Some(());
+            }
+        }
+    }
+
+    /// What comes after a value that is skipped: true where it was the last.
+    fn close(&mut self) -> Option<bool> {
+        while let Some(&end) = self.open.last() {
+            match self.next_token()? {
+                b',' if end == b'}' => return self.skip_name().map(|()| false),
+                b',' => return Some(false),
+                byte if byte == end => {
+                    self.open.pop();
+                }
+                _ => return None,
+            }
+        }
+        Some(true)
+    }
+
+    fn skip_name(&mut self) -> Option<()> {
+        self.token(b'"')?;
+        self.text()?;
+        self.token(b':')
+    }
+}
+
+/// A number as it stands in the payload.
+enum Number<'a> {
+    /// Without a fraction and an exponent.
+    Integer(&'a [u8]),
+    Float(&'a [u8]),
+    /// `NaN` and the like.
+    NotFinite,
+}
+
+impl<'a> Number<'a> {
+    fn found(&self) -> Found<'a> {
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        match *self {
+            Self::Integer(bytes) => match (text(bytes).parse(), text(bytes).parse()) {
+                (Ok(integer), _) => Found::Integer(integer),
+                (_, Ok(integer)) => Found::Unsigned(integer),
+                _ => Found::NumberTooLarge,
+            },
+            Self::Float(bytes) => match text(bytes).parse::<f64>() {
+                Ok(float) if float.is_finite() => Found::Float(float),
+                _ => Found::NumberTooLarge,
+            },
+            Self::NotFinite => Found::NotFinite,
+        }
+    }
+}
+
+/// Writes `text`, whose escapes are well formed, without them to the start of `room`, which must be as long; gives the length.
+/// None: it escapes half of a surrogate pair, which no UTF-8 can hold.
+fn unescape(text: &[u8], room: &mut [u8]) -> Option<usize> {
+    let (mut at, mut length) = (0, 0);
+    while let Some(plain) = words::position(&text[at..], b'\\') {
+        room[length..length + plain].copy_from_slice(&text[at..at + plain]);
+        (at, length) = (at + plain + 1, length + plain);
+        let character = match text[at] {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = code_unit(text, at)?;
+                at += 4;
+                let second = if text[at + 1..].starts_with(b"\\u") { code_unit(text, at + 2) } else { None };
+                let units = [first, second.unwrap_or_default()];
+                let character = char::decode_utf16(units).next()?.ok()?;
+                at += if character.len_utf16() == 2 { 6 } else { 0 };
+                character
+            }
+            other => char::from(other),
+        };
+        at += 1;
+        length += character.encode_utf8(&mut room[length..]).len();
+    }
+    let rest = &text[at..];
+    room[length..length + rest.len()].copy_from_slice(rest);
+    Some(length + rest.len())
+}
+
+/// The four hexadecimal digits after the `u` at `at`.
+fn code_unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at + 1..at + 5)?;
+    digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::RECORD_BYTES_MAX;
+
+    fn unescaped(text: &str) -> Option<String> {
+        let mut room = vec![0; text.len()];
+        unescape(text.as_bytes(), &mut room).map(|length| String::from_utf8(room[..length].to_vec()).unwrap())
+    }
 
     #[test]
-    fn a_record_of_many_values_does_not_hold_its_memory_for_ever() {
-        let (mut parser, mut names) = (Parser::new(), Names::new(["a".to_owned()]));
-        let payload = format!("[1{}]", ",1".repeat(RECORD_BYTES_MAX / 2 - 2));
-        assert!(parser.read(payload.as_bytes(), &mut names, &mut [Found::Missing]).is_err());
-        assert!(parser.tape.0.capacity() > DECODER_VALUES_KEPT_MAX);
-        parser.give_memory_back();
-        assert_eq!((parser.tape.0.capacity(), parser.scratch.capacity()), (0, 0));
-        let mut read = || {
-            let mut found = [Found::Missing];
-            assert!(parser.read(br#"{"a":1}"#, &mut names, &mut found).is_ok());
-            assert!(matches!(found, [Found::Integer(1) | Found::Unsigned(1)]));
-            parser.give_memory_back();
-            parser.tape.0.as_ptr()
-        };
-        let kept = read();
-        assert_eq!(read(), kept, "the tape's memory is used again");
+    fn escapes_are_what_they_stand_for() {
+        for (text, expected) in [
+            ("", Some("")),
+            ("/a/ü", Some("/a/ü")),
+            (r#"\"\\\/\b\f\n\r\t"#, Some("\"\\/\u{8}\u{c}\n\r\t")),
+            (r"a\u00e9b\u0000c", Some("aéb\0c")),
+            (r"\ud83d\ude00!", Some("😀!")),
+            (r"\uD83D\uDE00", Some("😀")),
+            (r"\uffff\uE000", Some("\u{ffff}\u{e000}")),
+            (r"\ud83d", None),
+            (r"\ud83d ", None),
+            (r"\ud83d\n", None),
+            (r"\ud83d\u0041", None),
+            (r"\ud83d\ud83d\ude00", None),
+            (r"\ude00", None),
+            (r"\ude00\ud83d", None),
+        ] {
+            assert_eq!(unescaped(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_kept_for_one_record_does_not_show_in_the_next() {
+        let (mut parser, mut names) = (Parser::new(), Names::new(["a".to_owned(), "b".to_owned()]));
+        for (payload, expected) in [
+            (r#"{"a":"\u0041\n","b":"x\ty","c":[[{"a":1}"#, None),
+            (r#"{"a":"\u0042","b":"\u0043\u0044"}"#, Some(["B", "CD"])),
+            (r#"{"b":"\u0045","a":"F"}"#, Some(["F", "E"])),
+        ] {
+            let mut found = [Found::Missing; 2];
+            let outcome = parser.read(payload.as_bytes(), &mut names, &mut found);
+            assert_eq!(outcome.is_ok(), expected.is_some(), "{payload}");
+            if let Some(expected) = expected {
+                assert_eq!(found, expected.map(|text| Found::Text(text.as_bytes())), "{payload}");
+            }
+        }
     }
 }

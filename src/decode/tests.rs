@@ -6,7 +6,6 @@ use serde_json::{Map, Value as Json, json};
 
 use super::*;
 use crate::batch::text_at;
-use crate::limits::JSON_DEPTH_MAX;
 
 mod properties;
 
@@ -99,11 +98,22 @@ fn what_is_no_page_move_is_a_dead_letter_with_its_reason() {
             r#"{"x":{"link":1,"y":[{"link":2}]},"link":"/","method":"GET","footprint_time":1,"z":[null,true,1.5,"\u0000"]}"#,
             r#"{"li\u006ek":"\/\"\\\b\f\n\r\t\ud83d\ude00","method":"GET","footprint_time":"2024-05-06\u005407:08:09Z"}"#,
             r#"{"x":1,"x":2,"":3,"link":"/","method":"GET","footprint_time":1}"#,
+            // nobody asked: the old consumer, Python's json.loads, stored all of these
+            r#"{"link":"/","method":"GET","footprint_time":1,"x":18446744073709551616}"#,
+            r#"{"x":-9223372036854775809,"link":"/","method":"GET","footprint_time":1}"#,
+            r#"{"link":"/","method":"GET","x":1e400,"footprint_time":1}"#,
+            r#"{"link":"/","method":"GET","footprint_time":1,"x":[-1e309,{"y":1e999999}]}"#,
+            r#"{"title":"\ud83d","link":"/","method":"GET","footprint_time":1}"#,
+            r#"{"link":"/","method":"GET","footprint_time":1,"x":["\udfff","\ud83d\u0041"],"\ud800":1}"#,
+            r#"{"link":"/","method":"GET","footprint_time":1,"x":NaN,"y":[Infinity,-Infinity]}"#,
+            r#"{"x":{"link":1e400,"link":"\ud83d"},"link":"/","method":"GET","footprint_time":1}"#,
+            r#"{"lin\u006b":"/","\ud83dlink":1e400,"method":"GET","footprint_time":1}"#,
         ].as_slice()),
         ("not_json", &[
             "", " ", "GET /", "{", "}", "{}x", "{} {}", "{}\0", "\u{feff}{}", "{link:1}", "{\"a\":1,}", "{,}", "[1,]",
-            "{'a':1}", "{\"a\":01}", "{\"a\":+1}", "{\"a\":.5}", "{\"a\":5.}", "{\"a\":1e}", "{\"a\":0x10}", "{\"a\":NaN}",
-            "{\"a\":Infinity}", "{\"a\":tru}", "{\"a\":nulll}", "{\"a\":TRUE}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\"}",
+            "{'a':1}", "{\"a\":01}", "{\"a\":+1}", "{\"a\":.5}", "{\"a\":5.}", "{\"a\":1e}", "{\"a\":0x10}", "{\"a\":nan}",
+            "{\"a\":-NaN}", "{\"a\":+Infinity}", "{\"a\":Infinit}", "{\"a\":NaNx}", "{\"a\":-}", "{\"a\":-x}", "{\"a\":1e+}",
+            "{\"a\":[-01]}", "{\"a\":[1}}", "{\"a\":{\"b\":1]}", "{\"a\":{\"b\"}}", "{\"a\":{\"b\":1,}}", "{\"a\":[,]}", "{\"a\":tru}", "{\"a\":nulll}", "{\"a\":TRUE}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\"}",
             "{\"a\":\"\n\"}", "{\"a\":\"\t\"}", "{\"a\":\"\0\"}", r#"{"a":"\x41"}"#, r#"{"a":"\u12"}"#, r#"{"a":"\u12g4"}"#,
             "{\"a\":\"", "{\"a\":\"\\\"}", "{\"a\":1\u{b}}", "{\"a\":\u{a0}1}", "{\"a\":1}//", "/**/{}", "-", "\"", "{1:2}",
         ]),
@@ -131,6 +141,8 @@ fn what_is_no_page_move_is_a_dead_letter_with_its_reason() {
             r#"{"link":"/","method":"GET","footprint_time":false}"#,
             r#"{"link":"/","method":"GET","footprint_time":[1]}"#,
             r#"{"link":"/","method":"GET","footprint_time":{}}"#,
+            r#"{"link":1e400,"method":"GET","footprint_time":1}"#,
+            r#"{"link":"/","method":"GET","footprint_time":NaN}"#,
         ]),
         ("nul_in_text", &[
             r#"{"link":"/\u0000","method":"GET","footprint_time":1}"#,
@@ -141,14 +153,11 @@ fn what_is_no_page_move_is_a_dead_letter_with_its_reason() {
             r#"{"link":"\ude00\ud83d","method":"GET","footprint_time":1}"#,
             r#"{"link":"\ud83d\u0041","method":"GET","footprint_time":1}"#,
             r#"{"link":"\ud83d\ud83d\ude00","method":"GET","footprint_time":1}"#,
-            // also where nobody asked
-            r#"{"link":"/","method":"GET","footprint_time":1,"x":["\udfff"]}"#,
-            r#"{"link":"/","method":"GET","footprint_time":1,"\ud800":1}"#,
+            r#"{"link":"/","method":"GET","footprint_time":"2024-05-06T07:08:09Z\ud83d"}"#,
         ]),
         ("number_too_large", &[
-            r#"{"link":"/","method":"GET","footprint_time":1,"x":1e999999}"#,
-            r#"{"link":"/","method":"GET","footprint_time":1,"x":[-1e309]}"#,
-            r#"{"link":"/","method":"GET","footprint_time":1,"x":18446744073709551616}"#,
+            r#"{"link":"/","method":"GET","footprint_time":1e999999}"#,
+            r#"{"link":"/","method":"GET","footprint_time":18446744073709551616}"#,
             r#"{"link":"/","method":"GET","footprint_time":-9223372036854775809}"#,
         ]),
         ("bad_time", &[
@@ -200,36 +209,67 @@ fn a_tombstone_and_an_oversized_record_are_dead_letters() {
     assert_eq!(decode_one(&route, &payload), Err(Reason::TooLarge { bytes: RECORD_BYTES_MAX + 1 }));
 }
 
-/// Neither the parser nor the second look of the refusal may recurse: the threads' stacks are small.
+/// Nothing may recurse: the threads' stacks are small.
 #[test]
-fn nesting_is_followed_so_far_and_no_depth_overflows_the_stack() {
-    let nested = |levels: usize| {
-        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
-        format!(r#"{{"link":"/","method":"GET","footprint_time":1,"x":{open}{close}}}"#)
+fn no_depth_and_no_length_is_too_much() {
+    let nested = |open: &str, close: &str| {
+        let levels = (RECORD_BYTES_MAX - 64) / (open.len() + close.len());
+        let (open, close) = (open.repeat(levels), close.repeat(levels));
+        format!(r#"{{"link":"/","method":"GET","footprint_time":1,"x":{open}1{close}}}"#)
     };
-    assert_eq!(code(nested(JSON_DEPTH_MAX - 1)), "");
-    assert_eq!(code(nested(JSON_DEPTH_MAX)), "too_deep");
-    assert_eq!(code(nested(RECORD_BYTES_MAX / 2 - 64)), "too_deep");
+    assert_eq!(code(nested("[", "]")), "");
+    assert_eq!(code(nested("{\"\":", "}")), "");
+    assert_eq!(code(nested("[", "]").replace("\"x\"", "\"link\"")), "duplicate_field");
     assert_eq!(code("[".repeat(RECORD_BYTES_MAX)), "not_json");
     assert_eq!(code("]".repeat(RECORD_BYTES_MAX)), "not_json");
     assert_eq!(code("{\"a\":".repeat(RECORD_BYTES_MAX / 5)), "not_json");
     assert_eq!(code("\"".repeat(RECORD_BYTES_MAX)), "not_json");
     assert_eq!(code("\\".repeat(RECORD_BYTES_MAX)), "not_json");
-    assert_eq!(code("9".repeat(RECORD_BYTES_MAX)), "number_too_large");
+    assert_eq!(code("9".repeat(RECORD_BYTES_MAX)), "not_object");
     assert_eq!(code(format!("0.{}", "9".repeat(RECORD_BYTES_MAX - 2))), "not_object");
     assert_eq!(code(format!("1e-{}", "9".repeat(RECORD_BYTES_MAX - 3))), "not_object");
+    let long = |kind, number: String| one(kind, Presence::Required, &format!("{{\"a\":{number}}}"));
+    let digits = "9".repeat(RECORD_BYTES_MAX - 16);
+    assert_eq!(long(Kind::Integer, digits.clone()).unwrap_err().code(), "number_too_large");
+    assert_eq!(long(Kind::Float, format!("0.{digits}")).unwrap().values, Values::Float(vec![1.0]));
+    assert_eq!(long(Kind::Float, format!("1e-{digits}")).unwrap().values, Values::Float(vec![0.0]));
+    assert_eq!(long(Kind::Float, format!("1e{digits}")).unwrap_err().code(), "number_too_large");
 }
 
 #[test]
 fn a_field_takes_its_kind_and_no_other() {
     const WRONG: &str = "wrong_type";
-    let values = ["\"7\"", "7", "7.5", "7.0", "true", "[]", "{}", "9223372036854775807", "9223372036854775808", "-0"];
+    const LARGE: &str = "number_too_large";
+    const LONE: &str = "lone_surrogate";
+    const TIME: &str = "bad_time";
+    let values = [
+        "\"7\"",
+        "7",
+        "7.5",
+        "7.0",
+        "true",
+        "[]",
+        "{}",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-0",
+        "18446744073709551616",
+        "-1e400",
+        "NaN",
+        r#""\ud83d""#,
+    ];
     for (kind, outcomes) in [
-        (Kind::Text, ["", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG]),
-        (Kind::Integer, [WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, "", "out_of_range", ""]),
-        (Kind::Float, [WRONG, "", "", "", WRONG, WRONG, WRONG, "", "", ""]),
-        (Kind::Boolean, [WRONG, WRONG, WRONG, WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG]),
-        (Kind::Timestamp, ["bad_time", "", "bad_time", "bad_time", WRONG, WRONG, WRONG, "bad_time", "bad_time", ""]),
+        (Kind::Text, ["", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, LONE]),
+        (
+            Kind::Integer,
+            [WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, "", "out_of_range", "", LARGE, LARGE, WRONG, WRONG],
+        ),
+        (Kind::Float, [WRONG, "", "", "", WRONG, WRONG, WRONG, "", "", "", LARGE, LARGE, WRONG, WRONG]),
+        (
+            Kind::Boolean,
+            [WRONG, WRONG, WRONG, WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG],
+        ),
+        (Kind::Timestamp, [TIME, "", TIME, TIME, WRONG, WRONG, WRONG, TIME, TIME, "", LARGE, LARGE, WRONG, LONE]),
     ] {
         for (value, expected) in values.iter().zip(outcomes) {
             for presence in [Presence::Required, Presence::Optional] {

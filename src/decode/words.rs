@@ -27,6 +27,20 @@ pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     rest.iter().position(|&other| other == byte).map(|place| words.len() * 8 + place)
 }
 
+/// Where a JSON text stops being plain: its quote, a backslash, or a control character, whichever comes first.
+pub(super) fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks();
+    for (number, &word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(word);
+        let found = below(word, b' ') | equal(word, b'"') | equal(word, b'\\');
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let ends = |&byte: &u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    rest.iter().position(ends).map(|place| words.len() * 8 + place)
+}
+
 /// Whether `bytes` start with `token`; four at a time, since to call for a comparison costs more than a name is long.
 pub(super) fn start_with(bytes: &[u8], token: &[u8]) -> bool {
     let Some(head) = bytes.get(..token.len()) else { return false };
@@ -102,6 +116,23 @@ mod tests {
                 for place in (0..length).rev() {
                     bytes[place] = b'"';
                     assert_eq!(position(&bytes, b'"'), Some(place), "of {length} beside {other}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_text_ends_where_it_does() {
+        for length in 0..40 {
+            for other in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xff] {
+                let plain = vec![other; length];
+                assert_eq!(end_of_plain_text(&plain), None);
+                for place in 0..length {
+                    for end in [b'"', b'\\', 0, b'\n', 0x1f] {
+                        let mut bytes = plain.clone();
+                        bytes[place..].fill(end);
+                        assert_eq!(end_of_plain_text(&bytes), Some(place), "{end} of {length} after {other}");
+                    }
                 }
             }
         }
