@@ -18,6 +18,7 @@ use crate::cache::{Cache, remove_tree};
 use crate::deadline::Deadline;
 use crate::download;
 use crate::error::StackError;
+use crate::kafka_security::KafkaSecurity;
 use crate::ports::Port;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
@@ -38,6 +39,7 @@ const CONSOLE_LIMIT: Duration = Duration::from_secs(300);
 pub struct Kafka {
     server: Server,
     bootstrap: String,
+    security: Option<KafkaSecurity>,
     libraries: PathBuf,
     directory: PathBuf,
     _ports: [Port; 2],
@@ -51,8 +53,13 @@ impl Deref for Kafka {
 }
 
 impl Kafka {
-    /// Fetches Kafka where needed and starts it with its data in `run_dir`.
-    pub(crate) fn start_in(cache: &Cache, run_dir: &RunDir, progress: &Progress) -> Result<Self, StackError> {
+    /// Fetches Kafka where needed and starts it with its data in `run_dir`; `secured`: with listeners that ask who comes.
+    pub(crate) fn start_in(
+        cache: &Cache,
+        run_dir: &RunDir,
+        secured: bool,
+        progress: &Progress,
+    ) -> Result<Self, StackError> {
         let libraries = download::kafka(cache, progress)?;
         let step = progress.step("Starting Kafka");
         let directory = run_dir.server("kafka")?;
@@ -60,13 +67,15 @@ impl Kafka {
         let [broker, controller] = [ports[0].number(), ports[1].number()];
         let configuration = directory.join("server.properties");
         let data = directory.join("data");
-        let text = properties(broker, controller, &data);
+        let security = if secured { Some(KafkaSecurity::prepare(cache, &directory)?) } else { None };
+        let text = properties(broker, controller, security.as_ref(), &data);
         fs::write(&configuration, text).map_err(StackError::file("write", &configuration))?;
         let cluster_id = cluster_id(&directory)?;
         // The tool writes this file last: without it the formatting was cut short.
         if !data.join("meta.properties").exists() {
             remove_tree(&data)?;
-            format_storage(&libraries, &directory, &configuration, &cluster_id)?;
+            let more = security.as_ref().map_or_else(Vec::new, KafkaSecurity::format_arguments);
+            format_storage(&libraries, &directory, &configuration, &cluster_id, &more)?;
         }
         let bootstrap = format!("127.0.0.1:{broker}");
         let launch = Launch {
@@ -85,7 +94,17 @@ impl Kafka {
         };
         let server = Server::start(launch)?;
         step.done();
-        Ok(Self { server, bootstrap, libraries, directory, _ports: ports })
+        Ok(Self { server, bootstrap, security, libraries, directory, _ports: ports })
+    }
+
+    /// The listeners that ask who comes; an error when the stack was started without them.
+    pub fn security(&self) -> Result<&KafkaSecurity, StackError> {
+        self.security.as_ref().ok_or(StackError::NotStarted { server: "Kafka's secured listeners" })
+    }
+
+    /// The directory of a partition's log.
+    pub fn log_directory(&self, topic: &str, partition: u16) -> PathBuf {
+        self.directory.join("data").join(format!("{topic}-{partition}"))
     }
 
     /// `host:port`, for `bootstrap.servers`; the same after every restart.
@@ -215,18 +234,21 @@ fn is_ready(bootstrap: &str, cluster_id: &str) -> bool {
         && client.client().fetch_cluster_id(PROBE_LIMIT).as_deref() == Some(cluster_id)
 }
 
-fn properties(broker: u16, controller: u16, data: &Path) -> String {
+fn properties(broker: u16, controller: u16, security: Option<&KafkaSecurity>, data: &Path) -> String {
+    let listeners = security.map_or_else(String::new, KafkaSecurity::listeners);
+    let protocols = security.map_or_else(String::new, KafkaSecurity::protocols);
+    let secured = security.map_or("", KafkaSecurity::properties);
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=BROKER://127.0.0.1:{broker}\n\
-         listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners=BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+         advertised.listeners=BROKER://127.0.0.1:{broker}{listeners}\n\
+         listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          inter.broker.listener.name=BROKER\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={data}\n\
-         {FIXED_PROPERTIES}",
+         {secured}{FIXED_PROPERTIES}",
         data = data.display(),
     )
 }
@@ -276,13 +298,20 @@ fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> C
     command
 }
 
-fn format_storage(libraries: &Path, directory: &Path, configuration: &Path, id: &str) -> Result<(), StackError> {
+fn format_storage(
+    libraries: &Path,
+    directory: &Path,
+    configuration: &Path,
+    id: &str,
+    more: &[String],
+) -> Result<(), StackError> {
     // Short-lived: the quick compiler and the smallest collector halve its second.
     let mut command = java(libraries, "-Xmx128m");
     command
         .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "kafka.tools.StorageTool", "format"])
         .args(["--cluster-id", id, "--config"])
         .arg(configuration)
+        .args(more)
         .current_dir(directory);
     spawner::as_server_user(&mut command);
     tool::run("Kafka's storage tool", command, &directory.join("format.log"), FORMAT_LIMIT)

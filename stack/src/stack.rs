@@ -35,6 +35,8 @@ const PORT_TRIES_MAX: u32 = 3;
 pub struct StackOptions {
     /// Start Kafka.
     pub kafka: bool,
+    /// Give it listeners that ask for passwords and certificates, beside the plain one.
+    pub kafka_secured: bool,
     /// Start PostgreSQL.
     pub postgres: bool,
     /// Start ClickHouse.
@@ -48,7 +50,14 @@ pub struct StackOptions {
 impl Default for StackOptions {
     /// All three, temporary, quiet.
     fn default() -> Self {
-        Self { kafka: true, postgres: true, clickhouse: true, data_dir: None, progress: Progress::Quiet }
+        Self {
+            kafka: true,
+            kafka_secured: false,
+            postgres: true,
+            clickhouse: true,
+            data_dir: None,
+            progress: Progress::Quiet,
+        }
     }
 }
 
@@ -94,7 +103,9 @@ impl Stack {
         });
         let progress = &options.progress;
         let (kafka, postgres, clickhouse) = thread::scope(|scope| {
-            let kafka = scope.spawn(|| start_if(options.kafka, || Kafka::start_in(&cache, &run_dir, progress)));
+            let kafka = scope.spawn(|| {
+                start_if(options.kafka, || Kafka::start_in(&cache, &run_dir, options.kafka_secured, progress))
+            });
             let postgres =
                 scope.spawn(|| start_if(options.postgres, || Postgres::start_in(&cache, &run_dir, progress)));
             let clickhouse = start_if(options.clickhouse, || ClickHouse::start_in(&cache, &run_dir, &users, progress));

@@ -19,7 +19,8 @@ use footprint_stack::{Progress, Stack, StackOptions};
 pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
-        Stack::start(StackOptions { progress: Progress::Lines, ..StackOptions::default() }).expect("the stack starts")
+        Stack::start(StackOptions { kafka_secured: true, progress: Progress::Lines, ..StackOptions::default() })
+            .expect("the stack starts")
     })
 }
 
