@@ -1,5 +1,7 @@
 //! Logs, and the three pages that a person or a machine looks at while `run` works: /metrics, /livez and /readyz.
 
+mod repeats;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use self::repeats::Limited;
 use crate::config::{LogFormat, Telemetry};
 use crate::console::{LogLines, errors_are_seen};
 use crate::coordinator::Status;
@@ -61,7 +64,11 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
     // a line that cannot be written is no reason for another
     let on_terminal =
         fmt::layer().with_writer(LogLines).with_target(false).with_ansi(errors_are_seen()).log_internal_errors(false);
-    let terminal = if json { on_terminal.json().boxed() } else { on_terminal.boxed() };
+    let terminal = if json {
+        on_terminal.json().map_event_format(|format| Limited::new(format, true)).boxed()
+    } else {
+        on_terminal.map_event_format(|format| Limited::new(format, false)).boxed()
+    };
     let (mut file, mut guard) = (None, None);
     if !telemetry.log_dir.as_os_str().is_empty() {
         let broken = |error| TelemetryError::LogDir(telemetry.log_dir.display().to_string(), error);
@@ -70,7 +77,12 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(broken)?;
         let (writer, worker) = tracing_appender::non_blocking(log);
         let layer = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
-        file = Some(if json { layer.json().boxed() } else { layer.boxed() }.with_filter(filter()?));
+        let layer = if json {
+            layer.json().map_event_format(|format| Limited::new(format, true)).boxed()
+        } else {
+            layer.map_event_format(|format| Limited::new(format, false)).boxed()
+        };
+        file = Some(layer.with_filter(filter()?));
         guard = Some(worker);
     }
     tracing_subscriber::registry().with(terminal.with_filter(filter()?)).with(file).init();

@@ -1,0 +1,224 @@
+//! No line is logged more than once in ten seconds: the first is shown, those like it are counted, and the count is shown
+//! with the next one, or by itself once the ten seconds are over and anything else is logged. A warning or an error is like
+//! another where the two differ in numbers alone; any other line where they are the same.
+//!
+//! It works where lines are written, so that it holds for every caller and for librdkafka's own lines alike.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How long a line is not repeated.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Different lines remembered, at most; beyond them all are shown.
+const LINES_MAX: usize = 512;
+/// Of a line that was repeated, so many bytes are shown with the count.
+const SHOWN_BYTES_MAX: usize = 160;
+
+/// What was logged lately. Time is a parameter.
+#[derive(Debug, Default)]
+struct Repeats {
+    lines: HashMap<u64, Line>,
+    /// When lines whose time is over were last looked for.
+    swept_at: Option<Instant>,
+}
+
+/// A line that was shown.
+#[derive(Debug)]
+struct Line {
+    shown_at: Instant,
+    /// How often it came since, and was not shown.
+    hidden: u64,
+    text: String,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is shown; so many like it were not.
+    Show(u64),
+    /// It was shown lately.
+    Hide,
+}
+
+impl Repeats {
+    fn meet(&mut self, text: &str, is_trouble: bool, now: Instant) -> Verdict {
+        let key = key(text, is_trouble);
+        if let Some(line) = self.lines.get_mut(&key) {
+            if now < line.shown_at + INTERVAL {
+                line.hidden += 1;
+                return Verdict::Hide;
+            }
+            line.shown_at = now;
+            return Verdict::Show(std::mem::take(&mut line.hidden));
+        }
+        if self.lines.len() < LINES_MAX {
+            let mut end = text.len().min(SHOWN_BYTES_MAX);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            self.lines.insert(key, Line { shown_at: now, hidden: 0, text: text[..end].to_owned() });
+        }
+        Verdict::Show(0)
+    }
+
+    /// Forgets the lines whose time is over, and gives those that were hidden meanwhile.
+    fn sweep(&mut self, now: Instant) -> Vec<(String, u64)> {
+        if self.swept_at.is_some_and(|at| now < at + INTERVAL / 10) {
+            return Vec::new();
+        }
+        self.swept_at = Some(now);
+        let mut hidden = Vec::new();
+        self.lines.retain(|_, line| {
+            let is_over = now >= line.shown_at + INTERVAL;
+            if is_over && line.hidden > 0 {
+                hidden.push((std::mem::take(&mut line.text), line.hidden));
+            }
+            !is_over
+        });
+        hidden
+    }
+}
+
+/// Lines with the same key are alike.
+fn key(text: &str, is_trouble: bool) -> u64 {
+    if !is_trouble {
+        return xxh3_64(text.as_bytes());
+    }
+    let mut masked = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '0'..='9' if masked.ends_with('#') => {}
+            '0'..='9' => masked.push('#'),
+            other => masked.push(other),
+        }
+    }
+    xxh3_64(masked.as_bytes())
+}
+
+/// Writes lines as `inner` does, save repeated ones.
+pub(super) struct Limited<F> {
+    inner: F,
+    json: bool,
+    repeats: Mutex<Repeats>,
+}
+
+impl<F> Limited<F> {
+    /// `json`: whether `inner` writes one JSON object a line.
+    pub(super) fn new(inner: F, json: bool) -> Self {
+        Self { inner, json, repeats: Mutex::default() }
+    }
+}
+
+/// An event's fields as one text.
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // writing to a String does not fail
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?} "),
+            // where the call stands in librdkafka's binding is nothing to tell lines apart by
+            name if name.starts_with("log.") => Ok(()),
+            name => write!(self.0, "{name}={value:?} "),
+        };
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Limited<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let now = Instant::now();
+        let is_trouble = *event.metadata().level() <= Level::WARN;
+        let (verdict, hidden) = {
+            let mut repeats = self.repeats.lock();
+            (repeats.meet(text.0.trim_end(), is_trouble, now), repeats.sweep(now))
+        };
+        for (line, count) in hidden {
+            if self.json {
+                let object = serde_json::json!({ "level": "INFO", "repeated": count, "line": line });
+                writeln!(writer, "{object}")?;
+            } else {
+                writeln!(writer, "  ({count} more in {} s: {line})", INTERVAL.as_secs())?;
+            }
+        }
+        match verdict {
+            Verdict::Hide => Ok(()),
+            Verdict::Show(0) => self.inner.format_event(context, writer, event),
+            Verdict::Show(count) => {
+                let mut line = String::new();
+                self.inner.format_event(context, Writer::new(&mut line), event)?;
+                let line = line.trim_end();
+                match line.strip_suffix('}').filter(|_| self.json) {
+                    Some(object) => writeln!(writer, "{object},\"repeated\":{count}}}"),
+                    None => writeln!(writer, "{line} ({count} more since the last)"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_once_in_ten_seconds_with_its_count() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        assert_eq!(repeats.meet("kafka: bad message at 400", true, start), Verdict::Show(0));
+        for number in 0..10_000_u32 {
+            let text = format!("kafka: bad message at {number}");
+            assert_eq!(repeats.meet(&text, true, start + Duration::from_micros(u64::from(number))), Verdict::Hide);
+        }
+        assert_eq!(repeats.meet("kafka: another", true, start), Verdict::Show(0), "other lines are not held up");
+        assert_eq!(repeats.meet("kafka: bad message at 400", true, start + INTERVAL), Verdict::Show(10_000));
+        assert_eq!(repeats.meet("kafka: bad message at 400", true, start + INTERVAL * 2), Verdict::Show(0));
+    }
+
+    #[test]
+    fn a_change_of_state_is_no_repetition_of_another() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        for partition in 0..200 {
+            assert_eq!(repeats.meet(&format!("taken over partition={partition}"), false, now), Verdict::Show(0));
+        }
+        assert_eq!(repeats.meet("taken over partition=7", false, now), Verdict::Hide);
+    }
+
+    #[test]
+    fn what_was_hidden_last_is_told_when_its_time_is_over() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        for _ in 0..3 {
+            repeats.meet("again", true, start);
+        }
+        assert_eq!(repeats.sweep(start), []);
+        assert_eq!(repeats.sweep(start + INTERVAL), [("again".to_owned(), 2)]);
+        assert_eq!(repeats.sweep(start + INTERVAL * 2), []);
+        assert!(repeats.lines.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        for number in 0..10 * LINES_MAX {
+            let text = format!("{}{}", "é".repeat(SHOWN_BYTES_MAX), number);
+            assert_eq!(repeats.meet(&text, false, now), Verdict::Show(0));
+        }
+        assert_eq!(repeats.lines.len(), LINES_MAX);
+        assert!(repeats.lines.values().all(|line| line.text.len() <= SHOWN_BYTES_MAX));
+    }
+}
