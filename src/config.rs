@@ -2,8 +2,11 @@
 //! it is compiled in as the default. An error names the setting, and the file, variable or flag that it came from; never a
 //! value, which may be a secret in the wrong place.
 
+mod kafka_properties;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use figment::error::{Actual, Kind};
@@ -100,8 +103,32 @@ fn from_environment(text: &str) -> Value {
     }
 }
 
+/// librdkafka's properties by name. Some of the values are secrets, and no log shows any.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Deref for Properties {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Properties {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// Properties by dotted name: `a.b.c = 1` and `"a.b.c" = "1"` mean the same.
-fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
     fn flatten(prefix: &str, dict: &Dict, into: &mut BTreeMap<String, String>) -> Result<(), String> {
         for (key, value) in dict {
             let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
@@ -116,7 +143,7 @@ fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Str
     }
     let mut into = BTreeMap::new();
     flatten("", &Dict::deserialize(deserializer)?, &mut into).map_err(D::Error::custom)?;
-    Ok(into)
+    Ok(Properties(into))
 }
 
 /// Where a partition starts that nothing is known of.
@@ -174,9 +201,13 @@ pub struct Kafka {
     pub queue_kbytes_max: u32,
     /// Records destroyed by retention.
     pub on_lost_records: OnLostRecords,
+    /// Records that the broker's log holds and nobody can read.
+    pub on_unreadable_records: OnLostRecords,
+    /// How long the same offset is tried again before that, milliseconds.
+    pub unreadable_after_ms: u64,
     /// Any librdkafka property.
     #[serde(deserialize_with = "properties", default)]
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
 }
 
 /// Whether a connection is encrypted.
@@ -535,21 +566,7 @@ impl Config {
 
     /// Properties that would break what footprint promises, or that the group protocol refuses.
     fn check_properties(&self) -> Result<(), ConfigError> {
-        const OURS: [(&str, &str); 8] = [
-            ("bootstrap.servers", "set kafka.bootstrap_servers"),
-            ("group.id", "set kafka.group_id"),
-            ("group.protocol", "set kafka.group_protocol"),
-            ("group.instance.id", "set kafka.instance_name"),
-            ("session.timeout.ms", "set kafka.session_timeout_ms"),
-            ("auto.offset.reset", "the ledger knows where to read on; set kafka.offset_reset for the first start"),
-            ("enable.auto.commit", "offsets are committed only after both sinks have acknowledged"),
-            ("enable.auto.offset.store", "offsets are committed only after both sinks have acknowledged"),
-        ];
-        for (name, what) in OURS {
-            if self.kafka.properties.contains_key(name) {
-                return Err(ConfigError::Conflict(format!("kafka.properties: {name} cannot be set there; {what}")));
-            }
-        }
+        kafka_properties::check(&self.kafka.properties).map_err(ConfigError::Conflict)?;
         let assignor = self.kafka.properties.get("partition.assignment.strategy");
         if self.kafka.group_protocol == GroupProtocol::Consumer {
             for name in ["heartbeat.interval.ms", "partition.assignment.strategy"] {

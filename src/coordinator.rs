@@ -9,6 +9,7 @@ mod leaving;
 mod life;
 mod takeovers;
 mod telling;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::leaving::{HAND_OVER_DELAY, Unfinished};
+use self::unreadable::Unreadable;
 use crate::batch::Batch;
+use crate::config::OnLostRecords;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
 use crate::ledger::postgres::{Ledger, LedgerError, ServerIdentity};
@@ -31,7 +34,7 @@ use crate::reader::{Command, Event};
 use crate::sink::lanes::{Lane, Lanes};
 use crate::sink::retry::Backoff;
 use crate::sink::{Ack, Verdict};
-use crate::takeover::{Context, Life, TakeOverError};
+use crate::takeover::{Context, Life, Skip, TakeOverError};
 use crate::tracker::Tracker;
 
 /// How often the coordinator looks around when nothing happens.
@@ -103,6 +106,10 @@ pub struct Settings {
     pub fingerprint: i64,
     /// How long a stop or a revoke waits.
     pub drain_deadline: Duration,
+    /// What to do about records that Kafka cannot give, and after how long.
+    pub on_unreadable: OnLostRecords,
+    /// How long the same offset is tried again before.
+    pub unreadable_after: Duration,
 }
 
 /// A partition that the group has given us.
@@ -195,6 +202,10 @@ pub struct Coordinator {
     leaving: Vec<Leaving>,
     /// What this process has sent to the writers of partitions that it no longer owns, and that it has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
+    /// Partitions that cannot be read on.
+    unreadable: BTreeMap<Partition, Unreadable>,
+    /// Records that are given up.
+    skips: BTreeMap<Partition, Vec<Skip>>,
     commits_under_way: usize,
     moved: Moved,
     beaten_at: Instant,
@@ -228,6 +239,8 @@ impl Coordinator {
             lag_at: now,
             leaving: Vec::new(),
             unfinished: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            skips: BTreeMap::new(),
             commits_under_way: 0,
             moved: Moved::default(),
             beaten_at: now,
@@ -287,6 +300,7 @@ impl Coordinator {
         self.describe_when_needed();
         self.start_takeovers();
         self.dispatch().await?;
+        self.end_unreadable();
         self.heartbeat_when_due().await?;
         self.let_go().await?;
         self.measure_lag();
@@ -397,6 +411,9 @@ impl Coordinator {
                 for partition in self.slots.keys() {
                     self.takeover_backoff.entry(*partition).or_insert_with(|| (Backoff::new(), wait)).1 = wait;
                 }
+            }
+            Event::Unreadable { partition, offset, handed, why } => {
+                return self.on_unreadable(partition, offset, handed, why);
             }
             Event::TopicGone => self.watch.seen_at = None,
             Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),

@@ -2,10 +2,13 @@
 //! ids, watermarks). With the reader and commit it is all that names rdkafka's types.
 
 pub mod again;
+pub mod ear;
 pub mod fetched;
 mod headers;
 pub mod messages;
+mod probe;
 pub mod queue;
+pub mod trouble;
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -15,15 +18,16 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::ear::Ear;
+use self::probe::Probe;
 use crate::config::{GroupProtocol, Kafka};
 use crate::limits::{FETCH_BYTES_MAX, MESSAGES_QUEUED_MAX, PARTITION_FETCH_BYTES_MAX};
-use crate::offset::{Offset, Partition};
+use crate::offset::{Offset, Partition, Range};
 use crate::route::Route;
 
 /// How often a young client is woken until a broker has answered it. Of a member of a group the main thread looks for brokers
@@ -33,13 +37,22 @@ const YOUNG_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Settings every client of this program shares: producers, admin clients, consumers.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
+    config_over(kafka, &[])
+}
+
+/// `defaults`, and over them what every client shares. Settings are copied out of our own configuration alone: whatever a
+/// `ClientConfig` shows is for people, with every secret replaced.
+pub fn config_over(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
+    for (name, value) in defaults {
+        config.set(*name, *value);
+    }
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("client.id", "footprint")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000");
-    for (name, value) in &kafka.properties {
+    for (name, value) in kafka.properties.iter() {
         config.set(name, value);
     }
     config
@@ -47,27 +60,28 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
 
 /// Settings of the group's consumer. The configuration's properties win, save those that [`crate::config`] refuses.
 pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
-        .set("fetch.queue.backoff.ms", "5")
-        .set("queued.max.messages.kbytes", queue_kbytes.to_string())
-        .set("queued.min.messages", MESSAGES_QUEUED_MAX.to_string())
-        .set("fetch.message.max.bytes", PARTITION_FETCH_BYTES_MAX.to_string())
-        .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
-        .set("fetch.wait.max.ms", "100")
-        .set("check.crcs", "true")
-        .set("isolation.level", "read_committed")
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("statistics.interval.ms", "0");
-    for (name, value) in client_config(kafka).config_map() {
-        config.set(name, value);
-    }
+    let mut config = config_over(
+        kafka,
+        &[
+            // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
+            ("fetch.queue.backoff.ms", "5"),
+            ("queued.max.messages.kbytes", &queue_kbytes.to_string()),
+            ("queued.min.messages", &MESSAGES_QUEUED_MAX.to_string()),
+            ("fetch.message.max.bytes", &PARTITION_FETCH_BYTES_MAX.to_string()),
+            ("fetch.max.bytes", &FETCH_BYTES_MAX.to_string()),
+            ("fetch.wait.max.ms", "100"),
+            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("statistics.interval.ms", "0"),
+        ],
+    );
     config
         .set("group.id", &kafka.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
+        // a batch that was damaged on the broker's disk is an error in place of its records, not other records
+        .set("check.crcs", "true")
+        .set("isolation.level", "read_committed")
         // once the ledger knows a partition nothing may fall back to a policy: an offset out of range is an error
         .set("auto.offset.reset", "error");
     match kafka.group_protocol {
@@ -103,7 +117,7 @@ pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
 pub enum AskError {
     /// The client could not be made: a property is wrong.
     #[error("kafka client: {0}; look at kafka.properties")]
-    Client(#[source] KafkaError),
+    Client(String),
     /// The broker did not answer in time, or refused.
     #[error("kafka: {what}: {why}")]
     Refused {
@@ -112,9 +126,55 @@ pub enum AskError {
         /// librdkafka's words.
         why: String,
     },
+    /// We are not let in, or do not let the broker in, or have no right: it would be the same next time.
+    #[error("kafka: {what}: {why}; {remedy}")]
+    NotLetIn {
+        /// What was asked.
+        what: &'static str,
+        /// librdkafka's words.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The topic does not exist.
     #[error("topic {0} does not exist; create it, or set TOPIC")]
     NoTopic(String),
+}
+
+impl AskError {
+    /// For a client that could not be made. The binding's own words would show a property's value, which may be a secret.
+    pub fn client(error: &KafkaError) -> Self {
+        Self::Client(match error {
+            KafkaError::ClientConfig(_, _, name, _) => {
+                format!("the property {name} is not known, or its value is none")
+            }
+            error => error.to_string(),
+        })
+    }
+
+    /// For a question that failed with `code`, asked by the client that `ear` listens to.
+    pub fn of(what: &'static str, error: &KafkaError, ear: &Ear) -> Self {
+        let code = error.rdkafka_error_code();
+        if let Some(remedy) = code.and_then(trouble::missing_right) {
+            return Self::NotLetIn { what, why: code.map_or_else(String::new, |code| code.to_string()), remedy };
+        }
+        Self::unanswered(what, code.map_or_else(|| error.to_string(), |code| code.to_string()), ear)
+    }
+
+    /// For a question without an answer, `why` for short; the last error of the client says it best.
+    pub fn unanswered(what: &'static str, why: impl Into<String>, ear: &Ear) -> Self {
+        let why = why.into();
+        match (ear.refusal(), ear.last()) {
+            (Some((why, remedy)), _) => Self::NotLetIn { what, why, remedy },
+            (None, Some(last)) => Self::Refused { what, why: format!("{why}: {last}") },
+            (None, None) => Self::Refused { what, why },
+        }
+    }
+
+    /// Whether asking again is of no use.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::NotLetIn { .. })
+    }
 }
 
 /// A topic as the broker knows it now.
@@ -128,7 +188,8 @@ pub struct TopicDescription {
 
 /// A client for questions, apart from the consumer: asking never disturbs the stream. Its calls block, up to their timeout.
 pub struct Inquirer {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ear>,
+    config: ClientConfig,
 }
 
 impl Inquirer {
@@ -143,7 +204,24 @@ impl Inquirer {
             .set("group.id", &kafka.group_id)
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false");
-        Ok(Self { consumer: BaseConsumer::from_config(&config).map_err(AskError::Client)? })
+        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
+        Ok(Self { consumer: consumer.map_err(|error| AskError::client(&error))?, config })
+    }
+
+    /// The client's ear, when it has heard all that was said.
+    fn ear(&self) -> &Ear {
+        listen(&self.consumer)
+    }
+
+    /// What came of a question.
+    fn answer<T>(&self, what: &'static str, result: Result<T, KafkaError>) -> Result<T, AskError> {
+        match result {
+            Ok(answer) => {
+                self.ear().answered();
+                Ok(answer)
+            }
+            Err(error) => Err(AskError::of(what, &error, self.ear())),
+        }
     }
 
     /// The cluster's id.
@@ -154,11 +232,12 @@ impl Inquirer {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(id) = self.consumer.client().fetch_cluster_id(Duration::ZERO) {
+                self.ear().answered();
                 return Ok(id);
             }
-            if Instant::now() >= deadline {
-                let why = "no answer; is kafka.bootstrap_servers right and the broker up?".into();
-                return Err(AskError::Refused { what: "cluster id", why });
+            if Instant::now() >= deadline || self.ear().refusal().is_some() {
+                let why = "no answer; is kafka.bootstrap_servers right and the broker up?";
+                return Err(AskError::unanswered("cluster id", why, self.ear()));
             }
             wake(&self.consumer);
             thread::sleep(YOUNG_INTERVAL);
@@ -175,9 +254,7 @@ impl Inquirer {
         partition: Partition,
         timeout: Duration,
     ) -> Result<(Offset, Offset), AskError> {
-        self.consumer
-            .fetch_watermarks(topic, partition, timeout)
-            .map_err(|error| AskError::Refused { what: "watermarks", why: error.to_string() })
+        self.answer("watermarks", self.consumer.fetch_watermarks(topic, partition, timeout))
     }
 
     /// What the group committed for a partition: the offset and its metadata.
@@ -192,10 +269,10 @@ impl Inquirer {
     ) -> Result<Option<(Offset, String)>, AskError> {
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition(topic, partition);
-        let refused = |error: KafkaError| AskError::Refused { what: "committed offsets", why: error.to_string() };
-        let list = self.consumer.committed_offsets(list, timeout).map_err(refused)?;
+        const WHAT: &str = "committed offsets";
+        let list = self.answer(WHAT, self.consumer.committed_offsets(list, timeout))?;
         let Some(found) = list.find_partition(topic, partition) else { return Ok(None) };
-        found.error().map_err(refused)?;
+        self.answer(WHAT, found.error())?;
         Ok(match found.offset() {
             rdkafka::Offset::Offset(offset) => Some((offset, found.metadata().to_owned())),
             _ => None,
@@ -207,8 +284,53 @@ impl Inquirer {
     /// # Errors
     /// No answer in time, or no such topic.
     pub fn describe_topic(&self, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
-        describe_topic(self.consumer.client(), topic, timeout)
+        let answer = describe_topic(&self.consumer, topic, timeout);
+        match &answer {
+            Ok(_) | Err(AskError::NoTopic(_)) => self.ear().answered(),
+            Err(_) => {}
+        }
+        answer
     }
+
+    /// The first offset of `behind` that can be read, where its start cannot; none where none can.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn first_readable(
+        &self,
+        topic: &str,
+        partition: Partition,
+        behind: Range,
+        timeout: Duration,
+    ) -> Result<Option<Offset>, AskError> {
+        Probe { config: &self.config, topic, partition, deadline: Instant::now() + timeout }.first_readable(behind)
+    }
+}
+
+/// Errors told before this many questions are answered; more than a client tells in the longest.
+const ERRORS_HEARD_MAX: usize = 1_000;
+
+/// A client's errors come by its queue, and are heard when that is served.
+fn listen(consumer: &BaseConsumer<Ear>) -> &Ear {
+    for _ in 0..ERRORS_HEARD_MAX {
+        if consumer.poll(Duration::ZERO).is_none() {
+            break;
+        }
+    }
+    consumer.context()
+}
+
+/// Errors of connections, which come by the same queue as those in place of messages; no record is left out by them.
+pub fn is_of_the_client(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
+    )
 }
 
 /// The topic's `message.timestamp.type`: whose clock a record's time is.
@@ -218,7 +340,8 @@ impl Inquirer {
 pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration) -> Result<String, AskError> {
     const WHAT: &str = "topic configuration";
     let refused = |why: String| AskError::Refused { what: WHAT, why };
-    let admin = AdminClient::from_config(&client_config(kafka)).map_err(AskError::Client)?;
+    let admin: AdminClient<Ear> = AdminClient::from_config_and_context(&client_config(kafka), Ear::default())
+        .map_err(|error| AskError::client(&error))?;
     let options = AdminOptions::new().request_timeout(Some(timeout));
     let topics = [ResourceSpecifier::Topic(topic)];
     let asking = admin.describe_configs(&topics, &options);
@@ -235,26 +358,18 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
     Err(refused("an answer without it".into()))
 }
 
-/// librdkafka's own words for a code.
-fn error_text(code: sys::rd_kafka_resp_err_t) -> String {
-    RDKafkaErrorCode::from(code).to_string()
-}
+/// What is asked most.
+const DESCRIBE: &str = "describe topic";
 
 /// The binding has no DescribeTopics, so librdkafka's C interface is called. Every object made here is destroyed here.
 #[allow(unsafe_code)]
-fn describe_topic<C: ClientContext>(
-    client: &Client<C>,
-    topic: &str,
-    timeout: Duration,
-) -> Result<TopicDescription, AskError> {
-    const WHAT: &str = "describe topic";
-    let refused = |why: String| AskError::Refused { what: WHAT, why };
+fn describe_topic(consumer: &BaseConsumer<Ear>, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
     let name = CString::new(topic).map_err(|_| AskError::NoTopic(topic.to_owned()))?;
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle lives as long as `client`; names, options, queue and event are destroyed below by their own
+    // SAFETY: the handle lives as long as `consumer`; names, options, queue and event are destroyed below by their own
     // destroyers, in reverse order of making, and nothing borrowed from the event outlives it.
     unsafe {
-        let handle = client.native_ptr();
+        let handle = consumer.client().native_ptr();
         let mut names = [name.as_ptr()];
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
         let options =
@@ -263,8 +378,11 @@ fn describe_topic<C: ClientContext>(
         let queue = sys::rd_kafka_queue_new(handle);
         sys::rd_kafka_DescribeTopics(handle, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1_000));
-        let answer =
-            if event.is_null() { Err(refused("no answer in time".into())) } else { read_description(event, topic) };
+        let answer = if event.is_null() {
+            Err(AskError::unanswered(DESCRIBE, "no answer in time", listen(consumer)))
+        } else {
+            read_description(event, topic, listen(consumer))
+        };
         if !event.is_null() {
             sys::rd_kafka_event_destroy(event);
         }
@@ -278,13 +396,18 @@ fn describe_topic<C: ClientContext>(
 /// # Safety
 /// `event` is a live event of librdkafka.
 #[allow(unsafe_code)]
-unsafe fn read_description(event: *mut sys::rd_kafka_event_t, topic: &str) -> Result<TopicDescription, AskError> {
-    let refused = |why: String| AskError::Refused { what: "describe topic", why };
+unsafe fn read_description(
+    event: *mut sys::rd_kafka_event_t,
+    topic: &str,
+    ear: &Ear,
+) -> Result<TopicDescription, AskError> {
+    let refused = |why: String| AskError::Refused { what: DESCRIBE, why };
+    let failed = |code: sys::rd_kafka_resp_err_t| AskError::of(DESCRIBE, &KafkaError::Global(code.into()), ear);
     // SAFETY: the caller's event is alive; what is read from it is copied before returning.
     unsafe {
         let code = sys::rd_kafka_event_error(event);
         if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(refused(error_text(code)));
+            return Err(failed(code));
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() {
@@ -304,7 +427,7 @@ unsafe fn read_description(event: *mut sys::rd_kafka_event_t, topic: &str) -> Re
             | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID => {
                 return Err(AskError::NoTopic(topic.to_owned()));
             }
-            other => return Err(refused(error_text(other))),
+            other => return Err(failed(other)),
         }
         let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(description));
         if id.is_null() {
@@ -323,6 +446,31 @@ unsafe fn read_description(event: *mut sys::rd_kafka_event_t, topic: &str) -> Re
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    /// The consumer's settings were copied out of a view in which every secret reads "[sanitized for safety]": with the right
+    /// password only `check` could log in.
+    #[test]
+    fn a_secret_reaches_the_client_as_it_is() {
+        let mut config = Config::load(None, &[]).unwrap();
+        for name in ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"] {
+            config.kafka.properties.insert(name.into(), format!("the {name}"));
+        }
+        for client in [client_config(&config.kafka), consumer_config(&config.kafka, &config.routes[0], 1_024)] {
+            for (name, value) in config.kafka.properties.iter() {
+                assert_eq!(client.get(name), Some(value.as_str()));
+            }
+        }
+        assert!(!format!("{config:?}").contains("the sasl"), "no log shows it");
+    }
+
+    #[test]
+    fn a_property_that_is_refused_is_named_without_its_value() {
+        let mut config = Config::load(None, &[]).unwrap();
+        config.kafka.properties.insert("sasl.pasword".into(), "hunter2".into());
+        let Err(error) = Inquirer::new(&config.kafka) else { panic!("there is no such property") };
+        let text = error.to_string();
+        assert!(text.contains("sasl.pasword") && !text.contains("hunter2"), "{text}");
+    }
 
     /// Started again on another topic while its dead self was still a member, a consumer was given the old topic's
     /// partitions and took their numbers for its own topic's. Found by `cargo kills`: when another consumer joined, both

@@ -12,6 +12,7 @@ use crate::sink::Verdict;
 
 const RECORDS_READ: &str = "footprint_reader_records_total";
 const BYTES_READ: &str = "footprint_reader_bytes_total";
+const UNREADABLE: &str = "footprint_reader_unreadable_total";
 const READER_PAUSED: &str = "footprint_reader_paused";
 const READER_PAUSES: &str = "footprint_reader_pauses_total";
 const BUDGET_TAKEN: &str = "footprint_budget_taken_bytes";
@@ -34,6 +35,7 @@ const OWNED: &str = "footprint_partitions_owned";
 pub fn describe() {
     describe_counter!(RECORDS_READ, "records read from Kafka");
     describe_counter!(BYTES_READ, "payload bytes read from Kafka");
+    describe_counter!(UNREADABLE, "errors that Kafka's client gave in place of records");
     describe_gauge!(READER_PAUSED, "1 while reading is paused because the byte budget is spent");
     describe_counter!(READER_PAUSES, "times reading was paused");
     describe_gauge!(BUDGET_TAKEN, "bytes of the budget in use");
@@ -51,6 +53,11 @@ pub fn describe() {
     describe_gauge!(FRONTIER, "next offset of a sink, as the ledger last returned it");
     describe_gauge!(LAG, "records between a partition's end and its lowest frontier");
     describe_gauge!(OWNED, "partitions owned");
+}
+
+/// An error stood in place of records.
+pub fn unreadable() {
+    counter!(UNREADABLE).increment(1);
 }
 
 /// A chunk was read.

@@ -118,6 +118,8 @@ pub async fn run(
         postgres: config.postgres.clone(),
         fingerprint: route.fingerprint(),
         drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
+        on_unreadable: config.kafka.on_unreadable_records,
+        unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),
     };
     let ports = coordinator::Ports {
         commands,

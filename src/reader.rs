@@ -19,14 +19,15 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tracing::{debug, warn};
 
 use self::group::GroupContext;
-use self::intake::Intake;
+use self::intake::{Intake, Met};
 use crate::budget::Budget;
 use crate::chunk::Chunk;
 use crate::commit::Commits;
 use crate::failpoint::{self, Point};
 use crate::flight::Flights;
 use crate::kafka::messages::Messages;
-use crate::kafka::{self, fetched::Fetched};
+use crate::kafka::trouble::{InPlace, in_place_of_messages, missing_right};
+use crate::kafka::{self, fetched::Fetched, fetched::InPlaceError};
 use crate::ledger::Ownership;
 use crate::limits::REPLAYS_MAX;
 use crate::offset::{Offset, Partition};
@@ -43,6 +44,8 @@ const FORWARD_OFTEN: Duration = Duration::from_secs(2);
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the messages taken may take to be decoded, or thrown away, when the reader ends.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the client's errors must last to be told.
+const COMPLAINT_AFTER: Duration = Duration::from_secs(5);
 /// How often positions are looked at while nothing comes: they pass gaps and control records.
 const POSITION_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -82,6 +85,17 @@ pub enum Event {
     Committed(Result<(), String>),
     /// A fetch found its offset out of the log's range, or an assignment was refused: look again at every partition.
     Displaced(String),
+    /// An error stands in place of records: nothing more is read of the partition.
+    Unreadable {
+        /// The partition.
+        partition: Partition,
+        /// Where the error stands.
+        offset: Offset,
+        /// Everything below it was handed on before.
+        handed: Offset,
+        /// librdkafka's words.
+        why: String,
+    },
     /// The topic is not there.
     TopicGone,
     /// The client cannot go on.
@@ -168,6 +182,7 @@ impl Reader {
             self.assign_deferred();
             self.forward_unheard();
             self.wake();
+            self.complain();
             self.poll_group();
             self.tell();
             if self.intake.may_take() {
@@ -192,17 +207,20 @@ impl Reader {
     }
 
     fn take(&mut self) {
-        let mut errors = Vec::new();
+        let mut met = Vec::new();
         let taken = self.fetched.take(TAKE_TIMEOUT);
         let nothing = taken.is_empty();
+        if !nothing {
+            self.consumer.context().ear.answered();
+        }
         if !self.unheard.is_empty() {
             for partition in taken.partitions() {
                 self.unheard.retain(|&unheard| unheard != partition);
             }
         }
-        self.intake.take(taken, &mut errors);
-        for error in errors {
-            self.note_error(&error);
+        self.intake.take(taken, &mut met);
+        for met in met {
+            self.note_met(met);
         }
         if nothing {
             self.note_positions();
@@ -235,6 +253,13 @@ impl Reader {
         }
     }
 
+    /// What the client has complained of for a while: a broker that restarts is nobody's concern.
+    fn complain(&self) {
+        if let Some(text) = self.consumer.context().ear.lasting(COMPLAINT_AFTER) {
+            warn!("kafka: {text}");
+        }
+    }
+
     /// Serves what the group and the brokers tell; messages come by a queue of their own.
     fn poll_group(&mut self) {
         let stray = match self.consumer.poll(Duration::ZERO) {
@@ -259,6 +284,19 @@ impl Reader {
         self.intake.send();
     }
 
+    fn note_met(&mut self, met: Met) {
+        let event = match met {
+            Met::Error { error, handed } => match error.event(handed) {
+                Some(event) => event,
+                None => return,
+            },
+            Met::Behind(partition) => return self.pause(partition),
+            Met::Skip { partition, next } => return self.fetch(partition, next),
+        };
+        self.events_waiting.push_back(event);
+    }
+
+    /// What the group's queue tells: of the group, the topic, the client as a whole.
     fn note_error(&mut self, error: &KafkaError) {
         match error {
             KafkaError::MessageConsumptionFatal(_) => self.events_waiting.push_back(Event::Failed(error.to_string())),
@@ -269,11 +307,11 @@ impl Reader {
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
                     self.events_waiting.push_back(Event::TopicGone);
                 }
-                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
-                    self.events_waiting
-                        .push_back(Event::Failed(format!("{error}; grant the user read on the topic and the group")));
-                }
-                _ => warn!("kafka: {error}"),
+                code => match missing_right(*code) {
+                    Some(remedy) => self.events_waiting.push_back(Event::Failed(format!("{code}; {remedy}"))),
+                    // the ear has heard it with its reason, and complains when it lasts
+                    None => debug!("kafka: {error}"),
+                },
             },
             _ => warn!("kafka: {error}"),
         }
@@ -323,6 +361,13 @@ impl Reader {
         if ownership.has_ended() {
             return;
         }
+        self.intake.start(ownership, from);
+        self.fetch(partition, from);
+        failpoint::hit(Point::Reading);
+    }
+
+    /// Has librdkafka fetch a partition from `from` on, whatever it fetched of it before.
+    fn fetch(&mut self, partition: Partition, from: Offset) {
         if self.assigned.contains(&partition) {
             self.unassign(&[partition]);
         }
@@ -332,18 +377,23 @@ impl Reader {
             .and_then(|()| self.fetched.forward(&self.consumer, &self.topic, partition))
             .and_then(|()| self.consumer.incremental_assign(&list));
         if let Err(error) = added {
+            self.intake.stop(partition);
             self.events_waiting.push_back(Event::Displaced(format!("partition {partition}: {error}")));
             return;
         }
-        failpoint::hit(Point::Reading);
         self.assigned.push(partition);
         self.unheard.push(partition);
         self.assigned_at = Instant::now();
-        self.intake.start(ownership, from);
     }
 
     fn halt(&mut self, partition: Partition) {
-        if self.intake.stop(partition) {
+        self.intake.stop(partition);
+        self.pause(partition);
+    }
+
+    /// Fetches no more of a partition that stays assigned. Nothing to do where it is not.
+    fn pause(&self, partition: Partition) {
+        if self.assigned.contains(&partition) {
             let _ = self.consumer.pause(&self.list(std::iter::once(partition)));
         }
     }
@@ -397,6 +447,20 @@ impl Reader {
             }
         }
         self.closed |= !send_waiting(&mut self.events_waiting, &self.events);
+    }
+}
+
+impl InPlaceError {
+    /// What the coordinator hears of it; nothing where it is harmless.
+    fn event(self, handed: Offset) -> Option<Event> {
+        let Self { partition, offset, code, why } = self;
+        Some(match in_place_of_messages(code) {
+            InPlace::Harmless => return None,
+            InPlace::OutOfRange => Event::Displaced(format!("partition {partition} at offset {offset}: {why}")),
+            InPlace::Gone => Event::TopicGone,
+            InPlace::Denied => Event::Failed(format!("{why}; {}", missing_right(code).unwrap_or("grant read on it"))),
+            InPlace::Unreadable => Event::Unreadable { partition, offset, handed, why },
+        })
     }
 }
 

@@ -15,18 +15,22 @@ use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, Taken, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::{
-    Corrupt, Observed, Switches, Unknown, commit_mark, first_start, insert_id_is_known, must_drain, question_from,
+    Corrupt, Gap, Observed, Switches, Unknown, commit_mark, first_start, insert_id_is_known, must_drain, question_from,
     settle, switch,
 };
 use crate::ledger::{Ownership, Row, SourceId};
-use crate::offset::{Offset, Partition};
+use crate::offset::{Offset, Partition, Range};
 use crate::sink::SinkError;
 use crate::sink::clickhouse::readback::Questions;
 
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the search for where a log can be read again may take.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long older inserts are waited out.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Why there is a gap where Kafka could not give records.
+const UNREADABLE: &str = "could not be read from kafka's log";
 /// How far below ClickHouse's frontier its last rows are looked for.
 const LOST_ROWS_WINDOW: Offset = 1_000_000;
 
@@ -94,6 +98,17 @@ impl TakeOverError {
     }
 }
 
+/// Records that cannot be read and are given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Skip {
+    /// The first of them.
+    pub start: Offset,
+    /// Where the log can be read again; none before it was looked for.
+    pub end: Option<Offset>,
+    /// Their gap is noted already.
+    pub is_noted: bool,
+}
+
 /// Which life of the topic a take-over is of.
 #[derive(Clone, Debug)]
 pub struct Life {
@@ -114,6 +129,7 @@ pub async fn take_over(
     ledger: &Ledger,
     life: &Life,
     partition: Partition,
+    skips: &[Skip],
 ) -> Result<Arc<Ownership>, TakeOverError> {
     let source = life.source;
     let ledger_error = |error| TakeOverError::of_ledger(error, partition);
@@ -142,6 +158,9 @@ pub async fn take_over(
     let mut settled =
         settle(row, &observed, &context.switches).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
     settled.gaps.extend(gaps);
+    let ranges = unreadable_ranges(context, partition, skips, log_end).await?;
+    let unnoted = skips.iter().zip(&ranges).filter(|(skip, _)| !skip.is_noted);
+    settled.gaps.extend(unnoted.map(|(_, &range)| Gap { sink: None, range, reason: UNREADABLE }));
     for gap in &settled.gaps {
         warn!(partition, range = %gap.range, "gap: {}", gap.reason);
     }
@@ -168,9 +187,39 @@ pub async fn take_over(
         epoch: fence.epoch,
         owner,
         plan,
+        skips: ranges,
         proof: Proof::new(Arc::clone(&context.proofs), sighting),
         ended: CancellationToken::new(),
     }))
+}
+
+/// The offsets of what is given up; where the log can be read again is looked for.
+async fn unreadable_ranges(
+    context: &Context,
+    partition: Partition,
+    skips: &[Skip],
+    log_end: Offset,
+) -> Result<Vec<Range>, TakeOverError> {
+    let mut ranges = Vec::new();
+    for skip in skips {
+        let behind = Range::new(skip.start, log_end.max(skip.start));
+        let question =
+            move |inquirer: &Inquirer, topic: &str| inquirer.first_readable(topic, partition, behind, SEARCH_TIMEOUT);
+        let end = match skip.end {
+            Some(end) => Some(end),
+            None => ask(context, question, partition).await?,
+        };
+        let Some(end) = end else {
+            let why = format!(
+                "the records from offset {} on cannot be read, and none behind them can, so they cannot be skipped; look at \
+                 the broker's disk and log",
+                skip.start
+            );
+            return Err(TakeOverError::Stop { partition, why });
+        };
+        ranges.push(Range::new(skip.start, end));
+    }
+    Ok(ranges)
 }
 
 /// What is known before the statement.
@@ -351,7 +400,7 @@ async fn ask<T: Send + 'static>(
     let topic = context.topic.clone();
     match spawn_blocking(move || question(&inquirer, &topic)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error @ AskError::Client(_))) => Err(TakeOverError::Stop { partition, why: error.to_string() }),
+        Ok(Err(error)) if error.is_final() => Err(TakeOverError::Stop { partition, why: error.to_string() }),
         Ok(Err(error)) => Err(TakeOverError::Passing(error.to_string())),
         Err(error) => Err(TakeOverError::Passing(format!("a question to kafka ended early: {error}"))),
     }

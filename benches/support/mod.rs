@@ -143,6 +143,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
             birth: 0,
         },
         proof: Proof::new(proofs, sighting),
+        skips: Vec::new(),
         ended: CancellationToken::new(),
     })
 }

@@ -37,6 +37,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
             birth: 0,
         },
         proof: Proof::new(proofs, sighting),
+        skips: Vec::new(),
         ended: CancellationToken::new(),
     })
 }

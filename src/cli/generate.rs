@@ -9,15 +9,19 @@ use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Message};
 
 use crate::cli::Exit;
+use crate::config::Kafka;
 use crate::console::Output;
 use crate::generate::{GenerateOptions, Generated, Generator};
+use crate::kafka::ear::{self, Ear};
+use crate::kafka::{AskError, Inquirer, client_config, config_over};
 use crate::limits::PARTITIONS_MAX;
 use crate::normalize::instant_of_text_with_offset;
 use crate::signals::Signals;
@@ -99,7 +103,7 @@ fn start_time(text: &str) -> Result<i64, String> {
 /// No topic, or a record that Kafka did not acknowledge.
 pub async fn run(
     args: GenerateArgs,
-    kafka: &ClientConfig,
+    kafka: &Kafka,
     topic: &str,
     signals: &Signals,
     output: &mut Output,
@@ -137,28 +141,33 @@ impl Drop for StopOnDrop {
     }
 }
 
-fn producer_config(kafka: &ClientConfig) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "20")
-        .set("batch.size", (1 << 20).to_string())
-        .set("batch.num.messages", "50000")
-        .set("queue.buffering.max.messages", "500000")
-        .set("queue.buffering.max.kbytes", "65536")
-        // some of the bad records are larger than a record may be
-        .set("message.max.bytes", (2 << 20).to_string())
-        .set("message.timeout.ms", ACKNOWLEDGE_DEADLINE.as_millis().to_string());
-    for (name, value) in kafka.config_map() {
-        config.set(name, value);
-    }
-    config
+fn producer_config(kafka: &Kafka) -> ClientConfig {
+    config_over(
+        kafka,
+        &[
+            ("enable.idempotence", "true"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "20"),
+            ("batch.size", &(1 << 20).to_string()),
+            ("batch.num.messages", "50000"),
+            ("queue.buffering.max.messages", "500000"),
+            ("queue.buffering.max.kbytes", "65536"),
+            // some of the bad records are larger than a record may be
+            ("message.max.bytes", &(2 << 20).to_string()),
+            ("message.timeout.ms", &ACKNOWLEDGE_DEADLINE.as_millis().to_string()),
+        ],
+    )
 }
 
 /// Creates the topic unless it exists. One that exists, and one that we may not create, is found later, or not.
-async fn create_topic(kafka: &ClientConfig, topic: &str, partitions: i32) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka.create().context("kafka client; look at kafka.properties")?;
+async fn create_topic(kafka: &Kafka, topic: &str, partitions: i32) -> anyhow::Result<()> {
+    // asked first: of a broker that lets nobody in this client can tell why
+    let asking = kafka.clone();
+    tokio::task::spawn_blocking(move || Inquirer::new(&asking)?.cluster_id(TOPIC_DEADLINE))
+        .await
+        .context("asking kafka failed")??;
+    let admin: AdminClient<Ear> =
+        client_config(kafka).create_with_context(Ear::default()).map_err(|error| AskError::client(&error))?;
     // -1: as many replicas as the broker is configured to keep
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().request_timeout(Some(TOPIC_DEADLINE)).operation_timeout(Some(TOPIC_DEADLINE));
@@ -187,9 +196,18 @@ struct Acknowledgements {
     acknowledged: AtomicU64,
     failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
+    ear: Ear,
 }
 
-impl ClientContext for Acknowledgements {}
+impl ClientContext for Acknowledgements {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        ear::log(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ear.note(&error, reason);
+    }
+}
 
 impl ProducerContext for Acknowledgements {
     type DeliveryOpaque = ();
@@ -209,7 +227,8 @@ impl Acknowledgements {
     fn check(&self) -> anyhow::Result<()> {
         let failed = self.failed.load(Ordering::Relaxed);
         let first = self.first_failure.lock().clone().unwrap_or_default();
-        ensure!(failed == 0, "kafka did not take {failed} records; the first, of {first}");
+        let last = self.ear.last().map_or(String::new(), |last| format!("; the client's last error: {last}"));
+        ensure!(failed == 0, "kafka did not take {failed} records; the first, of {first}{last}");
         Ok(())
     }
 }
@@ -223,7 +242,7 @@ struct Sent {
 /// The whole of it, on a thread that may block.
 fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<Sent> {
     let producer: BaseProducer<Acknowledgements> =
-        config.create_with_context(Acknowledgements::default()).context("kafka producer; look at kafka.properties")?;
+        config.create_with_context(Acknowledgements::default()).map_err(|error| AskError::client(&error))?;
     let partition_count = partition_count(&producer, topic)?;
     let mut generator = Generator::new(args.seed, options(args));
     let started = Instant::now();

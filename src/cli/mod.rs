@@ -148,8 +148,7 @@ impl Command {
             Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
             Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
             Self::Generate(args) => {
-                let kafka = crate::kafka::client_config(&config.kafka);
-                generate::run(args, &kafka, &config.routes[0].topic, signals, output).await
+                generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await
             }
         }
     }

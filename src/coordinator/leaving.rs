@@ -73,6 +73,7 @@ impl Coordinator {
             }
             self.generation += 1;
             self.generations.insert(partition, self.generation);
+            self.unreadable.remove(&partition);
         }
         let begins_at = Instant::now() + delay;
         let deadline = begins_at + self.settings.drain_deadline;

@@ -69,6 +69,7 @@ impl Coordinator {
                         "the topic was replaced: a new source begins"
                     );
                     self.life = None;
+                    self.forget_unreadable();
                     self.end_all();
                     // nobody can finish what was of the life before
                     self.unfinished.clear();
@@ -82,7 +83,7 @@ impl Coordinator {
                 self.watch.seen_at = Some(asked_at);
                 self.watch.backoff.reset();
             }
-            Err(error @ AskError::Client(_)) => return Err(error.into()),
+            Err(error) if error.is_final() => return Err(error.into()),
             Err(error) => {
                 // no answer, no claim; asked again a little later
                 self.watch.asked_at = Some(Instant::now() + self.watch.backoff.next_wait());

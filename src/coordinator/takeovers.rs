@@ -29,6 +29,7 @@ impl Coordinator {
                 continue;
             }
             let (context, ledger, mut life) = (Arc::clone(&self.context), Arc::clone(ledger), life.clone());
+            let skips = self.skips.get(&partition).cloned().unwrap_or_default();
             let cluster_id = self.cluster_id.clone().unwrap_or_default();
             self.takeovers.spawn(async move {
                 failpoint::hit(Point::Register);
@@ -37,7 +38,7 @@ impl Coordinator {
                 let result = match registered {
                     Ok(others_known) => {
                         life.others_known = others_known;
-                        take_over(&context, &ledger, &life, partition).await
+                        take_over(&context, &ledger, &life, partition, &skips).await
                     }
                     Err(error) => Err(TakeOverError::of_ledger(error, partition)),
                 };
@@ -61,6 +62,7 @@ impl Coordinator {
             Ok(ownership) if current && !self.stopping => {
                 self.takeover_backoff.remove(&partition);
                 metrics::taken_over();
+                self.note_skips(&ownership);
                 let tracker = Tracker::new(&ownership.plan);
                 self.command(Command::Assign(Arc::clone(&ownership)))?;
                 let sent = ownership.plan.start;

@@ -4,7 +4,7 @@
 //!
 //! A message taken is not copied: it goes on as librdkafka's own until it is decoded (`messages.rs`).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
@@ -150,10 +150,8 @@ impl Taken<'_> {
         let messages = Incoming { rest: rest[..count].iter(), lease: &self.fetched.lease };
         Some(match first {
             (partition, NO_ERROR) => Run::Messages { partition, messages },
-            (_, code @ sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL) => {
-                Run::Error(KafkaError::MessageConsumptionFatal(code.into()))
-            }
-            (_, code) => Run::Error(KafkaError::MessageConsumption(code.into())),
+            // SAFETY: it is alive until `messages` is dropped.
+            (partition, code) => Run::Error(unsafe { InPlaceError::of(rest[0], partition, code.into()) }),
         })
     }
 }
@@ -174,8 +172,38 @@ pub enum Run<'a> {
         /// In offset order.
         messages: Incoming<'a>,
     },
-    /// The consumer tells an error in place of a message.
-    Error(KafkaError),
+    /// An error stands in place of messages.
+    Error(InPlaceError),
+}
+
+/// An error in place of messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InPlaceError {
+    /// The partition.
+    pub partition: Partition,
+    /// Where it stands.
+    pub offset: Offset,
+    /// Its code.
+    pub code: RDKafkaErrorCode,
+    /// librdkafka's words.
+    pub why: String,
+}
+
+impl InPlaceError {
+    /// # Safety
+    /// `raw` is alive.
+    #[allow(unsafe_code)]
+    unsafe fn of(raw: Raw, partition: Partition, code: RDKafkaErrorCode) -> Self {
+        // SAFETY: the words are the message's own, or static; they are copied here.
+        let (offset, words) = unsafe { (raw.as_ref().offset, sys::rd_kafka_message_errstr(raw.as_ptr())) };
+        let why = if words.is_null() {
+            code.to_string()
+        } else {
+            // SAFETY: librdkafka ends its texts with NUL.
+            unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned()
+        };
+        Self { partition, offset, code, why }
+    }
 }
 
 /// Messages of one partition, in offset order. Those that nobody takes over are destroyed.

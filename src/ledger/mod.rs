@@ -168,6 +168,8 @@ pub struct Ownership {
     pub owner: Uuid,
     /// What the take-over found and decided.
     pub plan: Plan,
+    /// Records that are given up, since Kafka cannot give them: noted as gaps, and read past.
+    pub skips: Vec<Range>,
     /// When it was last seen to hold.
     pub proof: Proof,
     /// Cancelled when the ownership has ended, for whatever reason: its chunks and batches are thrown away.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
@@ -13,26 +14,37 @@ use tracing::{debug, warn};
 
 use super::Event;
 use crate::failpoint::{self, Point};
+use crate::kafka::ear::{self, Ear};
 use crate::offset::Partition;
 
 /// The consumer's ear.
 pub(super) struct GroupContext {
     topic: String,
+    pub(super) ear: Ear,
     pub(super) queue: Mutex<VecDeque<Event>>,
     /// Whether a revoke is answered at once: the reader is leaving.
     pub(super) closing: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        ear::log(level, fac, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!("kafka: {error}: {reason}");
+        self.ear.note(&error, reason);
     }
 }
 
 impl GroupContext {
     /// For a consumer of `topic`.
     pub(super) fn new(topic: &str) -> Self {
-        Self { topic: topic.to_owned(), queue: Mutex::new(VecDeque::new()), closing: AtomicBool::new(false) }
+        Self {
+            topic: topic.to_owned(),
+            ear: Ear::default(),
+            queue: Mutex::new(VecDeque::new()),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// The partitions of our topic. Numbers of another topic's would be taken for ours.

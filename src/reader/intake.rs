@@ -1,12 +1,11 @@
 //! The intake: messages into chunks, and whether more may be taken. What the next stage cannot take at once waits here, and
 //! nothing more is taken meanwhile. A message never waits for others: each keeps everything alive that was fetched with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -14,8 +13,9 @@ use super::send_waiting;
 use crate::budget::Budget;
 use crate::chunk::Chunk;
 use crate::flight::Flights;
-use crate::kafka::fetched::{Incoming, Run, Taken};
+use crate::kafka::fetched::{InPlaceError, Incoming, Run, Taken};
 use crate::kafka::messages::Messages;
+use crate::kafka::trouble::{InPlace, in_place_of_messages};
 use crate::ledger::Ownership;
 use crate::limits::{CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use crate::metrics;
@@ -31,6 +31,16 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// After so long with the budget spent and nothing on its way that could give bytes back, reading goes on all the same.
 const STUCK: Duration = Duration::from_secs(1);
 
+/// What was met between messages.
+pub(super) enum Met {
+    /// An error in place of messages; everything below `handed` was handed on before it.
+    Error { error: InPlaceError, handed: Offset },
+    /// Something comes of a partition behind such an error: nothing of it is wanted.
+    Behind(Partition),
+    /// Records that are given up stand here: the log is to be read from `next` on.
+    Skip { partition: Partition, next: Offset },
+}
+
 /// A partition that is read.
 struct Reading {
     ownership: Arc<Ownership>,
@@ -45,6 +55,8 @@ pub(super) struct Intake {
     flights: Flights,
     pool: Arc<Pool<Messages>>,
     reading: BTreeMap<Partition, Reading>,
+    /// Partitions that are read no further because of an error, and are still fetched.
+    broken: BTreeSet<Partition>,
     waiting: VecDeque<Chunk<Messages>>,
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
@@ -63,6 +75,7 @@ impl Intake {
             flights: flights.clone(),
             pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
             reading: BTreeMap::new(),
+            broken: BTreeSet::new(),
             waiting: VecDeque::new(),
             held_since: None,
             stuck_since: None,
@@ -74,6 +87,7 @@ impl Intake {
 
     /// Takes a partition's messages from `from` on.
     pub(super) fn start(&mut self, ownership: Arc<Ownership>, from: Offset) {
+        self.broken.remove(&ownership.partition);
         self.reading.insert(ownership.partition, Reading { handed: from, ownership });
     }
 
@@ -144,20 +158,44 @@ impl Intake {
         }
     }
 
-    /// Hands messages on, a chunk a run of one partition; those of partitions that are not read are left out. Errors told in place
-    /// of messages go to `errors`.
-    pub(super) fn take(&mut self, mut taken: Taken<'_>, errors: &mut Vec<KafkaError>) {
+    /// Hands messages on, a chunk a run of one partition; those of partitions that are not read are left out. What else was met
+    /// goes to `met`. Of a partition with an error that leaves records out nothing more is taken.
+    pub(super) fn take(&mut self, mut taken: Taken<'_>, met: &mut Vec<Met>) {
         while let Some(run) = taken.next_run() {
             match run {
-                Run::Messages { partition, messages } => self.take_run(partition, messages),
-                Run::Error(error) => errors.push(error),
+                Run::Messages { partition, messages } => self.take_run(partition, messages, met),
+                Run::Error(error) => met.extend(self.meet(error)),
             }
         }
         self.send();
     }
 
-    fn take_run(&mut self, partition: Partition, messages: Incoming<'_>) {
-        let Some(reading) = self.reading.get_mut(&partition) else { return };
+    fn meet(&mut self, error: InPlaceError) -> Option<Met> {
+        let InPlaceError { partition, offset, code, .. } = error;
+        let Some(reading) = self.reading.get(&partition) else {
+            return self.broken.remove(&partition).then_some(Met::Behind(partition));
+        };
+        if reading.ownership.has_ended() {
+            return None;
+        }
+        let handed = reading.handed;
+        if in_place_of_messages(code) == InPlace::Unreadable {
+            if let Some(skip) = reading.ownership.skips.iter().find(|skip| skip.contains(offset)) {
+                let next = skip.end;
+                self.note_position(partition, next);
+                return Some(Met::Skip { partition, next });
+            }
+            self.reading.remove(&partition);
+            self.broken.insert(partition);
+        }
+        Some(Met::Error { error, handed })
+    }
+
+    fn take_run(&mut self, partition: Partition, messages: Incoming<'_>, met: &mut Vec<Met>) {
+        let Some(reading) = self.reading.get_mut(&partition) else {
+            met.extend(self.broken.remove(&partition).then_some(Met::Behind(partition)));
+            return;
+        };
         if reading.ownership.has_ended() {
             return;
         }

@@ -5,18 +5,20 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::batch::{Rows, Values};
 use crate::chunk::Record;
 use crate::config::Kafka;
 use crate::decode::Decoder;
-use crate::kafka::{AskError, Inquirer, TopicDescription, consumer_config};
+use crate::kafka::ear::Ear;
+use crate::kafka::trouble::{InPlace, in_place_of_messages};
+use crate::kafka::{AskError, Inquirer, TopicDescription, consumer_config, is_of_the_client};
 use crate::normalize::received_at_us;
-use crate::offset::{Offset, Partition};
+use crate::offset::{Offset, Partition, Range};
 use crate::route::Route;
 use crate::verify::content::Content;
 use crate::verify::error::VerifyError;
@@ -30,7 +32,7 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Reads one topic's partitions, one at a time.
 pub struct LogReader {
     inquirer: Inquirer,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ear>,
     bootstrap_servers: String,
     topic: String,
     /// Where the consumer stands, when it stands somewhere.
@@ -57,7 +59,8 @@ impl LogReader {
         config.remove("group.instance.id");
         let bootstrap_servers = kafka.bootstrap_servers.clone();
         let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };
-        let consumer = BaseConsumer::from_config(&config).map_err(|error| refused(AskError::Client(error)))?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default())
+            .map_err(|error| refused(AskError::client(&error)))?;
         let inquirer = Inquirer::new(kafka).map_err(refused)?;
         let eye = Eye { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };
         Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, eye })
@@ -91,30 +94,36 @@ impl LogReader {
         self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
-    /// Reads the records of the tally's known range; it shrinks when the log's start passes it meanwhile.
+    /// Reads the records of the tally's known range, save those in `holes`, of which the ledger says that they cannot be read;
+    /// the range shrinks when the log's start passes it meanwhile.
     ///
     /// # Errors
-    /// Kafka refuses, or sends nothing for too long.
-    pub fn read(&mut self, partition: Partition, tally: &mut LogTally) -> Result<(), VerifyError> {
-        while let Some(known) = tally.known() {
-            if self.at != Some((partition, known.start)) {
-                self.assign(partition, known.start)?;
-            }
-            match self.read_to(partition, known.end, tally) {
-                Ok(()) => return Ok(()),
-                Err(Stopped::OutOfRange) => {
-                    self.at = None;
-                    let (start, _) = self.watermarks(partition)?;
-                    if start <= known.start {
-                        return Err(self.failed(partition, known.start, "the offset is out of the log's range".into()));
+    /// Kafka refuses, cannot give a record, or sends nothing for too long.
+    pub fn read(&mut self, partition: Partition, holes: &[Range], tally: &mut LogTally) -> Result<(), VerifyError> {
+        'known: while let Some(known) = tally.known() {
+            for range in without_holes(known, holes) {
+                if self.at != Some((partition, range.start)) {
+                    self.assign(partition, range.start)?;
+                }
+                match self.read_to(partition, range.end, tally) {
+                    Ok(()) => {}
+                    Err(Stopped::OutOfRange) => {
+                        self.at = None;
+                        let (start, _) = self.watermarks(partition)?;
+                        if start <= range.start {
+                            let why = "the offset is out of the log's range".into();
+                            return Err(self.failed(partition, range.start, why));
+                        }
+                        tally.shorten(start);
+                        continue 'known;
                     }
-                    tally.shorten(start);
-                }
-                Err(Stopped::Failed(offset, why)) => {
-                    self.at = None;
-                    return Err(self.failed(partition, offset, why));
+                    Err(Stopped::Failed(offset, why)) => {
+                        self.at = None;
+                        return Err(self.failed(partition, offset, why));
+                    }
                 }
             }
+            return Ok(());
         }
         Ok(())
     }
@@ -136,12 +145,13 @@ impl LogReader {
                     next = message.offset() + 1;
                     heard = Instant::now();
                 }
-                Some(Err(error)) if is_out_of_range(&error) => return Err(Stopped::OutOfRange),
-                // a broker that is away is tried again by librdkafka itself; the deadline below decides
-                Some(Err(error)) if heard.elapsed() > self.stall => {
-                    return Err(Stopped::Failed(next, error.to_string()));
+                Some(Err(error)) => {
+                    // what is no record moves the position alone
+                    next = next.max(self.position(partition).unwrap_or(next));
+                    if next < end {
+                        self.judge(&error, next, heard)?;
+                    }
                 }
-                Some(Err(_)) => {}
                 None => {
                     // records that are none (control records, aborted ones) move the position alone
                     let position = self.position(partition).unwrap_or(next);
@@ -150,13 +160,31 @@ impl LogReader {
                         heard = Instant::now();
                     }
                     if next < end && heard.elapsed() > self.stall {
-                        return Err(Stopped::Failed(next, format!("no record came for {:?}", self.stall)));
+                        let last = self.consumer.context().last().map_or(String::new(), |last| format!(": {last}"));
+                        return Err(Stopped::Failed(next, format!("no record came for {:?}{last}", self.stall)));
                     }
                 }
             }
             if next >= end {
                 self.at = Some((partition, next));
                 return Ok(());
+            }
+        }
+    }
+
+    /// Whether reading goes on after an error that came in place of what is at `next`.
+    fn judge(&self, error: &KafkaError, next: Offset, heard: Instant) -> Result<(), Stopped> {
+        let KafkaError::MessageConsumption(code) = error else {
+            return Err(Stopped::Failed(next, error.to_string()));
+        };
+        match in_place_of_messages(*code) {
+            InPlace::OutOfRange => Err(Stopped::OutOfRange),
+            // a broker that is away is connected to again by librdkafka itself; the deadline decides
+            _ if is_of_the_client(*code) && heard.elapsed() <= self.stall => Ok(()),
+            InPlace::Harmless => Ok(()),
+            _ => {
+                let words = self.consumer.context().last();
+                Err(Stopped::Failed(next, words.unwrap_or_else(|| code.to_string())))
             }
         }
     }
@@ -193,12 +221,20 @@ enum Stopped {
     Failed(Offset, String),
 }
 
-fn is_out_of_range(error: &KafkaError) -> bool {
-    // with auto.offset.reset=error librdkafka wraps the broker's answer in a code of its own
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset)
-    )
+/// The parts of `known` that are in none of `holes`, which rise.
+fn without_holes(known: Range, holes: &[Range]) -> Vec<Range> {
+    let mut parts = Vec::new();
+    let mut start = known.start;
+    for hole in holes.iter().filter(|hole| hole.end > known.start && hole.start < known.end) {
+        if start < hole.start {
+            parts.push(Range::new(start, hole.start));
+        }
+        start = start.max(hole.end);
+    }
+    if start < known.end {
+        parts.push(Range::new(start, known.end));
+    }
+    parts
 }
 
 impl Eye {
@@ -242,5 +278,23 @@ fn clear(rows: &mut Rows) {
             Values::Float(values) => values.clear(),
             Values::Boolean(values) => values.clear(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_read_around() {
+        let range = |(start, end): (Offset, Offset)| Range::new(start, end);
+        let parts = |holes: &[(Offset, Offset)]| {
+            let holes: Vec<Range> = holes.iter().copied().map(range).collect();
+            without_holes(Range::new(10, 20), &holes).iter().map(|part| (part.start, part.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&[]), [(10, 20)]);
+        assert_eq!(parts(&[(0, 10), (20, 30)]), [(10, 20)]);
+        assert_eq!(parts(&[(0, 12), (14, 15), (15, 16), (19, 30)]), [(12, 14), (16, 19)]);
+        assert_eq!(parts(&[(5, 30)]), []);
     }
 }

@@ -24,6 +24,8 @@ pub struct Plan {
     pub key: Key,
     /// What the log is read for.
     pub log: Option<Range>,
+    /// What the log may hold and nobody needs to read, rising: no sink has it.
+    pub holes: Vec<Range>,
     /// Of PostgreSQL's rows.
     pub rows: Promise,
     /// Of ClickHouse's rows.
@@ -94,7 +96,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
         gaps: known.gaps.iter().map(GapReport::from).collect(),
         ..PartitionReport::default()
     };
-    (Plan { key, log, rows, clickhouse, dead }, report)
+    (Plan { key, log, holes: gaps_of("both"), rows, clickhouse, dead }, report)
 }
 
 /// What a sink has not stored and the log no longer holds can never be stored, unless a gap says that this is known.

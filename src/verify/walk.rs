@@ -246,9 +246,9 @@ impl<'a> Walk<'a> {
         log_tally.reset(base, known);
         self.read_refused(plan.key, window, place).await?;
         log_tally.want_letters(self.tallies.refused.iter().flat_map(Refused::offsets));
-        let partition = plan.key.1;
+        let (partition, holes) = (plan.key.1, plan.holes.clone());
         let log = in_thread(move || {
-            log.read(partition, &mut log_tally)?;
+            log.read(partition, &holes, &mut log_tally)?;
             Ok((log, log_tally))
         });
 

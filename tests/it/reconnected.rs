@@ -135,6 +135,7 @@ pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Bat
         epoch: 1,
         owner: uuid::Uuid::nil(),
         plan,
+        skips: Vec::new(),
         proof,
         ended,
     };

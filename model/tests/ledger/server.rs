@@ -153,6 +153,7 @@ impl Server {
             owner: fence.owner,
             plan: plan(nexts),
             proof: Proof::new(Arc::clone(&self.proofs), self.proofs.before_sending()),
+            skips: Vec::new(),
             ended: CancellationToken::new(),
         });
         let ranges = match split {

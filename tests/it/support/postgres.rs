@@ -67,6 +67,11 @@ impl Eye {
         panic!("postgresql does not answer: {sql}");
     }
 
+    /// The rows of a table.
+    pub fn count(&mut self, table: &str) -> i64 {
+        self.query(&format!("select count(*) from {table}"))[0].get(0)
+    }
+
     fn try_query(&mut self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
         if self.client.as_ref().is_none_or(Client::is_closed) {
             let postgres = stack().postgres().unwrap();

@@ -173,6 +173,31 @@ impl World {
         command
     }
 
+    /// Runs a command of the program to its end, whatever that is: the exit status, and what it said on both outputs.
+    pub fn attempt(&self, arguments: &[&str], deadline: Duration) -> (Option<i32>, String) {
+        let said = self.directory.join(format!("{}.said", arguments[0]));
+        let output = std::fs::File::create(&said).unwrap();
+        let mut child = program(&self.directory, &self.config_file("attempt"))
+            .args(arguments)
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let text = || std::fs::read_to_string(&said).unwrap_or_default();
+        let end = std::time::Instant::now() + deadline;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return (status.code(), text());
+            }
+            if std::time::Instant::now() > end {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("{arguments:?} did not end in {deadline:?}:\n{}", text());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Starts a consumer.
     pub fn consumer(&mut self) -> Consumer {
         self.consumer_with(&[])

@@ -1,0 +1,101 @@
+//! Which of librdkafka's properties a configuration may not set: those that footprint sets itself, and those that would break
+//! what it promises. Pure.
+
+use std::collections::BTreeMap;
+
+/// Properties that may not be set at all, and why or where else.
+const OURS: [(&str, &str); 13] = [
+    ("bootstrap.servers", "set kafka.bootstrap_servers"),
+    ("metadata.broker.list", "set kafka.bootstrap_servers"),
+    ("group.id", "set kafka.group_id"),
+    ("group.protocol", "set kafka.group_protocol"),
+    ("group.instance.id", "set kafka.instance_name"),
+    ("session.timeout.ms", "set kafka.session_timeout_ms"),
+    ("auto.offset.reset", "the ledger knows where to read on; set kafka.offset_reset for the first start"),
+    ("enable.auto.commit", "offsets are committed only after both sinks have acknowledged"),
+    ("auto.commit.enable", "offsets are committed only after both sinks have acknowledged"),
+    ("enable.auto.offset.store", "offsets are committed only after both sinks have acknowledged"),
+    ("offset.store.method", "offsets are committed only after both sinks have acknowledged"),
+    ("enable.partition.eof", "footprint asks for a log's end itself"),
+    ("allow.auto.create.topics", "a topic that is only looked for must not be made"),
+];
+
+/// Properties that may be set to one value alone, and why.
+const PINNED: [(&str, &[&str], &str); 4] = [
+    ("isolation.level", &["read_committed"], "records of transactions that were aborted would be stored"),
+    ("check.crcs", &["true", "t", "1"], "records that were damaged on the broker's disk would be stored"),
+    (
+        "enable.ssl.certificate.verification",
+        &["true", "t", "1"],
+        "whoever stands between would be taken for the broker; name the authority by ssl.ca.location instead",
+    ),
+    (
+        "ssl.endpoint.identification.algorithm",
+        &["https"],
+        "whoever has any certificate of the authority's would be taken for the broker; reach it by a name that stands in its own",
+    ),
+];
+
+/// Looks through what is configured.
+///
+/// # Errors
+/// The first property that may not be set so, and why.
+pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, what) in OURS {
+        if properties.contains_key(name) {
+            return Err(format!("kafka.properties: {name} cannot be set there; {what}"));
+        }
+    }
+    for (name, values, why) in PINNED {
+        if properties.get(name).is_some_and(|value| !values.contains(&value.as_str())) {
+            return Err(format!("kafka.properties: {name} must be {}: otherwise {why}", values[0]));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, value: &str) -> Option<String> {
+        check(&BTreeMap::from([(name.to_owned(), value.to_owned())])).err()
+    }
+
+    #[test]
+    fn what_would_break_a_promise_is_refused_with_its_reason() {
+        for (name, value, words) in [
+            ("isolation.level", "read_uncommitted", "aborted"),
+            ("check.crcs", "false", "damaged"),
+            ("enable.auto.commit", "true", "both sinks"),
+            ("auto.commit.enable", "true", "both sinks"),
+            ("enable.auto.offset.store", "true", "both sinks"),
+            ("auto.offset.reset", "latest", "kafka.offset_reset"),
+            ("group.id", "other", "kafka.group_id"),
+            ("metadata.broker.list", "kafka:9092", "kafka.bootstrap_servers"),
+            ("enable.partition.eof", "true", "log's end"),
+            ("enable.ssl.certificate.verification", "false", "ssl.ca.location"),
+            ("ssl.endpoint.identification.algorithm", "none", "name"),
+            ("allow.auto.create.topics", "true", "must not be made"),
+        ] {
+            let refused = refusal(name, value).unwrap_or_else(|| panic!("{name} = {value} is taken"));
+            assert!(refused.contains(name) && refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_says_the_same_and_what_is_the_sites_own_is_taken() {
+        for (name, value) in [
+            ("isolation.level", "read_committed"),
+            ("check.crcs", "true"),
+            ("ssl.endpoint.identification.algorithm", "https"),
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanisms", "SCRAM-SHA-512"),
+            ("sasl.password", "hunter2"),
+            ("client.rack", "a"),
+            ("fetch.min.bytes", "7"),
+        ] {
+            assert_eq!(refusal(name, value), None, "{name}");
+        }
+    }
+}

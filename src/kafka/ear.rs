@@ -1,0 +1,140 @@
+//! What a client of librdkafka's tells beside its answers. Its errors are kept, not logged: the last of them belongs into the
+//! line that says what was asked in vain. Its own log lines that only repeat them are for debugging.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, info, warn};
+
+use super::trouble::{Trouble, of_client};
+
+/// A broker that restarts may refuse for a moment: only what lasts so long, with nothing else told and no answer, is final.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The ear of one client.
+#[derive(Debug, Default)]
+pub struct Ear {
+    last: Mutex<Option<Complaint>>,
+}
+
+/// The client's last error.
+#[derive(Debug)]
+struct Complaint {
+    trouble: Trouble,
+    text: String,
+    /// When the first of those in a row was told that mean the same.
+    since: Instant,
+    is_told: bool,
+}
+
+impl Ear {
+    /// Keeps an error and librdkafka's words for it.
+    pub fn note(&self, error: &KafkaError, reason: &str) {
+        debug!("kafka: {error}: {reason}");
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // said after each single error, where there is one broker
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            self.note_at(of_client(code, reason), reason, Instant::now());
+        }
+    }
+
+    fn note_at(&self, trouble: Trouble, reason: &str, now: Instant) {
+        let mut last = self.last.lock();
+        let same = last.as_ref().filter(|last| last.trouble == trouble);
+        let (since, is_told) = same.map_or((now, false), |last| (last.since, last.is_told));
+        *last = Some(Complaint { trouble, text: reason.to_owned(), since, is_told });
+    }
+
+    /// A broker has answered: what was told before is over.
+    pub fn answered(&self) {
+        *self.last.lock() = None;
+    }
+
+    /// The last error since the last answer, in librdkafka's words.
+    pub fn last(&self) -> Option<String> {
+        self.last.lock().as_ref().map(|last| last.text.clone())
+    }
+
+    /// Librdkafka's words and the remedy, where we are refused for good.
+    pub fn refusal(&self) -> Option<(String, &'static str)> {
+        self.refusal_at(Instant::now())
+    }
+
+    fn refusal_at(&self, now: Instant) -> Option<(String, &'static str)> {
+        match self.last.lock().as_ref()? {
+            Complaint { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
+                Some((text.clone(), remedy))
+            }
+            _ => None,
+        }
+    }
+
+    /// What has lasted longer than `patience` and was not asked for before, as a line for people.
+    pub fn lasting(&self, patience: Duration) -> Option<String> {
+        let mut last = self.last.lock();
+        let last = last.as_mut().filter(|last| !last.is_told && last.since.elapsed() >= patience)?;
+        last.is_told = true;
+        Some(match last.trouble {
+            Trouble::Away => last.text.clone(),
+            Trouble::Refused { remedy } => format!("{}; {remedy}", last.text),
+        })
+    }
+}
+
+impl ClientContext for Ear {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        log(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Ear {}
+
+/// A log line of librdkafka's own.
+pub fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
+    match level {
+        // told as errors as well
+        _ if fac == "FAIL" || fac == "ERROR" => debug!("librdkafka: {fac}: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!("librdkafka: {fac}: {message}"),
+        RDKafkaLogLevel::Debug => debug!("librdkafka: {fac}: {message}"),
+        _ => warn!("librdkafka: {fac}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSED: Trouble = Trouble::Refused { remedy: "mend it" };
+
+    #[test]
+    fn a_refusal_is_final_when_it_lasts() {
+        let (ear, start) = (Ear::default(), Instant::now());
+        ear.note_at(REFUSED, "wrong password", start);
+        assert_eq!(ear.refusal_at(start + PATIENCE / 2), None, "a broker may be starting");
+        ear.note_at(REFUSED, "wrong password, again", start + PATIENCE / 2);
+        assert_eq!(ear.refusal_at(start + PATIENCE), Some(("wrong password, again".into(), "mend it")));
+        ear.note_at(Trouble::Away, "connection refused", start + PATIENCE);
+        assert_eq!(ear.refusal_at(start + PATIENCE), None);
+        ear.note_at(REFUSED, "wrong password", start + PATIENCE);
+        assert_eq!(ear.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
+        ear.answered();
+        assert_eq!((ear.refusal_at(start + PATIENCE * 9), ear.last()), (None, None));
+    }
+
+    #[test]
+    fn what_lasts_is_told_once() {
+        let ear = Ear::default();
+        ear.note_at(Trouble::Away, "gone", Instant::now());
+        assert_eq!(ear.lasting(Duration::from_secs(60)), None);
+        assert_eq!(ear.lasting(Duration::ZERO).as_deref(), Some("gone"));
+        assert_eq!(ear.lasting(Duration::ZERO), None);
+    }
+}

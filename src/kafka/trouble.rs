@@ -1,0 +1,165 @@
+//! What librdkafka's errors mean: their codes and words in, a decision out. Pure.
+//!
+//! There are two kinds. A client's own errors are about its connections and logins. An error in place of messages comes by a
+//! partition's queue, between the messages that were read before it and those that were read behind it, and most of them
+//! say that records are left out there: librdkafka reads on all the same.
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// What an error of a client means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A broker is not there, for now: librdkafka connects again by itself.
+    Away,
+    /// The broker, or we, refuse the connection, and will each time: a person is needed.
+    Refused {
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+const PROTOCOL: &str = "set security.protocol in kafka.properties to what the broker's listener speaks: PLAINTEXT, SSL, \
+                        SASL_PLAINTEXT or SASL_SSL";
+const LOGIN: &str = "look at sasl.username, sasl.password and sasl.mechanisms in kafka.properties";
+const MECHANISM: &str = "set sasl.mechanisms in kafka.properties to one that the broker has switched on";
+const AUTHORITY: &str = "name the authority that signed the broker's certificate by ssl.ca.location in kafka.properties, and \
+                         reach the broker by a name that stands in its certificate";
+const CLIENT_CERTIFICATE: &str = "the broker wants a client's certificate that it trusts; name it by \
+                                  ssl.certificate.location and ssl.key.location in kafka.properties";
+
+/// What `code`, told with `reason`, means.
+pub fn of_client(code: Code, reason: &str) -> Trouble {
+    let says = |words: &str| reason.contains(words);
+    let remedy = match code {
+        Code::Authentication | Code::SaslAuthenticationFailed if says("mechanism") => MECHANISM,
+        Code::UnsupportedSASLMechanism => MECHANISM,
+        Code::Authentication | Code::SaslAuthenticationFailed => LOGIN,
+        Code::IllegalSASLState => PROTOCOL,
+        // librdkafka's guesses, from a connection that ends in its first request
+        _ if says("security.protocol") || says("PLAINTEXT broker listener") || says("wrong version number") => PROTOCOL,
+        Code::SSL if says("alert") => CLIENT_CERTIFICATE,
+        Code::SSL => AUTHORITY,
+        _ => return Trouble::Away,
+    };
+    Trouble::Refused { remedy }
+}
+
+/// What to do about a right that the user does not have; none where `code` says something else.
+pub fn missing_right(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::TopicAuthorizationFailed => "grant the user read and describe on the topic",
+        Code::GroupAuthorizationFailed => "grant the user read on the consumer group",
+        Code::ClusterAuthorizationFailed => "grant the user describe on the cluster",
+        _ => return None,
+    })
+}
+
+/// What an error in place of messages means for its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPlace {
+    /// No record is left out.
+    Harmless,
+    /// The offset that is to be read is not in the log: what became of it must be asked.
+    OutOfRange,
+    /// The topic, or the partition, is not there.
+    Gone,
+    /// The user has no right to read.
+    Denied,
+    /// Records are left out here, or may be: nothing behind it may be taken for what follows.
+    Unreadable,
+}
+
+/// What `code` means. Whatever is not known to be harmless is not: a corrupt batch (`BadMessage`), a codec or a format that
+/// librdkafka does not know (`NotImplemented`, `BadCompression`), a record it will not fetch (`MessageSizeTooLarge`), any
+/// error of a fetch that it does not answer itself by asking again, as it does where a leader changes or a disk fails.
+pub fn in_place_of_messages(code: Code) -> InPlace {
+    match code {
+        // the only one; it is switched off as well
+        Code::PartitionEOF => InPlace::Harmless,
+        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation => InPlace::OutOfRange,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
+            InPlace::Gone
+        }
+        Code::TopicAuthorizationFailed => InPlace::Denied,
+        _ => InPlace::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(code: Code, reason: &str) -> Option<&'static str> {
+        match of_client(code, reason) {
+            Trouble::Away => None,
+            Trouble::Refused { remedy } => Some(remedy),
+        }
+    }
+
+    /// The words are librdkafka's own, as `tests/it/secured.rs` meets them.
+    #[test]
+    fn what_a_person_must_mend_is_told_from_a_broker_that_is_away() {
+        for (code, reason, expected) in [
+            (Code::BrokerTransportFailure, "Connect to ipv4#127.0.0.1:9 failed: Connection refused", None),
+            (Code::AllBrokersDown, "1/1 brokers are down", None),
+            (Code::Resolve, "Failed to resolve 'kafka:9092': Name or service not known", None),
+            (
+                Code::Authentication,
+                "SASL authentication error: Authentication failed: Invalid username or password",
+                Some(LOGIN),
+            ),
+            (
+                Code::Authentication,
+                "SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \
+                 mechanisms: PLAIN",
+                Some(MECHANISM),
+            ),
+            (
+                Code::BrokerTransportFailure,
+                "Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration \
+                 (connecting to a SSL listener?) or broker version is < 0.10",
+                Some(PROTOCOL),
+            ),
+            (
+                Code::SSL,
+                "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+                Some(PROTOCOL),
+            ),
+            (Code::SSL, "SSL handshake failed: error:0A00010B:SSL routines::wrong version number", Some(PROTOCOL)),
+            (
+                Code::SSL,
+                "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed",
+                Some(AUTHORITY),
+            ),
+            (
+                Code::SSL,
+                "SSL handshake failed: error:0A00045C:SSL routines::tlsv13 alert certificate required",
+                Some(CLIENT_CERTIFICATE),
+            ),
+        ] {
+            assert_eq!(remedy(code, reason), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn only_the_partitions_end_is_harmless() {
+        let means = in_place_of_messages;
+        assert_eq!(means(Code::PartitionEOF), InPlace::Harmless);
+        for code in [
+            Code::BadMessage,
+            Code::InvalidMessage,
+            Code::BadCompression,
+            Code::NotImplemented,
+            Code::MessageSizeTooLarge,
+            Code::Unknown,
+            Code::Underflow,
+            Code::KafkaStorageError,
+        ] {
+            assert_eq!(means(code), InPlace::Unreadable, "{code:?}");
+        }
+        assert_eq!(means(Code::AutoOffsetReset), InPlace::OutOfRange);
+        assert_eq!(means(Code::LogTruncation), InPlace::OutOfRange);
+        assert_eq!(means(Code::TopicAuthorizationFailed), InPlace::Denied);
+        assert_eq!(means(Code::UnknownTopicOrPartition), InPlace::Gone);
+    }
+}
