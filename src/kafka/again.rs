@@ -5,12 +5,14 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
-use super::{AskError, Inquirer, consumer_config};
+use super::ear::Ear;
+use super::trouble::{InPlace, in_place_of_messages};
+use super::{AskError, Inquirer, consumer_config, is_of_the_client};
 use crate::chunk::Headers as _;
 use crate::config::Kafka;
 use crate::ledger::SourceId;
@@ -39,7 +41,7 @@ pub struct Parts {
 
 /// Reads records of one topic again.
 pub struct Rereader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ear>,
     inquirer: Inquirer,
     topic: String,
     at: Option<(Partition, Offset)>,
@@ -54,7 +56,8 @@ impl Rereader {
         let mut config = consumer_config(kafka, route, QUEUE_KBYTES);
         config.remove("group.instance.id");
         config.set("queued.min.messages", "1");
-        let consumer = BaseConsumer::from_config(&config).map_err(AskError::Client)?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
+        let consumer = consumer.map_err(|error| AskError::client(&error))?;
         Ok(Self { consumer, inquirer: Inquirer::new(kafka)?, topic: route.topic.clone(), at: None })
     }
 
@@ -111,9 +114,17 @@ impl Rereader {
                     let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
                     return Ok(Some(Parts { key: bytes(message.key()), payload: bytes(message.payload()), headers }));
                 }
-                Some(Err(error)) if is_out_of_range(&error) => return Ok(None),
-                // a broker that is away is tried again by librdkafka itself; the deadline decides
-                Some(Err(error)) => last = Some(error.to_string()),
+                Some(Err(error)) => {
+                    let words = self.consumer.context().last().unwrap_or_else(|| error.to_string());
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                    match in_place_of_messages(code) {
+                        InPlace::OutOfRange => return Ok(None),
+                        // what comes behind it would say that the record is not there
+                        InPlace::Unreadable if !is_of_the_client(code) => return Err(refused(words)),
+                        // a broker that is away is tried again by librdkafka itself; the deadline decides
+                        _ => last = Some(words),
+                    }
+                }
                 // what is no record (a control record, an aborted one) moves the position alone
                 None if self.position(partition).is_some_and(|position| position > offset) => return Ok(None),
                 None => {}
@@ -131,12 +142,4 @@ impl Rereader {
             _ => None,
         }
     }
-}
-
-fn is_out_of_range(error: &KafkaError) -> bool {
-    // with auto.offset.reset=error librdkafka wraps the broker's answer in a code of its own
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset)
-    )
 }

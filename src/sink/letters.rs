@@ -111,7 +111,9 @@ async fn in_thread<T: Send + 'static>(
 
 fn sink_error(error: AskError) -> SinkError {
     match error {
-        AskError::Client(_) => SinkError::Stop { why: error.to_string(), remedy: String::new() },
+        AskError::Client(_) | AskError::NotLetIn { .. } => {
+            SinkError::Stop { why: error.to_string(), remedy: String::new() }
+        }
         AskError::Refused { .. } | AskError::NoTopic(_) => {
             SinkError::Retry { why: error.to_string(), uncertain: false }
         }
