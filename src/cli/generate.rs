@@ -20,7 +20,7 @@ use crate::cli::Exit;
 use crate::config::Kafka;
 use crate::console::Output;
 use crate::generate::{GenerateOptions, Generated, Generator};
-use crate::kafka::ear::{self, Ear};
+use crate::kafka::ear::Ear;
 use crate::kafka::{AskError, Inquirer, client_config, config_over};
 use crate::limits::PARTITIONS_MAX;
 use crate::normalize::instant_of_text_with_offset;
@@ -201,7 +201,7 @@ struct Acknowledgements {
 
 impl ClientContext for Acknowledgements {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        ear::log(level, fac, message);
+        self.ear.log_line(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -26,8 +26,9 @@ pub struct Ear {
 struct Complaint {
     trouble: Trouble,
     text: String,
-    /// When the first of those in a row was told that mean the same.
+    /// When the first of those in a row was told that mean the same, and how many there were.
     since: Instant,
+    count: u32,
     is_told: bool,
 }
 
@@ -42,11 +43,31 @@ impl Ear {
         }
     }
 
+    /// A log line of librdkafka's own.
+    pub fn log_line(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        match level {
+            // a connection that ended is told by a line alone
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info if fac == "FAIL" => {
+                debug!("librdkafka: {fac}: {message}");
+                let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
+                self.note_at(of_client(RDKafkaErrorCode::BrokerTransportFailure, reason), reason, Instant::now());
+            }
+            // told as errors as well
+            _ if fac == "FAIL" || fac == "ERROR" => debug!("librdkafka: {fac}: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!("librdkafka: {fac}: {message}"),
+            RDKafkaLogLevel::Debug => debug!("librdkafka: {fac}: {message}"),
+            _ => warn!("librdkafka: {fac}: {message}"),
+        }
+    }
+
     fn note_at(&self, trouble: Trouble, reason: &str, now: Instant) {
         let mut last = self.last.lock();
+        if trouble == Trouble::Unclear && last.is_some() {
+            return;
+        }
         let same = last.as_ref().filter(|last| last.trouble == trouble);
-        let (since, is_told) = same.map_or((now, false), |last| (last.since, last.is_told));
-        *last = Some(Complaint { trouble, text: reason.to_owned(), since, is_told });
+        let (since, count, is_told) = same.map_or((now, 0, false), |last| (last.since, last.count, last.is_told));
+        *last = Some(Complaint { trouble, text: reason.to_owned(), since, count: count + 1, is_told });
     }
 
     /// A broker has answered: what was told before is over.
@@ -66,7 +87,9 @@ impl Ear {
 
     fn refusal_at(&self, now: Instant) -> Option<(String, &'static str)> {
         match self.last.lock().as_ref()? {
-            Complaint { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
+            Complaint { trouble: Trouble::Refused { remedy }, text, since, count: 2.., .. }
+                if now >= *since + PATIENCE =>
+            {
                 Some((text.clone(), remedy))
             }
             _ => None,
@@ -79,7 +102,7 @@ impl Ear {
         let last = last.as_mut().filter(|last| !last.is_told && last.since.elapsed() >= patience)?;
         last.is_told = true;
         Some(match last.trouble {
-            Trouble::Away => last.text.clone(),
+            Trouble::Away | Trouble::Unclear => last.text.clone(),
             Trouble::Refused { remedy } => format!("{}; {remedy}", last.text),
         })
     }
@@ -87,7 +110,7 @@ impl Ear {
 
 impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        log(level, fac, message);
+        self.log_line(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -96,17 +119,6 @@ impl ClientContext for Ear {
 }
 
 impl ConsumerContext for Ear {}
-
-/// A log line of librdkafka's own.
-pub fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
-    match level {
-        // told as errors as well
-        _ if fac == "FAIL" || fac == "ERROR" => debug!("librdkafka: {fac}: {message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!("librdkafka: {fac}: {message}"),
-        RDKafkaLogLevel::Debug => debug!("librdkafka: {fac}: {message}"),
-        _ => warn!("librdkafka: {fac}: {message}"),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +137,10 @@ mod tests {
         assert_eq!(ear.refusal_at(start + PATIENCE), None);
         ear.note_at(REFUSED, "wrong password", start + PATIENCE);
         assert_eq!(ear.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
+        assert_eq!(ear.refusal_at(start + PATIENCE * 9), None, "once may be chance");
+        ear.note_at(Trouble::Unclear, "disconnected", start + PATIENCE);
+        ear.note_at(REFUSED, "wrong password", start + PATIENCE);
+        assert!(ear.refusal_at(start + PATIENCE * 2).is_some(), "an end of a connection says nothing");
         ear.answered();
         assert_eq!((ear.refusal_at(start + PATIENCE * 9), ear.last()), (None, None));
     }

@@ -11,6 +11,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 pub enum Trouble {
     /// A broker is not there, for now: librdkafka connects again by itself.
     Away,
+    /// A connection ended: of itself that says nothing.
+    Unclear,
     /// The broker, or we, refuse the connection, and will each time: a person is needed.
     Refused {
         /// What to do.
@@ -31,14 +33,18 @@ const CLIENT_CERTIFICATE: &str = "the broker wants a client's certificate that i
 pub fn of_client(code: Code, reason: &str) -> Trouble {
     let says = |words: &str| reason.contains(words);
     let remedy = match code {
-        Code::Authentication | Code::SaslAuthenticationFailed if says("mechanism") => MECHANISM,
+        Code::Authentication if says("mechanism handshake failed") => MECHANISM,
         Code::UnsupportedSASLMechanism => MECHANISM,
         Code::Authentication | Code::SaslAuthenticationFailed => LOGIN,
         Code::IllegalSASLState => PROTOCOL,
         // librdkafka's guesses, from a connection that ends in its first request
         _ if says("security.protocol") || says("PLAINTEXT broker listener") || says("wrong version number") => PROTOCOL,
-        Code::SSL if says("alert") => CLIENT_CERTIFICATE,
+        // what the broker says of our certificate, or of none
+        _ if says("alert bad certificate") || says("certificate required") || says("alert unknown ca") => {
+            CLIENT_CERTIFICATE
+        }
         Code::SSL => AUTHORITY,
+        _ if says("Disconnected") => return Trouble::Unclear,
         _ => return Trouble::Away,
     };
     Trouble::Refused { remedy }
@@ -91,7 +97,7 @@ mod tests {
 
     fn remedy(code: Code, reason: &str) -> Option<&'static str> {
         match of_client(code, reason) {
-            Trouble::Away => None,
+            Trouble::Away | Trouble::Unclear => None,
             Trouble::Refused { remedy } => Some(remedy),
         }
     }
@@ -107,6 +113,22 @@ mod tests {
                 Code::Authentication,
                 "SASL authentication error: Authentication failed: Invalid username or password",
                 Some(LOGIN),
+            ),
+            (
+                Code::Authentication,
+                "SASL authentication error: Authentication failed during authentication due to invalid credentials with SASL \
+                 mechanism SCRAM-SHA-512",
+                Some(LOGIN),
+            ),
+            (
+                Code::BrokerTransportFailure,
+                "Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication",
+                Some(PROTOCOL),
+            ),
+            (
+                Code::BrokerTransportFailure,
+                "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42",
+                Some(CLIENT_CERTIFICATE),
             ),
             (
                 Code::Authentication,

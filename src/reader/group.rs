@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::Event;
 use crate::failpoint::{self, Point};
-use crate::kafka::ear::{self, Ear};
+use crate::kafka::ear::Ear;
 use crate::offset::Partition;
 
 /// The consumer's ear.
@@ -28,7 +28,7 @@ pub(super) struct GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        ear::log(level, fac, message);
+        self.ear.log_line(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

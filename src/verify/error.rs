@@ -41,7 +41,7 @@ pub enum VerifyError {
         why: String,
     },
     /// Kafka refused or cannot be reached.
-    #[error("{source} (kafka at {bootstrap_servers})")]
+    #[error("kafka at {bootstrap_servers}")]
     Kafka {
         /// Where it was looked for.
         bootstrap_servers: String,

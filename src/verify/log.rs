@@ -26,6 +26,8 @@ use crate::verify::window::LogTally;
 
 /// One answer of Kafka's, at most.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times that an offset may be told to be out of range though it is in it.
+const OUT_OF_RANGE_MAX: u32 = 3;
 /// How long one poll waits; a window's end without a record there is seen only after it.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -100,32 +102,48 @@ impl LogReader {
     /// # Errors
     /// Kafka refuses, cannot give a record, or sends nothing for too long.
     pub fn read(&mut self, partition: Partition, holes: &[Range], tally: &mut LogTally) -> Result<(), VerifyError> {
-        'known: while let Some(known) = tally.known() {
+        while let Some(known) = tally.known() {
+            let mut shrunk = false;
             for range in without_holes(known, holes) {
-                if self.at != Some((partition, range.start)) {
-                    self.assign(partition, range.start)?;
-                }
-                match self.read_to(partition, range.end, tally) {
-                    Ok(()) => {}
-                    Err(Stopped::OutOfRange) => {
-                        self.at = None;
-                        let (start, _) = self.watermarks(partition)?;
-                        if start <= range.start {
-                            let why = "the offset is out of the log's range".into();
-                            return Err(self.failed(partition, range.start, why));
-                        }
-                        tally.shorten(start);
-                        continue 'known;
-                    }
-                    Err(Stopped::Failed(offset, why)) => {
-                        self.at = None;
-                        return Err(self.failed(partition, offset, why));
-                    }
+                shrunk = self.read_range(partition, range, tally)?;
+                if shrunk {
+                    break;
                 }
             }
-            return Ok(());
+            if !shrunk {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// Reads the records of `range`. True: the log's start has passed it meanwhile, and the tally knows.
+    fn read_range(&mut self, partition: Partition, range: Range, tally: &mut LogTally) -> Result<bool, VerifyError> {
+        for try_number in 1.. {
+            if self.at != Some((partition, range.start)) {
+                self.assign(partition, range.start)?;
+            }
+            match self.read_to(partition, range.end, tally) {
+                Ok(()) => return Ok(false),
+                Err(Stopped::OutOfRange) => {
+                    self.at = None;
+                    let (start, _) = self.watermarks(partition)?;
+                    if start > range.start {
+                        tally.shorten(start);
+                        return Ok(true);
+                    }
+                    // told, it may be, of where the client had got to behind a hole, before it was assigned here
+                    if try_number == OUT_OF_RANGE_MAX {
+                        return Err(self.failed(partition, range.start, "the offset is out of the log's range".into()));
+                    }
+                }
+                Err(Stopped::Failed(offset, why)) => {
+                    self.at = None;
+                    return Err(self.failed(partition, offset, why));
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn read_to(&mut self, partition: Partition, end: Offset, tally: &mut LogTally) -> Result<(), Stopped> {
