@@ -15,7 +15,7 @@ use crate::chunk::{Chunk, Headers, Record, Records};
 use crate::decode::Decoder;
 use crate::flight::Flights;
 use crate::ledger::Ownership;
-use crate::limits::{BATCHES_KEPT_BYTES_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
+use crate::limits::{COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
 use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
 use crate::recycle::{Buffer, Pool, Recycled};
@@ -31,6 +31,8 @@ pub struct Limits {
     pub bytes_max: usize,
     /// How long an incomplete batch waits for more, at least.
     pub linger: Duration,
+    /// Memory of batches that is kept for the next ones, bytes.
+    pub kept_bytes_max: usize,
 }
 
 /// A batch in the making.
@@ -87,7 +89,7 @@ impl Batcher {
     pub fn new(route: &Arc<Route>, limits: Limits, flights: &Flights) -> Result<Self, RouteError> {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
         let supplies =
-            Supplies { route: Arc::clone(route), pool: Pool::new(BATCHES_KEPT_BYTES_MAX), flights: flights.clone() };
+            Supplies { route: Arc::clone(route), pool: Pool::new(limits.kept_bytes_max), flights: flights.clone() };
         Ok(Self { supplies, decoder: Decoder::new(route)?, limits, open: BTreeMap::new(), pacing: Pacing::default() })
     }
 

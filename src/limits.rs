@@ -25,7 +25,7 @@ pub const DEAD_LETTER_OVERHEAD_BYTES: usize = 160;
 pub const COLUMN_BYTE_COST: usize = 2;
 /// Memory of chunks that is kept for the next ones, bytes: lists of messages, not these themselves.
 pub const CHUNKS_KEPT_BYTES_MAX: usize = 1 << 20;
-/// Memory of batches that is kept for the next ones, bytes a route: a whole batch of page views.
+/// Memory of batches that is kept for the next ones, bytes of all routes together: a whole batch of page views.
 pub const BATCHES_KEPT_BYTES_MAX: usize = 64 << 20;
 /// Memory of ClickHouse blocks' pieces that is kept for the next ones, bytes a lane: one in the making, one in the client's
 /// channel, those that the socket has not taken.

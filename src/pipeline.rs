@@ -22,7 +22,8 @@ use crate::ledger::postgres::application_name;
 use crate::ledger::proof::Proofs;
 use crate::ledger::protocol::Switches;
 use crate::limits::{
-    CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
+    BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY,
+    WRITER_CHANNEL_CAPACITY,
 };
 use crate::outcome::Outcome;
 use crate::reader::{self, Reader};
@@ -160,6 +161,7 @@ fn limits(config: &Config) -> Limits {
         rows_max: config.pipeline.batch_rows_max,
         bytes_max: config.pipeline.batch_bytes_max,
         linger: Duration::from_millis(config.pipeline.linger_ms),
+        kept_bytes_max: BATCHES_KEPT_BYTES_MAX / config.routes.len().max(1),
     }
 }
 

@@ -18,7 +18,7 @@ use footprint::generate::{GenerateOptions, Generator};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
 use footprint::ledger::{LedgerId, Nexts, Ownership, SourceId};
-use footprint::limits::{CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
+use footprint::limits::{BATCHES_KEPT_BYTES_MAX, CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
 use footprint::offset::{Offset, Partition};
 use footprint::recycle::Pool;
 use footprint::route::{Presence, Route};
@@ -69,6 +69,7 @@ pub fn limits() -> Limits {
         rows_max: scaled(pipeline.batch_rows_max),
         bytes_max: pipeline.batch_bytes_max,
         linger: Duration::from_millis(pipeline.linger_ms),
+        kept_bytes_max: BATCHES_KEPT_BYTES_MAX,
     }
 }
 

@@ -46,7 +46,7 @@ fn batcher(rows_max: usize) -> Batcher {
     let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
     Batcher::new(
         &route,
-        Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50) },
+        Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50), kept_bytes_max: 1 << 20 },
         &Flights::default(),
     )
     .unwrap()

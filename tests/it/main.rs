@@ -19,6 +19,7 @@ mod fence;
 mod group;
 mod killed;
 mod lanes;
+mod memory;
 mod migrations;
 mod narrow;
 mod outage;

@@ -23,6 +23,7 @@
 
 mod dictionary;
 
+use self::dictionary::Width;
 use crate::batch::{ColumnData, Rows, Values, text_at};
 use crate::ledger::SourceId;
 use crate::offset::Partition;
@@ -114,6 +115,17 @@ enum Part<'a> {
         bytes: &'a [u8],
         ends: &'a [u32],
     },
+    /// A dictionary's: the texts of these rows, whichever are picked.
+    Keys {
+        bytes: &'a [u8],
+        ends: &'a [u32],
+        rows: Vec<usize>,
+    },
+    /// The number of each picked row's key.
+    Indices {
+        indices: Vec<u32>,
+        width: Width,
+    },
     Integers(&'a [i64]),
     Floats(&'a [f64]),
     Booleans(&'a [bool]),
@@ -123,8 +135,8 @@ enum Part<'a> {
     Integer32(i32),
 }
 
-/// Parts of a column, at most: its head, its nulls, its values.
-const PARTS_A_COLUMN_MAX: usize = 3;
+/// Parts of a column, at most: its head, and the four of a dictionary.
+const PARTS_A_COLUMN_MAX: usize = 5;
 
 /// A block with the rows of `selection` (indices into `rows`), or all of them.
 pub fn block<'a>(
@@ -167,7 +179,7 @@ fn column_head<'a>(name: &str, kind: &str) -> Part<'a> {
 
 fn push_column<'a>(column: &Column, data: &'a ColumnData, picked: Picked<'_>, parts: &mut Vec<Part<'a>>) {
     if let (Values::Text { bytes, ends }, true) = (&data.values, column.low_cardinality) {
-        return parts.push(Part::Plain(dictionary::encoded(bytes, ends, data.validity.as_deref(), picked)));
+        return dictionary::push_parts(bytes, ends, data.validity.as_deref(), picked, parts);
     }
     if let Some(validity) = &data.validity {
         parts.push(Part::Nulls(validity));
@@ -204,6 +216,7 @@ impl Part<'_> {
     fn len(&self, picked: Picked<'_>) -> usize {
         match self {
             Self::Plain(bytes) => bytes.len(),
+            Self::Keys { rows, .. } => rows.len(),
             _ => picked.len(),
         }
     }
@@ -212,14 +225,9 @@ impl Part<'_> {
         match self {
             Self::Plain(bytes) => bytes.len(),
             Self::Nulls(_) | Self::Booleans(_) => picked.len(),
-            Self::Texts { bytes, ends } => {
-                let mut sum = 0;
-                picked.for_each(|row| {
-                    let length = text_at(bytes, ends, row).len();
-                    sum += varuint_len(length) + length;
-                });
-                sum
-            }
+            Self::Texts { bytes, ends } => texts_byte_len(bytes, ends, picked),
+            Self::Keys { bytes, ends, rows } => texts_byte_len(bytes, ends, Picked::Some(rows)),
+            Self::Indices { width, .. } => width.bytes() * picked.len(),
             Self::Integers(_) | Self::Floats(_) | Self::Integer64(_) => 8 * picked.len(),
             Self::Integer32(_) => 4 * picked.len(),
         }
@@ -232,6 +240,18 @@ impl Part<'_> {
             Self::Plain(ref bytes) => Run { picked: Picked::All(bytes.len()), ..run }.put(out, |at| [bytes[at]]),
             Self::Nulls(validity) => run.put(out, |row| [u8::from(!validity[row])]),
             Self::Texts { bytes, ends } => run.put_texts(out, bytes, ends),
+            Self::Keys { bytes, ends, ref rows } => {
+                Run { picked: Picked::Some(rows), ..run }.put_texts(out, bytes, ends)
+            }
+            Self::Indices { ref indices, width } => {
+                // they are of the picked rows already
+                let run = Run { picked: Picked::All(indices.len()), ..run };
+                match width {
+                    Width::One => run.put(out, |at| [indices[at] as u8]),
+                    Width::Two => run.put(out, |at| (indices[at] as u16).to_le_bytes()),
+                    Width::Four => run.put(out, |at| indices[at].to_le_bytes()),
+                }
+            }
             Self::Integers(values) => run.put(out, |row| values[row].to_le_bytes()),
             Self::Floats(values) => run.put(out, |row| values[row].to_le_bytes()),
             Self::Booleans(values) => run.put(out, |row| [u8::from(values[row])]),
@@ -239,6 +259,15 @@ impl Part<'_> {
             Self::Integer32(value) => run.put(out, |_| value.to_le_bytes()),
         }
     }
+}
+
+fn texts_byte_len(bytes: &[u8], ends: &[u32], picked: Picked<'_>) -> usize {
+    let mut sum = 0;
+    picked.for_each(|row| {
+        let length = text_at(bytes, ends, row).len();
+        sum += varuint_len(length) + length;
+    });
+    sum
 }
 
 /// What is appended at once: values from the `from`th picked on, until the bound.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use tokio::time::timeout;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::session::Purpose;
 use super::{connect, describe};
@@ -58,16 +60,16 @@ impl PostgresRows {
             quoted(&self.route.postgres_table)
         );
         let Ownership { source, partition, .. } = *batch.ownership;
-        let found = client
-            .query(&sql, &[&source.0, &partition, &batch.range.start, &batch.range.end])
-            .await
-            .map_err(|error| describe(&error))?;
+        let parameters: [&(dyn ToSql + Sync); 4] = [&source.0, &partition, &batch.range.start, &batch.range.end];
+        let found = client.query_raw(&sql, parameters).await.map_err(|error| describe(&error))?;
+        futures::pin_mut!(found);
         let mut rows = Rows::empty(&self.route);
-        for row in &found {
+        // row by row: the batch is held once more as columns, never a third time as PostgreSQL's rows
+        while let Some(row) = found.try_next().await.map_err(|error| describe(&error))? {
             rows.offsets.push(row.try_get(0).map_err(|error| describe(&error))?);
             rows.received_at_us.push(row.try_get(1).map_err(|error| describe(&error))?);
             for (index, column) in rows.columns.iter_mut().enumerate() {
-                push(column, row, index + 2).map_err(|error| describe(&error))?;
+                push(column, &row, index + 2).map_err(|error| describe(&error))?;
             }
         }
         Ok(rows)

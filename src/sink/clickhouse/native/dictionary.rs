@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Picked, put_text};
+use super::{Part, Picked};
 use crate::batch::text_at;
 
 /// The version of a dictionary's form: keys come with the block.
@@ -10,11 +10,18 @@ const DICTIONARY_VERSION: u64 = 1;
 /// Flags beside the index width: the block brings its own keys (bit 9), and they replace the ones before (bit 10).
 const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 
-/// The data of a dictionary column: the picked rows' texts, null where `validity` says so.
-pub(super) fn encoded(bytes: &[u8], ends: &[u32], validity: Option<&[bool]>, picked: Picked<'_>) -> Vec<u8> {
-    let mut out = DICTIONARY_VERSION.to_le_bytes().to_vec();
+/// Appends the parts of a dictionary column: the picked rows' texts, null where `validity` says so. The texts stay in the batch
+/// until they are sent, however many and long they are: what is made here is three numbers a row, at most.
+pub(super) fn push_parts<'a>(
+    bytes: &'a [u8],
+    ends: &'a [u32],
+    validity: Option<&[bool]>,
+    picked: Picked<'_>,
+    parts: &mut Vec<Part<'a>>,
+) {
+    let mut head = DICTIONARY_VERSION.to_le_bytes().to_vec();
     if picked.len() == 0 {
-        return out;
+        return parts.push(Part::Plain(head));
     }
     let mut dictionary = Dictionary::new(bytes, ends, validity.is_some());
     let mut indices = Vec::with_capacity(picked.len());
@@ -23,26 +30,35 @@ pub(super) fn encoded(bytes: &[u8], ends: &[u32], validity: Option<&[bool]>, pic
         indices.push(if is_null { 0 } else { dictionary.index_of(row) });
     });
     let key_count = dictionary.key_count();
-    let width: u64 = match key_count {
-        0..=0x100 => 0,
-        0x101..=0x1_0000 => 1,
-        _ => 2,
+    let width = match key_count {
+        0..=0x100 => Width::One,
+        0x101..=0x1_0000 => Width::Two,
+        _ => Width::Four,
     };
-    // the numbers, and keys where they are few and short
-    out.reserve((picked.len() << width) + 128);
-    out.extend_from_slice(&(KEYS_FOLLOW | width).to_le_bytes());
-    out.extend_from_slice(&(key_count as u64).to_le_bytes());
+    head.extend_from_slice(&(KEYS_FOLLOW | width as u64).to_le_bytes());
+    head.extend_from_slice(&(key_count as u64).to_le_bytes());
     if dictionary.has_null {
-        put_text(b"", &mut out);
+        head.push(0); // its key is the empty text
     }
-    dictionary.keys.iter().for_each(|&row| put_text(text_at(bytes, ends, row), &mut out));
-    out.extend_from_slice(&(indices.len() as u64).to_le_bytes());
-    match width {
-        0 => out.extend(indices.iter().map(|&index| index as u8)),
-        1 => indices.iter().for_each(|&index| out.extend_from_slice(&(index as u16).to_le_bytes())),
-        _ => indices.iter().for_each(|&index| out.extend_from_slice(&index.to_le_bytes())),
+    parts.push(Part::Plain(head));
+    parts.push(Part::Keys { bytes, ends, rows: dictionary.keys });
+    parts.push(Part::Plain((indices.len() as u64).to_le_bytes().to_vec()));
+    parts.push(Part::Indices { indices, width });
+}
+
+/// The width of an index, as the flags tell it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Width {
+    One = 0,
+    Two = 1,
+    Four = 2,
+}
+
+impl Width {
+    /// Bytes of an index.
+    pub(super) fn bytes(self) -> usize {
+        1 << self as usize
     }
-    out
 }
 
 /// Numbers distinct texts in the order of their first row. An open hash table of indices: the texts stay in the batch.
@@ -127,12 +143,26 @@ mod tests {
 
     #[test]
     fn the_index_is_as_wide_as_the_keys_need() {
-        for (count, width, index_bytes) in [(256_usize, 0_u8, 1_usize), (257, 1, 2), (65_536, 1, 2), (65_537, 2, 4)] {
+        for (count, flags, index_bytes) in [(256_usize, 0_u8, 1_usize), (257, 1, 2), (65_536, 1, 2), (65_537, 2, 4)] {
             let names: Vec<String> = (0..count).map(|number| format!("{number:06}")).collect();
             let bytes = names.concat().into_bytes();
             let ends: Vec<u32> = (1..=count).map(|row| u32::try_from(row * 6).unwrap()).collect();
-            let out = encoded(&bytes, &ends, None, Picked::All(count));
-            assert_eq!(out[8], width, "{count} keys");
+            let (picked, mut parts) = (Picked::All(count), Vec::new());
+            push_parts(&bytes, &ends, None, picked, &mut parts);
+            let [Part::Plain(head), Part::Keys { rows, .. }, Part::Plain(length), Part::Indices { indices, width }] =
+                parts.as_slice()
+            else {
+                panic!("other parts");
+            };
+            assert_eq!(
+                (head[8], head.len(), rows.len(), width.bytes()),
+                (flags, 24, count, index_bytes),
+                "{count} keys"
+            );
+            assert_eq!((length.as_slice(), indices.len()), ((count as u64).to_le_bytes().as_slice(), count));
+            let mut out = Vec::new();
+            parts.iter().for_each(|part| assert_eq!(part.put(picked, 0, usize::MAX, &mut out), part.len(picked)));
+            assert_eq!(out.len(), parts.iter().map(|part| part.byte_len(picked)).sum::<usize>());
             assert_eq!(out.len(), 8 + 8 + 8 + count * 7 + 8 + count * index_bytes);
             let last = &out[out.len() - index_bytes..];
             assert_eq!(last, &(count as u64 - 1).to_le_bytes()[..index_bytes]);
