@@ -26,7 +26,7 @@ use crate::sink::clickhouse::readback::Questions;
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the search for where a log can be read again may take.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long older inserts are waited out.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Why there is a gap where Kafka could not give records.

@@ -26,9 +26,9 @@ pub struct Ear {
 struct Complaint {
     trouble: Trouble,
     text: String,
-    /// When the first of those in a row was told that mean the same, and how many there were.
+    /// When the first of those in a row was told that mean the same. librdkafka tells the same one twice, and then for half a
+    /// minute no more, so their number says nothing.
     since: Instant,
-    count: u32,
     is_told: bool,
 }
 
@@ -66,8 +66,8 @@ impl Ear {
             return;
         }
         let same = last.as_ref().filter(|last| last.trouble == trouble);
-        let (since, count, is_told) = same.map_or((now, 0, false), |last| (last.since, last.count, last.is_told));
-        *last = Some(Complaint { trouble, text: reason.to_owned(), since, count: count + 1, is_told });
+        let (since, is_told) = same.map_or((now, false), |last| (last.since, last.is_told));
+        *last = Some(Complaint { trouble, text: reason.to_owned(), since, is_told });
     }
 
     /// A broker has answered: what was told before is over.
@@ -87,9 +87,7 @@ impl Ear {
 
     fn refusal_at(&self, now: Instant) -> Option<(String, &'static str)> {
         match self.last.lock().as_ref()? {
-            Complaint { trouble: Trouble::Refused { remedy }, text, since, count: 2.., .. }
-                if now >= *since + PATIENCE =>
-            {
+            Complaint { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
                 Some((text.clone(), remedy))
             }
             _ => None,
@@ -137,7 +135,6 @@ mod tests {
         assert_eq!(ear.refusal_at(start + PATIENCE), None);
         ear.note_at(REFUSED, "wrong password", start + PATIENCE);
         assert_eq!(ear.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
-        assert_eq!(ear.refusal_at(start + PATIENCE * 9), None, "once may be chance");
         ear.note_at(Trouble::Unclear, "disconnected", start + PATIENCE);
         ear.note_at(REFUSED, "wrong password", start + PATIENCE);
         assert!(ear.refusal_at(start + PATIENCE * 2).is_some(), "an end of a connection says nothing");

@@ -30,14 +30,15 @@ pub(super) struct Probe<'a> {
 impl Probe<'_> {
     /// The first offset of `behind` that can be read; none where none can. Its start cannot.
     pub(super) fn first_readable(&self, behind: Range) -> Result<Option<Offset>, AskError> {
+        search(behind, |offset| self.is_readable(offset))
+    }
+
+    /// By a client of its own: one that has met the error goes on at a wrong place, and what comes of that comes late.
+    fn is_readable(&self, offset: Offset) -> Result<bool, AskError> {
         let mut config = self.config.clone();
         config.set("auto.offset.reset", "error").set("isolation.level", "read_committed").set("check.crcs", "true");
         let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
         let consumer = consumer.map_err(|error| AskError::client(&error))?;
-        search(behind, |offset| self.is_readable(&consumer, offset))
-    }
-
-    fn is_readable(&self, consumer: &BaseConsumer<Ear>, offset: Offset) -> Result<bool, AskError> {
         let failed = |error: KafkaError| AskError::of(WHAT, &error, consumer.context());
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, rdkafka::Offset::Offset(offset)).map_err(failed)?;
@@ -51,8 +52,23 @@ impl Probe<'_> {
                 },
                 _ => {}
             }
+            // what is no record (a control record, an aborted one) moves the position alone
+            if self.position(&consumer).is_some_and(|position| position > offset) {
+                return Ok(true);
+            }
+            super::wake(&consumer);
         }
         Err(AskError::unanswered(WHAT, "no answer in time", consumer.context()))
+    }
+}
+
+impl Probe<'_> {
+    fn position(&self, consumer: &BaseConsumer<Ear>) -> Option<Offset> {
+        let list = consumer.position().ok()?;
+        match list.find_partition(self.topic, self.partition)?.offset() {
+            rdkafka::Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
     }
 }
 

@@ -44,10 +44,21 @@ pub fn of_client(code: Code, reason: &str) -> Trouble {
             CLIENT_CERTIFICATE
         }
         Code::SSL => AUTHORITY,
+        _ if says("Disconnected") && ends_young(reason) => PROTOCOL,
         _ if says("Disconnected") => return Trouble::Unclear,
         _ => return Trouble::Away,
     };
     Trouble::Refused { remedy }
+}
+
+/// Whether a connection ended in its first request, or so soon after that it can hardly have had an answer: a listener that
+/// waits for a handshake does that to one who speaks without. librdkafka's words end with the connection's age and state.
+fn ends_young(reason: &str) -> bool {
+    const YOUNG_MS: u64 = 2_000;
+    let Some((_, rest)) = reason.rsplit_once("(after ") else { return false };
+    let Some((age_ms, state)) = rest.split_once("ms in state ") else { return false };
+    let is_young = age_ms.parse().is_ok_and(|age_ms: u64| age_ms < YOUNG_MS);
+    state.starts_with("APIVERSION_QUERY") || (is_young && state.starts_with("UP"))
 }
 
 /// What to do about a right that the user does not have; none where `code` says something else.
@@ -130,6 +141,17 @@ mod tests {
                 "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42",
                 Some(CLIENT_CERTIFICATE),
             ),
+            (
+                Code::BrokerTransportFailure,
+                "Disconnected: connection closed by peer: receive 0 after POLLIN (after 3ms in state APIVERSION_QUERY)",
+                Some(PROTOCOL),
+            ),
+            (
+                Code::BrokerTransportFailure,
+                "Disconnected: connection closed by peer (after 7ms in state UP, 1 identical error(s) suppressed)",
+                Some(PROTOCOL),
+            ),
+            (Code::BrokerTransportFailure, "Disconnected: connection closed by peer (after 70123ms in state UP)", None),
             (
                 Code::Authentication,
                 "SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \

@@ -99,10 +99,9 @@ impl<'a> Walk<'a> {
         };
         let log = LogReader::new(&config.kafka, route, stall)?;
         let (log, alive) = in_thread(move || {
-            let alive = match log.describe()? {
-                Some(topic) => Some((log.cluster_id()?, topic.topic_id, topic.partition_count)),
-                None => None,
-            };
+            // first the question by which a client learns that it is not let in
+            let cluster_id = log.cluster_id()?;
+            let alive = log.describe()?.map(|topic| (cluster_id, topic.topic_id, topic.partition_count));
             Ok((log, alive))
         })
         .await?;
