@@ -147,9 +147,7 @@ impl Command {
             Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
             Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
             Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
-            Self::Generate(args) => {
-                generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await
-            }
+            Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }
     }
 }
