@@ -100,6 +100,39 @@ impl Values {
     }
 }
 
+impl ColumnData {
+    /// A column of the same kind without rows.
+    fn emptied(&self) -> Self {
+        let values = match &self.values {
+            Values::Text { .. } => Values::empty(Kind::Text),
+            Values::Timestamp(_) => Values::empty(Kind::Timestamp),
+            Values::Integer(_) => Values::empty(Kind::Integer),
+            Values::Float(_) => Values::empty(Kind::Float),
+            Values::Boolean(_) => Values::empty(Kind::Boolean),
+        };
+        Self { values, validity: self.validity.as_ref().map(|_| Vec::new()) }
+    }
+
+    /// Appends a row of a column of the same kind.
+    fn push(&mut self, from: &Self, row: usize) {
+        match (&mut self.values, &from.values) {
+            (Values::Text { bytes, ends }, Values::Text { bytes: from, ends: from_ends }) => {
+                bytes.extend_from_slice(text_at(from, from_ends, row));
+                ends.push(bytes.len() as u32);
+            }
+            (Values::Timestamp(values), Values::Timestamp(from)) | (Values::Integer(values), Values::Integer(from)) => {
+                values.push(from[row]);
+            }
+            (Values::Float(values), Values::Float(from)) => values.push(from[row]),
+            (Values::Boolean(values), Values::Boolean(from)) => values.push(from[row]),
+            _ => unreachable!("both are the same column of one route"),
+        }
+        if let Some(validity) = &mut self.validity {
+            validity.push(from.validity.as_ref().is_none_or(|validity| validity[row]));
+        }
+    }
+}
+
 /// The text of row `row`.
 pub fn text_at<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
     let start = if row == 0 { 0 } else { ends[row - 1] as usize };
@@ -139,6 +172,28 @@ impl Rows {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
+    }
+
+    /// These rows and those of `other` at `offsets`, in offset order. Both have the same columns.
+    pub fn with(self, other: &Self, offsets: &[Offset]) -> Self {
+        if offsets.is_empty() {
+            return self;
+        }
+        let wanted = offsets.iter().filter_map(|offset| other.offsets.binary_search(offset).ok());
+        let mut places: Vec<(Offset, &Self, usize)> = wanted.map(|row| (other.offsets[row], other, row)).collect();
+        places.extend(self.offsets.iter().enumerate().map(|(row, &offset)| (offset, &self, row)));
+        places.sort_by_key(|&(offset, ..)| offset);
+        places.dedup_by_key(|&mut (offset, ..)| offset);
+        let columns = self.columns.iter().map(ColumnData::emptied).collect();
+        let mut rows = Self { offsets: Vec::new(), received_at_us: Vec::new(), columns };
+        for (offset, from, row) in places {
+            rows.offsets.push(offset);
+            rows.received_at_us.push(from.received_at_us[row]);
+            for (column, from) in rows.columns.iter_mut().zip(&from.columns) {
+                column.push(from, row);
+            }
+        }
+        rows
     }
 
     /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
@@ -189,4 +244,27 @@ pub struct Batch {
     pub permit: Permit,
     /// Counts it among those on their way.
     pub flight: Flight,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(offsets: &[Offset], texts: &[&str]) -> Rows {
+        let mut values = (Vec::new(), Vec::new());
+        for text in texts {
+            values.0.extend_from_slice(text.as_bytes());
+            values.1.push(values.0.len() as u32);
+        }
+        let validity = Some(texts.iter().map(|text| !text.is_empty()).collect());
+        let column = ColumnData { values: Values::Text { bytes: values.0, ends: values.1 }, validity };
+        Rows { offsets: offsets.to_vec(), received_at_us: offsets.to_vec(), columns: vec![column] }
+    }
+
+    #[test]
+    fn rows_that_one_database_lacks_are_put_where_they_belong() {
+        let (stored, decoded) = (rows(&[3, 8], &["a", ""]), rows(&[3, 5, 8, 9], &["A", "b", "C", ""]));
+        assert_eq!(stored.clone().with(&decoded, &[5, 9, 12]), rows(&[3, 5, 8, 9], &["a", "b", "", ""]));
+        assert_eq!(stored.clone().with(&decoded, &[]), stored);
+    }
 }

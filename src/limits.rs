@@ -55,6 +55,8 @@ pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 
 /// Rows of one batch that a database may refuse, at least, however small the batch: each becomes a dead letter.
 pub const REFUSED_ROWS_MIN: usize = 100;
+/// Tries in a row that may end in a refusal of which nobody knows whether it passes: some 40 seconds, then the program stops.
+pub const UNCLEAR_TRIES_MAX: u32 = 15;
 /// Characters of a database's message that a dead letter keeps.
 pub const REFUSAL_CHARS_MAX: usize = 1_000;
 

@@ -75,6 +75,12 @@ pub async fn run(
     let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
     let rows_max = config.pipeline.batch_rows_max;
     let refusals = Refusals { kafka: config.kafka.clone(), share_max: config.pipeline.refused_rows_share_max };
+    let refused = crate::sink::clickhouse::refused::Refusals {
+        postgres: config.postgres.clone(),
+        kafka: config.kafka.clone(),
+        share_max: config.pipeline.refused_rows_share_max,
+        application_name: name.clone(),
+    };
     let mut lanes = Vec::new();
     for _ in 0..config.pipeline.lanes {
         let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
@@ -84,7 +90,7 @@ pub async fn run(
         if config.clickhouse.enabled {
             let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
             let rows = PostgresRows::new(&config.postgres, &name, route, sink_timeout);
-            let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout);
+            let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout, refused.clone());
             stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
             writers.push(sender);
         }

@@ -18,7 +18,7 @@ use crate::ledger::protocol::{
     Corrupt, Gap, Observed, Switches, Unknown, commit_mark, first_start, insert_id_is_known, must_drain, question_from,
     settle, switch,
 };
-use crate::ledger::{Ownership, Row, SourceId};
+use crate::ledger::{LeftOut, Ownership, Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::SinkError;
 use crate::sink::clickhouse::readback::Questions;
@@ -60,6 +60,14 @@ pub enum TakeOverError {
     /// Try again.
     #[error("{0}")]
     Passing(String),
+    /// Try again, [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop.
+    #[error("{why}")]
+    Unclear {
+        /// What a server said.
+        why: String,
+        /// What to do when it lasts.
+        remedy: String,
+    },
     /// The ledger's connection is lost.
     #[error("{0}")]
     LedgerLost(String),
@@ -89,6 +97,7 @@ impl TakeOverError {
     fn of_sink(error: &SinkError, partition: Partition) -> Self {
         match error {
             SinkError::Retry { why, .. } => Self::Passing(why.clone()),
+            SinkError::Unclear { why, remedy } => Self::Unclear { why: why.clone(), remedy: remedy.clone() },
             SinkError::Stop { .. } => Self::Stop { partition, why: error.to_string() },
         }
     }
@@ -171,6 +180,8 @@ pub async fn take_over(
         return Err(TakeOverError::Passing("somebody else took the partition over meanwhile".into()));
     }
     let plan = settled.plan;
+    // after the take-over has committed: nobody else can add one any more
+    let left_out = ledger.left_out(source, partition, plan.start).await.map_err(ledger_error)?;
     info!(
         partition,
         epoch = fence.epoch,
@@ -188,6 +199,7 @@ pub async fn take_over(
         owner,
         plan,
         skips: ranges,
+        left_out: LeftOut::new(left_out),
         proof: Proof::new(Arc::clone(&context.proofs), sighting),
         ended: CancellationToken::new(),
     }))

@@ -17,7 +17,7 @@ use footprint::decode::Decoder;
 use footprint::generate::{GenerateOptions, Generator};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
-use footprint::ledger::{LedgerId, Nexts, Ownership, SourceId};
+use footprint::ledger::{LedgerId, LeftOut, Nexts, Ownership, SourceId};
 use footprint::limits::{BATCHES_KEPT_BYTES_MAX, CHUNKS_KEPT_BYTES_MAX, MESSAGES_TAKEN_MAX, RECORD_OVERHEAD_BYTES};
 use footprint::offset::{Offset, Partition};
 use footprint::recycle::Pool;
@@ -128,6 +128,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
     let sighting = proofs.before_sending();
     Arc::new(Ownership {
         ledger: LedgerId(1),
+        left_out: LeftOut::default(),
         source: SourceId(1),
         partition,
         epoch: 1,

@@ -53,6 +53,10 @@ pub struct Config {
     pub first_end: Offset,
     /// Records that cannot become rows.
     pub bad: Offsets,
+    /// Records that PostgreSQL's table refuses, of those that can become rows.
+    pub refused_by_postgres: Offsets,
+    /// Records that ClickHouse's table refuses, of those that can become rows.
+    pub refused_by_clickhouse: Offsets,
     /// The longest batch.
     pub batch_max: Offset,
     /// Batches with the writers at once.
@@ -78,6 +82,8 @@ impl Default for Config {
             first_end: 3,
             // a range of the first two is split over two table partitions; the third is a dead letter
             bad: Offsets(0b100),
+            refused_by_postgres: Offsets(0),
+            refused_by_clickhouse: Offsets(0),
             batch_max: 2,
             queue_max: 2,
             budget: Budget::default(),
@@ -104,6 +110,16 @@ impl Config {
     /// Records that become dead letters.
     pub fn bad(&self) -> Offsets {
         Offsets::below(self.records).and(self.bad)
+    }
+
+    /// Records whose rows PostgreSQL refuses.
+    pub fn not_for_postgres(&self) -> Offsets {
+        self.good().and(self.refused_by_postgres)
+    }
+
+    /// Records whose rows ClickHouse refuses.
+    pub fn not_for_clickhouse(&self) -> Offsets {
+        self.good().and(self.refused_by_clickhouse)
     }
 
     /// The switches of a process that starts now.

@@ -122,6 +122,8 @@ pub struct Owning {
     pub clickhouse: Writer,
     /// The latest proof of ownership is good.
     pub proof: bool,
+    /// Records that ClickHouse lacks for good, as the take-over has read them, and those left out since.
+    pub left_out: Offsets,
 }
 
 /// What ClickHouse's writer does with the first batch that it has not stored. `sighted`: the sighting of the repair is
@@ -139,6 +141,8 @@ pub enum Writer {
     WaitingOut { repair: Repair, sighted: bool },
     /// A repair's next step is to insert what is missing.
     Missing { repair: Repair, rows: Offsets, level: u32, sighted: bool },
+    /// An insert was refused for this record, and nothing of it written: its dead letter comes next.
+    LeavingOut { offset: Offset },
     /// A repair's insert is on its way.
     Repairing { repair: Repair, sighted: bool },
 }
@@ -147,7 +151,7 @@ impl Writer {
     /// Every sighting is void.
     pub fn void(&mut self) {
         match self {
-            Self::Idle | Self::Inserting { .. } => {}
+            Self::Idle | Self::Inserting { .. } | Self::LeavingOut { .. } => {}
             Self::Reading { sighted, .. } => *sighted = sighted.map(|_| false),
             Self::WaitingOut { sighted, .. } | Self::Missing { sighted, .. } | Self::Repairing { sighted, .. } => {
                 *sighted = false;
@@ -171,6 +175,7 @@ impl Owning {
             postgres_uncertain: 0,
             clickhouse: Writer::Idle,
             proof,
+            left_out: Offsets::default(),
             plan,
         }
     }

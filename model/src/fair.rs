@@ -80,6 +80,7 @@ fn rank(world: &World, step: &Step) -> Option<u32> {
         Step::Beat(by, Answer::Fine) if is_member(by) && is_broken(by) => 8,
         Step::TakeOver(by, Answer::Fine) if is_member(by) => 9,
         Step::Resolve(by) if is_member(by) => 10,
+        Step::LeaveOut(by, Answer::Fine) if is_member(by) => 10,
         Step::Repair { by, unseen: false } if is_member(by) => 11,
         Step::Deliver { by, unseen: false } if is_member(by) => 12,
         Step::Write(by, 1, Answer::Fine) if is_member(by) => 13,

@@ -43,6 +43,8 @@ guards! {
     WriteEpoch "" "PostgreSQL's write compares the epoch.",
     WriteOwner "" "PostgreSQL's write compares the owner.",
     CompareAndSet "" "PostgreSQL's write compares and moves its frontier in the transaction of the rows.",
+    RefusedWithRows "" "The dead letter of a row that PostgreSQL refuses is in the transaction of the rows.",
+    LetterOnce "" "The dead letter of a row that ClickHouse refuses, sent again after a lost answer, is there once.",
     EndIsClaimed "" "PostgreSQL's write asks that the range's end is among the claims.",
     HeartbeatFence "" "A heartbeat compares epoch and owner, and its answer with memory.",
     Claim "" "A range is claimed before it goes to any sink.",

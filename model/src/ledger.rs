@@ -130,6 +130,12 @@ pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
     owned(slot, fence, true, true).map(|found| progress(found))
 }
 
+/// Whether a dead letter of `offset` for ClickHouse alone may be written: the partition is the writer's, and ClickHouse has not
+/// stored the record.
+pub fn may_leave_out(slot: &mut Option<LedgerRow>, fence: &Fence, offset: Offset) -> bool {
+    owned(slot, fence, true, true).is_some_and(|found| found.row.nexts.clickhouse.is_some_and(|next| offset >= next))
+}
+
 /// The compare-and-set of a write. False: refused, and the transaction with it.
 pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) -> bool {
     let (epoch, owner) = (guards.hold(Guard::WriteEpoch), guards.hold(Guard::WriteOwner));

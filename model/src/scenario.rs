@@ -90,6 +90,27 @@ fn alone() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "refused",
+            "each database refuses another record; the process dies, an answer is lost, an insert fails",
+            Config {
+                queue_max: 1,
+                bad: Offsets(0),
+                refused_by_postgres: Offsets(0b001),
+                refused_by_clickhouse: Offsets(0b010),
+                ..with(Budget { crashes: 1, lost_answers: 1, failures: 1, late: 1, ..NONE })
+            },
+        ),
+        scenario(
+            "refused-restored",
+            "each database refuses a record, one both; PostgreSQL is put back, the process dies",
+            Config {
+                queue_max: 1,
+                refused_by_postgres: Offsets(0b001),
+                refused_by_clickhouse: Offsets(0b011),
+                ..with(Budget { restores: 1, backups: 1, crashes: 1, ..NONE })
+            },
+        ),
+        scenario(
             "restarted",
             "PostgreSQL crashes twice and recovers; answers are lost, the process dies",
             with(Budget { postgres_crashes: 2, lost_answers: 1, crashes: 1, ..NONE }),
@@ -174,6 +195,15 @@ fn together() -> Vec<Scenario> {
             "moved-restored",
             "the partition moves, PostgreSQL is put back, the silent owner takes the partition over again",
             small(Budget { retakes: 1, restores: 1, backups: 1, ..NONE }),
+        ),
+        scenario(
+            "moved-refused",
+            "the partition moves while each database refuses a record; an answer is lost",
+            Config {
+                refused_by_postgres: Offsets(0b01),
+                refused_by_clickhouse: Offsets(0b10),
+                ..small(Budget { lost_answers: 1, ..NONE })
+            },
         ),
         scenario(
             "moved-replaced",

@@ -56,6 +56,11 @@ impl Offsets {
         self.0.count_ones() as usize
     }
 
+    /// The lowest.
+    pub fn lowest(self) -> Option<Offset> {
+        (!self.is_empty()).then(|| Offset::from(self.0.trailing_zeros()))
+    }
+
     /// The highest.
     pub fn highest(self) -> Option<Offset> {
         (!self.is_empty()).then(|| Offset::from(31 - self.0.leading_zeros()))
@@ -84,8 +89,10 @@ pub struct Tables {
     pub ledger: [Option<LedgerRow>; LIVES],
     /// Stored rows.
     pub rows: [Offsets; LIVES],
-    /// Stored dead letters.
+    /// Stored dead letters for both databases.
     pub dead_letters: [Offsets; LIVES],
+    /// Stored dead letters for one database alone: PostgreSQL, ClickHouse.
+    pub refused: [[Offsets; 2]; LIVES],
     /// Gaps noted for PostgreSQL's and for ClickHouse's rows.
     pub gaps: [[Offsets; 2]; LIVES],
 }
@@ -102,6 +109,8 @@ pub enum Late {
     Claim { life: usize, wanted: ClaimWanted },
     /// The transaction of rows and dead letters.
     Write { life: usize, write: Write },
+    /// The dead letter of a record that ClickHouse refuses.
+    LeaveOut { life: usize, fence: Fence, offset: Offset },
 }
 
 /// The transaction of a write.
@@ -113,6 +122,8 @@ pub struct Write {
     pub rows: Offsets,
     /// The dead letters it copies.
     pub dead_letters: Offsets,
+    /// The dead letters for PostgreSQL alone that it copies: found by halving, in the transaction.
+    pub refused: Offsets,
 }
 
 /// PostgreSQL.

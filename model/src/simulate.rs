@@ -84,6 +84,8 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         records,
         first_end: draws.below(records as u64 + 1) as Offset,
         bad: Offsets(draws.below(1 << records) as u32 & draws.below(1 << records) as u32),
+        refused_by_postgres: some(draws, records),
+        refused_by_clickhouse: some(draws, records),
         batch_max: 1 + draws.below(4) as Offset,
         queue_max: 1 + draws.below(3) as usize,
         budget,
@@ -92,6 +94,13 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         slow_commits: draws.one_in(2),
         switch_postgres: draws.one_in(2),
     }
+}
+
+/// A few records, or, as often, none.
+fn some(draws: &mut Draws, records: Offset) -> Offsets {
+    let mut draw = || draws.below(1 << records) as u32;
+    let few = Offsets(draw() & draw() & draw());
+    if draws.one_in(2) { few } else { Offsets(0) }
 }
 
 /// Walks the history of one seed: steps and faults, or what broke.

@@ -126,6 +126,9 @@ impl World {
                 steps.push(Step::Deliver { by, unseen: true });
             }
         }
+        if matches!(owning.clickhouse, Writer::LeavingOut { .. }) {
+            steps.extend(self.answers(true).map(|answer| Step::LeaveOut(by, answer)));
+        }
         if owning.may_repair(config) {
             steps.push(Step::Repair { by, unseen: false });
             if late && matches!(owning.clickhouse, Writer::Missing { .. }) {

@@ -4,10 +4,10 @@
 use crate::check::{Outcome, check};
 use crate::guard::Guard::{
     self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CompareAndSet,
-    Doubtful, Drain, EndIsClaimed, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat, LostLedger, NextLevel,
-    NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RepairDiesWithProof,
-    RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId, TopicIdWhenIdle, WriteEpoch,
-    WriteOwner,
+    Doubtful, Drain, EndIsClaimed, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat, LetterOnce, LostLedger,
+    NextLevel, NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RefusedWithRows,
+    RepairDiesWithProof, RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId,
+    TopicIdWhenIdle, WriteEpoch, WriteOwner,
 };
 use crate::scenario;
 
@@ -72,6 +72,8 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[TakeOverAfterLoss, ClaimStart], "moved-stale"),
         bears(&[EndIsClaimed], "moved"),
         breaks(&[CompareAndSet], "crashes"),
+        breaks(&[RefusedWithRows], "refused"),
+        breaks(&[LetterOnce], "refused"),
         breaks(&[HeartbeatFence], "moved-forgotten"),
         breaks(&[Claim, EndIsClaimed], "crashes"),
         breaks(&[Token], "crashes"),

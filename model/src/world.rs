@@ -101,6 +101,8 @@ pub enum Step {
     Deliver { by: usize, unseen: bool },
     /// ClickHouse's writer takes the next step of its repair.
     Repair { by: usize, unseen: bool },
+    /// The dead letter of a record that ClickHouse refuses is written.
+    LeaveOut(usize, Answer),
     /// One table partition's share of an insert, by its place, lands.
     Land { insert: usize, part: usize },
     /// A statement that its client has given up is executed, by its place.
@@ -138,6 +140,7 @@ impl Step {
             | Self::Next(_, _, answer)
             | Self::Send(_, answer)
             | Self::Beat(_, answer)
+            | Self::LeaveOut(_, answer)
             | Self::Write(_, _, answer) => *answer != Answer::Fine,
             Self::Deliver { unseen, .. } | Self::Repair { unseen, .. } => *unseen,
             Self::Crash(_)
@@ -232,12 +235,13 @@ impl World {
             let (good, bad) = (config.good(), config.bad());
             let rows = nexts.postgres.map_or(Offsets::default(), Offsets::below).and(good);
             let dead_letters = Offsets::below(nexts.dead_letters).and(bad);
-            let held = tables.rows[life].or(tables.gaps[life][0]);
+            let held = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]);
             if !rows.minus(held).is_empty() || !dead_letters.minus(tables.dead_letters[life]).is_empty() {
                 return Some(Broken::LostInPostgres);
             }
             let rows = nexts.clickhouse.map_or(Offsets::default(), Offsets::below).and(good);
-            if !rows.minus(self.clickhouse.rows[life].or(tables.gaps[life][1])).is_empty() {
+            let held = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
+            if !rows.minus(held).is_empty() {
                 return Some(Broken::LostInClickHouse);
             }
         }
@@ -251,13 +255,14 @@ impl World {
         let Some(found) = &tables.ledger[life] else { return false };
         let nexts = found.row.nexts;
         let end = config.records;
-        let stored = tables.rows[life].or(tables.gaps[life][0]).and(config.good());
+        let stored = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]).and(config.good());
+        let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
         let mark = footprint::ledger::protocol::commit_mark(source(life));
         self.kafka.end == end
             && [nexts.dead_letters, nexts.postgres.unwrap_or(-1), nexts.clickhouse.unwrap_or(-1)] == [end; 3]
             && stored == config.good()
             && tables.dead_letters[life] == config.bad()
-            && self.clickhouse.rows[life].or(tables.gaps[life][1]).and(config.good()) == config.good()
+            && in_clickhouse.and(config.good()) == config.good()
             && (self.kafka.committed == Some((end, mark)) || !config.guards.hold(crate::guard::Guard::CommitMark))
             && self.clickhouse.inserts.is_empty()
             && self.postgres.late.is_empty()

@@ -9,7 +9,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::Plan;
-use crate::ledger::{LedgerId, Nexts, SourceId};
+use crate::ledger::{LedgerId, LeftOut, Nexts, SourceId};
 
 /// Nothing keeps a batch that has lingered.
 const PACE: Pace = Pace { interval: Duration::ZERO, room: Room::Any };
@@ -21,6 +21,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
     let sighting = proofs.before_sending();
     Arc::new(Ownership {
         ledger: LedgerId(1),
+        left_out: LeftOut::default(),
         source: SourceId(1),
         partition: 0,
         epoch: 1,

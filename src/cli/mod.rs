@@ -2,6 +2,7 @@
 
 mod caught_up;
 pub mod check;
+pub mod dead_letters;
 pub mod generate;
 pub mod migrate;
 pub mod run;
@@ -48,6 +49,7 @@ enum Command {
     Check(check::CheckArgs),
     Generate(generate::GenerateArgs),
     Verify(verify::VerifyArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
 }
 
 /// How the program ended.
@@ -147,6 +149,9 @@ impl Command {
             Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
             Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
             Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
+            Self::DeadLetters(args) => {
+                unless_asked(signals, "dead-letters", dead_letters::run(&args, config, output)).await
+            }
             Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }
     }

@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 
 use super::{Coordinator, Owned, PipelineError, Slot, TakenOver};
 use crate::failpoint::{self, Point};
+use crate::limits::UNCLEAR_TRIES_MAX;
 use crate::metrics;
 use crate::reader::Command;
 use crate::sink::retry::Backoff;
@@ -72,6 +73,15 @@ impl Coordinator {
             }
             Ok(_) => debug!(partition, "taken over, but no longer wanted"),
             Err(error @ TakeOverError::Stop { .. }) if current => return Err(PipelineError::Stop(error.to_string())),
+            Err(TakeOverError::Unclear { why, remedy })
+                if current
+                    && self
+                        .takeover_backoff
+                        .get(&partition)
+                        .is_some_and(|(tries, _)| tries.tries() >= UNCLEAR_TRIES_MAX) =>
+            {
+                return Err(PipelineError::Stop(format!("partition {partition}: {why}; {remedy}")));
+            }
             Err(TakeOverError::LedgerLost(why)) => {
                 if self.ledger.as_ref().is_some_and(|current| Arc::ptr_eq(current, &ledger)) {
                     self.lose_ledger(&why);

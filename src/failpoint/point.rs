@@ -153,6 +153,12 @@ points! {
     InsertSent = "insert-sent",
     /// A first insert is answered.
     InsertAnswered = "insert-answered",
+    /// A row was refused: before its dead letter for ClickHouse is written.
+    LeaveOut = "leave-out",
+    /// The dead letter of a refused row is on its way.
+    LeaveOutSent = "leave-out-sent",
+    /// The dead letter of a refused row is written; all other rows of its batch are not.
+    LeaveOutAnswered = "leave-out-answered",
     /// Before a range is read back.
     ReadBack = "read-back",
     /// A range was read back.

@@ -31,6 +31,8 @@ const PASSED_MAX: Offset = 500;
 /// A record's parts that a batch does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
+    /// Kafka's timestamp, milliseconds since the epoch; -1 when there is none.
+    pub timestamp_ms: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its payload.
@@ -112,7 +114,13 @@ impl Rereader {
                     #[allow(unsafe_code)]
                     let headers = unsafe { (*message.ptr()).to_json() };
                     let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
-                    return Ok(Some(Parts { key: bytes(message.key()), payload: bytes(message.payload()), headers }));
+                    let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+                    return Ok(Some(Parts {
+                        timestamp_ms,
+                        key: bytes(message.key()),
+                        payload: bytes(message.payload()),
+                        headers,
+                    }));
                 }
                 Some(Err(error)) => {
                     let words = self.consumer.context().last().unwrap_or_else(|| error.to_string());

@@ -5,8 +5,10 @@ pub mod postgres;
 pub mod proof;
 pub mod protocol;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -153,6 +155,32 @@ pub struct Identity {
     pub range: Range,
 }
 
+/// Records that one database lacks for good: each has a dead letter for it alone, which was there before this list named it.
+/// A take-over reads them, after it has raised the epoch: whoever adds one is fenced by then, or has fenced this owner. Only
+/// this owner itself adds to it, in the fenced statement that writes the dead letter.
+#[derive(Debug, Default)]
+pub struct LeftOut(Mutex<BTreeSet<(Offset, bool)>>);
+
+impl LeftOut {
+    /// Of what the take-over has read.
+    pub fn new(found: impl IntoIterator<Item = (SinkName, Offset)>) -> Self {
+        let entry = |(sink, offset)| (offset, sink == SinkName::ClickHouse);
+        Self(Mutex::new(found.into_iter().map(entry).collect()))
+    }
+
+    /// One more.
+    pub fn add(&self, sink: SinkName, offset: Offset) {
+        self.0.lock().insert((offset, sink == SinkName::ClickHouse));
+    }
+
+    /// Those of a range that a database lacks, rising.
+    pub fn of(&self, sink: SinkName, range: Range) -> Vec<Offset> {
+        let held = self.0.lock();
+        let of_sink = |&&(_, is_clickhouse): &&(Offset, bool)| is_clickhouse == (sink == SinkName::ClickHouse);
+        held.range((range.start, false)..(range.end, false)).filter(of_sink).map(|&(offset, _)| offset).collect()
+    }
+}
+
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
 pub struct Ownership {
@@ -170,6 +198,8 @@ pub struct Ownership {
     pub plan: Plan,
     /// Records that are given up, since Kafka cannot give them: noted as gaps, and read past.
     pub skips: Vec<Range>,
+    /// Records that one database is never to get.
+    pub left_out: LeftOut,
     /// When it was last seen to hold.
     pub proof: Proof,
     /// Cancelled when the ownership has ended, for whatever reason: its chunks and batches are thrown away.

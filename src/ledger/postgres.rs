@@ -1,6 +1,8 @@
 //! The ledger's SQL. Every statement that changes a row is fenced by epoch and owner, and its compare-and-set is the
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
+mod left_out;
+
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;

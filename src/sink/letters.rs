@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::SinkError;
-use crate::batch::Batch;
 use crate::config::Kafka;
 use crate::kafka::AskError;
 use crate::kafka::again::Rereader;
 use crate::ledger::{Ownership, SinkName};
+use crate::offset::{Offset, Partition};
 use crate::reject::{DeadLetter, Reason};
 use crate::route::Route;
 
@@ -53,19 +53,17 @@ impl Letters {
         answer.map_err(sink_error)
     }
 
-    /// The dead letter of one row of a batch, which `sink` refused with `why`.
+    /// The dead letter of one row, which `sink` refused with `why`.
     ///
     /// # Errors
     /// Kafka does not answer.
     pub async fn letter(
         &mut self,
-        batch: &Batch,
-        row: usize,
+        partition: Partition,
+        (offset, received_at_us): (Offset, i64),
         sink: SinkName,
         why: &str,
     ) -> Result<DeadLetter, SinkError> {
-        let Ownership { partition, .. } = *batch.ownership;
-        let (offset, received_at_us) = (batch.rows.offsets[row], batch.rows.received_at_us[row]);
         let found = self.ask(move |reader, timeout| reader.read(partition, offset, timeout)).await?;
         let reason = Reason::Refused { sink, why: why.to_owned(), is_gone: found.is_none() };
         let (key, payload, headers) =

@@ -47,6 +47,15 @@ pub enum SinkError {
         /// Whether the write may have landed.
         uncertain: bool,
     },
+    /// Try again, with backoff, for [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop. The write may have landed. Whether such
+    /// a refusal passes nobody has said.
+    #[error("{why}")]
+    Unclear {
+        /// What the server said.
+        why: String,
+        /// What to do when it lasts.
+        remedy: String,
+    },
     /// Stop the program: trying again cannot help.
     #[error("{why}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
     Stop {

@@ -11,6 +11,7 @@ use super::retry::Backoff;
 use super::{Ack, Sink, SinkError, Verdict};
 use crate::batch::Batch;
 use crate::ledger::SinkName;
+use crate::limits::UNCLEAR_TRIES_MAX;
 use crate::metrics;
 
 /// Serves one lane until the channel of batches closes.
@@ -59,6 +60,7 @@ async fn write_group(
 ) -> Result<bool, SinkError> {
     let mut backoff = Backoff::new();
     let mut uncertain = false;
+    let mut unclear = 0;
     let name = sink.name();
     loop {
         let started = Instant::now();
@@ -75,6 +77,24 @@ async fn write_group(
             }
             Err(SinkError::Retry { why, uncertain: landed }) => {
                 uncertain |= landed;
+                unclear = 0;
+                let wait = backoff.next_wait();
+                metrics::retried(name);
+                warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
+                tokio::time::sleep(wait).await;
+                group.retain(|batch| !batch.ownership.has_ended());
+                if group.is_empty() {
+                    return Ok(!acks.is_closed());
+                }
+            }
+            Err(SinkError::Unclear { why, remedy }) => {
+                uncertain = true;
+                unclear += 1;
+                if unclear > UNCLEAR_TRIES_MAX {
+                    let why = format!("{why}; refused {unclear} times in a row");
+                    error!(sink = name.as_str(), "{why}; {remedy}");
+                    return Err(SinkError::Stop { why, remedy });
+                }
                 let wait = backoff.next_wait();
                 metrics::retried(name);
                 warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");

@@ -138,7 +138,8 @@ fn an_insert_that_meets_another_is_refused_and_read_back_before_it_is_sent_again
     let route = Arc::new(databases.config.routes[0].clone());
     let proofs = Arc::new(Proofs::default());
     let id = InsertId::new(&databases.name, &route.clickhouse_table, LedgerId(3), SourceId(7), 0);
-    let mut sink = ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE);
+    let mut sink =
+        ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE, databases.refusals());
     let runtime = runtime();
     for (found, offset, after) in [(Found::Nothing, 1, "0 1 2"), (Found::Claimed, 4, "0 1 2 3 4 5")] {
         let batch = batch(&proofs, Range::new(offset - 1, offset + 2), found);

@@ -11,7 +11,7 @@ use footprint::budget::Permit;
 use footprint::flight::Flights;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
-use footprint::ledger::{LedgerId, Nexts, Ownership, SourceId};
+use footprint::ledger::{LedgerId, LeftOut, Nexts, Ownership, SourceId};
 use footprint::offset::Range;
 use footprint::route::{Column, Kind, Presence};
 use footprint::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
@@ -136,6 +136,7 @@ pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Bat
         owner: uuid::Uuid::nil(),
         plan,
         skips: Vec::new(),
+        left_out: LeftOut::default(),
         proof,
         ended,
     };
@@ -197,7 +198,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
 
         let proofs = Arc::new(Proofs::default());
         let route = Arc::new(databases.config.routes[0].clone());
-        let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, DEADLINE);
+        let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, DEADLINE, databases.refusals());
         let first = batch(&proofs, Range::new(0, 3), Found::Claimed);
         let (stored_first, beats) = write(&mut sink, &proofs, &first).await;
         assert_eq!(stored_first.unwrap(), [Verdict::Stored]);

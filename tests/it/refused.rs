@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use crate::support::calm;
 use crate::support::consumer::Consumer;
 use crate::support::prove::{prove, prove_tables};
 use crate::support::world::{STORED, World};
+use crate::support::{calm, stack};
 
 /// How long the program may take to see that it must stop.
 const STOPPED: Duration = Duration::from_secs(120);
@@ -241,4 +241,155 @@ fn a_missing_right_is_named_and_no_other() {
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
+}
+
+/// ClickHouse names the row of a violated constraint, and checks it before it writes anything.
+#[test]
+fn a_constraint_of_clickhouse_makes_a_dead_letter_for_clickhouse_alone() {
+    let _calm = calm();
+    let mut world = World::new("short", 1, 0.0);
+    clickhouse(&world, "add constraint short check length(link) < 200");
+    let long = incompressible(300);
+    let source = world.send_these(0, &events(["/a", &long, "/b"]));
+    world.oracle.refused_by_clickhouse.insert((source, 0, 1));
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    let reasons = reasons(&mut world, "clickhouse");
+    assert!(reasons.len() == 1 && reasons[0].contains("`short`") && !reasons[0].contains(&long), "{reasons:?}");
+    assert!(!consumer.log().contains(&long), "no row's values in a log");
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+    world.command(&["verify", "--strict"]);
+    assert!(world.command(&["dead-letters", "list"]).contains("partition 0 offset 1 clickhouse: clickhouse_refused: "));
+}
+
+#[test]
+fn one_record_that_both_databases_refuse_has_a_dead_letter_for_each() {
+    let _calm = calm();
+    let mut world = World::new("refusedboth", 1, 0.0);
+    clickhouse(&world, "add constraint short check length(link) < 200");
+    world.eye.query("alter table user_footprint add constraint short check (length(link) < 200)");
+    let source = world.send_these(0, &events(["/a", &incompressible(300), "/b"]));
+    world.oracle.refused_by_clickhouse.insert((source, 0, 1));
+    world.oracle.refused_by_postgres.insert((source, 0, 1));
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+    world.command(&["verify", "--strict"]);
+}
+
+#[test]
+fn kills_amid_rows_that_clickhouse_refuses_lose_and_double_nothing() {
+    let _calm = calm();
+    let mut world = World::new("killedch", 2, 0.01);
+    world.set("pipeline.batch_rows_max", "500");
+    clickhouse(&world, "add constraint odd check kafka_offset % 197 != 5");
+    let source = world.send(8_000);
+    for partition in 0..2 {
+        let refused = (0..world.oracle.end(source, partition)).filter(|offset| offset % 197 == 5);
+        let good = refused
+            .map(|offset| (source, partition, offset))
+            .filter(|&place| world.oracle.sent(place).is_some_and(|sent| sent.fault.is_none()));
+        let good: Vec<_> = good.collect();
+        world.oracle.refused_by_clickhouse.extend(good);
+    }
+    for kill in 1..=3 {
+        let mut consumer = world.consumer();
+        world.wait_some(source, 1_800 * kill, &consumer);
+        consumer.kill();
+    }
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED * 2, &mut [&mut consumer]);
+    consumer.stop();
+    prove_tables(&mut world);
+    world.command(&["verify"]);
+}
+
+/// What ClickHouse refuses without naming a row stops the route, with the command that leaves a record out.
+#[test]
+fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
+    let _calm = calm();
+    let mut world = World::new("byhand", 1, 0.0);
+    clickhouse(&world, "add column checked UInt8 materialized throwIf(link = '/bad', 'not this one')");
+    let source = world.send_these(0, &events(["/a", "/bad", "/b"]));
+    let log = stops(&mut world.consumer());
+    for words in ["not this one", "offsets [0, 3)", "footprint dead-letters add --route user_footprint --partition 0"] {
+        assert!(log.contains(words), "{words}:\n{log}");
+    }
+    let add = |offset, database| {
+        [
+            "dead-letters",
+            "add",
+            "--route",
+            "user_footprint",
+            "--partition",
+            "0",
+            "--offset",
+            offset,
+            "--database",
+            database,
+        ]
+    };
+    let told = world.command(&add("1", "clickhouse"));
+    assert!(told.contains("partition 0 offset 1 is a dead letter for clickhouse"), "{told}");
+    world.oracle.refused_by_clickhouse.insert((source, 0, 1));
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+    world.command(&["verify", "--strict"]);
+    let (status, said) = world.attempt(&add("0", "clickhouse"), STORED);
+    assert!(status == Some(1) && said.contains("has stored everything below offset"), "{status:?}: {said}");
+}
+
+/// The same for PostgreSQL, where a batch of one row is refused with a code that says nothing of the row.
+#[test]
+fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
+    let _calm = calm();
+    let mut world = World::new("byhandpg", 1, 0.0);
+    world.eye.query(
+        "create function strange() returns trigger language plpgsql as $$ begin \
+         if new.link = '/bad' then raise exception 'strange' using errcode = 'XX000'; end if; return new; end $$",
+    );
+    world.eye.query("create trigger strange before insert on user_footprint for each row execute function strange()");
+    let source = world.send_these(0, &events(["/bad"]));
+    let log = stops(&mut world.consumer());
+    for words in ["partition 0 offset 0: strange (SQLSTATE XX000)", "--offset 0 --database postgres"] {
+        assert!(log.contains(words), "{words}:\n{log}");
+    }
+    world.command(&[
+        "dead-letters",
+        "add",
+        "--route",
+        "user_footprint",
+        "--partition",
+        "0",
+        "--offset",
+        "0",
+        "--database",
+        "postgres",
+    ]);
+    world.oracle.refused_by_postgres.insert((source, 0, 0));
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+    world.command(&["verify", "--strict"]);
+}
+
+/// What may refuse rows is named before any is sent.
+#[test]
+fn check_names_the_constraints_of_clickhouses_table() {
+    let _calm = calm();
+    let world = World::new("named", 1, 0.0);
+    clickhouse(&world, "add constraint short check length(link) < 200");
+    let told = world.command(&["check"]);
+    assert!(told.contains("a row that short refuses becomes a dead letter for clickhouse"), "{told}");
+}
+
+/// Changes the table in ClickHouse, as its administrator.
+fn clickhouse(world: &World, change: &str) {
+    let sql = format!("alter table {}.user_footprint {change}", world.database);
+    stack().clickhouse().unwrap().query(&sql).unwrap();
 }

@@ -2,23 +2,26 @@
 
 use footprint::ledger::SinkName;
 use footprint::ledger::protocol::{Delivery, Repair, Step};
-use footprint::offset::Range;
+use footprint::offset::{Offset, Range};
 
 use crate::config::Config;
 use crate::consumer::{Owning, Writer};
-use crate::guard::Guard;
-use crate::servers::{Insert, Offsets, PARTS, Token};
-use crate::world::{Broken, Orphan, World};
+use crate::guard::{Guard, Guards};
+use crate::ledger::{self, Fence};
+use crate::servers::{Insert, Late, Offsets, PARTS, Token};
+use crate::world::{Answer, Broken, Orphan, World};
 
 impl Owning {
     fn rows(&self, config: &Config, range: Range) -> Offsets {
-        Offsets::of(range).and(config.good())
+        Offsets::of(range).and(config.good()).minus(self.left_out)
     }
 
     fn delivery(&self, config: &Config, range: Range) -> Delivery {
         let delivery = self.plan.clickhouse_delivery(range);
         let claimed_before = range.end <= self.plan.claimed;
+        let leaves_out = !Offsets::of(range).and(self.left_out).is_empty();
         match delivery {
+            Delivery::Insert | Delivery::InsertThenReadBack if leaves_out => Delivery::ReadBackFirst,
             Delivery::ReadBackFirst if claimed_before && !config.guards.hold(Guard::ReadBackAtTakeOver) => {
                 Delivery::Insert
             }
@@ -51,7 +54,7 @@ impl Owning {
             // without a good sighting it begins anew, for which it needs a proof
             Writer::Reading { sighted: None | Some(false), .. } => self.has_proof(config),
             Writer::Reading { .. } | Writer::WaitingOut { .. } | Writer::Missing { .. } => true,
-            Writer::Idle | Writer::Inserting { .. } | Writer::Repairing { .. } => false,
+            Writer::Idle | Writer::Inserting { .. } | Writer::LeavingOut { .. } | Writer::Repairing { .. } => false,
         }
     }
 }
@@ -153,8 +156,53 @@ impl World {
         }
     }
 
+    /// A constraint refuses an insert whole, before anything of it is written, and names the first row.
+    fn refuse(&mut self, at: usize, offset: Offset) {
+        let insert = self.clickhouse.inserts.remove(at);
+        if let Some(owning) = insert.by.and_then(|by| self.consumers[by].owning_mut()) {
+            owning.clickhouse = Writer::LeavingOut { offset };
+        }
+    }
+
+    /// The dead letter of a refused record, as `sink/clickhouse/refused.rs` writes it; then the range is read back.
+    pub(super) fn leave_out(&mut self, config: &Config, by: usize, answer: Answer) {
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        let Writer::LeavingOut { offset } = owning.clickhouse else { return };
+        owning.clickhouse = Writer::Reading { repair: Repair::new(), sighted: None };
+        let (life, fence) = (owning.life, owning.fence);
+        if answer == Answer::Late {
+            self.postgres.late.push(Late::LeaveOut { life, fence, offset });
+            return;
+        }
+        let landed = self.land_left_out(life, &fence, offset, config.guards);
+        let Some(owning) = self.consumers[by].owning_mut().filter(|_| answer == Answer::Fine) else { return };
+        if landed {
+            owning.left_out = owning.left_out.or(Offsets(1 << offset));
+        } else {
+            // it tries again until the heartbeat, which goes on beside, ends the ownership
+            self.end(by);
+        }
+    }
+
+    /// False: fenced.
+    pub(super) fn land_left_out(&mut self, life: usize, fence: &Fence, offset: Offset, guards: Guards) -> bool {
+        if !ledger::may_leave_out(&mut self.postgres.tables.ledger[life], fence, offset) {
+            return false;
+        }
+        let letter = Offsets(1 << offset);
+        let there = !self.postgres.tables.refused[life][1].and(letter).is_empty();
+        let fits = there && guards.hold(Guard::LetterOnce) || self.land_refused(life, 1, letter);
+        if !fits {
+            self.fault(Broken::DoubledInPostgres);
+        }
+        true
+    }
+
     /// A share of an insert lands; the last one is answered.
-    pub(super) fn land(&mut self, at: usize, part: usize) {
+    pub(super) fn land(&mut self, config: &Config, at: usize, part: usize) {
+        if let Some(offset) = self.clickhouse.inserts[at].left.and(config.not_for_clickhouse()).lowest() {
+            return self.refuse(at, offset);
+        }
         let insert = &mut self.clickhouse.inserts[at];
         let (life, token, by) = (insert.life, insert.token, insert.by);
         let share = insert.left.part(part);
@@ -248,7 +296,8 @@ impl World {
 
     /// The server crashes: nothing on its way survives, and a share of one insert may leave half of what it does.
     pub(super) fn crash_clickhouse(&mut self, config: &Config, half: Option<(usize, usize)>) {
-        if let Some((at, part)) = half {
+        let refused = |at: usize| !self.clickhouse.inserts[at].left.and(config.not_for_clickhouse()).is_empty();
+        if let Some((at, part)) = half.filter(|&(at, _)| !refused(at)) {
             let insert = self.clickhouse.inserts[at].clone();
             if config.token_first {
                 if let Some(token) = insert.token {

@@ -66,6 +66,9 @@ impl World {
             Late::Write { life, write } => {
                 self.land_write(life, &write, config.guards);
             }
+            Late::LeaveOut { life, fence, offset } => {
+                self.land_left_out(life, &fence, offset, config.guards);
+            }
         }
     }
 

@@ -130,7 +130,8 @@ impl World {
         // what a restored PostgreSQL has forgotten, rows and gaps, was true when it was told
         let restored = self.consumers[by].broken;
         let below = Offsets::below(offset).and(config.good());
-        let in_clickhouse = self.clickhouse.rows[life].or(self.postgres.tables.gaps[life][1]);
+        let tables = &self.postgres.tables;
+        let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
         if self.clickhouse_on && !restored && !below.minus(in_clickhouse).is_empty() {
             self.fault(Broken::CommittedTooFar);
         }

@@ -44,7 +44,8 @@ impl World {
             Step::Resolve(by) => self.resolve(by),
             Step::Deliver { by, unseen } => self.deliver(config, by, unseen),
             Step::Repair { by, unseen } => self.repair(config, by, unseen),
-            Step::Land { insert, part } => self.land(insert, part),
+            Step::LeaveOut(by, answer) => self.leave_out(config, by, answer),
+            Step::Land { insert, part } => self.land(config, insert, part),
             Step::LandLate(at) => self.land_late(config, at),
             Step::Fail { insert, broke, orphan } => self.fail(config, insert, broke, orphan),
             Step::Age => self.age(),
@@ -75,6 +76,7 @@ impl World {
             | Step::Send(_, answer)
             | Step::Next(_, _, answer)
             | Step::Beat(_, answer)
+            | Step::LeaveOut(_, answer)
             | Step::Write(_, _, answer) => match answer {
                 Answer::Fine => {}
                 Answer::Lost => budget.lost_answers -= 1,

@@ -57,10 +57,12 @@ impl World {
             end: range.end,
         };
         let of = Offsets::of(range);
-        let rows = if share.rows { of.and(config.good()) } else { Offsets::default() };
+        let wanted = if share.rows { of.and(config.good()) } else { Offsets::default() };
+        // found by halving in the transaction itself, whatever becomes of it
+        let (rows, refused) = (wanted.minus(config.not_for_postgres()), wanted.and(config.not_for_postgres()));
         let dead_letters = if share.dead_letters { of.and(config.bad()) } else { Offsets::default() };
-        let write = Write { advance, rows, dead_letters };
-        if share.foreign && !(rows.is_empty() && dead_letters.is_empty()) {
+        let write = Write { advance, rows, dead_letters, refused };
+        if share.foreign && !(wanted.is_empty() && dead_letters.is_empty()) {
             self.fault(Broken::ForeignRecord);
         }
         if answer == Answer::Late {
@@ -78,6 +80,9 @@ impl World {
     /// The transaction, whole or not at all.
     pub(super) fn land_write(&mut self, life: usize, write: &Write, guards: Guards) -> bool {
         let compared = ledger::advance(&mut self.postgres.tables.ledger[life], &write.advance, guards);
+        if (compared || !guards.hold(Guard::RefusedWithRows)) && !self.land_refused(life, 0, write.refused) {
+            self.fault(Broken::DoubledInPostgres);
+        }
         if !compared && guards.hold(Guard::CompareAndSet) {
             return false;
         }
@@ -90,6 +95,15 @@ impl World {
             self.fault(Broken::DoubledInPostgres);
         }
         true
+    }
+
+    /// Dead letters for one database alone. False: one is there already, or its row.
+    pub(super) fn land_refused(&mut self, life: usize, sink: usize, letters: Offsets) -> bool {
+        let stored = [self.postgres.tables.rows[life], self.clickhouse.rows[life]][sink];
+        let held = &mut self.postgres.tables.refused[life][sink];
+        let fresh = held.or(stored).and(letters).is_empty();
+        *held = held.or(letters);
+        fresh
     }
 
     /// After a lost or refused answer the row decides.

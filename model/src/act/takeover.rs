@@ -101,7 +101,9 @@ impl World {
                         if !config.guards.hold(Guard::Doubtful) {
                             plan.doubtful_below = None;
                         }
-                        Next::Owns(Box::new(Owning::new(life, fence, plan, sighted)))
+                        let mut owning = Owning::new(life, fence, plan, sighted);
+                        owning.left_out = self.postgres.tables.refused[life][1];
+                        Next::Owns(Box::new(owning))
                     }
                 }
             }
@@ -236,6 +238,7 @@ impl Late {
             Self::Settle { fence, .. } => fence.owner,
             Self::Claim { wanted, .. } => wanted.fence.owner,
             Self::Write { write, .. } => write.advance.fence.owner,
+            Self::LeaveOut { fence, .. } => fence.owner,
         }
     }
 
@@ -248,6 +251,7 @@ impl Late {
             }
             Self::Claim { life, wanted } if *life == of => visit(&mut wanted.fence.epoch),
             Self::Write { life, write } if *life == of => visit(&mut write.advance.fence.epoch),
+            Self::LeaveOut { life, fence, .. } if *life == of => visit(&mut fence.epoch),
             _ => {}
         }
     }

@@ -42,7 +42,11 @@ enum Command {
         seed: Option<u64>,
     },
     /// Takes out each guard, and shows what breaks.
-    Teeth,
+    Teeth {
+        /// These guards only.
+        #[arg(value_name = "GUARD")]
+        names: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     let fine = match command {
         Command::Check { names, steps_max } => check_all(&names, steps_max, threads),
         Command::Simulate { seeds, seed } => simulate(seeds, seed, threads),
-        Command::Teeth => show_teeth(threads),
+        Command::Teeth { names } => show_teeth(&names, threads),
     };
     if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -104,11 +108,14 @@ fn simulate(seeds: u64, seed: Option<u64>, threads: usize) -> bool {
     false
 }
 
-fn show_teeth(threads: usize) -> bool {
+fn show_teeth(chosen: &[String], threads: usize) -> bool {
     let mut fine = true;
     for tooth in teeth::all() {
-        let outcome = tooth.bite(threads);
         let names: Vec<String> = tooth.removed.iter().map(ToString::to_string).collect();
+        if !chosen.is_empty() && !names.iter().any(|name| chosen.contains(name)) {
+            continue;
+        }
+        let outcome = tooth.bite(threads);
         println!("without {:40} {:22} {}", names.join(" + "), tooth.scenario, teeth::tell(&outcome));
         fine &= outcome.broken.is_some() == tooth.breaks;
     }

@@ -10,7 +10,7 @@ use footprint::flight::Flights;
 use footprint::ledger::postgres::Ledger;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
-use footprint::ledger::{Claim, LedgerId, Nexts, Ownership, Row, SourceId};
+use footprint::ledger::{Claim, LedgerId, LeftOut, Nexts, Ownership, Row, SourceId};
 use footprint::offset::{Offset, Partition, Range};
 use footprint::reject::{DeadLetter, Reason};
 use footprint::route::{Column, Kind, Presence, Route};
@@ -147,6 +147,7 @@ impl Server {
         let Share { fence, nexts, range, split } = *share;
         let ownership = Arc::new(Ownership {
             ledger: LedgerId(1),
+            left_out: LeftOut::default(),
             source,
             partition,
             epoch: fence.epoch,

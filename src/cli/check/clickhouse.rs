@@ -67,6 +67,14 @@ async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report
             }
         }
     }
+    match migrator.constraints(database, table).await {
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => {
+            let names = names.join(", ");
+            report.note(&what, format!("a row that {names} refuses becomes a dead letter for clickhouse"));
+        }
+        Err(error) => report.fault(&what, error.why()),
+    }
 }
 
 /// What is well, and what differs from a table of footprint's own without being a fault.

@@ -9,6 +9,9 @@ use crate::sink::SinkError;
 /// "A query with this id is already running": refused before anything was read, so nothing was written.
 pub const QUERY_ID_IS_TAKEN: u32 = 216;
 
+/// "Constraint is violated": refused before anything of the block was written.
+const VIOLATED_CONSTRAINT: u32 = 469;
+
 /// ClickHouse's error code in a text such as `Code: 60. DB::Exception: ...`.
 pub fn code_of(text: &str) -> Option<u32> {
     let rest = text.split("Code: ").nth(1)?;
@@ -57,9 +60,56 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
         Some(164) => stop("the user is read-only; set readonly = 0 in its profile"),
         // too many parts, too many queries, table read-only, table locked for a moment: refused before anything is written
         Some(252 | 202 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
-        _ => retry(true),
+        // what passes by itself or with the server's health: time-outs, full memory, disk or pool, a cut body, a network or a
+        // keeper that is away, a query that was ended
+        Some(
+            3 | 33 | 74 | 75 | 159 | 160 | 198 | 201 | 203 | 209 | 210 | 225 | 236 | 243 | 279 | 285 | 286 | 319 | 394
+            | 425 | 439 | 499 | 571 | 745 | 999,
+        ) => retry(true),
+        Some(241) if !text.contains("for query") && !text.contains("Query memory") => retry(true),
+        None => retry(true),
+        // a code that nobody has classed: it may pass, and it is not tried for ever
+        Some(code) => SinkError::Unclear {
+            why: without_values(&text).to_owned(),
+            remedy: format!("see what ClickHouse's error {code} is about: it refuses what footprint sends"),
+        },
     };
     (error, false)
+}
+
+/// A row that ClickHouse refuses, and nothing was written: the text names a constraint of the table that is written to, and
+/// the row, counted from 1 in the block. A constraint of another table (behind a materialized view) says nothing of the kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// The table whose constraint it is, `database.table`.
+    pub table: String,
+    /// Its place in the block, from 0.
+    pub nth: usize,
+    /// ClickHouse's words, without the row's values.
+    pub why: String,
+}
+
+/// Reads a violated constraint (469).
+pub fn refused_row(error: &Error) -> Option<RefusedRow> {
+    let Error::BadResponse(text) = error else { return None };
+    if code_of(text) != Some(VIOLATED_CONSTRAINT) {
+        return None;
+    }
+    let rest = text.split(" for table ").nth(1)?;
+    let named = rest.split_once(" is violated at row ")?;
+    let table = named.0.split(" (").next()?.replace('`', "");
+    let nth: usize = named.1[..named.1.find(|c: char| !c.is_ascii_digit())?].parse().ok()?;
+    let why = text.split("DB::Exception: ").nth(1).unwrap_or(text);
+    Some(RefusedRow {
+        table,
+        nth: nth.checked_sub(1)?,
+        why: format!("{} (code 469)", without_values(first_line(why)).trim_end()),
+    })
+}
+
+/// A text up to where ClickHouse repeats the row's values, which belong into no log.
+fn without_values(text: &str) -> &str {
+    text.split(" Column values: ").next().unwrap_or(text)
 }
 
 fn first_line(text: &str) -> &str {
@@ -94,6 +144,32 @@ mod tests {
     fn an_unknown_text_is_uncertain() {
         let (error, _) = classify(&Error::BadResponse("something else".into()));
         assert!(matches!(error, SinkError::Retry { uncertain: true, .. }));
+    }
+
+    const VIOLATED: &str = "Code: 469. DB::Exception: Constraint `short` for table prd.visits \
+        (0f5dbb0c-7a41-4f0e-8a4e-64dd0e4a0ab0) is violated at row 2. Expression: (length(link) < 200). Column values: \
+        link = 'secret'. (VIOLATED_CONSTRAINT) (version 26.7.3.1)";
+
+    #[test]
+    fn a_violated_constraint_names_the_row_and_keeps_its_values_out() {
+        let error = Error::BadResponse(VIOLATED.into());
+        let refused = refused_row(&error).unwrap();
+        assert_eq!((refused.table.as_str(), refused.nth), ("prd.visits", 1));
+        assert!(refused.why.starts_with("Constraint `short` for table prd.visits"), "{}", refused.why);
+        assert!(refused.why.contains("length(link) < 200") && !refused.why.contains("secret"), "{}", refused.why);
+        assert!(matches!(classify(&error).0, SinkError::Unclear { why, .. } if !why.contains("secret")));
+    }
+
+    #[test]
+    fn a_constraint_without_a_row_is_no_row() {
+        let text = VIOLATED.replace(" at row 2", "");
+        assert_eq!(refused_row(&Error::BadResponse(text)), None);
+    }
+
+    #[test]
+    fn a_code_that_nobody_has_classed_is_not_tried_for_ever() {
+        let (error, _) = classify(&Error::BadResponse("Code: 395. DB::Exception: no such thing".into()));
+        assert!(matches!(error, SinkError::Unclear { .. }));
     }
 
     #[test]

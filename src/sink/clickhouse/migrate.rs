@@ -219,6 +219,18 @@ impl Migrator {
         }))
     }
 
+    /// The names of a table's constraints, for `check`: a check may refuse a row.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn constraints(&self, database: &str, table: &str) -> Result<Vec<String>, MigrateError> {
+        let sql = "select arrayJoin(extractAll(create_table_query, 'CONSTRAINT (\\S+) CHECK')) from system.tables \
+                   where database = ? and name = ?";
+        let what = "looking for constraints";
+        let query = self.client(what).await?.query(sql).bind(database).bind(table);
+        self.answer(what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await
+    }
+
     /// One yes or no, for `check`.
     ///
     /// # Errors
@@ -265,7 +277,7 @@ impl Migrator {
 fn explain(error: &Error) -> String {
     let text = match classify(error).0 {
         SinkError::Stop { why, remedy } if code_of(&why) != Some(ACCESS_DENIED) => format!("{why}; {remedy}"),
-        SinkError::Stop { why, .. } | SinkError::Retry { why, .. } => why,
+        SinkError::Stop { why, .. } | SinkError::Unclear { why, .. } | SinkError::Retry { why, .. } => why,
     };
     text.trim_start_matches("clickhouse: ").to_owned()
 }

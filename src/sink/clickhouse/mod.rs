@@ -8,6 +8,7 @@ pub mod migrate;
 pub mod native;
 pub mod reach;
 pub mod readback;
+pub mod refused;
 pub mod rights;
 pub mod settings;
 pub mod shape;

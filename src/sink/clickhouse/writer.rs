@@ -8,12 +8,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::connection::{Closed, Gate};
-use super::error::{QUERY_ID_IS_TAKEN, classify, code_of};
+use super::error::{QUERY_ID_IS_TAKEN, RefusedRow, classify, code_of, refused_row};
 use super::fence::InsertId;
 use super::gated_client;
 use super::insert::{Attempt, Inserter};
+use super::migrate::names;
 use super::native;
 use super::readback::{Questions, missing_rows};
+use super::refused::{Leaving, Refusals, Refused, named};
 use crate::batch::{Batch, Rows};
 use crate::config::ClickHouse;
 use crate::failpoint::{self, Point};
@@ -21,6 +23,7 @@ use crate::ledger::proof::{Proofs, Sighting};
 use crate::ledger::protocol::{Delivery, Repair, Step};
 use crate::ledger::{Identity, Ownership, SinkName};
 use crate::metrics;
+use crate::offset::Offset;
 use crate::route::Route;
 use crate::sink::{Sink, SinkError, Verdict};
 
@@ -69,6 +72,11 @@ pub struct ClickHouseSink<S> {
     fingerprint: i64,
     timeout: Duration,
     open: Option<Open>,
+    refusals: Refusals,
+    /// `database.table`, as ClickHouse names it in its errors.
+    table: String,
+    /// A row of the insert that failed last, which the table refuses.
+    refused: Option<Refused>,
 }
 
 /// What became of an insert that was not in doubt.
@@ -93,7 +101,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
         proofs: &Arc<Proofs>,
         stored_rows: S,
         timeout: Duration,
+        refusals: Refusals,
     ) -> Self {
+        let (database, table) = names(route, &settings.database);
         let gate = Gate::new(1);
         let client = gated_client(settings, &gate);
         Self {
@@ -108,6 +118,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
             fingerprint: route.fingerprint(),
             timeout,
             open: None,
+            refusals,
+            table: format!("{database}.{table}"),
+            refused: None,
         }
     }
 
@@ -145,6 +158,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 if failed.connection_broke {
                     self.proofs.void();
                 }
+                let refused = failed.refused.filter(|refused| refused.table == self.table);
+                self.refused = refused.and_then(|refused| Refused::of(rows, selection, refused.nth, refused.why));
                 Err(failed.error)
             }
             Err(_) => {
@@ -182,11 +197,19 @@ impl<S: StoredRows> ClickHouseSink<S> {
         SinkError::Retry { why, uncertain: true }
     }
 
-    async fn missing(&self, identity: Identity, rows: &Rows) -> Result<Vec<usize>, SinkError> {
+    /// Rows that are to be there and are not. `left_out`: offsets that are never to be there.
+    async fn missing(&self, identity: Identity, rows: &Rows, left_out: &[Offset]) -> Result<Vec<usize>, SinkError> {
         failpoint::hit(Point::ReadBack);
         let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
         failpoint::hit(Point::ReadBackAnswered);
-        let found = missing_rows(&rows.offsets, present);
+        if let Some(offset) = present.iter().find(|offset| left_out.contains(offset)) {
+            error!(
+                partition = identity.partition,
+                offset, "clickhouse holds a record that has a dead letter for clickhouse; run `footprint verify`"
+            );
+        }
+        let mut found = missing_rows(&rows.offsets, present);
+        found.missing.retain(|&row| left_out.binary_search(&rows.offsets[row]).is_err());
         if found.doubled > 0 {
             metrics::doubled(found.doubled);
             error!(
@@ -229,7 +252,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
             // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
             // to start again before the insert, rows that were on their way could be there unseen
             let closed = self.connected().await?;
-            let missing = self.missing(identity, rows).await?;
+            let left_out = batch.ownership.left_out.of(SinkName::ClickHouse, identity.range);
+            let missing = self.missing(identity, rows, &left_out).await?;
             match repair.read_back(missing.len()) {
                 Step::Done => return Ok(true),
                 Step::ReadBack => {}
@@ -266,16 +290,37 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
     }
 
+    /// Stores a batch; a row that the table refuses becomes a dead letter for ClickHouse, and the rest is tried again.
+    async fn store_what_is_taken(&mut self, batch: &Batch, mut uncertain: bool) -> Result<(), SinkError> {
+        let mut leaving = Leaving::default();
+        loop {
+            self.refused = None;
+            let answer = self.store(batch, uncertain).await;
+            let Some(refused) = self.refused.take() else {
+                return answer.map_err(|error| named(&self.route, batch, error));
+            };
+            // its body may not have been read to the end
+            self.gate.hang_up();
+            self.answered_at = None;
+            leaving.leave_out(&self.refusals, &self.route, batch, &refused, self.timeout).await?;
+            uncertain = true;
+        }
+    }
+
     async fn store(&mut self, batch: &Batch, uncertain: bool) -> Result<(), SinkError> {
         let plan = &batch.ownership.plan;
         let delivery = match plan.clickhouse_delivery(batch.range) {
             Delivery::Skip => return Ok(()),
+            // what is left out is no part of what is looked for, and an insert of this range may have been refused before
+            _ if !batch.ownership.left_out.of(SinkName::ClickHouse, batch.range).is_empty() => Delivery::ReadBackFirst,
             delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
             delivery => delivery,
         };
         let truth;
         let rows = if plan.is_anothers_truth(batch.range, self.fingerprint) {
-            truth = self.stored_rows.stored(batch).await?;
+            // what PostgreSQL alone refused is no row there, and one here
+            let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
+            truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
             &truth
         } else {
             &batch.rows
@@ -311,7 +356,7 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
             let stored = tokio::select! {
                 biased;
                 () = ended.cancelled() => None,
-                stored = self.store(batch, uncertain) => Some(stored),
+                stored = self.store_what_is_taken(batch, uncertain) => Some(stored),
             };
             if !matches!(stored, Some(Ok(()))) {
                 // given up or refused: whatever is still on its way must not hold the lane's one connection
@@ -331,7 +376,8 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
 fn left_uncertain(error: SinkError) -> SinkError {
     match error {
         SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
-        stop @ SinkError::Stop { .. } => stop,
+        // uncertain by itself, or final
+        other => other,
     }
 }
 
@@ -343,13 +389,16 @@ pub struct Failed {
     pub connection_broke: bool,
     /// Another query runs under the insert's id: it was refused whole.
     pub is_taken: bool,
+    /// The row that a table's constraint refuses: nothing was written.
+    pub refused: Option<RefusedRow>,
 }
 
 impl From<clickhouse::error::Error> for Failed {
     fn from(error: clickhouse::error::Error) -> Self {
+        let refused = refused_row(&error);
         let (error, connection_broke) = classify(&error);
         let is_taken =
             matches!(&error, SinkError::Retry { why, uncertain: false } if code_of(why) == Some(QUERY_ID_IS_TAKEN));
-        Self { error, connection_broke, is_taken }
+        Self { error, connection_broke, is_taken, refused }
     }
 }

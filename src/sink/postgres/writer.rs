@@ -334,7 +334,9 @@ impl PostgresSink {
             let batch = group[of_batch[0].batch];
             let (mut taken, mut bytes) = (Vec::new(), 0);
             for refused in of_batch {
-                let letter = letters.letter(batch, refused.row, SinkName::Postgres, &refused.why).await;
+                let place = (batch.rows.offsets[refused.row], batch.rows.received_at_us[refused.row]);
+                let partition = batch.ownership.partition;
+                let letter = letters.letter(partition, place, SinkName::Postgres, &refused.why).await;
                 let letter = letter.map_err(Store::Other)?;
                 bytes += DEAD_LETTER_OVERHEAD_BYTES + letter.byte_len();
                 taken.push(letter);
@@ -493,13 +495,24 @@ impl PostgresSink {
     }
 }
 
-/// All that PostgreSQL is to get of a group.
+/// All that PostgreSQL is to get of a group: whole batches, but for records that are left out.
 fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
-    let wanting = |&(_, batch): &(usize, &&Arc<Batch>)| {
-        !batch.rows.is_empty() && batch.ownership.plan.postgres_wants_rows(batch.range)
-    };
-    let whole = |(batch, of): (usize, &&Arc<Batch>)| Piece { batch, rows: 0..of.rows.len() };
-    group.iter().enumerate().filter(wanting).map(whole).collect()
+    let mut pieces = Vec::new();
+    for (batch, of) in group.iter().enumerate() {
+        if !of.ownership.plan.postgres_wants_rows(of.range) {
+            continue;
+        }
+        let mut start = 0;
+        for offset in of.ownership.left_out.of(SinkName::Postgres, of.range) {
+            if let Ok(row) = of.rows.offsets.binary_search(&offset) {
+                pieces.push(Piece { batch, rows: start..row });
+                start = row + 1;
+            }
+        }
+        pieces.push(Piece { batch, rows: start..of.rows.len() });
+    }
+    pieces.retain(|piece| !piece.rows.is_empty());
+    pieces
 }
 
 /// Of the last message: the compare-and-set's own refusal, or that of a check which the table puts off to the end.

@@ -40,6 +40,8 @@ pub(super) enum Arrangement {
     },
     /// A running program gets events, some of which PostgreSQL's table refuses.
     Refused,
+    /// The same of ClickHouse's table.
+    RefusedByClickHouse,
     /// Another program joins the group.
     Joined,
     /// A running program is asked to stop.
@@ -91,6 +93,7 @@ impl Arrangement {
             P::StoredRows | P::StoredRowsAnswered => Self::Redefined,
             P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
             P::Halve | P::HalveAnswered | P::Reread | P::RereadAnswered => Self::Refused,
+            P::LeaveOut | P::LeaveOutSent | P::LeaveOutAnswered => Self::RefusedByClickHouse,
             P::Resolve | P::ResolveAnswered => Self::CutOff { at: P::Commit },
             P::Insert | P::InsertFirstByte | P::InsertSent | P::InsertAnswered => Self::Running { hits_max: EACH },
             P::Claim | P::ClaimSent | P::ClaimAnswered => Self::Running { hits_max: 2 },

@@ -138,15 +138,8 @@ impl<'a, 's> Deaths<'a, 's> {
                 )?;
                 self.goes_on(life, aim(1))
             }
-            Arrangement::Refused => {
-                let mut life = self.alive(protocol)?;
-                self.refuse(true)?;
-                life.arm(aim(1))?;
-                self.site.wave(self.dice)?;
-                let died = self.await_death(life, point, true);
-                self.refuse(false)?;
-                died
-            }
+            Arrangement::Refused => self.dies_refused(protocol, aim(1), Self::postgres_refuses),
+            Arrangement::RefusedByClickHouse => self.dies_refused(protocol, aim(1), Self::clickhouse_refuses),
             Arrangement::Joined => self.dies_when_joined(protocol, aim(1)),
         }
     }
@@ -279,14 +272,36 @@ impl<'a, 's> Deaths<'a, 's> {
         Ok(())
     }
 
+    /// A running program dies of rows that a table refuses, which it takes again afterwards.
+    fn dies_refused(&mut self, protocol: Protocol, aim: Aim, refuses: fn(&Self, bool) -> Result<()>) -> Result<bool> {
+        let mut life = self.alive(protocol)?;
+        refuses(self, true)?;
+        life.arm(aim)?;
+        self.site.wave(self.dice)?;
+        let died = self.await_death(life, aim.point, true);
+        refuses(self, false)?;
+        died
+    }
+
     /// From now on PostgreSQL's table refuses some rows, or none.
-    fn refuse(&self, some: bool) -> Result<()> {
+    fn postgres_refuses(&self, some: bool) -> Result<()> {
         let change = if some {
             format!("add constraint refused check (kafka_offset % {BAD_EVERY} <> {REFUSED_REMAINDER}) not valid")
         } else {
             "drop constraint refused".to_owned()
         };
         self.site.watch.ask(&format!("alter table user_footprint {change}"))?;
+        Ok(())
+    }
+
+    /// The same of ClickHouse's.
+    fn clickhouse_refuses(&self, some: bool) -> Result<()> {
+        let change = if some {
+            format!("add constraint refused check kafka_offset % {BAD_EVERY} != {REFUSED_REMAINDER}")
+        } else {
+            "drop constraint refused".to_owned()
+        };
+        self.site.watch.clickhouse(&format!("alter table prd.user_footprint {change}"))?;
         Ok(())
     }
 

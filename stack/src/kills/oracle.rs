@@ -14,6 +14,15 @@ const STORED_LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Whether a dead letter for one database is of a record that a table may refuse, with the record's own payload.
+const REFUSED_FITS: &str = concat!(
+    "(kafka_offset % 8 = 5 and reason like sink || '_refused: %' and payload = convert_to('{\"method\":\"' || ",
+    "case when kafka_offset % 2 = 0 then 'GET' else 'POST' end || '\",\"link\":\"https://kills.example/' || ",
+    "topic || '/' || kafka_partition || '/' || kafka_offset || '\",\"footprint_time\":' || ",
+    "1714953600 + kafka_offset || '}', 'UTF8'))"
+);
+const _: () = assert!(BAD_EVERY == 8 && REFUSED_REMAINDER == 5 && EVENTS_BEGIN_S == 1_714_953_600);
+
 /// What one database holds of one partition of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
@@ -23,6 +32,17 @@ struct Held {
     last: i64,
     /// Rows that are not what was sent there.
     wrong: i64,
+}
+
+impl Held {
+    /// Of two tables that share no row: one that both hold is then doubled.
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.distinct += other.distinct;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.wrong += other.wrong;
+    }
 }
 
 type Holdings = BTreeMap<(String, i32), Held>;
@@ -86,7 +106,10 @@ impl Site<'_> {
             if all { "true".to_owned() } else { format!("{column} in ({})", ids.join(", ")) }
         };
         let postgres = self.postgres(&limit("kafka_source"))?;
-        let clickhouse = self.clickhouse(&sources, &limit("kafka_source"))?;
+        let mut clickhouse = self.clickhouse(&sources, &limit("kafka_source"))?;
+        for (place, letters) in self.clickhouse_letters(&limit("kafka_source"))? {
+            clickhouse.entry(place).and_modify(|held| held.add(letters)).or_insert(letters);
+        }
         let mut faults = Vec::new();
         for (id, topic) in &sources {
             for (partition, &end) in topic.ends.iter().enumerate() {
@@ -129,6 +152,19 @@ impl Site<'_> {
             .collect()
     }
 
+    /// Dead letters for ClickHouse alone: they stand in its rows' place.
+    fn clickhouse_letters(&self, limit: &str) -> Result<Holdings> {
+        let began_ms = self.began_ms;
+        let rows = self.watch.ask(&format!(
+            "select kafka_source, kafka_partition, count(*), count(distinct kafka_offset), min(kafka_offset), \
+             max(kafka_offset), count(*) filter (where ({REFUSED_FITS} \
+             and (extract(epoch from received_at) * 1000)::bigint = {began_ms} + kafka_offset) is not true) \
+             from dead_letters left join footprint_source s on s.id = kafka_source where sink = 'clickhouse' and {limit} \
+             group by 1, 2"
+        ))?;
+        holdings(&rows)
+    }
+
     /// Rows and dead letters.
     fn postgres(&self, limit: &str) -> Result<Holdings> {
         let began_ms = self.began_ms;
@@ -146,12 +182,9 @@ impl Site<'_> {
              (extract(epoch from received_at) * 1000)::bigint = {began_ms} + kafka_offset \
              and case sink when 'both' then kafka_offset % {BAD_EVERY} = {BAD_REMAINDER} \
              and payload = convert_to('no event: ' || topic || '/' || kafka_partition || '/' || kafka_offset, 'UTF8') \
-             else sink = 'postgres' and kafka_offset % {BAD_EVERY} = {REFUSED_REMAINDER} \
-             and reason like 'postgres_refused: %' and payload = convert_to('{{\"method\":\"' || \
-             case when kafka_offset % 2 = 0 then 'GET' else 'POST' end || '\",\"link\":\"https://kills.example/' || \
-             topic || '/' || kafka_partition || '/' || kafka_offset || '\",\"footprint_time\":' || \
-             {EVENTS_BEGIN_S} + kafka_offset || '}}', 'UTF8') end \
-             from dead_letters left join footprint_source s on s.id = kafka_source where {limit}) r group by 1, 2"
+             else {REFUSED_FITS} and sink = 'postgres' end \
+             from dead_letters left join footprint_source s on s.id = kafka_source where sink <> 'clickhouse' and {limit}) r \
+             group by 1, 2"
         ))?;
         holdings(&rows)
     }

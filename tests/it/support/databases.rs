@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use footprint::config::Config;
+use footprint::sink::clickhouse::refused::Refusals;
 use footprint_stack::{TEST_ADOPTER, TEST_USER};
 use tokio_postgres::Client;
 
@@ -90,6 +91,12 @@ impl Databases {
     pub fn clickhouse_query(&self, sql: &str) -> Vec<String> {
         let answer = stack().clickhouse().unwrap().query(&sql.replace("{db}", &self.name)).unwrap();
         answer.lines().map(str::to_owned).collect()
+    }
+
+    /// What a sink does about rows that ClickHouse refuses: none of a test's own is.
+    pub fn refusals(&self) -> Refusals {
+        let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
+        Refusals { postgres, kafka, share_max: 0.0, application_name: "footprint-test".into() }
     }
 
     /// Makes every table; what was done.
