@@ -237,7 +237,13 @@ impl Inquirer {
                 self.ear().answered();
                 return Ok(id);
             }
-            if Instant::now() >= deadline || self.ear().refusal().is_some() {
+            let is_late = Instant::now() >= deadline;
+            // what was told last decides when the time is over, however late it was told
+            let refusal = if is_late { self.ear().last_refusal() } else { self.ear().refusal() };
+            if let Some((why, remedy)) = refusal {
+                return Err(AskError::NotLetIn { what: "cluster id", why, remedy });
+            }
+            if is_late {
                 let why = "no answer; is kafka.bootstrap_servers right and the broker up?";
                 return Err(AskError::unanswered("cluster id", why, self.ear()));
             }

@@ -85,6 +85,11 @@ impl Ear {
         self.refusal_at(Instant::now())
     }
 
+    /// The same, where it has not lasted: for a question that has waited long enough itself.
+    pub fn last_refusal(&self) -> Option<(String, &'static str)> {
+        self.refusal_at(Instant::now() + PATIENCE)
+    }
+
     fn refusal_at(&self, now: Instant) -> Option<(String, &'static str)> {
         match self.last.lock().as_ref()? {
             Complaint { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
