@@ -20,6 +20,8 @@ use crate::environment::{Environment, EnvironmentError, OLD_NAMES, PREFIX, TOPIC
 use crate::limits::{BATCH_ROWS_MAX, LANES_MAX, RECORD_BYTES_MAX};
 use crate::log_filter;
 use crate::route::{Route, RouteError};
+use crate::secret_file;
+use crate::tls::{self, Files};
 
 /// The shipped configuration.
 pub const DEFAULT: &str = include_str!("../config/footprint.toml");
@@ -50,6 +52,11 @@ impl Secret {
     /// The text itself.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -230,6 +237,20 @@ pub enum WhenSwitchedOn {
     Skip,
 }
 
+impl Postgres {
+    /// Where its client's certificates are.
+    pub fn tls_files(&self) -> Files<'_> {
+        Files { section: "postgres", ca_file: &self.ca_file, cert_file: &self.cert_file, key_file: &self.key_file }
+    }
+}
+
+impl ClickHouse {
+    /// Where its client's certificates are.
+    pub fn tls_files(&self) -> Files<'_> {
+        Files { section: "clickhouse", ca_file: &self.ca_file, cert_file: &self.cert_file, key_file: &self.key_file }
+    }
+}
+
 /// PostgreSQL.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -252,10 +273,20 @@ pub struct Postgres {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+    /// A file that holds the password; empty: none.
+    #[serde(deserialize_with = "path")]
+    pub password_file: PathBuf,
     /// Encryption.
     pub tls: Tls,
     /// Certificate authorities, PEM; empty: the public ones.
+    #[serde(deserialize_with = "path")]
     pub ca_file: PathBuf,
+    /// The client's certificate, PEM; empty: none.
+    #[serde(deserialize_with = "path")]
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    #[serde(deserialize_with = "path")]
+    pub key_file: PathBuf,
     /// Of no effect; files that set it still load.
     pub pool_connections_max: usize,
     /// What is done with the records missed while off.
@@ -293,8 +324,20 @@ pub struct ClickHouse {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+    /// A file that holds the password; empty: none.
+    #[serde(deserialize_with = "path")]
+    pub password_file: PathBuf,
     /// Encryption.
     pub tls: Tls,
+    /// Certificate authorities, PEM; empty: the public ones.
+    #[serde(deserialize_with = "path")]
+    pub ca_file: PathBuf,
+    /// The client's certificate, PEM; empty: none.
+    #[serde(deserialize_with = "path")]
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    #[serde(deserialize_with = "path")]
+    pub key_file: PathBuf,
     /// Compression.
     pub compression: Compression,
     /// What is done with the records missed while off.
@@ -561,6 +604,15 @@ impl Config {
             return conflict("pipeline.refused_rows_share_max must be 0 to 1".into());
         }
         self.check_properties()?;
+        let fill = |section: &'static str, password: &mut Secret, file: &Path| {
+            let from = || origin(figment, &format!("{section}.password_file")).unwrap_or_default();
+            secret_file::fill(section, password, file)
+                .map_err(|error| ConfigError::Conflict(format!("{}{error}", from())))
+        };
+        fill("postgres", &mut self.postgres.password, &self.postgres.password_file)?;
+        fill("clickhouse", &mut self.clickhouse.password, &self.clickhouse.password_file)?;
+        check_tls(self.postgres.tls, self.postgres.tls_files())?;
+        check_tls(self.clickhouse.tls, self.clickhouse.tls_files())?;
         Ok(self)
     }
 
@@ -585,6 +637,25 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Files that are of no use, or that nothing would use: a connection must not be plain where somebody gave it certificates.
+fn check_tls(tls: Tls, files: Files<'_>) -> Result<(), ConfigError> {
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let section = files.section;
+    if is_set(files.cert_file) != is_set(files.key_file) {
+        return Err(ConfigError::Conflict(format!(
+            "{section}.cert_file and {section}.key_file belong together; set both"
+        )));
+    }
+    if tls == Tls::On {
+        tls::client_config(files).map_err(|error| ConfigError::Conflict(error.to_string()))?;
+    } else if is_set(files.ca_file) || is_set(files.cert_file) {
+        return Err(ConfigError::Conflict(format!(
+            "{section}.ca_file or cert_file is set, and {section}.tls is off: set {section}.tls = \"on\", or take the files out"
+        )));
+    }
+    Ok(())
 }
 
 /// Serves `--print-config`-like displays and tests: the flags' values.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::dotenv::{Binding, Broken, expanded, parse};
 
 /// The old consumer's names and the settings they mean.
-pub const OLD_NAMES: [(&str, &str); 14] = [
+pub const OLD_NAMES: [(&str, &str); 16] = [
     ("BOOTSTRAP_SERVER", "kafka.bootstrap_servers"),
     ("GROUP_ID", "kafka.group_id"),
     ("OFFSET_RESET_CONFIG", "kafka.offset_reset"),
@@ -21,10 +21,12 @@ pub const OLD_NAMES: [(&str, &str); 14] = [
     ("DB_NAME", "postgres.database"),
     ("DB_USER", "postgres.user"),
     ("DB_PASSWORD", "postgres.password"),
+    ("DB_PASSWORD_FILE", "postgres.password_file"),
     ("CH_HOST", "clickhouse.host"),
     ("CH_PORT", "clickhouse.port"),
     ("CH_USER", "clickhouse.user"),
     ("CH_PASSWORD", "clickhouse.password"),
+    ("CH_PASSWORD_FILE", "clickhouse.password_file"),
     ("LOG_DIR", "telemetry.log_dir"),
     ("LOG_LEVEL", "telemetry.log"),
 ];

@@ -25,6 +25,8 @@ pub mod outcome;
 pub mod recycle;
 pub mod reject;
 pub mod route;
+pub mod secret_file;
+pub mod tls;
 // the ledger's words and decisions
 pub mod ledger;
 // pure machines

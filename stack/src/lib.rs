@@ -31,6 +31,7 @@ mod clickhouse_users;
 mod kafka;
 mod kafka_security;
 mod postgres;
+mod postgres_security;
 mod server;
 mod stack;
 

@@ -170,6 +170,11 @@ impl Postgres {
         self.server.restart()
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.join("data")
     }

@@ -13,6 +13,7 @@ mod bad;
 mod check;
 mod console;
 mod encoders;
+mod encrypted;
 mod ended;
 mod environment;
 mod fence;

@@ -225,8 +225,8 @@ async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report<'_>) -
                 ),
             );
         }
-        // those of the ledger's own tables are ours
-        if !facts.conditions.is_empty() && !facts.name.starts_with("footprint_") {
+        // those of the tables that every installation has are ours
+        if !facts.conditions.is_empty() && !RIGHTS.iter().any(|(table, _)| *table == facts.name) {
             report.note(&what, format!("may refuse an event: {}", facts.conditions.join(", ")));
         }
     }

@@ -34,8 +34,8 @@ pub enum ConnectError {
     #[error("the connection before is neither free nor ended")]
     Busy,
     /// The server cannot be reached.
-    #[error(transparent)]
-    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    #[error("no connection")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Lets new connections be made, or not.

@@ -5,6 +5,7 @@ use clickhouse::error::Error;
 use hyper_util::client::legacy;
 
 use crate::sink::SinkError;
+use crate::tls;
 
 /// "A query with this id is already running": refused before anything was read, so nothing was written.
 pub const QUERY_ID_IS_TAKEN: u32 = 216;
@@ -25,6 +26,18 @@ fn never_connected(error: &Error) -> bool {
     source.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
 }
 
+/// An error and what caused it.
+fn causes_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// Whether what came in place of an answer is no HTTP, as from a port that speaks TLS.
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes_of(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
+}
+
 /// What to do about a refusal; whether the connection broke, which voids every proof (R3).
 pub fn classify(error: &Error) -> (SinkError, bool) {
     let text = match error {
@@ -34,6 +47,22 @@ pub fn classify(error: &Error) -> (SinkError, bool) {
     };
     let retry = |uncertain| SinkError::Retry { why: text.clone(), uncertain };
     let stop = |remedy: &str| SinkError::Stop { why: text.clone(), remedy: remedy.to_owned() };
+    if let Error::Network(source) = error {
+        if let Some(remedy) = tls::remedy(source.as_ref(), "clickhouse") {
+            return (stop(&remedy), true);
+        }
+        if causes_of(source.as_ref()).any(|cause| cause.is::<tls::FileError>()) {
+            return (stop("set the file right, or the setting that names it"), true);
+        }
+        if is_no_http(source.as_ref()) {
+            return (
+                stop(
+                    "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\"",
+                ),
+                true,
+            );
+        }
+    }
     if never_connected(error) {
         return (retry(false), true);
     }

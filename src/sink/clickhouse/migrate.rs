@@ -98,7 +98,7 @@ impl Migrator {
     /// # Errors
     /// The user's profile forbids one of the settings, or ClickHouse does not answer.
     pub async fn version(&self) -> Result<String, MigrateError> {
-        let pins = Pins::all(&self.plain);
+        let pins = Pins::all(&self.plain, QUESTION_TIMEOUT);
         let client = self.answer("settings", QUESTION_TIMEOUT, pins.client()).await?;
         let asked = client.query("select version(), toString(getSetting('readonly'))").fetch_one::<(String, String)>();
         let (version, readonly) = self.answer("settings", QUESTION_TIMEOUT, asked).await?;

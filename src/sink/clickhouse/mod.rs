@@ -14,17 +14,23 @@ pub mod settings;
 pub mod shape;
 pub mod writer;
 
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::clickhouse::Client;
+use hyper::Uri;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tower_service::Service;
 
 use crate::address::{authority, is_local};
 use crate::config::{ClickHouse, Compression, Tls};
+use crate::tls::{self, FileError};
 use connection::{Gate, Gated};
 use reach::{CONNECT_TIMEOUT, Fixed, Reach};
 
@@ -38,27 +44,25 @@ pub fn client(clickhouse: &ClickHouse) -> Client {
 
 /// A [`client`] that makes its connections as `gate` allows.
 pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut http = HttpClient::builder(TokioExecutor::new());
     http.pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(1)
         .pool_timer(TokioTimer::new())
         // a request is either answered or uncertain; the protocol decides what an uncertain one means
         .retry_canceled_requests(false);
-    let client = match tls {
-        Ok(versions) => {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            let tls = versions.with_root_certificates(roots).with_no_client_auth();
-            let reach = Reach::new(move |address| {
-                let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
-                builder.https_or_http().enable_http1().wrap_connector(connector(address, false))
-            });
-            Client::with_http_client(http.build(Gated::new(reach, gate)))
-        }
-        // without TLS, https is refused, never spoken in the clear
-        Err(_) => Client::with_http_client(http.build(Gated::new(Reach::new(|at| connector(at, true)), gate))),
+    let client = match clickhouse.tls {
+        Tls::Off => Client::with_http_client(http.build(Gated::new(Reach::new(|at| connector(at, true)), gate))),
+        Tls::On => match tls::client_config(clickhouse.tls_files()) {
+            Ok(tls) => {
+                let reach = Reach::new(move |address| {
+                    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+                    builder.https_only().enable_http1().wrap_connector(connector(address, false))
+                });
+                Client::with_http_client(http.build(Gated::new(reach, gate)))
+            }
+            // without TLS, https is refused, never spoken in the clear
+            Err(error) => Client::with_http_client(http.build(Gated::new(Useless(error), gate))),
+        },
     };
     let scheme = if clickhouse.tls == Tls::On { "https" } else { "http" };
     client
@@ -83,6 +87,25 @@ fn connector(address: SocketAddr, http_alone: bool) -> HttpConnector<Fixed> {
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.enforce_http(http_alone);
     connector
+}
+
+/// In place of a connector, where the files of certificates are of no use (they were read when the program started, so they
+/// were changed since): every connection fails, and none is plain.
+#[derive(Clone)]
+struct Useless(FileError);
+
+impl Service<Uri> for Useless {
+    type Response = TokioIo<TcpStream>;
+    type Error = FileError;
+    type Future = Ready<Result<Self::Response, FileError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), FileError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(Err(self.0.clone()))
+    }
 }
 
 /// Whether blocks are compressed on their way.

@@ -197,9 +197,9 @@ impl Pins {
         Self::of(client, &[&EVERY, &DEFINITION]).with_limit(limit)
     }
 
-    /// Everything at once, so that `check` names whatever is forbidden.
-    pub fn all(client: &Client) -> Self {
-        Self::of(client, &[&EVERY, &INSERT, &DEFINITION])
+    /// Everything at once, so that `check` names whatever is forbidden; a question may take `limit`.
+    pub fn all(client: &Client, limit: Duration) -> Self {
+        Self::of(client, &[&EVERY, &INSERT, &DEFINITION]).with_limit(limit)
     }
 
     fn of(client: &Client, lists: &[&[Setting]]) -> Self {

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error};
 use super::ConnectError;
 use super::asked::Unfit;
 use crate::route::quoted;
+use crate::tls;
 
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,22 +142,40 @@ pub async fn missing_rights(client: &Client, tables: &[(&str, &[&str])]) -> Stri
 }
 
 /// What to do when PostgreSQL cannot be connected to.
-pub(super) fn connect_remedy(error: &Error) -> &'static str {
-    match error.code().map(SqlState::code) {
-        None => "is it up, are DB_HOST and DB_PORT right?",
-        Some(code) if code.starts_with("28") => "look at DB_USER and DB_PASSWORD",
+pub(super) fn connect_remedy(error: &Error) -> String {
+    let remedy = match error.code().map(SqlState::code) {
+        None => return tls_remedy(error).unwrap_or_else(|| "is it up, are DB_HOST and DB_PORT right?".into()),
+        Some("28P01") => "look at DB_USER and DB_PASSWORD",
+        // pg_hba.conf: it may want TLS, a client certificate, or another user
+        Some(code) if code.starts_with("28") => {
+            "look at DB_USER; where the server asks for encryption set postgres.tls = \"on\", where it asks for a client \
+             certificate postgres.cert_file and postgres.key_file; else its pg_hba.conf does not let this user in"
+        }
         Some("3D000") => "create the database, or look at DB_NAME",
         Some(_) => "see the server's log",
+    };
+    remedy.into()
+}
+
+/// What to do about a failed handshake that will fail again.
+fn tls_remedy(error: &Error) -> Option<String> {
+    use std::error::Error as _;
+    // tokio-postgres's own words; it has no kind for it
+    if error.source().is_some_and(|cause| cause.to_string() == "server does not support TLS") {
+        return Some("it has no TLS: set ssl = on in the server, or look at DB_HOST and DB_PORT".into());
     }
+    tls::remedy(error, "postgres")
 }
 
 /// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
         ConnectError::TimedOut(_) | ConnectError::Unknown { .. } => true,
-        ConnectError::Postgres { cause, .. } => class(cause.code(), During::Statement) == Class::Passing,
+        ConnectError::Postgres { cause, .. } => {
+            class(cause.code(), During::Statement) == Class::Passing && tls_remedy(cause).is_none()
+        }
         ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
-        ConnectError::Authorities(_) | ConnectError::Session { .. } => false,
+        ConnectError::Files(_) | ConnectError::Session { .. } => false,
     }
 }
 

@@ -16,8 +16,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::TryFutureExt as _;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -26,6 +24,7 @@ pub use self::error::{describe, is_passing_connect};
 use crate::address::{Failure, Unreached, authority, bare, resolve, try_each};
 use crate::config::{Postgres, Tls};
 use crate::route::Route;
+use crate::tls::{self, FileError};
 use asked::Unfit;
 use session::{Purpose, Server, SessionError};
 
@@ -54,9 +53,9 @@ pub enum ConnectError {
     /// No answer in time.
     #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
     TimedOut(String),
-    /// The certificate authorities cannot be read.
-    #[error("postgres.ca_file: {0}")]
-    Authorities(String),
+    /// A file of certificates is of no use.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// The session cannot be made the program's own.
     #[error("postgresql at {address}: {source}")]
     Session {
@@ -93,24 +92,7 @@ fn client_config(postgres: &Postgres, application_name: &str) -> tokio_postgres:
 }
 
 fn tls(postgres: &Postgres) -> Result<MakeRustlsConnect, ConnectError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if postgres.ca_file.as_os_str().is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    } else {
-        let broken = |error: &dyn std::fmt::Display| {
-            ConnectError::Authorities(format!("{}: {error}", postgres.ca_file.display()))
-        };
-        for certificate in CertificateDer::pem_file_iter(&postgres.ca_file).map_err(|e| broken(&e))? {
-            roots.add(certificate.map_err(|e| broken(&e))?).map_err(|e| broken(&e))?;
-        }
-    }
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ConnectError::Authorities(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(MakeRustlsConnect::new(tls::client_config(postgres.tls_files())?))
 }
 
 /// A connection of its own, with everything pinned that the program depends on. The task that serves it ends with the client.

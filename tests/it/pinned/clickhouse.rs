@@ -5,7 +5,7 @@ use std::time::Duration;
 use footprint::sink::clickhouse::settings::Pins;
 
 use crate::support::calm;
-use crate::support::databases::{fresh_database, runtime};
+use crate::support::databases::{DEADLINE, fresh_database, runtime};
 use crate::support::profile::Profile;
 use crate::support::prove::prove_within;
 use crate::support::stack;
@@ -157,9 +157,9 @@ fn everything_that_is_pinned_is_known_and_needs_no_right() {
     let _calm = calm();
     let client = fresh_database("pins").clickhouse();
     runtime().block_on(async {
-        Pins::all(&client).client().await.unwrap();
+        Pins::all(&client, DEADLINE).client().await.unwrap();
         // goes without only what is on its own lists: another one is a mistake
-        let refused = Pins::all(&client).and("limit_of_tomorrow", "1".into()).client().await.unwrap_err();
+        let refused = Pins::all(&client, DEADLINE).and("limit_of_tomorrow", "1".into()).client().await.unwrap_err();
         assert!(refused.to_string().contains("limit_of_tomorrow"), "{refused}");
     });
 }

@@ -114,14 +114,6 @@ fn where_the_ledger_is_does_not_follow_the_roles_search_path() {
     assert!(refused.to_string().contains("there is no schema \"nowhere\""), "{refused}");
 }
 
-/// `run` ends by itself with this word on standard error or in the log, `check` finds a fault that says it too.
-fn is_named(world: &World, word: &str) {
-    let (status, out, _) = world.outcome(&["check"]);
-    assert!(status == 3 && out.lines().any(|line| line.starts_with("FAULT") && line.contains(word)), "{out}");
-    let (status, out, err) = world.outcome(&["run", "--until-caught-up"]);
-    assert!(status == 1 && err.contains(word), "{status}: {out}{err}");
-}
-
 #[test]
 fn a_read_only_role_is_named_and_may_still_verify() {
     let _calm = calm();
@@ -135,7 +127,7 @@ fn a_read_only_role_is_named_and_may_still_verify() {
         .unwrap()
         .execute("postgres", &format!("alter role {role} set default_transaction_read_only = on"))
         .unwrap();
-    is_named(&world, "default_transaction_read_only");
+    world.is_named("default_transaction_read_only");
     world.command(&["verify"]);
 }
 
@@ -156,7 +148,7 @@ fn row_level_security_is_named_and_no_lie_of_verify() {
              create policy half on {table} using (false)"
         );
         stack().postgres().unwrap().execute(&world.database, &sql).unwrap();
-        is_named(&world, "row-level security");
+        world.is_named("row-level security");
         let (status, out, err) = world.outcome(&["verify"]);
         assert!(status == 1 && err.contains("row-level security policy"), "{status}: {out}{err}");
         stack().postgres().unwrap().execute("postgres", &format!("alter role {role} bypassrls")).unwrap();
@@ -174,7 +166,7 @@ fn a_database_of_another_encoding_is_refused_by_every_command() {
     postgres.execute("postgres", &sql).unwrap();
     postgres.give_database(&korean, footprint_stack::APPLICATION_USER).unwrap();
     world.set("postgres.database", &format!("{korean:?}"));
-    is_named(&world, "UTF8 is needed");
+    world.is_named("UTF8 is needed");
     for command in ["migrate", "verify"] {
         let (status, out, err) = world.outcome(&[command]);
         assert!(status == 1 && err.contains("EUC_KR") && err.contains("UTF8 is needed"), "{status}: {out}{err}");
@@ -238,5 +230,5 @@ fn another_table_of_the_same_name_is_named() {
     );
     postgres.execute(&world.database, &sql).unwrap();
     world.send(500);
-    is_named(&world, "public.user_footprint");
+    world.is_named("public.user_footprint");
 }

@@ -198,6 +198,27 @@ impl World {
         }
     }
 
+    /// `check` finds a fault that says `word`, and `run` ends by itself with it.
+    pub fn is_named(&self, word: &str) {
+        let (status, out, err) = self.outcome(&["check"]);
+        let named = out.lines().any(|line| line.starts_with("FAULT") && line.contains(word));
+        assert!(status == 3 && named, "{word}: {out}{err}");
+        let (status, out, err) = self.outcome(&["run", "--until-caught-up"]);
+        assert!(status == 1 && err.contains(word), "{word}: {status}: {out}{err}");
+    }
+
+    /// A file of this test's own.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Makes `setting` the text `value` for every consumer from now on.
+    pub fn set_text(&mut self, setting: &'static str, value: impl std::fmt::Display) {
+        self.set(setting, &format!("{:?}", value.to_string()));
+    }
+
     /// Starts a consumer.
     pub fn consumer(&mut self) -> Consumer {
         self.consumer_with(&[])

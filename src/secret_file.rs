@@ -1,0 +1,103 @@
+//! A password from a file, as container platforms and systemd hand them out. What goes wrong names the file, never what is
+//! in it.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::Secret;
+
+/// More than any password: what is larger is another file.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// One of them is a mistake, and which cannot be told.
+    #[error("{0}.password and {0}.password_file are both set; take one out")]
+    Both(&'static str),
+    /// The file is of no use.
+    #[error("{section}.password_file: {}: {why}", path.display())]
+    File {
+        /// The configuration's section.
+        section: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Reads `password` from `file`, where one is named. One line's end at its end is not of the password.
+///
+/// # Errors
+/// Both are given, or the file is missing, unreadable, too large, empty or not UTF-8.
+pub fn fill(section: &'static str, password: &mut Secret, file: &Path) -> Result<(), SecretFileError> {
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    if !password.is_empty() {
+        return Err(SecretFileError::Both(section));
+    }
+    let broken = |why: String| SecretFileError::File { section, path: file.to_owned(), why };
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|open| open.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| broken(format!("it cannot be read: {error}")))?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(broken(format!("it is larger than {SECRET_BYTES_MAX} bytes: is it the right file?")));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| broken("it is not UTF-8".into()))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() {
+        return Err(broken("it is empty".into()));
+    }
+    *password = text.into();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let name = format!("footprint-secret-{}-{:x}", std::process::id(), rand::random::<u64>());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let mut password = Secret::default();
+        let filled = fill("postgres", &mut password, &file);
+        std::fs::remove_file(&file).unwrap();
+        filled.map(|()| password.reveal().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_line_end_is_cut_and_nothing_else() {
+        for (bytes, password) in [
+            ("pa$word", "pa$word"),
+            ("pa$word\n", "pa$word"),
+            ("pa$word\r\n", "pa$word"),
+            ("pa$word\n\n", "pa$word\n"),
+            (" two words ", " two words "),
+        ] {
+            assert_eq!(read(bytes.as_bytes()).unwrap(), password);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_names_the_file_and_not_its_content() {
+        for (bytes, why) in [(b"p\xe4ss".as_slice(), "it is not UTF-8"), (b"\n", "it is empty"), (b"", "it is empty")] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.starts_with("postgres.password_file: /") && error.ends_with(why), "{error}");
+            assert!(!error.contains("p\u{e4}ss"), "{error}");
+        }
+        let mut password = Secret::from("known".to_owned());
+        let error = fill("clickhouse", &mut password, Path::new("/nowhere")).unwrap_err().to_string();
+        assert_eq!(error, "clickhouse.password and clickhouse.password_file are both set; take one out");
+        let error = fill("clickhouse", &mut Secret::default(), Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.starts_with("clickhouse.password_file: /nowhere: it cannot be read: "), "{error}");
+    }
+}

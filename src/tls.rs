@@ -1,0 +1,199 @@
+//! TLS of the clients of both databases: which authorities are trusted, which certificate is shown, and what a failed
+//! handshake means. TLS 1.2 and 1.3; the server's name is always verified, and nothing here can make a connection plain.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+
+/// Where one client's certificates are; an empty path: none.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// The configuration's section, `postgres` or `clickhouse`.
+    pub section: &'static str,
+    /// Authorities; without it the public ones.
+    pub ca_file: &'a Path,
+    /// The client's own certificate, and those between it and its authority.
+    pub cert_file: &'a Path,
+    /// Its key.
+    pub key_file: &'a Path,
+}
+
+/// Why a file is of no use.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{section}.{setting}: {}: {why}", path.display())]
+pub struct FileError {
+    section: &'static str,
+    setting: &'static str,
+    path: PathBuf,
+    why: String,
+}
+
+/// What to trust and what to show.
+///
+/// # Errors
+/// A file is missing, holds nothing of the kind, or the key is not the certificate's.
+pub fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| files.error("ca_file", files.ca_file, error.to_string()))?
+        .with_root_certificates(files.authorities()?);
+    if files.cert_file.as_os_str().is_empty() {
+        return Ok(builder.with_no_client_auth());
+    }
+    let chain = files.certificates("cert_file", files.cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(files.key_file)
+        .map_err(|error| files.error("key_file", files.key_file, pem_trouble(&error, "private key")))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
+        let why = match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("it is not the key of the certificate in {}", files.cert_file.display())
+            }
+            other => format!("it cannot be used with the certificate in {}: {other}", files.cert_file.display()),
+        };
+        files.error("key_file", files.key_file, why)
+    })
+}
+
+impl Files<'_> {
+    fn error(&self, setting: &'static str, path: &Path, why: String) -> FileError {
+        FileError { section: self.section, setting, path: path.to_owned(), why }
+    }
+
+    fn certificates(&self, setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+        let broken = |error| self.error(setting, path, pem_trouble(&error, "certificate"));
+        let found: Vec<_> =
+            CertificateDer::pem_file_iter(path).map_err(broken)?.collect::<Result<_, _>>().map_err(broken)?;
+        if found.is_empty() {
+            return Err(self.error(setting, path, "there is no PEM certificate in it".into()));
+        }
+        Ok(found)
+    }
+
+    fn authorities(&self) -> Result<RootCertStore, FileError> {
+        let mut roots = RootCertStore::empty();
+        if self.ca_file.as_os_str().is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            return Ok(roots);
+        }
+        for certificate in self.certificates("ca_file", self.ca_file)? {
+            let unusable = |error| self.error("ca_file", self.ca_file, format!("no authority's certificate: {error}"));
+            roots.add(certificate).map_err(unusable)?;
+        }
+        Ok(roots)
+    }
+}
+
+/// What is wrong with a file, without what is in it.
+fn pem_trouble(error: &rustls::pki_types::pem::Error, kind: &str) -> String {
+    match error {
+        rustls::pki_types::pem::Error::Io(error) => format!("it cannot be read: {error}"),
+        rustls::pki_types::pem::Error::NoItemsFound => format!("there is no PEM {kind} in it"),
+        _ => format!("it is no PEM file of a {kind}"),
+    }
+}
+
+/// What to do about a failed handshake that will fail again; none when the error has nothing to do with TLS, or may pass.
+pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
+    match find(error)? {
+        // a bad signature: an authority of the same name with another key, as one that was made anew
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            Some(format!(
+                "the server's certificate is of an authority that is not trusted here: set {section}.ca_file to a PEM file with \
+             that authority's certificate"
+            ))
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some(format!("the server's certificate is for another name: set {section}.host to a name that it bears")),
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => Some(
+            "the server's certificate is of a time that is over: renew it, or set this machine's clock right".into(),
+        ),
+        rustls::Error::InvalidCertificate(_) => Some("the server must show another certificate".into()),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            Some(format!("the server asks for a client certificate: set {section}.cert_file and {section}.key_file"))
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError,
+        ) => Some(format!(
+            "the server does not take the client's certificate: is {section}.cert_file of an authority that it trusts, and of \
+             a time that is not over?"
+        )),
+        rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::NoApplicationProtocol,
+        )
+        | rustls::Error::PeerIncompatible(_) => Some(format!(
+            "the server and footprint have no way of encryption in common: TLS 1.2 or 1.3 is needed; it may also ask for a \
+             client certificate ({section}.cert_file and {section}.key_file)"
+        )),
+        rustls::Error::InvalidMessage(_) => Some(format!(
+            "what answers there does not speak TLS: look at {section}.port, and at the server's own settings"
+        )),
+        _ => None,
+    }
+}
+
+/// The error of TLS among an error's causes. That of an [`io::Error`] is its inside, which `source` does not give.
+fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let inside: Option<&'a (dyn Error + 'static)> = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inside| -> &'a (dyn Error + 'static) { inside });
+        next = inside.or_else(|| error.source());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files<'a>(ca_file: &'a Path, cert_file: &'a Path, key_file: &'a Path) -> Files<'a> {
+        Files { section: "postgres", ca_file, cert_file, key_file }
+    }
+
+    #[test]
+    fn a_file_is_named_with_what_is_wrong_and_never_with_what_is_in_it() {
+        let none = Path::new("");
+        assert!(client_config(files(none, none, none)).is_ok());
+        let missing = Path::new("/nowhere/ca.pem");
+        let error = client_config(files(missing, none, none)).unwrap_err().to_string();
+        assert!(error.starts_with("postgres.ca_file: /nowhere/ca.pem: it cannot be read: "), "{error}");
+        let text = std::env::temp_dir().join(format!("footprint-tls-{}.pem", std::process::id()));
+        std::fs::write(&text, "password = secret\n").unwrap();
+        let error = client_config(files(&text, none, none)).unwrap_err().to_string();
+        std::fs::remove_file(&text).unwrap();
+        assert!(error.ends_with("there is no PEM certificate in it") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn an_error_of_tls_is_found_inside_others_and_only_a_lasting_one_has_a_remedy() {
+        let inside = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inside));
+        assert!(remedy(&error, "clickhouse").unwrap().contains("clickhouse.cert_file"));
+        assert!(remedy(&io::Error::from(io::ErrorKind::ConnectionReset), "clickhouse").is_none());
+        let busy = io::Error::other(rustls::Error::AlertReceived(AlertDescription::InternalError));
+        assert!(remedy(&busy, "clickhouse").is_none());
+    }
+}
