@@ -59,7 +59,9 @@ pub enum TelemetryError {
 /// # Errors
 /// A bad filter, a directory that cannot be written.
 pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
-    let filter = || EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()));
+    // One filter before both layers, not one for each: such a filter keeps what it thought of the last line on that thread, and a
+    // record of the `log` crate that is only asked about (tokio-postgres does for each statement) cost the next line of ours.
+    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()))?;
     let json = telemetry.log_format == LogFormat::Json;
     // a line that cannot be written is no reason for another
     let on_terminal =
@@ -82,10 +84,10 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
         } else {
             layer.map_event_format(|format| Limited::new(format, false)).boxed()
         };
-        file = Some(layer.with_filter(filter()?));
+        file = Some(layer);
         guard = Some(worker);
     }
-    tracing_subscriber::registry().with(terminal.with_filter(filter()?)).with(file).init();
+    tracing_subscriber::registry().with(filter).with(terminal).with(file).init();
     Ok(LogFile(guard))
 }
 
