@@ -50,6 +50,7 @@ fn row() -> Row {
         claims: (0..CLAIMS_PENDING_MAX as Offset).map(claim).collect(),
         doubtful_below: None,
         birth: 1,
+        first_offset: Some(0),
         format: FORMAT,
     }
 }

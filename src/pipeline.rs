@@ -114,11 +114,13 @@ pub async fn run(
     let context = Arc::new(Context {
         route: route.name.clone(),
         topic: route.topic.clone(),
+        group_id: config.kafka.group_id.clone(),
         instance,
         inquirer,
         questions: config.clickhouse.enabled.then_some(questions),
         switches: switches(config),
         offset_reset: config.kafka.offset_reset,
+        starting: tokio::sync::Mutex::new(()),
         proofs,
     });
     let settings = coordinator::Settings {

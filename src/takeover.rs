@@ -1,9 +1,12 @@
 //! Taking a partition over: asks Kafka, the ledger and ClickHouse in the order that the protocol demands, and lets
 //! `ledger/protocol.rs` decide. Runs beside the reader, as often as it takes.
 
+mod first;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -15,9 +18,9 @@ use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, Taken, fresh_owner};
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::{
-    Corrupt, Gap, Observed, Switches, Unknown, commit_mark, first_start, insert_id_is_known, must_drain, question_from,
-    settle, switch,
+    Corrupt, Gap, Observed, Switches, insert_id_is_known, must_drain, question_from, settle, switch,
 };
+use crate::ledger::start::FirstStart;
 use crate::ledger::{LeftOut, Ownership, Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::SinkError;
@@ -40,6 +43,8 @@ pub struct Context {
     pub route: String,
     /// The topic.
     pub topic: String,
+    /// The consumer group.
+    pub group_id: String,
     /// This process, in the upper half of every owner.
     pub instance: u64,
     /// Questions to Kafka.
@@ -50,6 +55,8 @@ pub struct Context {
     pub switches: Switches,
     /// The configured first start.
     pub offset_reset: OffsetReset,
+    /// Held while the first start on a source is asked for and written down.
+    pub starting: Mutex<()>,
     /// What voids proofs.
     pub proofs: Arc<Proofs>,
 }
@@ -145,12 +152,12 @@ pub async fn take_over(
     let before = look(context, ledger, life, partition).await?;
     let sighting = context.proofs.before_sending();
     let owner = fresh_owner(context.instance);
-    let taken = take(ledger, source, partition, owner, before.start).await?;
+    let taken = take(ledger, source, partition, owner, &before.start).await?;
     let fence = Fence { source, partition, epoch: taken.row.epoch, owner };
-    let drains = must_drain(&taken.row, before.known && !before.ledger_lost, taken.may_have_gone_back);
+    let drains = must_drain(&taken.row, before.known && !before.start.ledger_lost, taken.may_have_gone_back);
     let (row, gaps) = switch(taken.row, &context.switches);
     // strictly after the take-over has committed
-    let id_is_known = insert_id_is_known(&row, before.ledger_lost, taken.is_anothers);
+    let id_is_known = insert_id_is_known(&row, before.start.ledger_lost, taken.is_anothers);
     let drain = drains.then_some(Drain { ledger, id_is_known });
     let clickhouse_highest = ask_clickhouse(context, source, partition, &row, drain).await?;
     // H must be at or above everything an older owner can have written: asked after the take-over
@@ -162,7 +169,7 @@ pub async fn take_over(
         log_end,
         may_have_gone_back: taken.may_have_gone_back,
         clickhouse_highest,
-        ledger_lost: before.ledger_lost,
+        ledger_lost: before.start.ledger_lost,
     };
     let mut settled =
         settle(row, &observed, &context.switches).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
@@ -240,10 +247,8 @@ struct Before {
     log_end: Offset,
     /// The ledger has a row.
     known: bool,
-    /// It had one, and lost it.
-    ledger_lost: bool,
     /// Where a row that is made begins.
-    start: Offset,
+    start: FirstStart,
 }
 
 async fn look(context: &Context, ledger: &Ledger, life: &Life, partition: Partition) -> Result<Before, TakeOverError> {
@@ -252,18 +257,14 @@ async fn look(context: &Context, ledger: &Ledger, life: &Life, partition: Partit
     failpoint::hit(Point::WatermarksAnswered);
     failpoint::hit(Point::Known);
     let answer = ledger.knows(life.source, partition).await;
-    let (known, source_is_known) = answer.map_err(|error| TakeOverError::of_ledger(error, partition))?;
+    let known = answer.map_err(|error| TakeOverError::of_ledger(error, partition))?;
     failpoint::hit(Point::KnownAnswered);
-    if known {
-        return Ok(Before { log_start, log_end, known, ledger_lost: false, start: 0 });
-    }
-    failpoint::hit(Point::FirstStart);
-    let first = first(context, life, partition, source_is_known, (log_start, log_end)).await?;
-    failpoint::hit(Point::FirstStartAnswered);
-    if first.ledger_lost {
-        warn!(partition, "the ledger of this partition was lost: starting at the log's start, reading everything back");
-    }
-    Ok(Before { log_start, log_end, known, ledger_lost: first.ledger_lost, start: first.offset })
+    let start = match known {
+        // should the row vanish before the statement, it is made anew at 0, as one whose ledger was lost
+        true => FirstStart { offset: 0, ledger_lost: false, why: "a row is there" },
+        false => first::first(context, ledger, life, partition, (log_start, log_end)).await?,
+    };
+    Ok(Before { log_start, log_end, known, start })
 }
 
 /// The statement. When the row is locked, the old owner's connections are ended, so that the next try finds it free.
@@ -272,7 +273,7 @@ async fn take(
     source: SourceId,
     partition: Partition,
     owner: Uuid,
-    start: Offset,
+    start: &FirstStart,
 ) -> Result<Taken, TakeOverError> {
     let ledger_error = |error| TakeOverError::of_ledger(error, partition);
     failpoint::hit(Point::TakeOver);
@@ -349,35 +350,6 @@ async fn check_life(context: &Context, life: &Life, partition: Partition) -> Res
     if *described.topic_id == *life.topic_id { Ok(()) } else { Err(TakeOverError::Replaced) }
 }
 
-async fn first(
-    context: &Context,
-    life: &Life,
-    partition: Partition,
-    source_is_known: bool,
-    (log_start, log_end): (Offset, Offset),
-) -> Result<crate::ledger::protocol::FirstStart, TakeOverError> {
-    let committed =
-        ask(context, move |inquirer, topic| inquirer.committed(topic, partition, ASK_TIMEOUT), partition).await?;
-    let clickhouse_holds_rows = match &context.questions {
-        Some(questions) => {
-            let highest = questions.highest(life.source, partition, 0).await;
-            highest.map_err(|error| TakeOverError::of_sink(&error, partition))?.is_some()
-        }
-        None => false,
-    };
-    let our_mark = commit_mark(life.source);
-    Ok(first_start(&Unknown {
-        committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
-        our_mark: &our_mark,
-        clickhouse_holds_rows,
-        source_is_known,
-        other_lives_known: life.others_known,
-        log_start,
-        log_end,
-        starts_at_end: context.offset_reset == OffsetReset::Latest,
-    }))
-}
-
 async fn warn_of_lost_rows(
     questions: &Questions,
     source: SourceId,
@@ -385,8 +357,9 @@ async fn warn_of_lost_rows(
     row: &Row,
 ) -> Result<(), SinkError> {
     // a window below the frontier, so that the index answers; dead letters alone in all of it would be strange as well
-    let Some(next) = row.nexts.clickhouse.filter(|&next| next > 0) else { return Ok(()) };
-    let from = (next - LOST_ROWS_WINDOW).max(0);
+    let first = row.first_offset.unwrap_or(0);
+    let Some(next) = row.nexts.clickhouse.filter(|&next| next > first) else { return Ok(()) };
+    let from = (next - LOST_ROWS_WINDOW).max(first);
     failpoint::hit(Point::LostRows);
     let highest = questions.highest_below(source, partition, from, next).await?;
     failpoint::hit(Point::LostRowsAnswered);

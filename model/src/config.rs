@@ -38,6 +38,8 @@ pub struct Budget {
     pub replaces: u8,
     /// A sink is switched.
     pub switches: u8,
+    /// The old consumer stores and commits a record.
+    pub old_commits: u8,
 }
 
 /// A run.
@@ -69,6 +71,8 @@ pub struct Config {
     pub when_switched_on: WhenSwitchedOn,
     /// Commits reach Kafka some time after the heartbeat that they follow from, else with it.
     pub slow_commits: bool,
+    /// Partitions without a commit start at the log's end.
+    pub starts_at_end: bool,
     /// Which sinks may be switched: PostgreSQL's rows, else ClickHouse's.
     pub switch_postgres: bool,
 }
@@ -90,6 +94,7 @@ impl Default for Config {
             token_first: true,
             when_switched_on: WhenSwitchedOn::Fill,
             slow_commits: false,
+            starts_at_end: false,
             switch_postgres: false,
         }
     }
@@ -100,6 +105,11 @@ impl Config {
     /// it makes no difference when a record was read.
     pub fn topic_may_change(&self) -> bool {
         self.budget.replaces > 0
+    }
+
+    /// Whether it matters where the route starts. Elsewhere it starts at the log's start, and writing that down is no step.
+    pub fn has_first_start(&self) -> bool {
+        self.starts_at_end || self.budget.old_commits > 0
     }
 
     /// Records that become rows.

@@ -1,6 +1,7 @@
 //! A consumer's memory: what a process knows of the partition, and what it is in the midst of.
 
 use footprint::ledger::protocol::{Plan, Repair, Settled};
+use footprint::ledger::start::{FirstStart, Starts};
 use footprint::ledger::{Row, SinkName};
 use footprint::offset::{Offset, Range};
 use footprint::tracker::Tracker;
@@ -68,16 +69,18 @@ pub enum Phase {
     Owning(Box<Owning>),
 }
 
-/// A take-over's next step. It is of one `life` of the topic. `known`: the ledger had a row; `ledger_lost`: it had one and lost
-/// it; `start`: where a row that is made begins; `row`: as the statement returned it, under `fence`; `gone_back`: it was settled
+/// A take-over's next step. It is of one `life` of the topic. `starts`: the first start to write down; `known`: the ledger had
+/// a row; `ledger_lost`: it had one and lost it; `start`: where a row that is made begins; `row`: as the statement returned it, under `fence`; `gone_back`: it was settled
 /// under another PostgreSQL; `sighted`: no break since the statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "told above, once for all steps")]
 pub enum TakeOver {
     /// Look at Kafka, the ledger and ClickHouse.
     Look,
+    /// Write the first start down.
+    Starts { life: usize, starts: Starts },
     /// Send the statement.
-    Take { life: usize, start: Offset, known: bool, ledger_lost: bool },
+    Take { life: usize, start: FirstStart, known: bool },
     /// Drain, ask ClickHouse, look at the topic again, decide.
     Ask { life: usize, fence: Fence, row: Box<Row>, gone_back: bool, known: bool, ledger_lost: bool, sighted: bool },
     /// Send what was decided.

@@ -62,6 +62,8 @@ guards! {
     TopicIdWhenIdle "" "The topic's id is asked now and then though nothing is read.",
     ClaimEnds "" "Claimed ranges are cut again exactly at their recorded ends.",
     CommitMark "" "Our commits to Kafka carry a mark.",
+    FirstStart "" "Where a route starts on a source is written down before it takes a partition over.",
+    CommitWhenTaken "" "A partition starts at the old consumer's commit as it is when the partition is taken over.",
     NoReset "" "Once a ledger row exists nothing falls back to a reset policy.",
 }
 

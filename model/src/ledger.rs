@@ -2,6 +2,7 @@
 //! PostgreSQL sink say in SQL. `tests/ledger` holds the two against each other on a real server.
 
 use footprint::ledger::protocol::Settled;
+use footprint::ledger::start::{FirstStart, Starts};
 use footprint::ledger::{Claim, FORMAT, Nexts, Progress, Row};
 use footprint::offset::{Offset, Range};
 use uuid::Uuid;
@@ -52,8 +53,18 @@ pub struct Advance {
     pub end: Offset,
 }
 
+/// Writes a route's first start on a source down, unless that is done, or the source has rows already. True: written.
+pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) -> bool {
+    let writes = slot.is_none() && !has_rows;
+    if writes {
+        *slot = Some(starts.clone());
+    }
+    writes
+}
+
 /// Takes the row over, or makes it at `start` with `birth`. True beside it: the ledger may have gone back in time.
-pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset, birth: i64) -> (Row, bool) {
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, birth: i64) -> (Row, bool) {
+    let (start, first_offset) = (start.offset, start.first_offset());
     let found = slot.get_or_insert_with(|| LedgerRow {
         row: Row {
             epoch: 0,
@@ -65,6 +76,7 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: Offset, birth
             claims: Vec::new(),
             doubtful_below: None,
             birth,
+            first_offset,
             format: FORMAT,
         },
         fresh: false,
@@ -86,8 +98,9 @@ fn progress(found: &LedgerRow) -> Progress {
 /// Writes what the new owner decided. False: fenced.
 pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) -> bool {
     let Some(found) = owned(slot, fence, true, true) else { return false };
-    let Row { epoch, owner, birth, nexts: Nexts { dead_letters, .. }, .. } = found.row;
-    found.row = Row { epoch, owner, birth, nexts: Nexts { dead_letters, ..settled.row.nexts }, ..settled.row.clone() };
+    let Row { epoch, owner, birth, first_offset, nexts: Nexts { dead_letters, .. }, .. } = found.row;
+    let nexts = Nexts { dead_letters, ..settled.row.nexts };
+    found.row = Row { epoch, owner, birth, first_offset, nexts, ..settled.row.clone() };
     found.fresh = true;
     true
 }

@@ -32,6 +32,7 @@ const NONE: Budget = Budget {
     restores: 0,
     replaces: 0,
     switches: 0,
+    old_commits: 0,
 };
 
 /// Scenarios with one process at a time: it dies and is started again, and the servers do what they may.
@@ -44,6 +45,20 @@ fn alone() -> Vec<Scenario> {
             "crashes",
             "a process dies twice; an answer of PostgreSQL is lost, a statement or an insert comes late",
             with(Budget { crashes: 2, lost_answers: 1, late: 1, ..NONE }),
+        ),
+        scenario(
+            "started",
+            "an old consumer goes on until the partition is taken over; the process dies, answers are lost or late",
+            with(Budget { old_commits: 2, crashes: 2, lost_answers: 1, late: 1, ..NONE }),
+        ),
+        scenario(
+            "started-at-end",
+            "the first start is at the log's end, and the log grows; the process dies, answers are lost or late",
+            Config {
+                starts_at_end: true,
+                first_end: 1,
+                ..with(Budget { crashes: 2, lost_answers: 1, late: 1, ..NONE })
+            },
         ),
         scenario(
             "errors",

@@ -1,6 +1,7 @@
 //! The three servers: what they hold, and what is still on its way to them.
 
 use footprint::ledger::protocol::Settled;
+use footprint::ledger::start::{FirstStart, Starts};
 use footprint::offset::{Offset, Range};
 use uuid::Uuid;
 
@@ -85,6 +86,8 @@ pub struct Kafka {
 /// What PostgreSQL holds, and what a backup is a copy of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tables {
+    /// The route's first start on each life.
+    pub starts: [Option<Starts>; LIVES],
     /// The ledger's row of each life.
     pub ledger: [Option<LedgerRow>; LIVES],
     /// Stored rows.
@@ -101,8 +104,10 @@ pub struct Tables {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "what a statement carries is what its function in `ledger` takes")]
 pub enum Late {
+    /// The first start.
+    Starts { life: usize, starts: Starts },
     /// A take-over.
-    TakeOver { life: usize, owner: Uuid, start: Offset },
+    TakeOver { life: usize, owner: Uuid, start: FirstStart },
     /// Its second half.
     Settle { life: usize, fence: Fence, settled: Box<Settled> },
     /// A claim.

@@ -77,7 +77,11 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         restores: upto(2),
         replaces: upto(1),
         switches: upto(2),
+        old_commits: upto(3),
     };
+    // what was lost with the ledger is read from the log's start, wherever the route had started
+    let is_kept = budget.restores == 0 && budget.replaces == 0;
+    let budget = Budget { old_commits: if is_kept { budget.old_commits } else { 0 }, ..budget };
     Config {
         guards,
         consumers: 2,
@@ -92,6 +96,7 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         token_first: draws.one_in(2),
         when_switched_on: if draws.one_in(2) { WhenSwitchedOn::Fill } else { WhenSwitchedOn::Skip },
         slow_commits: draws.one_in(2),
+        starts_at_end: is_kept && draws.one_in(4),
         switch_postgres: draws.one_in(2),
     }
 }

@@ -5,6 +5,7 @@ use footprint::offset::{Offset, Range};
 use crate::config::Config;
 use crate::consumer::{Owning, Phase, Seat, TakeOver, Writer};
 use crate::guard::Guard;
+use crate::servers::Late;
 use crate::world::{Answer, Orphan, Step, World};
 
 impl World {
@@ -200,9 +201,21 @@ impl World {
             (budget.backups > 0, Step::Backup),
             (budget.restores > 0 && seen, Step::Restore),
             (budget.replaces > 0 && self.kafka.life == 0, Step::Replace),
+            (budget.old_commits > 0 && self.old_may_commit(), Step::OldCommits),
             (config.switch_postgres && seen && (budget.switches > 0 || !self.postgres_on), Step::SwitchPostgres),
             (!config.switch_postgres && seen && (budget.switches > 0 || !self.clickhouse_on), Step::SwitchClickHouse),
         ];
         steps.extend(optional.into_iter().filter_map(|(may, step)| may.then_some(step)));
+    }
+
+    /// Whether the old consumer may have the partition: nobody of ours has it, or takes it over, or has. What it commits
+    /// beside a take-over cannot be told from what it commits before.
+    fn old_may_commit(&self) -> bool {
+        let life = self.kafka.life;
+        let is_ours = self.kafka.member.is_some()
+            || self.postgres.tables.ledger[life].is_some()
+            || self.consumers.iter().any(|consumer| consumer.stray.is_some() || consumer.phase != Phase::Idle)
+            || self.postgres.late.iter().any(|late| matches!(late, Late::TakeOver { .. }));
+        !is_ours && self.floor[life] < self.kafka.end
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::check::{Outcome, check};
 use crate::guard::Guard::{
-    self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CompareAndSet,
-    Doubtful, Drain, EndIsClaimed, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat, LetterOnce, LostLedger,
-    NextLevel, NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RefusedWithRows,
-    RepairDiesWithProof, RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId,
-    TopicIdWhenIdle, WriteEpoch, WriteOwner,
+    self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CommitWhenTaken,
+    CompareAndSet, Doubtful, Drain, EndIsClaimed, FirstStart, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat,
+    LetterOnce, LostLedger, NextLevel, NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError,
+    ReadBackAtTakeOver, RefusedWithRows, RepairDiesWithProof, RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token,
+    TokenFromRange, TopicId, TopicIdWhenIdle, WriteEpoch, WriteOwner,
 };
 use crate::scenario;
 
@@ -91,6 +91,8 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[TopicIdWhenIdle], "replaced"),
         breaks(&[ClaimEnds], "crashes"),
         breaks(&[CommitMark], "restored-bad"),
+        breaks(&[FirstStart], "started-at-end"),
+        breaks(&[CommitWhenTaken], "started"),
         breaks(&[NoReset], "crashes"),
     ]
 }

@@ -27,6 +27,8 @@ pub enum Broken {
     LostInClickHouse,
     /// Kafka was told that something is stored which is not.
     CommittedTooFar,
+    /// A partition did not start where it had to.
+    StartedElsewhere,
     /// The program stops and calls for a person.
     Stopped(String),
     /// The program panics.
@@ -129,6 +131,8 @@ pub enum Step {
     SwitchClickHouse,
     /// The reader falls back to a reset policy: only without that guard.
     Reset(usize),
+    /// The old consumer, which has the partition, stores and commits a record.
+    OldCommits,
 }
 
 impl Step {
@@ -155,7 +159,8 @@ impl Step {
             | Self::Restore
             | Self::Replace
             | Self::SwitchPostgres
-            | Self::SwitchClickHouse => true,
+            | Self::SwitchClickHouse
+            | Self::OldCommits => true,
             Self::Produce
             | Self::Assign(_)
             | Self::Notice(_)
@@ -188,6 +193,8 @@ pub struct World {
     pub postgres_on: bool,
     /// ClickHouse's rows are on.
     pub clickhouse_on: bool,
+    /// Where we have to start in each life: what lies below is the old consumer's, or was there before the first start.
+    pub floor: [Offset; LIVES],
     /// Faults that may still strike.
     pub budget: Budget,
     /// What has gone wrong.
@@ -204,6 +211,7 @@ impl World {
             consumers: vec![Consumer::down(); config.consumers],
             postgres_on: true,
             clickhouse_on: true,
+            floor: [0; LIVES],
             budget: config.budget,
             broken: None,
         }
@@ -231,8 +239,11 @@ impl World {
         let tables = &self.postgres.tables;
         for life in 0..LIVES {
             let Some(found) = &tables.ledger[life] else { continue };
+            if config.has_first_start() && found.row.first_offset != Some(self.floor[life]) {
+                return Some(Broken::StartedElsewhere);
+            }
             let nexts = found.row.nexts;
-            let (good, bad) = (config.good(), config.bad());
+            let (good, bad) = (self.ours(config.good(), life), self.ours(config.bad(), life));
             let rows = nexts.postgres.map_or(Offsets::default(), Offsets::below).and(good);
             let dead_letters = Offsets::below(nexts.dead_letters).and(bad);
             let held = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]);
@@ -248,6 +259,11 @@ impl World {
         None
     }
 
+    /// Of a life's records those that are ours to store.
+    pub(crate) fn ours(&self, offsets: Offsets, life: usize) -> Offsets {
+        offsets.minus(Offsets::below(self.floor[life]))
+    }
+
     /// Whether everything is stored, recorded and committed, and nobody is in the midst of something.
     pub fn is_done(&self, config: &Config) -> bool {
         let life = self.kafka.life;
@@ -255,14 +271,15 @@ impl World {
         let Some(found) = &tables.ledger[life] else { return false };
         let nexts = found.row.nexts;
         let end = config.records;
+        let (good, bad) = (self.ours(config.good(), life), self.ours(config.bad(), life));
         let stored = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]).and(config.good());
         let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
-        let mark = footprint::ledger::protocol::commit_mark(source(life));
+        let mark = footprint::ledger::start::commit_mark(source(life));
         self.kafka.end == end
             && [nexts.dead_letters, nexts.postgres.unwrap_or(-1), nexts.clickhouse.unwrap_or(-1)] == [end; 3]
-            && stored == config.good()
-            && tables.dead_letters[life] == config.bad()
-            && in_clickhouse.and(config.good()) == config.good()
+            && stored == good
+            && tables.dead_letters[life] == bad
+            && in_clickhouse.and(config.good()) == good
             && (self.kafka.committed == Some((end, mark)) || !config.guards.hold(crate::guard::Guard::CommitMark))
             && self.clickhouse.inserts.is_empty()
             && self.postgres.late.is_empty()

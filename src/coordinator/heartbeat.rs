@@ -7,7 +7,7 @@ use tracing::warn;
 use super::{Coordinator, PipelineError, Slot};
 use crate::failpoint::{self, Point};
 use crate::ledger::postgres::Fence;
-use crate::ledger::protocol::commit_mark;
+use crate::ledger::start::commit_mark;
 use crate::metrics;
 use crate::offset::Offset;
 use crate::reader::Command;

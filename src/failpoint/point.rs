@@ -48,6 +48,16 @@ points! {
     Known = "known",
     /// The ledger has said whether it knows the partition.
     KnownAnswered = "known-answered",
+    /// Before the ledger is asked for the route's first start on the source.
+    Starts = "starts",
+    /// The ledger has said whether the first start is written down.
+    StartsAnswered = "starts-answered",
+    /// Before the first start is written down.
+    StartsWrite = "starts-write",
+    /// The first start is on its way to the ledger.
+    StartsWriteSent = "starts-write-sent",
+    /// The first start is written down; no row is made yet.
+    StartsWriteAnswered = "starts-write-answered",
     /// Before Kafka and ClickHouse are asked where an unknown partition starts.
     FirstStart = "first-start",
     /// Where an unknown partition starts is decided.

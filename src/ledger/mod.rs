@@ -1,9 +1,10 @@
-//! The ledger: what is claimed and stored of each partition, and who may write. `protocol.rs` decides, `proof.rs` says
-//! how long a decision holds, `postgres.rs` asks and tells PostgreSQL. This file holds their words.
+//! The ledger: what is claimed and stored of each partition, and who may write. `protocol.rs` decides, `start.rs`
+//! says where a partition begins, `proof.rs` how long a decision holds, `postgres.rs` asks and tells PostgreSQL. This file holds their words.
 
 pub mod postgres;
 pub mod proof;
 pub mod protocol;
+pub mod start;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -129,6 +130,9 @@ pub struct Row {
     /// Of the row: random, from the take-over that made it. It is part of every token, so that a row that is lost and made
     /// again never meets the tokens of before.
     pub birth: i64,
+    /// Where the partition first started: below it nothing is ours. Not known of a row that an older program made, or that was
+    /// made anew after the ledger was lost.
+    pub first_offset: Option<Offset>,
     /// The row's layout.
     pub format: i32,
 }

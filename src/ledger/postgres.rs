@@ -2,6 +2,7 @@
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
 mod left_out;
+mod starts;
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::protocol::{Gap, Settled};
+use super::start::FirstStart;
 use super::{Claim, FORMAT, LedgerId, Nexts, Progress, Row, SinkName, SourceId};
 use crate::config::Postgres;
 use crate::offset::{Offset, Partition, Range};
@@ -128,7 +130,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 }
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
-                   clickhouse_stopped, claims, fingerprints, doubtful_below, birth, format";
+                   clickhouse_stopped, claims, fingerprints, doubtful_below, birth, first_offset, format";
 
 fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let ends: Vec<Offset> = row.try_get("claims")?;
@@ -143,6 +145,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
         claims: ends.into_iter().zip(fingerprints).map(|(end, fingerprint)| Claim { end, fingerprint }).collect(),
         doubtful_below: row.try_get("doubtful_below")?,
         birth: row.try_get("birth")?,
+        first_offset: row.try_get("first_offset")?,
         format: row.try_get("format")?,
     })
 }
@@ -268,19 +271,18 @@ impl Ledger {
         Ok(others)
     }
 
-    /// Whether the ledger knows the partition, and whether it knows any of the source.
+    /// Whether the ledger knows the partition.
     ///
     /// # Errors
     /// No answer.
-    pub async fn knows(&self, source: SourceId, partition: Partition) -> Result<(bool, bool), LedgerError> {
+    pub async fn knows(&self, source: SourceId, partition: Partition) -> Result<bool, LedgerError> {
         let rows = self
             .query(
-                "select coalesce(bool_or(partition = $3), false), count(*) > 0 from footprint_ledger \
-                 where route = $1 and source = $2",
+                "select 1 from footprint_ledger where route = $1 and source = $2 and partition = $3",
                 &[&self.route, &source.0, &partition],
             )
             .await?;
-        Ok(rows.first().map_or((false, false), |row| (row.get(0), row.get(1))))
+        Ok(!rows.is_empty())
     }
 
     /// Takes a partition over: the row is made at `start` when there is none, else its epoch grows and its owner is new.
@@ -292,20 +294,22 @@ impl Ledger {
         source: SourceId,
         partition: Partition,
         owner: Uuid,
-        start: Offset,
+        start: &FirstStart,
     ) -> Result<Taken, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
-             clickhouse_next, claims, fingerprints, postgres_identity, birth, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, {FORMAT}) \
+             clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, $8, {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
              returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back, \
              postgres_identity not in ('', $6) and split_part(postgres_identity, '/', 1) <> split_part($6, '/', 1) \
              as is_anothers"
         );
         let birth = rand::random_range(1..i64::MAX);
-        let rows =
-            self.query(&sql, &[&self.route, &source.0, &partition, &owner, &start, &self.identity.0, &birth]).await?;
+        let (offset, first_offset) = (start.offset, start.first_offset());
+        let row: [&(dyn ToSql + Sync); 8] =
+            [&self.route, &source.0, &partition, &owner, &offset, &self.identity.0, &birth, &first_offset];
+        let rows = self.query(&sql, &row).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let (may_have_gone_back, is_anothers) = (row.get("gone_back"), row.get("is_anothers"));

@@ -398,56 +398,5 @@ impl Default for Repair {
     }
 }
 
-/// Where a partition starts that the ledger does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstStart {
-    /// The offset.
-    pub offset: Offset,
-    /// The ledger was lost: everything is uncertain (R6).
-    pub ledger_lost: bool,
-}
-
-/// What is known of a partition without a ledger row.
-#[derive(Clone, Copy, Debug)]
-pub struct Unknown<'a> {
-    /// The group's committed offset and its metadata.
-    pub committed: Option<(Offset, &'a str)>,
-    /// The mark that our own commits of this source carry.
-    pub our_mark: &'a str,
-    /// ClickHouse holds rows of this source and partition.
-    pub clickhouse_holds_rows: bool,
-    /// Another partition of this source is in the ledger.
-    pub source_is_known: bool,
-    /// Another life of the topic is known.
-    pub other_lives_known: bool,
-    /// The log's start.
-    pub log_start: Offset,
-    /// The log's end.
-    pub log_end: Offset,
-    /// Whether the configured first start is the log's end.
-    pub starts_at_end: bool,
-}
-
-/// The mark in the metadata of our commits to Kafka.
-pub fn commit_mark(source: super::SourceId) -> String {
-    format!("footprint {source}")
-}
-
-/// Decides where a partition without a ledger row starts.
-pub fn first_start(unknown: &Unknown<'_>) -> FirstStart {
-    let ours = unknown.committed.is_some_and(|(_, metadata)| metadata == unknown.our_mark);
-    let foreign = unknown.committed.filter(|(_, metadata)| !metadata.starts_with("footprint "));
-    if ours || unknown.clickhouse_holds_rows {
-        return FirstStart { offset: unknown.log_start, ledger_lost: true };
-    }
-    let offset = match foreign {
-        _ if unknown.source_is_known => unknown.log_start,
-        Some((offset, _)) if !unknown.other_lives_known => offset.clamp(unknown.log_start, unknown.log_end),
-        _ if unknown.other_lives_known || !unknown.starts_at_end => unknown.log_start,
-        _ => unknown.log_end,
-    };
-    FirstStart { offset, ledger_lost: false }
-}
-
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,8 @@ pub enum VerifyError {
     /// PostgreSQL cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The ledger is not there.
-    #[error("postgresql has no ledger; run `footprint migrate` first, or look at DB_NAME")]
+    /// The ledger is not there, or lacks what a newer migration adds.
+    #[error("postgresql has no ledger, or an older program's; run `footprint migrate` first, or look at DB_NAME")]
     NoLedger,
     /// PostgreSQL refused.
     #[error("postgresql: {what}: {}", describe(.source))]

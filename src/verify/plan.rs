@@ -61,7 +61,9 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
         let ours = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");
         ours.map(|gap| Range::new(gap.start, gap.end)).collect::<Vec<_>>()
     };
+    let first = promised.first_offset.unwrap_or(0);
     let promise = |next: Option<Offset>, stopped: Option<Offset>, sink: &str| Promise {
+        none_below: first,
         due_below: next.or(stopped).unwrap_or(0),
         none_from: Offset::MAX,
         gaps: gaps_of(sink),
@@ -69,7 +71,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
     let rows = promise(promised.postgres_next, promised.postgres_stopped, "postgres");
     let clickhouse = match known.clickhouse_answers {
         true => promise(promised.clickhouse_next, promised.clickhouse_stopped, "clickhouse"),
-        false => Promise { due_below: 0, none_from: Offset::MAX, gaps: Vec::new() },
+        false => Promise { none_below: 0, due_below: 0, none_from: Offset::MAX, gaps: Vec::new() },
     };
     let dead = promise(Some(promised.dead_letters_next), None, "both");
     let due_below = rows.due_below.max(clickhouse.due_below).max(dead.due_below);
@@ -80,7 +82,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
 
     let log = known
         .log
-        .map(|(start, end)| (start, end.min(due_below)))
+        .map(|(start, end)| (start.max(first), end.min(due_below)))
         .filter(|(start, end)| start < end)
         .map(|(start, end)| Range::new(start, end));
     let sink = |on: bool, promise: &Promise| SinkReport { on, compared_below: promise.due_below, rows: 0 };
@@ -89,6 +91,7 @@ pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, Part
         log_start: known.log.map(|(start, _)| start),
         log_end: known.log.map(|(_, end)| end),
         claimed: promised.claimed,
+        first_offset: promised.first_offset,
         postgres: sink(promised.postgres_next.is_some(), &rows),
         clickhouse: sink(promised.clickhouse_next.is_some(), &clickhouse),
         dead_letters: sink(known.promised.is_some(), &dead),
@@ -189,6 +192,23 @@ mod tests {
         assert_eq!((plan.rows.none_from, plan.clickhouse.none_from, plan.dead.none_from), (0, 0, 0));
         assert!(plan.log.is_none() && plan.reaches_past(1));
         assert_eq!((report.lag, named), (20, vec![]));
+    }
+
+    #[test]
+    fn nothing_is_missed_below_the_first_start() {
+        let promised = Promised {
+            first_offset: Some(40),
+            claimed: 100,
+            dead_letters_next: 100,
+            postgres_next: Some(100),
+            clickhouse_next: Some(100),
+            ..Promised::default()
+        };
+        let known = Known { promised: Some(&promised), gaps: &[], log: Some((10, 200)), clickhouse_answers: true };
+        let (plan, report, named) = planned(&known);
+        assert_eq!(plan.log, Some(Range::new(40, 100)));
+        assert_eq!([plan.rows.none_below, plan.clickhouse.none_below, plan.dead.none_below], [40; 3]);
+        assert_eq!((report.first_offset, named), (Some(40), vec![]));
     }
 
     #[test]

@@ -43,10 +43,12 @@ pub struct Promised {
     pub postgres_stopped: Option<Offset>,
     /// Where ClickHouse was switched off.
     pub clickhouse_stopped: Option<Offset>,
+    /// Where the partition first started: nothing below it is footprint's. None: not known.
+    pub first_offset: Option<Offset>,
 }
 
-const PROMISED: &str =
-    "claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, clickhouse_stopped";
+const PROMISED: &str = "claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, clickhouse_stopped, \
+                        first_offset";
 
 impl From<&tokio_postgres::Row> for Promised {
     /// Of a row that starts with [`PROMISED`].
@@ -58,6 +60,7 @@ impl From<&tokio_postgres::Row> for Promised {
             clickhouse_next: row.get(3),
             postgres_stopped: row.get(4),
             clickhouse_stopped: row.get(5),
+            first_offset: row.get(6),
         }
     }
 }
@@ -183,11 +186,14 @@ impl Tables {
     pub async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
         let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
         let rows = within("postgresql", self.stall, self.client.query(&query, &[&self.route])).await?;
-        if rows.as_ref().is_err_and(|error| error.code() == Some(&SqlState::UNDEFINED_TABLE)) {
+        let is_old = |error: &tokio_postgres::Error| {
+            [Some(&SqlState::UNDEFINED_TABLE), Some(&SqlState::UNDEFINED_COLUMN)].contains(&error.code())
+        };
+        if rows.as_ref().is_err_and(is_old) {
             return Err(VerifyError::NoLedger);
         }
         let rows = rows.map_err(refused("read the ledger"))?;
-        Ok(rows.iter().map(|row| ((row.get(6), row.get(7)), Promised::from(row))).collect())
+        Ok(rows.iter().map(|row| ((row.get(7), row.get(8)), Promised::from(row))).collect())
     }
 
     /// The ledger's row of one partition, as it is now.

@@ -241,6 +241,8 @@ pub struct PartitionReport {
     pub records: u64,
     /// What the ledger has claimed.
     pub claimed: Offset,
+    /// Where it first started, as the ledger says: what lies below is not compared. None: not known, all is compared.
+    pub first_offset: Option<Offset>,
     /// PostgreSQL.
     pub postgres: SinkReport,
     /// ClickHouse.

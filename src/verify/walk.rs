@@ -29,6 +29,7 @@ pub(super) async fn walk(config: &Config, route: &Route, options: &Options) -> R
     if walk.alive.is_none() {
         walk.notes.push(format!("kafka has no topic {}", route.topic));
     }
+    walk.note_starts();
     if sources.is_empty() {
         walk.notes.push("the ledger knows no source of this route: nothing has been claimed yet".into());
     }
@@ -62,6 +63,8 @@ struct Walk<'a> {
     tallies: Tallies,
     findings: Findings,
     notes: Vec<String>,
+    /// Partitions that started above what the log holds.
+    starts: Vec<(Key, Offset)>,
     progress: Progress,
 }
 
@@ -132,6 +135,7 @@ impl<'a> Walk<'a> {
             tallies: Tallies { rows: tally(), dead: tally(), clickhouse: tally(), refused: Default::default() },
             findings: Findings::new(options.show),
             notes,
+            starts: Vec::new(),
             progress,
         })
     }
@@ -206,6 +210,9 @@ impl<'a> Walk<'a> {
             tell(self.options, &self.progress);
         }
         report.counts = self.findings.counts();
+        if let Some(first) = report.first_offset.filter(|&first| first > report.log_start.unwrap_or(0)) {
+            self.starts.push((key, first));
+        }
         Ok(report)
     }
 
@@ -324,6 +331,20 @@ impl<'a> Walk<'a> {
         report.dead_letters.rows += dead.rows() + refused.iter().map(Refused::rows).sum::<u64>();
         self.progress.read += log.records() + rows.rows() + clickhouse.rows() + dead.rows();
         Ok(())
+    }
+
+    /// Where partitions first started, as many as findings are named.
+    fn note_starts(&mut self) {
+        let named = self.starts.iter().take(self.options.show);
+        let lines = named.map(|((source, partition), first)| {
+            format!(
+                "source {source} partition {partition} starts at {first}: what lies below was there before footprint"
+            )
+        });
+        self.notes.extend(lines);
+        if let Some(more) = self.starts.len().checked_sub(self.options.show).filter(|&more| more > 0) {
+            self.notes.push(format!("{more} more partitions start above the log's start"));
+        }
     }
 
     fn take_log(&mut self) -> Result<(LogReader, LogTally), VerifyError> {

@@ -197,7 +197,9 @@ impl LogTally {
 /// What the ledger promises of one place.
 #[derive(Clone, Debug, Default)]
 pub struct Promise {
-    /// Everything below must be there; rows from here on are in flight.
+    /// Nothing may be there below: it was before the first start.
+    pub none_below: Offset,
+    /// Everything from there on and below this must be there; rows from here on are in flight.
     pub due_below: Offset,
     /// Nothing may be there from here on.
     pub none_from: Offset,
@@ -237,8 +239,8 @@ impl Side<'_> {
     fn view(&self, place: Place, offset: Offset, findings: &mut Findings) -> View {
         let index = (offset - self.tally.base) as usize;
         let count = self.tally.counts[index];
-        let due = 0 <= offset && offset < self.promise.due_below;
-        if count > 0 && (offset < 0 || offset >= self.promise.none_from) {
+        let due = self.promise.none_below <= offset && offset < self.promise.due_below;
+        if count > 0 && (offset < self.promise.none_below || offset >= self.promise.none_from) {
             findings.push(Kind::Unexpected, place, offset);
         } else if count > 1 {
             findings.push(Kind::Doubled, place, offset);

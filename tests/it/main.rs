@@ -17,6 +17,7 @@ mod encrypted;
 mod ended;
 mod environment;
 mod fence;
+mod first_start;
 mod group;
 mod killed;
 mod lanes;

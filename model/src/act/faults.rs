@@ -53,9 +53,10 @@ impl World {
     /// A statement without a client reaches the server after all.
     pub(super) fn land_late(&mut self, config: &Config, at: usize) {
         match self.postgres.late.remove(at) {
+            Late::Starts { life, starts } => self.land_starts(config, life, &starts),
             Late::TakeOver { life, owner, start } => {
                 let birth = self.fresh_birth(life);
-                ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start, birth);
+                ledger::take_over(&mut self.postgres.tables.ledger[life], owner, &start, birth);
             }
             Late::Settle { life, fence, settled } => {
                 self.land_settled(life, &fence, &settled);

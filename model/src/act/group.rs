@@ -1,6 +1,6 @@
 //! The group's side, as `reader.rs`, `coordinator.rs` and `coordinator/leaving.rs` meet it.
 
-use footprint::ledger::protocol::commit_mark;
+use footprint::ledger::start::commit_mark;
 
 use crate::config::Config;
 use crate::consumer::{Consumer, Phase, Seat, TakeOver};
@@ -13,6 +13,13 @@ impl World {
         self.consumers[by].up = true;
         self.consumers[by].seat = Seat::In;
         self.consumers[by].phase = Phase::TakingOver(TakeOver::Look);
+    }
+
+    /// An old consumer, which has the partition, stores and commits another record.
+    pub(super) fn old_commits(&mut self) {
+        let life = self.kafka.life;
+        self.floor[life] += 1;
+        self.kafka.committed = Some((self.floor[life], String::new()));
     }
 
     /// Asked back: nothing new is claimed, what is under way goes on. A take-over under way is no longer wanted.

@@ -1,6 +1,7 @@
 //! Reading, the topic's id, claims, heartbeats and commits, as the coordinator drives them.
 
-use footprint::ledger::protocol::{Resolution, commit_mark, resolve};
+use footprint::ledger::protocol::{Resolution, resolve};
+use footprint::ledger::start::commit_mark;
 use footprint::offset::{Offset, Range};
 
 use crate::config::Config;
@@ -129,7 +130,7 @@ impl World {
         self.kafka.committed = Some((offset, mark));
         // what a restored PostgreSQL has forgotten, rows and gaps, was true when it was told
         let restored = self.consumers[by].broken;
-        let below = Offsets::below(offset).and(config.good());
+        let below = self.ours(Offsets::below(offset).and(config.good()), life);
         let tables = &self.postgres.tables;
         let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
         if self.clickhouse_on && !restored && !below.minus(in_clickhouse).is_empty() {
@@ -156,7 +157,7 @@ impl World {
     pub fn take_over_is_statement(config: &Config, taking: &TakeOver) -> bool {
         match taking {
             TakeOver::Look => !config.topic_may_change(),
-            TakeOver::Take { .. } | TakeOver::Settle { .. } => true,
+            TakeOver::Starts { .. } | TakeOver::Take { .. } | TakeOver::Settle { .. } => true,
             TakeOver::Ask { .. } => false,
         }
     }

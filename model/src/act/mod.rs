@@ -58,6 +58,7 @@ impl World {
             Step::SwitchPostgres => self.switch_postgres(),
             Step::SwitchClickHouse => self.switch_clickhouse(),
             Step::Reset(by) => self.reset(by),
+            Step::OldCommits => self.old_commits(),
         }
     }
 
@@ -93,6 +94,7 @@ impl World {
             Step::Backup => budget.backups -= 1,
             Step::Restore => budget.restores -= 1,
             Step::Replace => budget.replaces -= 1,
+            Step::OldCommits => budget.old_commits -= 1,
             // switched off costs; on again is the cure
             Step::SwitchPostgres if self.postgres_on => budget.switches -= 1,
             Step::SwitchClickHouse if self.clickhouse_on => budget.switches -= 1,

@@ -1,8 +1,7 @@
 //! A take-over's steps, as `takeover.rs` and `coordinator/takeovers.rs` take them.
 
-use footprint::ledger::protocol::{
-    Observed, Settled, Unknown, commit_mark, first_start, question_from, settle, switch,
-};
+use footprint::ledger::protocol::{Observed, Settled, question_from, settle, switch};
+use footprint::ledger::start::{FirstStart, Starts, Unknown, Written, commit_mark, first_start, starts_at_end};
 use footprint::ledger::{Row, SinkName};
 use uuid::Uuid;
 
@@ -57,14 +56,23 @@ impl World {
                 let take = self.look(config);
                 self.next_of(config, by, take, answer)
             }
-            TakeOver::Take { life, start, known, ledger_lost } => {
+            TakeOver::Starts { life, starts } => {
+                if answer == Answer::Late {
+                    self.postgres.late.push(Late::Starts { life, starts });
+                    return Next::LedgerLost;
+                }
+                self.land_starts(config, life, &starts);
+                if answer == Answer::Lost { Next::LedgerLost } else { Next::On(TakeOver::Look) }
+            }
+            TakeOver::Take { life, start, known } => {
+                let ledger_lost = start.ledger_lost;
                 let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { Uuid::nil() };
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::TakeOver { life, owner, start });
                     return Next::LedgerLost;
                 }
                 let birth = self.fresh_birth(life);
-                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, start, birth);
+                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, &start, birth);
                 if answer == Answer::Lost {
                     return Next::LedgerLost;
                 }
@@ -115,26 +123,56 @@ impl World {
         let life = self.kafka.life;
         let ledger = &self.postgres.tables.ledger;
         let known = ledger[life].is_some();
+        let at = |offset| FirstStart { offset, ledger_lost: false, why: "" };
         if known {
-            return TakeOver::Take { life, start: 0, known, ledger_lost: false };
+            return TakeOver::Take { life, start: at(0), known };
+        }
+        let starts = &self.postgres.tables.starts[life];
+        if config.has_first_start() && starts.is_none() {
+            return TakeOver::Starts { life, starts: self.starts_seen(config, life) };
         }
         if !config.guards.hold(Guard::LostLedger) {
             // what a consumer does that knows nothing but Kafka's offsets
             let start = self.kafka.committed.as_ref().map_or(0, |(offset, _)| *offset);
-            return TakeOver::Take { life, start, known, ledger_lost: false };
+            return TakeOver::Take { life, start: at(start), known };
         }
         let committed = self.kafka.committed.as_ref().map(|(offset, mark)| (*offset, mark.as_str()));
+        let committed = committed.filter(|(_, mark)| !mark.is_empty() || config.guards.hold(Guard::CommitWhenTaken));
+        let written = match config.guards.hold(Guard::FirstStart) {
+            true => starts.as_ref().and_then(|starts| starts.of(0)),
+            false => Some(Written { commit: None, end: config.starts_at_end.then_some(self.kafka.end) }),
+        };
         let start = first_start(&Unknown {
             committed,
             our_mark: &commit_mark(source(life)),
             clickhouse_holds_rows: self.clickhouse_on && !self.clickhouse.rows[life].is_empty(),
-            source_is_known: false,
-            other_lives_known: ledger.iter().enumerate().any(|(other, row)| other != life && row.is_some()),
+            written,
+            other_lives_known: self.other_lives_known(life),
             log_start: 0,
             log_end: self.kafka.end,
-            starts_at_end: false,
         });
-        TakeOver::Take { life, start: start.offset, known, ledger_lost: start.ledger_lost }
+        TakeOver::Take { life, start, known }
+    }
+
+    fn other_lives_known(&self, life: usize) -> bool {
+        self.postgres.tables.ledger.iter().enumerate().any(|(other, row)| other != life && row.is_some())
+    }
+
+    /// What is to be written down of the first start.
+    fn starts_seen(&self, config: &Config, life: usize) -> Starts {
+        let (committed, others) = ([self.kafka.committed.clone()], self.other_lives_known(life));
+        let at_end = starts_at_end(config.starts_at_end, source(life), others, &committed);
+        Starts::new(others, &committed, at_end.then(|| vec![self.kafka.end]))
+    }
+
+    /// The first start is written down; what was the log's end then is where we have to start.
+    pub(super) fn land_starts(&mut self, config: &Config, life: usize, starts: &Starts) {
+        let tables = &mut self.postgres.tables;
+        let written = ledger::write_starts(&mut tables.starts[life], tables.ledger[life].is_some(), starts);
+        if let Some(Written { commit: None, end: Some(end) }) = starts.of(0).filter(|_| written && config.starts_at_end)
+        {
+            self.floor[life] = end;
+        }
     }
 
     /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
@@ -234,6 +272,7 @@ impl Late {
     /// The owner it carries.
     pub fn owner(&self) -> Uuid {
         match self {
+            Self::Starts { .. } => Uuid::nil(),
             Self::TakeOver { owner, .. } => *owner,
             Self::Settle { fence, .. } => fence.owner,
             Self::Claim { wanted, .. } => wanted.fence.owner,

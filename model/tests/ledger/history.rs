@@ -3,6 +3,7 @@
 use std::fmt;
 
 use footprint::ledger::protocol::{Resolution, resolve};
+use footprint::ledger::start::Starts;
 use footprint::ledger::{Progress, SinkName, SourceId, postgres};
 use footprint::offset::{Offset, Partition};
 use footprint::sink::{Sink, SinkError, Verdict};
@@ -22,6 +23,7 @@ pub struct History {
     chance: StdRng,
     source: SourceId,
     slots: Slots,
+    starts: Option<Starts>,
     known: Vec<Fence>,
     rows: Vec<(Partition, Offset)>,
     dead_letters: Vec<(Partition, Offset)>,
@@ -32,7 +34,7 @@ pub struct History {
 #[derive(Default)]
 pub struct Tally([(usize, usize); KINDS.len()]);
 
-const KINDS: [&str; 6] = ["take-over", "settle", "claim", "heartbeat", "reread", "write"];
+const KINDS: [&str; 7] = ["take-over", "settle", "claim", "heartbeat", "reread", "write", "starts"];
 
 impl Tally {
     fn count(&mut self, kind: usize, accepted: bool) {
@@ -98,7 +100,17 @@ impl History {
         server.ledger.register_source(source, "cluster", &name, &name).await.unwrap();
         let chance = StdRng::seed_from_u64(seed);
         let (slots, known) = (Slots::default(), Vec::new());
-        Self { seed, chance, source, slots, known, rows: Vec::new(), dead_letters: Vec::new(), gaps: Vec::new() }
+        Self {
+            seed,
+            chance,
+            source,
+            slots,
+            starts: None,
+            known,
+            rows: Vec::new(),
+            dead_letters: Vec::new(),
+            gaps: Vec::new(),
+        }
     }
 
     fn fence(&self, partition: usize, fence: Fence) -> postgres::Fence {
@@ -113,10 +125,17 @@ impl History {
         let seed = self.seed;
         let what = || format!("LEDGER_SEED={seed} step {step}: {operation:?}\nbefore: {before:?}");
         match &operation {
+            Operation::Starts(starts) => {
+                server.ledger.write_starts(self.source, starts).await.unwrap();
+                let has_rows = self.slots.iter().any(Option::is_some);
+                let written = reference::write_starts(&mut self.starts, has_rows, starts);
+                assert_eq!(server.ledger.starts(self.source).await.unwrap(), self.starts, "{}", what());
+                tally.count(6, written);
+            }
             Operation::TakeOver { partition, owner, start } => {
-                let taken = server.ledger.take_over(self.source, key(*partition), *owner, *start).await.unwrap();
+                let taken = server.ledger.take_over(self.source, key(*partition), *owner, start).await.unwrap();
                 // chance is the program's own: the birth of a new row is told to the reference
-                let expected = reference::take_over(&mut self.slots[*partition], *owner, *start, taken.row.birth);
+                let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
                 assert_eq!((taken.row, taken.may_have_gone_back), expected, "{}", what());
                 self.known.push(Fence { epoch: expected.0.epoch, owner: *owner });
                 tally.count(0, true);

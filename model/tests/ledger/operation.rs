@@ -2,6 +2,7 @@
 //! often enough that many are refused.
 
 use footprint::ledger::protocol::{Gap, Plan, Settled};
+use footprint::ledger::start::{FirstStart, Starts};
 use footprint::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
 use footprint::offset::{Offset, Range};
 use footprint_model::ledger::{ClaimWanted, Fence, LedgerRow};
@@ -28,10 +29,11 @@ pub struct Share {
 /// An operation; of each partition at most one part.
 #[derive(Clone, Debug)]
 pub enum Operation {
+    Starts(Starts),
     TakeOver {
         partition: usize,
         owner: Uuid,
-        start: Offset,
+        start: FirstStart,
     },
     Settle {
         partition: usize,
@@ -121,7 +123,8 @@ impl Dice<'_> {
         let missing = self.row(partition).is_none();
         match self.chance.random_range(0..100) {
             0..4 => self.take_over(partition),
-            4..60 if missing => self.take_over(partition),
+            4..35 if missing => Operation::Starts(self.starts()),
+            35..60 if missing => self.take_over(partition),
             4..12 => Operation::Settle {
                 partition,
                 fence: self.fence(partition),
@@ -146,7 +149,14 @@ impl Dice<'_> {
     }
 
     fn take_over(&mut self, partition: usize) -> Operation {
-        Operation::TakeOver { partition, owner: self.uuid(), start: self.chance.random_range(0..5) }
+        let (offset, ledger_lost) = (self.chance.random_range(0..5), self.chance.random_bool(0.3));
+        Operation::TakeOver { partition, owner: self.uuid(), start: FirstStart { offset, ledger_lost, why: "" } }
+    }
+
+    fn starts(&mut self) -> Starts {
+        let offsets = |chance: &mut StdRng| (0..3).map(|_| chance.random_range(0..9)).collect::<Vec<Offset>>();
+        let commits = offsets(self.chance).into_iter().map(|offset| (offset > 4).then_some(offset)).collect();
+        Starts { commits, ends: self.chance.random_bool(0.5).then(|| offsets(self.chance)) }
     }
 
     fn claim(&mut self, partition: usize) -> ClaimWanted {
@@ -180,7 +190,7 @@ impl Dice<'_> {
         Share { fence: self.fence(partition), nexts, range: Range::new(start, end), split }
     }
 
-    /// What a take-over might have decided, and more: whatever it says of epoch, owner, birth and dead letters must be
+    /// What a take-over might have decided, and more: whatever it says of epoch, owner, birth, start and dead letters must be
     /// passed over.
     fn settled(&mut self, partition: usize) -> Settled {
         let mut row = self.row(partition).cloned().unwrap_or_else(empty);
@@ -209,6 +219,7 @@ impl Dice<'_> {
             row.epoch += 7;
             row.owner = self.uuid();
             row.birth += 1;
+            row.first_offset = Some(77);
             row.nexts.dead_letters += 1;
         }
         let gaps = (0..self.chance.random_range(0..3)).map(|_| self.gap(partition)).collect();
@@ -247,6 +258,7 @@ fn empty() -> Row {
         claims: Vec::new(),
         doubtful_below: None,
         birth: 1,
+        first_offset: None,
         format: FORMAT,
     }
 }

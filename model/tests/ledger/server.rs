@@ -108,6 +108,7 @@ impl Server {
                 claims: claims.collect(),
                 doubtful_below: found.get(10),
                 birth: found.get(11),
+                first_offset: found.get(15),
                 format: found.get(12),
             };
             let fresh = !identity.is_empty() && identity != ANOTHER;
@@ -168,7 +169,8 @@ impl Server {
 const ANOTHER: &str = "another";
 
 const ROWS: &str = "select epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
-                    clickhouse_stopped, claims, fingerprints, doubtful_below, birth, format, postgres_identity, partition \
+                    clickhouse_stopped, claims, fingerprints, doubtful_below, birth, format, postgres_identity, partition, \
+                    first_offset \
                     from footprint_ledger where route = $1 and source = $2";
 
 /// Where the sink stores.

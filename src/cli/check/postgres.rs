@@ -20,9 +20,10 @@ use crate::sink::postgres::{connect, describe};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tables that every installation has, and what is done to them.
-const RIGHTS: [(&str, &[&str]); 5] = [
+const RIGHTS: [(&str, &[&str]); 6] = [
     ("footprint_route", &["select"]),
     ("footprint_source", &["select", "insert"]),
+    ("footprint_first_start", &["select", "insert"]),
     ("footprint_ledger", &["select", "insert", "update"]),
     ("footprint_gap", &["select", "insert"]),
     ("dead_letters", &["select", "insert"]),

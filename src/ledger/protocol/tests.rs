@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::ledger::SourceId;
 
 const ON: Switches = Switches {
     postgres: Some(WhenSwitchedOn::Fill),
@@ -21,6 +20,7 @@ fn row(postgres: Offset, clickhouse: Offset, ends: &[Offset], claimed: Offset) -
         claims: ends.iter().map(|&end| Claim { end, fingerprint: 7 }).collect(),
         doubtful_below: None,
         birth: 0,
+        first_offset: Some(0),
         format: FORMAT,
     }
 }
@@ -156,39 +156,6 @@ fn a_token_that_lies_is_left_only_after_older_attempts_were_waited_out() {
     assert_eq!(repair.read_back(3), Step::Insert { level: 1 });
     assert_eq!(repair.inserted(true), Step::ReadBack);
     assert_eq!(repair.read_back(0), Step::Done);
-}
-
-fn unknown(committed: Option<(Offset, &'static str)>) -> Unknown<'static> {
-    Unknown {
-        committed,
-        our_mark: "footprint 5",
-        clickhouse_holds_rows: false,
-        source_is_known: false,
-        other_lives_known: false,
-        log_start: 3,
-        log_end: 50,
-        starts_at_end: false,
-    }
-}
-
-#[test]
-fn the_first_start_follows_the_old_consumer_but_never_a_lost_ledger() {
-    let start = |unknown: &Unknown<'_>| {
-        let FirstStart { offset, ledger_lost } = first_start(unknown);
-        (offset, ledger_lost)
-    };
-    assert_eq!(commit_mark(SourceId(5)), "footprint 5");
-    assert_eq!(start(&unknown(None)), (3, false));
-    assert_eq!(start(&Unknown { starts_at_end: true, ..unknown(None) }), (50, false));
-    assert_eq!(start(&unknown(Some((20, "")))), (20, false), "a foreign commit is the start");
-    assert_eq!(start(&unknown(Some((1, "")))), (3, false), "but never below the log");
-    assert_eq!(start(&unknown(Some((20, "footprint 5")))), (3, true), "our mark without a row: the ledger was lost");
-    assert_eq!(start(&Unknown { clickhouse_holds_rows: true, ..unknown(None) }), (3, true));
-    assert_eq!(start(&unknown(Some((20, "footprint 4")))), (3, false), "another life's mark says nothing");
-    let replaced = Unknown { other_lives_known: true, starts_at_end: true, ..unknown(Some((20, ""))) };
-    assert_eq!(start(&replaced), (3, false), "a new life is read from its start");
-    let grown = Unknown { source_is_known: true, starts_at_end: true, ..unknown(None) };
-    assert_eq!(start(&grown), (3, false), "a partition added later is read from its start");
 }
 
 proptest! {

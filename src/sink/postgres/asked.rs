@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 use crate::route::{Route, quoted};
 
 /// The tables of every installation that a session writes to.
-pub const LEDGER_TABLES: [&str; 4] = ["footprint_ledger", "footprint_source", "footprint_gap", "footprint_route"];
+pub const LEDGER_TABLES: [&str; 5] =
+    ["footprint_ledger", "footprint_source", "footprint_gap", "footprint_route", "footprint_first_start"];
 /// Where records go that no table takes.
 pub const DEAD_LETTERS: &str = "dead_letters";
 

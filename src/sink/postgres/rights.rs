@@ -6,8 +6,15 @@ use super::shape::{Change, FoundTable};
 use crate::route::{Route, quoted};
 
 /// Tables that every installation has.
-const LEDGER_TABLES: [&str; 6] =
-    ["footprint_route", "footprint_source", "footprint_ledger", "footprint_gap", "dead_letters", "footprint_migration"];
+const LEDGER_TABLES: [&str; 7] = [
+    "footprint_route",
+    "footprint_source",
+    "footprint_first_start",
+    "footprint_ledger",
+    "footprint_gap",
+    "dead_letters",
+    "footprint_migration",
+];
 
 /// What is lacking to run the ledger's files, of which `pending` says that some were not run yet.
 ///

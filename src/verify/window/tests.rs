@@ -29,7 +29,7 @@ fn number(offset: Offset) -> u64 {
 impl World {
     /// The log is known in `known`; offsets divisible by 11 hold nothing, by 7 a bad record, the rest good ones.
     fn healthy(base: Offset, known: Option<Range>, postgres_next: Offset, clickhouse_next: Offset) -> Self {
-        let promise = |next, claimed| Promise { due_below: next, none_from: claimed, gaps: Vec::new() };
+        let promise = |next, claimed| Promise { none_below: 0, due_below: next, none_from: claimed, gaps: Vec::new() };
         let claimed = postgres_next.max(clickhouse_next) + 5;
         let mut world = Self {
             base,
@@ -132,7 +132,7 @@ fn a_row_at_a_negative_offset_is_unexpected() {
 #[test]
 fn a_switched_off_sink_is_compared_below_where_it_stopped_only() {
     let mut world = World::all_known(0);
-    world.promises[CLICKHOUSE] = Promise { due_below: 20, none_from: Offset::MAX, gaps: Vec::new() };
+    world.promises[CLICKHOUSE] = Promise { none_below: 0, due_below: 20, none_from: Offset::MAX, gaps: Vec::new() };
     for offset in (20..64).step_by(2) {
         world.remove(CLICKHOUSE, offset);
     }

@@ -27,7 +27,10 @@ pub(super) enum Arrangement {
     /// A program starts and finds claims of another decoder, stored in PostgreSQL alone.
     Redefined,
     /// A program starts on a topic that nobody has read.
-    Unknown,
+    Unknown {
+        /// How often the point is passed there, at most.
+        hits_max: u32,
+    },
     /// A running program stops at `at`, its ledger rows are given to another owner, and it goes on.
     Robbed {
         /// Where it stops.
@@ -83,7 +86,9 @@ impl Arrangement {
             | P::SettleSent
             | P::SettleAnswered
             | P::Reading => Self::Starting { hits_max: EACH },
-            P::FirstStart | P::FirstStartAnswered => Self::Unknown,
+            P::Starts | P::StartsAnswered | P::FirstStart | P::FirstStartAnswered => Self::Unknown { hits_max: 2 },
+            // once: who comes later reads what was written
+            P::StartsWrite | P::StartsWriteSent | P::StartsWriteAnswered => Self::Unknown { hits_max: 1 },
             // one partition's claims are all that is sure to be pending; each range is read back before and after its repair
             P::Drain | P::DrainSent | P::DrainAnswered | P::Repair | P::RepairAnswered => {
                 Self::Replaying { hits_max: 1 }
@@ -126,7 +131,7 @@ impl Arrangement {
     pub(super) fn begins_with_a_start(self) -> bool {
         matches!(
             self,
-            Self::Starting { .. } | Self::Replaying { .. } | Self::Deceived | Self::Redefined | Self::Unknown
+            Self::Starting { .. } | Self::Replaying { .. } | Self::Deceived | Self::Redefined | Self::Unknown { .. }
         )
     }
 }

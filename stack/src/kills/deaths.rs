@@ -121,8 +121,8 @@ impl<'a, 's> Deaths<'a, 's> {
                 self.change_ledger("fingerprints = array_fill(1::bigint, array[cardinality(fingerprints)])")?;
                 self.dies_at_start(protocol, aim(1))
             }
-            Arrangement::Unknown => {
-                let hit = self.hit(2);
+            Arrangement::Unknown { hits_max } => {
+                let hit = self.hit(hits_max);
                 self.dies_on_new_topic(protocol, aim(hit))
             }
             Arrangement::Robbed { at } => {

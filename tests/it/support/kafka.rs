@@ -1,11 +1,12 @@
 //! Producing, and what the group has committed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use footprint::generate::{GenerateOptions, Generator};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
@@ -147,4 +148,62 @@ pub fn committed(group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (
         _ => None,
     });
     offsets.collect()
+}
+
+/// Commits for a group as an old consumer has: without our mark.
+pub fn commit_as_another(group: &str, topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) {
+    let consumer: BaseConsumer = client_config().set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset)).unwrap();
+    }
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+/// Another program's consumer: a member of the group that polls and commits nothing. It leaves when it is dropped.
+pub struct Stranger {
+    stop: Arc<AtomicBool>,
+    partitions: Arc<AtomicUsize>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stranger {
+    /// Joins, with an assignor of librdkafka's.
+    pub fn join(group: &str, topic: &str, client_id: &str, assignor: &str) -> Self {
+        let mut config = client_config();
+        config
+            .set("group.id", group)
+            .set("client.id", client_id)
+            .set("partition.assignment.strategy", assignor)
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "300")
+            .set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        let (stop, partitions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (told, counted) = (Arc::clone(&stop), Arc::clone(&partitions));
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::SeqCst) {
+                drop(consumer.poll(Duration::from_millis(20)));
+                counted.store(consumer.assignment().unwrap().count(), Ordering::SeqCst);
+            }
+            consumer.unsubscribe();
+        });
+        Self { stop, partitions, thread: Some(thread) }
+    }
+
+    /// Partitions that it has.
+    pub fn partitions(&self) -> usize {
+        self.partitions.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }

@@ -219,6 +219,13 @@ impl World {
         self.set(setting, &format!("{:?}", value.to_string()));
     }
 
+    /// The topic has more partitions now; records go to all of them from now on.
+    pub fn grow(&mut self, partitions: u16) {
+        self.partitions = partitions;
+        self.lives += 1;
+        self.feed = Feed::new(&self.topic, usize::from(partitions), self.lives, self.bad_share);
+    }
+
     /// Starts a consumer.
     pub fn consumer(&mut self) -> Consumer {
         self.consumer_with(&[])

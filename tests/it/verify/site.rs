@@ -12,6 +12,7 @@ use crate::support::{Calm, calm, stack};
 const LEDGER: &str = concat!(
     include_str!("../../../migrations/postgres/V1__ledger.sql"),
     include_str!("../../../migrations/postgres/V2__birth.sql"),
+    include_str!("../../../migrations/postgres/V3__first_start.sql"),
     include_str!("../../../migrations/postgres/V5__refused.sql")
 );
 
