@@ -7,6 +7,7 @@ mod connection;
 mod heartbeat;
 mod leaving;
 mod life;
+mod strangers;
 mod takeovers;
 mod telling;
 mod unreadable;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::leaving::{HAND_OVER_DELAY, Unfinished};
+use self::strangers::GroupWatch;
 use self::unreadable::Unreadable;
 use crate::batch::Batch;
 use crate::config::OnLostRecords;
@@ -197,6 +199,7 @@ pub struct Coordinator {
     takeover_backoff: BTreeMap<Partition, (Backoff, Instant)>,
     describes: JoinSet<Described>,
     watch: Watch,
+    group: GroupWatch,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
     leaving: Vec<Leaving>,
@@ -235,6 +238,7 @@ impl Coordinator {
             takeover_backoff: BTreeMap::new(),
             describes: JoinSet::new(),
             watch: Watch { asked_at: None, under_way: false, seen_at: None, backoff: Backoff::new() },
+            group: GroupWatch::default(),
             lags: JoinSet::new(),
             lag_at: now,
             leaving: Vec::new(),
@@ -270,6 +274,7 @@ impl Coordinator {
                 Some(Ok(taken)) = self.takeovers.join_next() => self.on_taken_over(taken)?,
                 Some(Ok((asked_at, answer))) = self.describes.join_next() => self.on_description(asked_at, answer)?,
                 Some(Ok(ends)) = self.lags.join_next() => self.on_ends(&ends),
+                Some(answer) = self.group.answer() => self.on_strangers(answer),
                 () = proofs.wanted() => self.heartbeat().await?,
                 batch = self.ports.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
                     Some(batch) => {
@@ -298,6 +303,7 @@ impl Coordinator {
     async fn work(&mut self) -> Result<(), PipelineError> {
         self.connect().await?;
         self.describe_when_needed();
+        self.look_for_strangers();
         self.start_takeovers();
         self.dispatch().await?;
         self.end_unreadable();
@@ -416,6 +422,7 @@ impl Coordinator {
                 return self.on_unreadable(partition, offset, handed, why);
             }
             Event::TopicGone => self.watch.seen_at = None,
+            Event::RefusedByGroup => self.on_refused_by_group(),
             Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),
         }
         Ok(())

@@ -98,6 +98,8 @@ pub enum Event {
     },
     /// The topic is not there.
     TopicGone,
+    /// The group does not let us in: its members assign partitions in another way.
+    RefusedByGroup,
     /// The client cannot go on.
     Failed(String),
 }
@@ -307,6 +309,7 @@ impl Reader {
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
                     self.events_waiting.push_back(Event::TopicGone);
                 }
+                RDKafkaErrorCode::InconsistentGroupProtocol => self.events_waiting.push_back(Event::RefusedByGroup),
                 code => match missing_right(*code) {
                     Some(remedy) => self.events_waiting.push_back(Event::Failed(format!("{code}; {remedy}"))),
                     // the ear has heard it with its reason, and complains when it lasts

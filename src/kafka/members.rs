@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
 use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
 
-use super::{AskError, Inquirer, error_text};
+use super::{AskError, Inquirer};
 
 /// How long a question waits that can be answered a little later.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -90,7 +91,7 @@ impl Refusal {
             codes::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
             codes::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
         ];
-        Self { is_passing: passing.contains(&code), why: error_text(code) }
+        Self { is_passing: passing.contains(&code), why: RDKafkaErrorCode::from(code).to_string() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Report;
 use crate::config::Config;
+use crate::kafka::members::Strangers;
 use crate::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
 
 /// How long one question may take.
@@ -17,12 +18,16 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         let inquirer = Inquirer::new(&kafka)?;
         let cluster = inquirer.cluster_id(TIMEOUT)?;
         let described = topics.iter().map(|topic| inquirer.describe_topic(topic, TIMEOUT)).collect();
-        Ok::<(String, Vec<Result<TopicDescription, AskError>>), AskError>((cluster, described))
+        let strangers = inquirer.strangers(TIMEOUT);
+        Ok::<(String, Vec<Result<TopicDescription, AskError>>, Result<Strangers, AskError>), AskError>((
+            cluster, described, strangers,
+        ))
     });
     let servers = &config.kafka.bootstrap_servers;
     let described = match asked.await {
-        Ok(Ok((cluster, described))) => {
+        Ok(Ok((cluster, described, strangers))) => {
             report.ok("kafka", format!("{servers} answers, cluster {cluster}"));
+            check_group(&config.kafka.group_id, strangers, report);
             described
         }
         Ok(Err(error)) => {
@@ -47,5 +52,15 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
             Err(error) => format!("its message.timestamp.type is not known ({error})"),
         };
         report.ok(&what, format!("{partitions}, id {}, {times}", description.topic_id));
+    }
+}
+
+/// An old consumer that still runs keeps partitions of the group, and stores their records.
+fn check_group(group_id: &str, strangers: Result<Strangers, AskError>, report: &mut Report) {
+    let what = format!("group {group_id}");
+    match strangers {
+        Ok(strangers) if strangers.is_empty() => report.ok(&what, "no other consumer is in it"),
+        Ok(strangers) => report.fault(&what, strangers.told(group_id)),
+        Err(error) => report.fault(&what, error),
     }
 }
