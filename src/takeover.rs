@@ -247,7 +247,7 @@ struct Before {
     log_end: Offset,
     /// The ledger has a row.
     known: bool,
-    /// Where a row that is made begins.
+    /// Where a row that is made begins, and whether it is made in place of a lost one.
     start: FirstStart,
 }
 

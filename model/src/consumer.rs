@@ -70,8 +70,9 @@ pub enum Phase {
 }
 
 /// A take-over's next step. It is of one `life` of the topic. `starts`: the first start to write down; `known`: the ledger had
-/// a row; `ledger_lost`: it had one and lost it; `start`: where a row that is made begins; `row`: as the statement returned it, under `fence`; `gone_back`: it was settled
-/// under another PostgreSQL; `sighted`: no break since the statement was sent.
+/// a row; `start`: where a row that is made begins, and whether it replaces a `lost` one; `row`: as the statement returned it,
+/// under `fence`; `gone_back`: it was settled under another PostgreSQL; `another`: older inserts may have gone under other ids;
+/// `sighted`: no break since the statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "told above, once for all steps")]
 pub enum TakeOver {
@@ -82,7 +83,16 @@ pub enum TakeOver {
     /// Send the statement.
     Take { life: usize, start: FirstStart, known: bool },
     /// Drain, ask ClickHouse, look at the topic again, decide.
-    Ask { life: usize, fence: Fence, row: Box<Row>, gone_back: bool, known: bool, ledger_lost: bool, sighted: bool },
+    Ask {
+        life: usize,
+        fence: Fence,
+        row: Box<Row>,
+        gone_back: bool,
+        another: bool,
+        known: bool,
+        lost: bool,
+        sighted: bool,
+    },
     /// Send what was decided.
     Settle { life: usize, fence: Fence, settled: Box<Settled>, sighted: bool },
 }
@@ -103,6 +113,8 @@ pub struct Batch {
 pub struct Owning {
     /// The source.
     pub life: usize,
+    /// The cluster whose ledger gave the right: it is in the query id of every insert.
+    pub cluster: usize,
     /// Its right.
     pub fence: Fence,
     /// What the take-over decided.
@@ -165,9 +177,10 @@ impl Writer {
 
 impl Owning {
     /// As the take-over leaves it.
-    pub fn new(life: usize, fence: Fence, plan: Plan, proof: bool) -> Self {
+    pub fn new(life: usize, cluster: usize, fence: Fence, plan: Plan, proof: bool) -> Self {
         Self {
             life,
+            cluster,
             fence,
             tracker: Tracker::new(&plan),
             position: plan.read_from,

@@ -25,6 +25,8 @@ pub struct LedgerRow {
     pub row: Row,
     /// The take-over that settled it met the PostgreSQL that runs now: same lineage, same start.
     pub fresh: bool,
+    /// It was settled under another cluster, or made in place of a lost row and not settled yet.
+    pub another: bool,
 }
 
 /// A claim on its way.
@@ -62,8 +64,20 @@ pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) 
     writes
 }
 
-/// Takes the row over, or makes it at `start` with `birth`. True beside it: the ledger may have gone back in time.
-pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, birth: i64) -> (Row, bool) {
+/// What a take-over returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row.
+    pub row: Row,
+    /// The ledger may have gone back in time.
+    pub gone_back: bool,
+    /// Inserts of older owners may have gone under other query ids.
+    pub another: bool,
+}
+
+/// Takes the row over, or makes it at `start` with `birth`.
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, birth: i64) -> Taken {
+    let ledger_lost = start.ledger_lost;
     let (start, first_offset) = (start.offset, start.first_offset());
     let found = slot.get_or_insert_with(|| LedgerRow {
         row: Row {
@@ -80,10 +94,12 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, 
             format: FORMAT,
         },
         fresh: false,
+        another: ledger_lost,
     });
     found.row.epoch += 1;
     found.row.owner = owner;
-    (found.row.clone(), found.row.epoch > 1 && !found.fresh)
+    let gone_back = found.row.epoch > 1 && !found.fresh;
+    Taken { row: found.row.clone(), gone_back, another: found.another }
 }
 
 fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner: bool) -> Option<&'a mut LedgerRow> {
@@ -101,7 +117,7 @@ pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) ->
     let Row { epoch, owner, birth, first_offset, nexts: Nexts { dead_letters, .. }, .. } = found.row;
     let nexts = Nexts { dead_letters, ..settled.row.nexts };
     found.row = Row { epoch, owner, birth, first_offset, nexts, ..settled.row.clone() };
-    found.fresh = true;
+    (found.fresh, found.another) = (true, false);
     true
 }
 

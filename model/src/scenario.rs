@@ -4,6 +4,7 @@
 use footprint::config::WhenSwitchedOn;
 
 use crate::config::{Budget, Config};
+use crate::guard::{Guard, Guards};
 use crate::servers::Offsets;
 
 /// A run with a name.
@@ -69,6 +70,15 @@ fn alone() -> Vec<Scenario> {
             "errors-crash",
             "inserts fail twice, tokens are forgotten, the process dies",
             Config { queue_max: 1, ..with(Budget { failures: 2, forgets: 1, crashes: 1, ..NONE }) },
+        ),
+        scenario(
+            "fenced",
+            "inserts fail twice, half landed or still running, the process dies twice, and ClickHouse knows no token",
+            Config {
+                queue_max: 1,
+                guards: Guards::all().without(Guard::Token),
+                ..with(Budget { failures: 2, crashes: 2, ..NONE })
+            },
         ),
         scenario(
             "token-first",

@@ -140,6 +140,8 @@ pub struct Postgres {
     pub backup: Box<Tables>,
     /// Statements on their way without a client.
     pub late: Vec<Late>,
+    /// Which cluster it is: another one where it was put back to nothing.
+    pub cluster: usize,
 }
 
 /// A deduplication token as ClickHouse keeps it, one for each table partition.
@@ -170,9 +172,11 @@ pub struct Insert {
     pub life: usize,
     /// The range it belongs to.
     pub range: Range,
+    /// The cluster whose ledger is in its query id.
+    pub cluster: usize,
     /// Its rows, as far as their parts have not landed.
     pub left: Offsets,
-    /// It has not reached the server: no list of running queries shows it.
+    /// Nothing of its block has reached the server: no query runs under its id.
     pub unseen: bool,
 }
 

@@ -63,11 +63,12 @@ impl World {
         let may_begin = self.kafka.member == Some(by) || self.budget.retakes > 0;
         if let Phase::TakingOver(taking) = &consumer.phase
             && (*taking != TakeOver::Look || may_begin)
+            && !self.waits_out(config, taking)
         {
             let is_statement = Self::take_over_is_statement(config, taking) && !consumer.broken;
             steps.extend(self.answers(is_statement).map(|answer| Step::TakeOver(by, answer)));
         }
-        if consumer.stray.is_some() {
+        if consumer.stray.as_ref().is_some_and(|stray| !self.waits_out(config, stray)) {
             steps.push(Step::Stray(by, Answer::Fine));
         }
     }

@@ -4,10 +4,11 @@
 use crate::check::{Outcome, check};
 use crate::guard::Guard::{
     self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CommitWhenTaken,
-    CompareAndSet, Doubtful, Drain, EndIsClaimed, FirstStart, FreshOwner, HeartbeatFence, HighestOffset, IdleHeartbeat,
-    LetterOnce, LostLedger, NextLevel, NoReset, OldConnection, ProofBeforeInsert, ReadBackAfterError,
-    ReadBackAtTakeOver, RefusedWithRows, RepairDiesWithProof, RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token,
-    TokenFromRange, TopicId, TopicIdWhenIdle, WriteEpoch, WriteOwner,
+    CompareAndSet, Doubtful, Drain, DrainBeforeRepair, EndIsClaimed, FirstStart, FreshOwner, HeartbeatFence,
+    HighestOffset, IdleHeartbeat, LetterOnce, LostLedger, NextLevel, NoReset, OldConnection, OneQueryId,
+    ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RefusedWithRows, RepairDiesWithProof, RevokeOrder,
+    SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId, TopicIdWhenIdle, WaitOutUnknown, WriteEpoch,
+    WriteOwner,
 };
 use crate::scenario;
 
@@ -84,6 +85,11 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[ReadBackAfterError], "errors"),
         breaks(&[HighestOffset], "restored"),
         breaks(&[Drain], "restored"),
+        breaks(&[OneQueryId], "restored"),
+        breaks(&[WaitOutUnknown], "restored"),
+        // without tokens, which hide what these two are for
+        breaks(&[OneQueryId], "fenced"),
+        breaks(&[DrainBeforeRepair], "fenced"),
         breaks(&[ProofBeforeInsert], "errors"),
         // the ledger alone says where to go on: Kafka's offset only goes back for a while
         bears(&[RevokeOrder], "moved"),

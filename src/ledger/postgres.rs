@@ -107,8 +107,8 @@ pub struct Taken {
     /// The PostgreSQL that runs now is not the one that the row's last owner settled it under. It is told from what the
     /// settling wrote alone: a write of a stale owner after a restore must not make the row look certain again.
     pub may_have_gone_back: bool,
-    /// Another cluster's: the row was settled under another system identifier, so that its owners' inserts went under other
-    /// query ids.
+    /// The row was settled under another system identifier, or made where its ledger had been lost and not settled since: inserts
+    /// of older owners may have gone under other query ids.
     pub is_anothers: bool,
 }
 
@@ -128,6 +128,9 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
         Err(_) => Err(LedgerError::Lost(format!("no answer in {STATEMENT_TIMEOUT:?}"))),
     }
 }
+
+/// In place of the server's identity: the row was made where its ledger had been lost, and is not settled yet.
+const LOST: &str = "lost";
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
                    clickhouse_stopped, claims, fingerprints, doubtful_below, birth, first_offset, format";
@@ -285,7 +288,8 @@ impl Ledger {
         Ok(!rows.is_empty())
     }
 
-    /// Takes a partition over: the row is made at `start` when there is none, else its epoch grows and its owner is new.
+    /// Takes a partition over: the row is made at `start` when there is none, else its epoch grows and its owner is new. A row
+    /// that is made in place of a lost one says so until it is settled.
     ///
     /// # Errors
     /// No answer, or the row stays locked.
@@ -299,7 +303,7 @@ impl Ledger {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
              clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', '', $7, $8, {FORMAT}) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $9, $7, $8, {FORMAT}) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
              returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back, \
              postgres_identity not in ('', $6) and split_part(postgres_identity, '/', 1) <> split_part($6, '/', 1) \
@@ -307,8 +311,9 @@ impl Ledger {
         );
         let birth = rand::random_range(1..i64::MAX);
         let (offset, first_offset) = (start.offset, start.first_offset());
-        let row: [&(dyn ToSql + Sync); 8] =
-            [&self.route, &source.0, &partition, &owner, &offset, &self.identity.0, &birth, &first_offset];
+        let unsettled = if start.ledger_lost { LOST } else { "" };
+        let row: [&(dyn ToSql + Sync); 9] =
+            [&self.route, &source.0, &partition, &owner, &offset, &self.identity.0, &birth, &first_offset, &unsettled];
         let rows = self.query(&sql, &row).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;

@@ -342,8 +342,11 @@ pub enum Step {
         /// The token's level.
         level: u32,
     },
-    /// The token lied: wait until no older attempt of the range is on its way.
+    /// Wait until no older insert of the partition runs, and read back again: one that ran while it was read back may have
+    /// landed since.
     WaitOut,
+    /// Two levels were answered OK, and rows are still missing: something hides them. To go on would store them without end.
+    Contradicted,
     /// Everything is there.
     Done,
 }
@@ -354,7 +357,7 @@ pub struct Repair {
     level: u32,
     /// The last insert under this level was answered OK.
     answered_ok: bool,
-    /// Older attempts were waited out since.
+    /// Older inserts were waited out since the last one of its own.
     waited: bool,
 }
 
@@ -373,16 +376,24 @@ impl Repair {
     pub fn read_back(&mut self, missing: usize) -> Step {
         match (missing, self.answered_ok, self.waited) {
             (0, _, _) => Step::Done,
-            (_, false, _) => Step::Insert { level: self.level },
-            (_, true, false) => {
+            (_, _, false) => {
                 self.waited = true;
                 Step::WaitOut
             }
+            (_, false, true) => Step::Insert { level: self.level },
+            // a token can lie once, where ClickHouse crashed between it and its rows; the next one was never used
+            (_, true, true) if self.level > 0 => Step::Contradicted,
             (_, true, true) => {
-                (self.level, self.answered_ok, self.waited) = (self.level + 1, false, false);
+                (self.level, self.answered_ok) = (self.level + 1, false);
                 Step::Insert { level: self.level }
             }
         }
+    }
+
+    /// An insert was refused whole, because another one runs: whatever that brings is waited out and read back first.
+    pub fn refused(&mut self) -> Step {
+        self.waited = false;
+        Step::ReadBack
     }
 
     /// An insert was answered, well or not; either way the range is read back next. After an error the level stays.

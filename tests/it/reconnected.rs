@@ -3,7 +3,7 @@
 //! without a word. What was on its way when the old server died could be there by then, and no token may know of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use footprint::batch::{Batch, ColumnData, Rows, Values};
@@ -28,8 +28,8 @@ use crate::support::databases::{DEADLINE, fresh_database, runtime};
 struct Proxy {
     connections: AtomicUsize,
     inserts: AtomicUsize,
-    /// The connection of the next read-back ends with its answer.
-    armed: AtomicBool,
+    /// The connection of the read-back that is so many ahead ends with its answer.
+    armed: AtomicUsize,
     /// Every connection ends.
     hang_up: tokio::sync::Notify,
 }
@@ -69,8 +69,8 @@ impl Proxy {
                     if holds(bytes, "insert_deduplication_token") {
                         self.inserts.fetch_add(1, Ordering::SeqCst);
                     }
-                    if holds(bytes, "assumeNotNull") && self.armed.swap(false, Ordering::SeqCst) {
-                        last = true;
+                    if holds(bytes, "assumeNotNull") && self.armed.load(Ordering::SeqCst) > 0 {
+                        last = self.armed.fetch_sub(1, Ordering::SeqCst) == 1;
                     }
                     server.write_all(bytes).await?;
                 }
@@ -160,10 +160,11 @@ pub(super) async fn write(
     sink: &mut ClickHouseSink<Nothing>,
     proofs: &Proofs,
     batch: &Arc<Batch>,
+    uncertain: bool,
 ) -> (Result<Vec<Verdict>, SinkError>, usize) {
     let mut beats = 0;
     let group = [Arc::clone(batch)];
-    let writing = sink.write(&group, false);
+    let writing = sink.write(&group, uncertain);
     tokio::pin!(writing);
     loop {
         tokio::select! {
@@ -200,36 +201,37 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         let route = Arc::new(databases.config.routes[0].clone());
         let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, DEADLINE, databases.refusals());
         let first = batch(&proofs, Range::new(0, 3), Found::Claimed);
-        let (stored_first, beats) = write(&mut sink, &proofs, &first).await;
+        let (stored_first, beats) = write(&mut sink, &proofs, &first, false).await;
         assert_eq!(stored_first.unwrap(), [Verdict::Stored]);
         assert_eq!(counts(), (1, 1), "asked, read back, inserted and read back on one connection");
         assert_eq!(beats, 1, "a new connection voids the proof of before");
 
-        proxy.armed.store(true, Ordering::SeqCst);
+        // the second one: from that on the insert follows
+        proxy.armed.store(2, Ordering::SeqCst);
         let second = batch(&proofs, Range::new(3, 6), Found::Claimed);
-        let (refused, _) = write(&mut sink, &proofs, &second).await;
-        assert!(!proxy.armed.load(Ordering::SeqCst), "the connection was not broken: {refused:?}");
+        let (refused, _) = write(&mut sink, &proofs, &second, false).await;
+        assert_eq!(proxy.armed.load(Ordering::SeqCst), 0, "the connection was not broken: {refused:?}");
         assert!(matches!(&refused, Err(SinkError::Retry { uncertain: false, .. })), "{refused:?}");
         assert_eq!(counts(), (1, 1), "no connection was made, no insert sent");
         assert_eq!(stored(), "0 1 2");
         assert!(second.ownership.proof.current().is_none(), "every proof is void");
 
-        let (stored_second, _) = write(&mut sink, &proofs, &second).await;
+        let (stored_second, _) = write(&mut sink, &proofs, &second, false).await;
         assert_eq!(stored_second.unwrap(), [Verdict::Stored]);
         assert_eq!(counts(), (2, 2), "read back and inserted on a new connection");
         assert_eq!(stored(), "0 1 2 3 4 5");
 
         // a first write: by the connection that is there without another proof, or on a new one with one
         let third = batch(&proofs, Range::new(6, 9), Found::Nothing);
-        let (stored_third, beats) = write(&mut sink, &proofs, &third).await;
+        let (stored_third, beats) = write(&mut sink, &proofs, &third, false).await;
         assert_eq!((stored_third.unwrap(), beats, counts()), (vec![Verdict::Stored], 0, (2, 3)));
         proxy.hang_up.notify_waiters();
         let fourth = batch(&proofs, Range::new(9, 12), Found::Nothing);
-        let (refused, _) = write(&mut sink, &proofs, &fourth).await;
+        let (refused, _) = write(&mut sink, &proofs, &fourth, false).await;
         assert!(matches!(&refused, Err(SinkError::Retry { .. })), "{refused:?}");
         assert_eq!(counts(), (2, 3), "no connection was made, no insert sent");
         assert!(fourth.ownership.proof.current().is_none(), "every proof is void");
-        let (stored_fourth, beats) = write(&mut sink, &proofs, &fourth).await;
+        let (stored_fourth, beats) = write(&mut sink, &proofs, &fourth, false).await;
         assert_eq!((stored_fourth.unwrap(), counts()), (vec![Verdict::Stored], (3, 4)));
         assert!(beats >= 1, "it was sent on a new proof");
         assert_eq!(stored(), "0 1 2 3 4 5 6 7 8 9 10 11");

@@ -44,6 +44,13 @@ impl Owning {
         })
     }
 
+    /// The token of a range.
+    fn token(&self, config: &Config, Range { start, end }: Range, level: u32) -> Token {
+        let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { self.fence.owner.as_u128() };
+        let birth = if config.guards.hold(Guard::Birth) { self.plan.birth } else { 0 };
+        Token { life: self.life, start, end, level, birth, salt }
+    }
+
     fn has_proof(&self, config: &Config) -> bool {
         self.proof || !config.guards.hold(Guard::ProofBeforeInsert)
     }
@@ -88,23 +95,38 @@ impl World {
     fn insert(&mut self, config: &Config, by: usize, rows: Offsets, level: u32, unseen: bool) {
         let Some(owning) = self.consumers[by].owning() else { return };
         let Some(batch) = owning.for_clickhouse() else { return };
-        let Range { start, end } = batch.range;
-        let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { owning.fence.owner.as_u128() };
-        let birth = if config.guards.hold(Guard::Birth) { owning.plan.birth } else { 0 };
-        let token = Token { life: owning.life, start, end, level, birth, salt };
+        let token = owning.token(config, batch.range, level);
         let insert = Insert {
             by: Some(by),
             token: config.guards.hold(Guard::Token).then_some(token),
             life: owning.life,
             range: batch.range,
+            cluster: owning.cluster,
             left: rows,
             unseen,
         };
         let foreign = batch.content != owning.life;
+        if !unseen && self.running(config, insert.life, insert.cluster).is_some() {
+            return self.hear_refusal(by);
+        }
         self.clickhouse.inserts.push(insert);
         if foreign {
             self.fault(Broken::ForeignRecord);
         }
+    }
+
+    /// Another insert runs under its query id: it was refused before anything was read. A first write is sent again; a
+    /// repair reads back, since the other one may bring its rows.
+    fn hear_refusal(&mut self, by: usize) {
+        let Some(owning) = self.consumers[by].owning_mut() else { return };
+        owning.clickhouse = match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
+            Writer::Repairing { mut repair, sighted } => {
+                repair.refused();
+                Writer::Reading { repair, sighted: Some(sighted) }
+            }
+            Writer::Inserting { .. } => Writer::Idle,
+            other => other,
+        };
     }
 
     /// The repair's next step.
@@ -122,6 +144,10 @@ impl World {
                     Step::Done => owning.acknowledge(SinkName::ClickHouse, 1),
                     Step::ReadBack => owning.clickhouse = Writer::Reading { repair, sighted: Some(true) },
                     Step::WaitOut => owning.clickhouse = Writer::WaitingOut { repair, sighted: true },
+                    Step::Contradicted => {
+                        let token = owning.token(config, batch.range, 0);
+                        self.contradicted(by, &token, missing);
+                    }
                     Step::Insert { level } => {
                         let level = if config.guards.hold(Guard::NextLevel) { level } else { 0 };
                         owning.clickhouse = Writer::Missing { repair, rows: missing, level, sighted: true };
@@ -130,7 +156,9 @@ impl World {
             }
             Writer::WaitingOut { repair, sighted } => {
                 owning.clickhouse = Writer::Reading { repair, sighted: Some(sighted) };
-                self.wait_out(config, life, batch.range);
+                if config.guards.hold(Guard::DrainBeforeRepair) {
+                    self.drain(config, life);
+                }
             }
             Writer::Missing { repair, rows, level, sighted } => {
                 if sighted || keeps && owning.proof || !config.guards.hold(Guard::ProofBeforeInsert) {
@@ -144,15 +172,19 @@ impl World {
         }
     }
 
-    fn wait_out(&mut self, config: &Config, life: usize, range: Range) {
-        let mut at = 0;
-        while at < self.clickhouse.inserts.len() {
-            let insert = &self.clickhouse.inserts[at];
-            if insert.life == life && insert.range == range && !insert.unseen {
-                self.kill_insert(config, at)
-            } else {
-                at += 1
-            }
+    /// The program stops and calls for a person: rightly where the tokens of two levels are there and rows of theirs are not.
+    /// The person has ClickHouse forget its tokens and starts it again.
+    fn contradicted(&mut self, by: usize, token: &Token, missing: Offsets) {
+        let lies = |level: u32| {
+            let token = Token { level, ..*token };
+            (0..PARTS).any(|part| self.clickhouse.remembers(part, &token) && !missing.part(part).is_empty())
+        };
+        if !lies(0) || !lies(1) {
+            return self.fault(Broken::Stopped("rows are said to be hidden that are not".to_owned()));
+        }
+        self.crash(by);
+        for tokens in &mut self.clickhouse.tokens {
+            tokens.clear();
         }
     }
 
@@ -198,12 +230,19 @@ impl World {
         true
     }
 
-    /// A share of an insert lands; the last one is answered.
+    /// A share of an insert lands; the last one is answered. One that has only now reached the server is refused where
+    /// another runs under its query id.
     pub(super) fn land(&mut self, config: &Config, at: usize, part: usize) {
+        let Insert { unseen, life, cluster, by, .. } = self.clickhouse.inserts[at];
+        if unseen && self.running(config, life, cluster).is_some() {
+            self.clickhouse.inserts.remove(at);
+            return by.map_or((), |by| self.hear_refusal(by));
+        }
         if let Some(offset) = self.clickhouse.inserts[at].left.and(config.not_for_clickhouse()).lowest() {
             return self.refuse(at, offset);
         }
         let insert = &mut self.clickhouse.inserts[at];
+        insert.unseen = false;
         let (life, token, by) = (insert.life, insert.token, insert.by);
         let share = insert.left.part(part);
         insert.left = insert.left.minus(share);

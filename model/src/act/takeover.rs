@@ -1,6 +1,6 @@
 //! A take-over's steps, as `takeover.rs` and `coordinator/takeovers.rs` take them.
 
-use footprint::ledger::protocol::{Observed, Settled, question_from, settle, switch};
+use footprint::ledger::protocol::{Observed, Settled, insert_id_is_known, question_from, settle, switch};
 use footprint::ledger::start::{FirstStart, Starts, Unknown, Written, commit_mark, first_start, starts_at_end};
 use footprint::ledger::{Row, SinkName};
 use uuid::Uuid;
@@ -8,9 +8,17 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::consumer::{Owning, Phase, Seat, TakeOver};
 use crate::guard::Guard;
-use crate::ledger::{self, Fence};
-use crate::servers::{Late, Offsets};
+use crate::ledger::{self, Fence, Taken};
+use crate::servers::{Insert, Late, Offsets};
 use crate::world::{Answer, Broken, World, source};
+
+/// What a take-over has heard before it asks ClickHouse.
+struct Asked {
+    life: usize,
+    gone_back: bool,
+    known: bool,
+    lost: bool,
+}
 
 /// How a take-over goes on.
 enum Next {
@@ -72,7 +80,8 @@ impl World {
                     return Next::LedgerLost;
                 }
                 let birth = self.fresh_birth(life);
-                let (row, gone_back) = ledger::take_over(&mut self.postgres.tables.ledger[life], owner, &start, birth);
+                let slot = &mut self.postgres.tables.ledger[life];
+                let Taken { row, gone_back, another } = ledger::take_over(slot, owner, &start, birth);
                 if answer == Answer::Lost {
                     return Next::LedgerLost;
                 }
@@ -82,13 +91,15 @@ impl World {
                     fence,
                     row: Box::new(row),
                     gone_back,
+                    another,
                     known,
-                    ledger_lost,
+                    lost: ledger_lost,
                     sighted: true,
                 })
             }
-            TakeOver::Ask { life, fence, row, gone_back, known, ledger_lost, sighted } => {
-                self.ask(config, life, *row, gone_back, known, ledger_lost).map_or(Next::Again, |settled| {
+            TakeOver::Ask { life, fence, row, gone_back, known, lost, sighted, .. } => {
+                let asked = Asked { life, gone_back, known, lost };
+                self.ask(config, *row, &asked).map_or(Next::Again, |settled| {
                     Next::On(TakeOver::Settle { life, fence, settled: Box::new(settled), sighted })
                 })
             }
@@ -109,7 +120,7 @@ impl World {
                         if !config.guards.hold(Guard::Doubtful) {
                             plan.doubtful_below = None;
                         }
-                        let mut owning = Owning::new(life, fence, plan, sighted);
+                        let mut owning = Owning::new(life, self.postgres.cluster, fence, plan, sighted);
                         owning.left_out = self.postgres.tables.refused[life][1];
                         Next::Owns(Box::new(owning))
                     }
@@ -176,15 +187,8 @@ impl World {
     }
 
     /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
-    fn ask(
-        &mut self,
-        config: &Config,
-        life: usize,
-        row: Row,
-        gone_back: bool,
-        known: bool,
-        ledger_lost: bool,
-    ) -> Option<Settled> {
+    fn ask(&mut self, config: &Config, row: Row, asked: &Asked) -> Option<Settled> {
+        let Asked { life, gone_back, known, lost: ledger_lost } = *asked;
         let switches = config.switches(self.postgres_on, self.clickhouse_on);
         let drains = footprint::ledger::protocol::must_drain(&row, known && !ledger_lost, gone_back);
         let (row, gaps) = switch(row, &switches);
@@ -218,13 +222,28 @@ impl World {
         }
     }
 
-    /// Ends the inserts of a life that the server knows of.
+    /// Whether a take-over waits: older inserts may go under ids that nobody knows, and one of them runs.
+    pub fn waits_out(&self, config: &Config, taking: &TakeOver) -> bool {
+        let TakeOver::Ask { life, row, another, lost, .. } = taking else { return false };
+        let cluster = self.postgres.cluster;
+        let runs = |insert: &Insert| insert.life == *life && insert.cluster != cluster && !insert.unseen;
+        config.guards.hold(Guard::WaitOutUnknown)
+            && self.clickhouse_on
+            && !insert_id_is_known(row, *lost, *another)
+            && self.clickhouse.inserts.iter().any(runs)
+    }
+
+    /// Ends what runs under the query id of a life's inserts.
     pub(super) fn drain(&mut self, config: &Config, life: usize) {
-        let mut at = 0;
-        while at < self.clickhouse.inserts.len() {
-            let insert = &self.clickhouse.inserts[at];
-            if insert.life == life && !insert.unseen { self.kill_insert(config, at) } else { at += 1 }
+        if let Some(at) = self.running(config, life, self.postgres.cluster) {
+            self.kill_insert(config, at);
         }
+    }
+
+    /// The place of the insert that runs under the query id of a life's inserts.
+    pub(super) fn running(&self, config: &Config, life: usize, cluster: usize) -> Option<usize> {
+        let runs = |insert: &Insert| insert.life == life && insert.cluster == cluster && !insert.unseen;
+        self.clickhouse.inserts.iter().position(runs).filter(|_| config.guards.hold(Guard::OneQueryId))
     }
 
     pub(super) fn land_settled(&mut self, life: usize, fence: &Fence, settled: &Settled) -> bool {

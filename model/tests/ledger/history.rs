@@ -136,8 +136,13 @@ impl History {
                 let taken = server.ledger.take_over(self.source, key(*partition), *owner, start).await.unwrap();
                 // chance is the program's own: the birth of a new row is told to the reference
                 let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
-                assert_eq!((taken.row, taken.may_have_gone_back), expected, "{}", what());
-                self.known.push(Fence { epoch: expected.0.epoch, owner: *owner });
+                let found = reference::Taken {
+                    row: taken.row,
+                    gone_back: taken.may_have_gone_back,
+                    another: taken.is_anothers,
+                };
+                assert_eq!(found, expected, "{}", what());
+                self.known.push(Fence { epoch: expected.row.epoch, owner: *owner });
                 tally.count(0, true);
             }
             Operation::Settle { partition, fence, settled } => {
@@ -214,7 +219,7 @@ impl History {
             Operation::AnotherServer { partition } => {
                 server.forget(self.source, key(*partition)).await;
                 if let Some(found) = &mut self.slots[*partition] {
-                    found.fresh = false;
+                    (found.fresh, found.another) = (false, true);
                 }
             }
         }

@@ -111,8 +111,9 @@ impl Server {
                 first_offset: found.get(15),
                 format: found.get(12),
             };
-            let fresh = !identity.is_empty() && identity != ANOTHER;
-            rows[usize::try_from(partition).unwrap()] = Some(LedgerRow { row, fresh });
+            let another = [ANOTHER, "lost"].contains(&identity.as_str());
+            let fresh = !identity.is_empty() && !another;
+            rows[usize::try_from(partition).unwrap()] = Some(LedgerRow { row, fresh, another });
         }
         rows
     }

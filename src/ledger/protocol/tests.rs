@@ -148,14 +148,22 @@ fn a_lost_answer_is_what_the_row_says() {
 #[test]
 fn a_token_that_lies_is_left_only_after_older_attempts_were_waited_out() {
     let mut repair = Repair::new();
+    assert_eq!(repair.read_back(3), Step::WaitOut, "what ran while it was read back may have landed since");
+    assert_eq!(repair.read_back(3), Step::Insert { level: 0 });
+    assert_eq!(repair.refused(), Step::ReadBack);
+    assert_eq!(repair.read_back(3), Step::WaitOut, "another one runs");
     assert_eq!(repair.read_back(3), Step::Insert { level: 0 });
     assert_eq!(repair.inserted(false), Step::ReadBack);
+    assert_eq!(repair.read_back(3), Step::WaitOut, "it may still run");
     assert_eq!(repair.read_back(3), Step::Insert { level: 0 }, "after an error the level stays");
     assert_eq!(repair.inserted(true), Step::ReadBack);
     assert_eq!(repair.read_back(3), Step::WaitOut);
     assert_eq!(repair.read_back(3), Step::Insert { level: 1 });
     assert_eq!(repair.inserted(true), Step::ReadBack);
+    let mut hidden = repair;
     assert_eq!(repair.read_back(0), Step::Done);
+    assert_eq!(hidden.read_back(3), Step::WaitOut);
+    assert_eq!(hidden.read_back(3), Step::Contradicted, "two tokens do not lie");
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::connection::{Closed, Gate};
 use super::error::{QUERY_ID_IS_TAKEN, RefusedRow, classify, code_of, refused_row};
@@ -27,8 +27,9 @@ use crate::offset::Offset;
 use crate::route::Route;
 use crate::sink::{Sink, SinkError, Verdict};
 
-/// How long older attempts of a range are waited out before the repair is tried from the start.
-const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an older insert of the partition is waited out before the repair is tried from the start: the server gives a
+/// silent client 30 s.
+const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often an insert is sent again that met another one under its query id, and how long it waits before each time: the id
 /// is free a moment after the answer to the insert before, which went by another connection perhaps.
@@ -41,8 +42,16 @@ const TAKEN_WAITS: [Duration; 6] = [
     Duration::from_millis(50),
 ];
 
+/// How often a repair ends the insert that its own has met, before it is tried from the start.
+const REFUSALS_MAX: u32 = 5;
+
 /// An answer so young shows that the connection is there: the client drops idle ones after 2.5 s.
 const CONNECTION_FRESH: Duration = Duration::from_secs(1);
+
+/// What can hide rows that were just stored, and the one other cause: tokens whose rows two crashes have lost.
+const HIDDEN_REMEDY: &str = "look for what hides rows from this user: a row policy, additional_table_filters, a limit or a \
+     query cache in its profile, a TTL of the table; or, when clickhouse has crashed twice meanwhile, set the table's \
+     non_replicated_deduplication_window to 0 and then to 10000 again, which forgets its tokens. Then start again";
 
 /// The rows that PostgreSQL holds of a range: the truth for one that another decoder claimed.
 pub trait StoredRows: Send + Sync {
@@ -247,7 +256,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         repair: &mut Repair,
     ) -> Result<bool, SinkError> {
         let identity = identity_of(batch);
-        let mut waits = TAKEN_WAITS.iter();
+        let mut refusals = 0;
         loop {
             // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
             // to start again before the insert, rows that were on their way could be there unseen
@@ -259,12 +268,12 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 Step::ReadBack => {}
                 Step::WaitOut => {
                     drop(closed);
-                    warn!(partition = identity.partition, range = %identity.range, "an insert answered ok has left rows out");
                     failpoint::hit(Point::WaitOut);
                     failpoint::sent(Point::WaitOutSent, self.questions.drain(&self.insert_id(batch), WAIT_OUT_TIMEOUT))
                         .await?;
                     failpoint::hit(Point::WaitOutAnswered);
                 }
+                Step::Contradicted => return Err(contradicted(identity, missing.len())),
                 Step::Insert { level } => {
                     if !batch.ownership.proof.is_good(sighting) {
                         return Ok(false);
@@ -274,11 +283,11 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     failpoint::hit(Point::RepairAnswered);
                     match answer {
                         Ok(Sent::Stored) => drop(repair.inserted(true)),
-                        // the one that runs may bring these rows: they are read back before they are sent again
-                        Ok(Sent::Taken) => match waits.next() {
-                            Some(wait) => sleep(*wait).await,
-                            None => return Err(self.taken(batch)),
-                        },
+                        Ok(Sent::Taken) if refusals < REFUSALS_MAX => {
+                            refusals += 1;
+                            repair.refused();
+                        }
+                        Ok(Sent::Taken) => return Err(self.taken(batch)),
                         Err(error) => {
                             repair.inserted(false);
                             self.open = Some(Open { identity, sighting, repair: *repair });
@@ -371,6 +380,16 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
         }
         Ok(verdicts)
     }
+}
+
+/// Rows that were answered OK twice and cannot be read.
+fn contradicted(identity: Identity, missing: usize) -> SinkError {
+    let why = format!(
+        "clickhouse: partition {}, range {}: inserts were answered ok under two tokens, and {missing} of their rows cannot be \
+         read back",
+        identity.partition, identity.range
+    );
+    SinkError::Stop { why, remedy: HIDDEN_REMEDY.to_owned() }
 }
 
 fn left_uncertain(error: SinkError) -> SinkError {
