@@ -41,10 +41,16 @@ mod off {
     pub const fn compares_first() -> bool {
         false
     }
+
+    /// Never.
+    #[inline(always)]
+    pub const fn is_unfenced() -> bool {
+        false
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]
-pub use off::{compares_first, hit, hit_soon, is_armed, sent};
+pub use off::{compares_first, hit, hit_soon, is_armed, is_unfenced, sent};
 
 #[cfg(feature = "failpoints")]
 mod on {
@@ -128,10 +134,20 @@ mod on {
         }
     }
 
+    fn is_without(guard: &str) -> bool {
+        std::env::var_os("FOOTPRINT_FAILPOINT_WITHOUT").is_some_and(|without| without == guard)
+    }
+
     /// Whether FOOTPRINT_FAILPOINT_WITHOUT takes out the one guard that the model cannot: the compare-and-set's place after
     /// COPY, which holds no row's lock while a client may be stopped.
     pub fn compares_first() -> bool {
-        std::env::var_os("FOOTPRINT_FAILPOINT_WITHOUT").is_some_and(|guard| guard == "compare-last")
+        is_without("compare-last")
+    }
+
+    /// Whether it takes out the fence of inserts: each goes under a query id of its own, so that none is refused and no
+    /// drain finds any.
+    pub fn is_unfenced() -> bool {
+        is_without("fence")
     }
 
     /// Arrives at `point` in a moment, while something handed to a client is on its way.
@@ -141,4 +157,4 @@ mod on {
 }
 
 #[cfg(feature = "failpoints")]
-pub use on::{compares_first, hit, hit_soon, is_armed, sent};
+pub use on::{compares_first, hit, hit_soon, is_armed, is_unfenced, sent};

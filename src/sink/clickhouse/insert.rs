@@ -88,13 +88,17 @@ impl Inserter {
     /// # Errors
     /// Whatever the server or the connection says, classed.
     pub async fn insert(&mut self, attempt: &Attempt<'_>, id: &InsertId, mut block: Block<'_>) -> Result<(), Failed> {
+        let mut id = id.as_str().to_owned();
+        if failpoint::is_unfenced() {
+            id = format!("{id}-{:x}", rand::random::<u64>());
+        }
         let mut client = self
             .pinned()
             .await?
             .clone()
             .with_setting("insert_deduplication_token", attempt.token())
             .with_setting("log_comment", attempt.comment())
-            .with_setting("query_id", id.as_str());
+            .with_setting("query_id", id);
         if !self.lz4 {
             // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
             client = client.with_header("Content-Length", block.byte_len().to_string());

@@ -10,7 +10,7 @@ use footprint_stack::kills::{
     Deaths, LOSSES, Loss, Losses, Point, Protocol, Schedule, Site, Suspensions, Tally, can_be_stopped,
 };
 use footprint_stack::trial::{Dice, Program, build_with_failpoints, grouped, keep_log};
-use footprint_stack::{Progress, Stack, StackOptions};
+use footprint_stack::{APPLICATION_DATABASE, Progress, Stack, StackOptions};
 
 /// Kills the running program at every named point, against real servers, and proves after each that nothing was lost or doubled.
 ///
@@ -51,6 +51,15 @@ struct Arguments {
     #[arg(long, value_enum, value_name = "GUARD")]
     without: Option<Guard>,
 
+    /// Rows that ClickHouse's table remembers tokens for. With 0 nothing hides what a guard leaves out: deaths and lost answers
+    /// must do without tokens. A suspended program may need them.
+    #[arg(long, value_name = "COUNT")]
+    deduplication_window: Option<u32>,
+
+    /// How long ClickHouse works on every insert at least, so that some still run when the next program starts.
+    #[arg(long, value_name = "MILLISECONDS")]
+    insert_ms: Option<u32>,
+
     /// Use this program, built with failpoints, instead of building it.
     #[arg(long, value_name = "FILE")]
     footprint: Option<PathBuf>,
@@ -74,6 +83,8 @@ enum GroupProtocol {
 enum Guard {
     /// PostgreSQL's compare-and-set comes after COPY, with the commit.
     CompareLast,
+    /// ClickHouse's inserts of a partition go under one query id.
+    Fence,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,10 +132,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let file = build_with_failpoints(arguments.footprint.as_deref())?;
     let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
     let mut program = Program::new(file, &stack, "kills")?;
-    if let Some(Guard::CompareLast) = arguments.without {
-        program.set("FOOTPRINT_FAILPOINT_WITHOUT", "compare-last");
+    if let Some(guard) = arguments.without {
+        let name = match guard {
+            Guard::CompareLast => "compare-last",
+            Guard::Fence => "fence",
+        };
+        program.set("FOOTPRINT_FAILPOINT_WITHOUT", name);
     }
     let mut site = Site::new(&stack, program.clone())?;
+    change_table(&stack, arguments)?;
     println!("seed {seed}");
     for &action in actions {
         let done = rounds_of(action, arguments, seed, &mut site);
@@ -138,6 +154,22 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Every round of one action, and its table.
+/// Changes ClickHouse's table as the options say.
+fn change_table(stack: &Stack, arguments: &Arguments) -> Result<()> {
+    let mut changes = Vec::new();
+    if let Some(window) = arguments.deduplication_window {
+        changes.push(format!("modify setting non_replicated_deduplication_window = {window}"));
+    }
+    if let Some(ms) = arguments.insert_ms {
+        // computed for every insert, before anything of it is stored
+        changes.push(format!("add column slow UInt8 materialized sleep({:.3})", f64::from(ms) / 1_000.0));
+    }
+    for change in changes {
+        stack.clickhouse()?.query(&format!("alter table {APPLICATION_DATABASE}.user_footprint {change}"))?;
+    }
+    Ok(())
+}
+
 fn rounds_of(action: Action, arguments: &Arguments, seed: u64, site: &mut Site<'_>) -> Result<()> {
     let protocols = arguments.group_protocol.protocols();
     let names: Vec<&'static str> = match action {
