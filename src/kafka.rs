@@ -194,6 +194,8 @@ pub struct TopicDescription {
 pub struct Inquirer {
     consumer: BaseConsumer<Ear>,
     config: ClientConfig,
+    /// Of the group that is asked about.
+    group_protocol: GroupProtocol,
 }
 
 impl Inquirer {
@@ -209,7 +211,8 @@ impl Inquirer {
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false");
         let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
-        Ok(Self { consumer: consumer.map_err(|error| AskError::client(&error))?, config })
+        let consumer = consumer.map_err(|error| AskError::client(&error))?;
+        Ok(Self { consumer, config, group_protocol: kafka.group_protocol })
     }
 
     /// The client's ear, when it has heard all that was said.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{AskError, Inquirer};
+use crate::config::GroupProtocol;
 
 /// How long a question waits that can be answered a little later.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -85,13 +86,16 @@ impl Refusal {
     }
 
     fn of_code(code: sys::rd_kafka_resp_err_t) -> Self {
-        use sys::rd_kafka_resp_err_t as codes;
+        Self::of_rust_code(RDKafkaErrorCode::from(code))
+    }
+
+    fn of_rust_code(code: RDKafkaErrorCode) -> Self {
         let passing = [
-            codes::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
-            codes::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
-            codes::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+            RDKafkaErrorCode::CoordinatorLoadInProgress,
+            RDKafkaErrorCode::CoordinatorNotAvailable,
+            RDKafkaErrorCode::NotCoordinator,
         ];
-        Self { is_passing: passing.contains(&code), why: RDKafkaErrorCode::from(code).to_string() }
+        Self { is_passing: passing.contains(&code), why: code.to_string() }
     }
 }
 
@@ -103,7 +107,11 @@ impl Inquirer {
     pub fn strangers(&self, timeout: Duration) -> Result<Strangers, AskError> {
         let deadline = Instant::now() + timeout;
         loop {
-            match self.members(timeout) {
+            let members = match self.group_protocol {
+                GroupProtocol::Classic => self.listed_members(timeout),
+                GroupProtocol::Consumer => self.described_members(timeout),
+            };
+            match members {
                 Ok(members) => return Ok(Strangers::of(members, self.config.get("client.id").unwrap_or_default())),
                 // the group's broker has just started, or is another now
                 Err(Refusal { is_passing: true, .. }) if Instant::now() < deadline => thread::sleep(AGAIN),
@@ -112,10 +120,27 @@ impl Inquirer {
         }
     }
 
-    /// The binding has no DescribeConsumerGroups, so librdkafka's C interface is called. It asks by the new group protocol
-    /// first and then by the classic one. Every object made here is destroyed here.
+    /// The members of a group of the classic protocol. It asks every broker that is up. DescribeConsumerGroups looks for the
+    /// group's coordinator, and where that is away librdkafka may abort the process (its issue 4605).
+    fn listed_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
+        let group_id = self.config.get("group.id").unwrap_or_default();
+        let refusal = |error: KafkaError| match error {
+            KafkaError::GroupListFetch(code) => Refusal::of_rust_code(code),
+            other => Refusal::of(&other.to_string()),
+        };
+        let list = self.consumer.fetch_group_list(Some(group_id), timeout).map_err(refusal)?;
+        let members = list.groups().iter().filter(|group| group.name() == group_id).flat_map(|group| group.members());
+        let member = |member: &rdkafka::groups::GroupMemberInfo| Member {
+            client_id: member.client_id().to_owned(),
+            host: member.client_host().to_owned(),
+        };
+        Ok(members.map(member).collect())
+    }
+
+    /// The members of a group of the new protocol, which only DescribeConsumerGroups tells. The binding has no such question, so
+    /// librdkafka's C interface is called. Every object made here is destroyed here.
     #[allow(unsafe_code)]
-    fn members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
+    fn described_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
         let name = CString::new(self.config.get("group.id").unwrap_or_default())
             .map_err(|_| Refusal::of("its name holds a NUL"))?;
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
