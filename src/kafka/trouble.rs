@@ -44,6 +44,8 @@ pub fn of_client(code: Code, reason: &str) -> Trouble {
             CLIENT_CERTIFICATE
         }
         Code::SSL => AUTHORITY,
+        // the end of a connection that is told by a log line alone bears no such code
+        _ if says("certificate verify failed") => AUTHORITY,
         _ if says("Disconnected") && ends_young(reason) => PROTOCOL,
         _ if says("Disconnected") => return Trouble::Unclear,
         _ => return Trouble::Away,
@@ -173,6 +175,12 @@ mod tests {
             (
                 Code::SSL,
                 "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed",
+                Some(AUTHORITY),
+            ),
+            (
+                Code::BrokerTransportFailure,
+                "ssl://127.0.0.1:9/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 2ms in state \
+                 SSL_HANDSHAKE)",
                 Some(AUTHORITY),
             ),
             (
