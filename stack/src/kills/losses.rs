@@ -54,7 +54,7 @@ pub struct Loss {
 /// Every answer that can be lost, in the order of the data's way.
 pub const LOSSES: &[Loss] = &[
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
-    loss("known", Server::Postgres, When::Starting, &[b"bool_or(partition", EXECUTE]),
+    loss("known", Server::Postgres, When::Starting, &[b"select 1 from footprint_ledger where", EXECUTE]),
     loss("take-over", Server::Postgres, When::Starting, &[b"insert into footprint_ledger", EXECUTE]),
     loss("drain", Server::ClickHouse, When::Replaying, &[b"replace_running_query=1"]),
     loss("highest", Server::ClickHouse, When::Starting, &[b"select max(assumeNotNull(kafka_offset))"]),
