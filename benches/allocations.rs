@@ -130,7 +130,7 @@ fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
 /// All of `chunks`, `rounds` times over.
 fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages {
     let mut log = Log::new(0, chunks, &support::budget());
-    let mut batcher = Batcher::new(route, support::limits(), &Flights::default()).expect("the route can be decoded");
+    let mut batcher = Batcher::new(&support::definition(route), support::limits(), &Flights::default());
     let pool = Pool::new(PIECES_KEPT_BYTES_MAX);
     let (mut stages, mut full, now) = (Stages::default(), Vec::new(), Instant::now());
     for _ in 0..chunks.len() * rounds {

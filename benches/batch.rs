@@ -26,8 +26,7 @@ fn batch(criterion: &mut Criterion) {
     {
         let (chunks, budget) = (support::chunks(record_count, bad_share), support::budget());
         let mut logs: Vec<Log> = (0..partitions).map(|partition| Log::new(partition, &chunks, &budget)).collect();
-        let mut batcher =
-            Batcher::new(&route, support::limits(), &Flights::default()).expect("the route can be decoded");
+        let mut batcher = Batcher::new(&support::definition(&route), support::limits(), &Flights::default());
         let mut turn = 0;
         let mut read = || -> Vec<Chunk<Copied>> {
             let next = |_| {

@@ -142,7 +142,7 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let blocked = NativeSink { route: Arc::clone(route), piece: Vec::new() };
     let flights = Flights::default();
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
-    let batcher = Batcher::new(route, support::limits(), &flights).expect("the route can be decoded");
+    let batcher = Batcher::new(&support::definition(route), support::limits(), &flights);
     let lanes = [
         runtime.spawn(serve(copied, postgres_batches, ack_sender.clone())),
         runtime.spawn(serve(blocked, clickhouse_batches, ack_sender)),

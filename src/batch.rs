@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::budget::Permit;
+use crate::definition::Definition;
 use crate::flight::Flight;
 use crate::ledger::Ownership;
 use crate::offset::{Offset, Range};
@@ -232,6 +233,8 @@ pub struct Batch {
     pub ownership: Arc<Ownership>,
     /// What it covers; offsets in it without a row or a dead letter are gaps.
     pub range: Range,
+    /// By what it was decoded.
+    pub definition: Arc<Definition>,
     /// The good records.
     pub rows: Recycled<Rows>,
     /// The bad ones.

@@ -13,6 +13,7 @@ use crate::batch::{Batch, Rows};
 use crate::budget::Permit;
 use crate::chunk::{Chunk, Headers, Record, Records};
 use crate::decode::Decoder;
+use crate::definition::Definition;
 use crate::flight::Flights;
 use crate::ledger::Ownership;
 use crate::limits::{COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
@@ -20,7 +21,6 @@ use crate::normalize::received_at_us;
 use crate::offset::{Offset, Partition, Range};
 use crate::recycle::{Buffer, Pool, Recycled};
 use crate::reject::DeadLetter;
-use crate::route::{Route, RouteError};
 
 /// When a batch is full, and when an incomplete one goes on.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,8 @@ struct Open {
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     bytes: usize,
+    /// Decodes what an earlier definition claimed; none: the present one does.
+    earlier: Option<Box<Reading>>,
     /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
     is_first: bool,
     /// The log holds more for it.
@@ -59,16 +61,29 @@ struct Open {
     permit: Permit,
 }
 
+/// What decodes a range that an earlier definition claimed.
+struct Reading {
+    definition: Arc<Definition>,
+    decoder: Decoder,
+}
+
+impl Reading {
+    fn of(ownership: &Ownership, start: Offset) -> Option<Box<Self>> {
+        let definition = ownership.earlier_definition(start)?;
+        Some(Box::new(Self { definition: Arc::clone(definition), decoder: definition.decoder() }))
+    }
+}
+
 /// What every new batch is made of.
 struct Supplies {
-    route: Arc<Route>,
+    definition: Arc<Definition>,
     pool: Arc<Pool<Rows>>,
     flights: Flights,
 }
 
 impl Supplies {
     fn rows(&self) -> Recycled<Rows> {
-        self.pool.take(|| Rows::empty(&self.route))
+        self.pool.take(|| Rows::empty(self.definition.route()))
     }
 }
 
@@ -82,15 +97,13 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// No open batch.
-    ///
-    /// # Errors
-    /// A route that cannot be decoded.
-    pub fn new(route: &Arc<Route>, limits: Limits, flights: &Flights) -> Result<Self, RouteError> {
+    /// No open batch. What no other definition has claimed is decoded by `definition`.
+    pub fn new(definition: &Arc<Definition>, limits: Limits, flights: &Flights) -> Self {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
-        let supplies =
-            Supplies { route: Arc::clone(route), pool: Pool::new(limits.kept_bytes_max), flights: flights.clone() };
-        Ok(Self { supplies, decoder: Decoder::new(route)?, limits, open: BTreeMap::new(), pacing: Pacing::default() })
+        let pool = Pool::new(limits.kept_bytes_max);
+        let supplies = Supplies { definition: Arc::clone(definition), pool, flights: flights.clone() };
+        let decoder = definition.decoder();
+        Self { supplies, decoder, limits, open: BTreeMap::new(), pacing: Pacing::default() }
     }
 
     /// Adds a chunk; what is full is appended to `full`, in order.
@@ -190,6 +203,7 @@ impl Open {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             bytes: 0,
+            earlier: Reading::of(ownership, ownership.plan.start),
             is_first: true,
             is_behind: false,
             since: None,
@@ -203,7 +217,13 @@ impl Open {
         assert!(record.offset >= self.covered, "offset {} comes again below {}", record.offset, self.covered);
         self.since.get_or_insert(now);
         self.bytes += record.payload.map_or(0, <[u8]>::len);
-        let rows = self.rows.get_or_insert_with(|| supplies.rows());
+        let (rows, decoder) = match &mut self.earlier {
+            None => (self.rows.get_or_insert_with(|| supplies.rows()), decoder),
+            Some(reading) => {
+                let rows = self.rows.get_or_insert_with(|| Rows::empty(reading.definition.route()).into());
+                (rows, &mut reading.decoder)
+            }
+        };
         if let Err(reason) = decoder.decode(record, rows) {
             let headers = record.headers.map_or_else(Vec::new, Headers::to_json);
             self.dead_letter_bytes += record.byte_len() + headers.len() + DEAD_LETTER_OVERHEAD_BYTES;
@@ -267,9 +287,12 @@ impl Open {
     fn close(&mut self, end: Offset, supplies: &Supplies) -> Batch {
         let range = Range::new(self.start, end);
         self.permit.set(self.cost());
-        let rows = self.rows.take().unwrap_or_else(|| Rows::empty(&supplies.route).into());
+        let definition = self.earlier.as_ref().map_or(&supplies.definition, |reading| &reading.definition);
+        let definition = Arc::clone(definition);
+        let rows = self.rows.take().unwrap_or_else(|| Rows::empty(definition.route()).into());
         debug_assert!(rows.offsets.last().is_none_or(|&last| last < end));
         self.start = end;
+        self.earlier = Reading::of(&self.ownership, end);
         self.covered = self.covered.max(end);
         self.bytes = 0;
         self.dead_letter_bytes = 0;
@@ -280,6 +303,7 @@ impl Open {
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
+            definition,
             rows,
             dead_letters: std::mem::take(&mut self.dead_letters),
             first_read_at: self.first_read_at.take().unwrap_or(self.read_at),

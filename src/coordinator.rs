@@ -104,8 +104,6 @@ pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
 pub struct Settings {
     /// The ledger's server.
     pub postgres: crate::config::Postgres,
-    /// The route's fingerprint.
-    pub fingerprint: i64,
     /// How long a stop or a revoke waits.
     pub drain_deadline: Duration,
     /// What to do about records that Kafka cannot give, and after how long.

@@ -25,6 +25,7 @@ use crate::reject::Reason;
 use crate::route::{Column, DefaultValue, Kind, Presence, Route, RouteError};
 
 /// Turns the records of one route into rows.
+#[derive(Clone)]
 pub struct Decoder {
     zone: Zone,
     fields: Vec<Field>,
@@ -35,6 +36,7 @@ pub struct Decoder {
 }
 
 /// What the route asks of one JSON field.
+#[derive(Clone)]
 struct Field {
     name: String,
     kind: Kind,
@@ -42,6 +44,7 @@ struct Field {
 }
 
 /// What a missing field means; an explicit null means the same only for [`Absent::Null`].
+#[derive(Clone)]
 enum Absent {
     Refused,
     Null,

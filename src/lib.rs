@@ -32,6 +32,7 @@ pub mod ledger;
 // pure machines
 pub mod batcher;
 pub mod decode;
+pub mod definition;
 pub mod normalize;
 pub mod tracker;
 // services

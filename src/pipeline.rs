@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::chunk::{Chunk, Records};
 use crate::config::Config;
 use crate::coordinator::{self, Coordinator, PipelineError, Status};
+use crate::definition::Definition;
 use crate::flight::Flights;
 use crate::kafka::{Inquirer, consumer_config};
 use crate::ledger::postgres::application_name;
@@ -30,6 +31,7 @@ use crate::reader::{self, Reader};
 use crate::recycle::Buffer;
 use crate::route::Route;
 use crate::sink::SinkError;
+use crate::sink::clickhouse::migrate::Migrator;
 use crate::sink::clickhouse::readback::Questions;
 use crate::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
 use crate::sink::lanes::Lanes;
@@ -100,8 +102,9 @@ pub async fn run(
 
     let flights = Flights::default();
     let (cut_interval_sender, cut_interval) = watch::channel(coordinator::cut_interval(1, 1));
-    let batcher =
-        Batcher::new(route, limits(config), &flights).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let definition = Arc::new(definition);
+    let batcher = Batcher::new(&definition, limits(config), &flights);
     let assembling = assemble(batcher, chunks, batch_sender, flights.clone(), cut_interval);
     stages.spawn(async move {
         assembling.await;
@@ -117,7 +120,9 @@ pub async fn run(
         group_id: config.kafka.group_id.clone(),
         instance,
         inquirer,
+        definition,
         questions: config.clickhouse.enabled.then_some(questions),
+        clickhouse_tables: config.clickhouse.enabled.then(|| Migrator::new(&config.clickhouse)),
         switches: switches(config),
         offset_reset: config.kafka.offset_reset,
         starting: tokio::sync::Mutex::new(()),
@@ -125,7 +130,6 @@ pub async fn run(
     });
     let settings = coordinator::Settings {
         postgres: config.postgres.clone(),
-        fingerprint: route.fingerprint(),
         drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
         on_unreadable: config.kafka.on_unreadable_records,
         unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),

@@ -2,7 +2,6 @@
 //! never touches a record. `user_footprint` is the first route of the shipped configuration, not a special case.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits::ROUTE_COLUMNS_MAX;
 
@@ -225,104 +224,5 @@ impl Route {
 
     fn invalid(&self, reason: String) -> RouteError {
         RouteError::Invalid { route: self.name.clone(), reason }
-    }
-
-    /// The definition in a text that is the same on every machine and in every version of this program: what the decoder's
-    /// version, the zone and each column decide about a record's row, a line each. Names and defaults are JSON texts.
-    /// What only a table's storage depends on (`low_cardinality`) is not in it.
-    pub fn definition(&self) -> String {
-        let mut text = format!("decoder {DECODER_VERSION}\ntimezone {}\n", self.timezone);
-        for Column { name, field, kind, presence, low_cardinality: _ } in &self.columns {
-            let kind = match kind {
-                Kind::Text => "text",
-                Kind::Timestamp => "timestamp",
-                Kind::Integer => "integer",
-                Kind::Float => "float",
-                Kind::Boolean => "boolean",
-            };
-            let presence = match presence {
-                Presence::Required => "required".to_owned(),
-                Presence::Optional => "optional".to_owned(),
-                Presence::Default(DefaultValue::Boolean(value)) => format!("default {value}"),
-                Presence::Default(DefaultValue::Integer(value)) => format!("default {value}"),
-                // the bits: every double has one text then
-                Presence::Default(DefaultValue::Float(value)) => format!("default bits {:016x}", value.to_bits()),
-                Presence::Default(DefaultValue::Text(value)) => format!("default {}", quoted_json(value)),
-            };
-            let (name, field) = (quoted_json(name), quoted_json(field));
-            text.push_str(&format!("column {name} field {field} kind {kind} {presence}\n"));
-        }
-        text
-    }
-
-    /// The [`definition`](Self::definition) in 63 bits. Two programs with the same fingerprint decode every record alike.
-    pub fn fingerprint(&self) -> i64 {
-        (xxh3_64(self.definition().as_bytes()) >> 1).cast_signed()
-    }
-}
-
-fn quoted_json(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// Changes whenever the decoder would make another row of the same record.
-const DECODER_VERSION: u32 = 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    /// The fingerprint was of Rust's `Debug` text: another compiler or a renamed field would have changed it, and with it the
-    /// meaning of every pending claim. Where this test fails, claims of the version before are another decoder's.
-    #[test]
-    fn the_shipped_routes_definition_and_fingerprint_are_these() {
-        let route = Config::load(None, &[]).unwrap().routes.remove(0);
-        let lines = [
-            "decoder 2",
-            "timezone UTC",
-            r#"column "request" field "method" kind text required"#,
-            r#"column "link" field "link" kind text required"#,
-            r#"column "footprint_time" field "footprint_time" kind timestamp required"#,
-            "",
-        ];
-        assert_eq!(route.definition(), lines.join("\n"));
-        assert_eq!(route.fingerprint(), 41_335_647_791_861_910);
-    }
-
-    #[test]
-    fn what_decides_a_row_is_in_the_fingerprint_and_nothing_else() {
-        let route = Config::load(None, &[]).unwrap().routes.remove(0);
-        let changed = |change: &dyn Fn(&mut Route)| {
-            let mut other = route.clone();
-            change(&mut other);
-            other.fingerprint() != route.fingerprint()
-        };
-        assert!(changed(&|route| route.timezone = "Asia/Seoul".into()));
-        assert!(changed(&|route| route.columns[0].field = "verb".into()));
-        assert!(changed(&|route| route.columns[0].kind = Kind::Integer));
-        assert!(changed(&|route| route.columns.swap(0, 1)));
-        let presences = [
-            Presence::Required,
-            Presence::Optional,
-            Presence::Default(DefaultValue::Text("1".into())),
-            Presence::Default(DefaultValue::Integer(1)),
-            Presence::Default(DefaultValue::Float(1.0)),
-            Presence::Default(DefaultValue::Text("a\" required\ncolumn".into())),
-        ];
-        let mut texts: Vec<String> = presences
-            .into_iter()
-            .map(|presence| {
-                let mut other = route.clone();
-                other.columns[0].presence = presence;
-                other.definition()
-            })
-            .collect();
-        assert!(texts.iter().all(|text| text.lines().count() == 5), "a default cannot end its line: {texts:#?}");
-        texts.sort();
-        texts.dedup();
-        assert_eq!(texts.len(), 6, "each presence has a text of its own");
-        assert!(!changed(&|route| route.columns[1].low_cardinality = true), "a table's storage decides no row");
-        assert!(!changed(&|route| route.topic = "another".into()));
     }
 }

@@ -1,6 +1,7 @@
 //! Taking a partition over: asks Kafka, the ledger and ClickHouse in the order that the protocol demands, and lets
 //! `ledger/protocol.rs` decide. Runs beside the reader, as often as it takes.
 
+mod definitions;
 mod first;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::config::OffsetReset;
+use crate::definition::Definition;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Fence, Ledger, LedgerError, Taken, fresh_owner};
@@ -24,6 +26,7 @@ use crate::ledger::start::FirstStart;
 use crate::ledger::{LeftOut, Ownership, Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 use crate::sink::SinkError;
+use crate::sink::clickhouse::migrate::Migrator;
 use crate::sink::clickhouse::readback::Questions;
 
 /// How long one question to Kafka may take.
@@ -51,12 +54,16 @@ pub struct Context {
     pub inquirer: Arc<Inquirer>,
     /// Questions to ClickHouse; none while it is switched off.
     pub questions: Option<Questions>,
+    /// ClickHouse's tables; none when it is off.
+    pub clickhouse_tables: Option<Migrator>,
     /// Which sinks are on.
     pub switches: Switches,
     /// The configured first start.
     pub offset_reset: OffsetReset,
     /// Held while the first start on a source is asked for and written down.
     pub starting: Mutex<()>,
+    /// What decides a record's row, as the route is configured.
+    pub definition: Arc<Definition>,
     /// What voids proofs.
     pub proofs: Arc<Proofs>,
 }
@@ -174,6 +181,7 @@ pub async fn take_over(
     let mut settled =
         settle(row, &observed, &context.switches).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
     settled.gaps.extend(gaps);
+    let earlier = definitions::earlier(context, ledger, partition, &settled.plan).await?;
     let ranges = unreadable_ranges(context, partition, skips, log_end).await?;
     let unnoted = skips.iter().zip(&ranges).filter(|(skip, _)| !skip.is_noted);
     settled.gaps.extend(unnoted.map(|(_, &range)| Gap { sink: None, range, reason: UNREADABLE }));
@@ -205,6 +213,7 @@ pub async fn take_over(
         epoch: fence.epoch,
         owner,
         plan,
+        earlier,
         skips: ranges,
         left_out: LeftOut::new(left_out),
         proof: Proof::new(Arc::clone(&context.proofs), sighting),

@@ -43,6 +43,7 @@ const ONLY: &[Only] = &[
 const PURE: &[&str] = &[
     "batcher.rs",
     "decode.rs",
+    "definition.rs",
     "normalize.rs",
     "tracker.rs",
     "ledger/protocol.rs",

@@ -14,6 +14,7 @@ use footprint::budget::Budget;
 use footprint::chunk::{Chunk, Record, Records as _};
 use footprint::config::Config;
 use footprint::decode::Decoder;
+use footprint::definition::Definition;
 use footprint::generate::{GenerateOptions, Generator};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
@@ -122,6 +123,11 @@ fn hide_link(payload: &mut [u8]) {
     payload[name + 1] = b'-';
 }
 
+/// What decides a record's row.
+pub fn definition(route: &Arc<Route>) -> Arc<Definition> {
+    Arc::new(Definition::of(route).expect("the route can be decoded"))
+}
+
 /// An ownership that starts at offset 0 and found nothing claimed.
 pub fn ownership(partition: Partition) -> Arc<Ownership> {
     let proofs = Arc::new(Proofs::default());
@@ -145,6 +151,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
             birth: 0,
         },
         proof: Proof::new(proofs, sighting),
+        earlier: Vec::new(),
         skips: Vec::new(),
         ended: CancellationToken::new(),
     })

@@ -38,6 +38,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
             birth: 0,
         },
         proof: Proof::new(proofs, sighting),
+        earlier: Vec::new(),
         skips: Vec::new(),
         ended: CancellationToken::new(),
     })
@@ -46,11 +47,10 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
 fn batcher(rows_max: usize) -> Batcher {
     let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
     Batcher::new(
-        &route,
+        &Arc::new(Definition::of(&route).unwrap()),
         Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50), kept_bytes_max: 1 << 20 },
         &Flights::default(),
     )
-    .unwrap()
 }
 
 /// Records of what lives long enough.

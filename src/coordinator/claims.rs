@@ -27,7 +27,7 @@ impl Coordinator {
                 by_lane.entry(owned.lane).or_default().push(ClaimWanted {
                     fence: Fence::from(&*owned.ownership),
                     range: batch.range,
-                    fingerprint: self.settings.fingerprint,
+                    fingerprint: self.context.definition.fingerprint(),
                     clickhouse_next: owned.tracker.clickhouse_next(),
                 });
             }

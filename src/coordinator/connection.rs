@@ -18,11 +18,8 @@ impl Coordinator {
             return Ok(());
         }
         failpoint::hit(Point::LedgerConnect);
-        match Ledger::connect(&self.settings.postgres, &self.context.route, &application_name(self.context.instance))
-            .await
-        {
+        match self.ledger_with_definition().await {
             Ok(ledger) => {
-                failpoint::hit(Point::LedgerConnected);
                 if self.ledger_identity.as_ref().is_some_and(|before| before != ledger.identity()) {
                     warn!("postgresql was restarted, restored or failed over: every partition is taken over anew");
                 }
@@ -39,6 +36,18 @@ impl Coordinator {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// A ledger that keeps the route's definition: nothing is claimed under one that is not kept. Also one that was restored
+    /// from before has it again.
+    async fn ledger_with_definition(&self) -> Result<Ledger, LedgerError> {
+        let name = application_name(self.context.instance);
+        let ledger = Ledger::connect(&self.settings.postgres, &self.context.route, &name).await?;
+        failpoint::hit(Point::LedgerConnected);
+        failpoint::hit(Point::KeepDefinition);
+        failpoint::sent(Point::KeepDefinitionSent, ledger.keep_definition(&self.context.definition)).await?;
+        failpoint::hit(Point::KeepDefinitionAnswered);
+        Ok(ledger)
     }
 
     /// After the ledger's connection is lost every ownership is gone (R4).

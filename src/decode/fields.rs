@@ -30,11 +30,13 @@ pub(super) enum Found<'a> {
 }
 
 /// The names of the fields, and which stood at each place of an object lately: events of one producer look alike.
+#[derive(Clone)]
 pub(super) struct Names {
     fields: Vec<Name>,
     expected: Vec<usize>,
 }
 
+#[derive(Clone)]
 struct Name {
     name: String,
     /// The name as it mostly stands in JSON, quotes and colon included; where it needs an escape, with that.

@@ -10,6 +10,7 @@ use super::words;
 use crate::reject::Reason;
 
 /// The memory that reading takes.
+#[derive(Clone)]
 pub(super) struct Parser {
     /// Room for texts without their escapes: never longer than with them.
     texts: Vec<u8>,

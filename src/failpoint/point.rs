@@ -35,6 +35,12 @@ points! {
     LedgerConnect = "ledger-connect",
     /// The ledger's connection is made.
     LedgerConnected = "ledger-connected",
+    /// Before the route's definition is kept.
+    KeepDefinition = "keep-definition",
+    /// The route's definition is on its way to the ledger.
+    KeepDefinitionSent = "keep-definition-sent",
+    /// The route's definition is kept; nothing is claimed under it yet.
+    KeepDefinitionAnswered = "keep-definition-answered",
     /// Before the source is registered.
     Register = "register",
     /// The source is registered.
@@ -86,6 +92,10 @@ points! {
     LifeCheck = "life-check",
     /// The topic's id is still the same.
     LifeCheckAnswered = "life-check-answered",
+    /// Before the ledger is asked for the definitions that made pending claims.
+    Definitions = "definitions",
+    /// The ledger has told the definitions that made pending claims.
+    DefinitionsAnswered = "definitions-answered",
     /// Before the decisions of a take-over are written.
     Settle = "settle",
     /// The decisions of a take-over are on their way.
@@ -146,9 +156,9 @@ points! {
     Resolve = "resolve",
     /// What became of a lost or refused write is known.
     ResolveAnswered = "resolve-answered",
-    /// Before PostgreSQL is asked for the rows that another decoder has stored.
+    /// Before PostgreSQL is asked for the rows that a decoder has stored which is not known.
     StoredRows = "stored-rows",
-    /// The rows that another decoder has stored have come.
+    /// The rows that a decoder has stored which is not known have come.
     StoredRowsAnswered = "stored-rows-answered",
 
     /// Before ClickHouse is asked whether it knows a setting.

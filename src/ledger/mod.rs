@@ -8,12 +8,14 @@ pub mod start;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::definition::Definition;
 use crate::offset::{Offset, Partition, Range};
 use proof::Proof;
 use protocol::Plan;
@@ -81,7 +83,7 @@ impl SinkName {
 pub struct Claim {
     /// The first offset past it.
     pub end: Offset,
-    /// [`crate::route::Route::fingerprint`] of the program that claimed it.
+    /// [`Definition::fingerprint`] of the program that claimed it.
     pub fingerprint: i64,
 }
 
@@ -185,6 +187,15 @@ impl LeftOut {
     }
 }
 
+/// A pending range that is finished by the definition that claimed it, which is not the route's present one.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// The claim's.
+    pub range: Range,
+    /// What its records are decoded by.
+    pub definition: Arc<Definition>,
+}
+
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
 pub struct Ownership {
@@ -200,6 +211,8 @@ pub struct Ownership {
     pub owner: Uuid,
     /// What the take-over found and decided.
     pub plan: Plan,
+    /// Claims found that another definition made, rising.
+    pub earlier: Vec<Earlier>,
     /// Records that are given up, since Kafka cannot give them: noted as gaps, and read past.
     pub skips: Vec<Range>,
     /// Records that one database is never to get.
@@ -211,6 +224,12 @@ pub struct Ownership {
 }
 
 impl Ownership {
+    /// The definition by which a range that starts at `start` is decoded; none: the route's present one.
+    pub fn earlier_definition(&self, start: Offset) -> Option<&Arc<Definition>> {
+        let holds = |earlier: &&Earlier| earlier.range.start <= start && start < earlier.range.end;
+        self.earlier.iter().find(holds).map(|earlier| &earlier.definition)
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.is_cancelled()

@@ -1,6 +1,7 @@
 //! The ledger's SQL. Every statement that changes a row is fenced by epoch and owner, and its compare-and-set is the
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
+mod definitions;
 mod left_out;
 mod starts;
 
@@ -211,34 +212,6 @@ impl Ledger {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, LedgerError> {
         within(self.client.query(sql, parameters)).await
-    }
-
-    /// Registers the route's pair of tables; a pair belongs to one route only.
-    ///
-    /// # Errors
-    /// The tables belong to another route, or the route has other tables.
-    pub async fn register_route(&self, postgres_table: &str, clickhouse_table: &str) -> Result<(), LedgerError> {
-        self.query(
-            "insert into footprint_route (route, postgres_table, clickhouse_table) values ($1, $2, $3) on conflict do nothing",
-            &[&self.route, &postgres_table, &clickhouse_table],
-        )
-        .await?;
-        let found = self
-            .query(
-                "select 1 from footprint_route where route = $1 and postgres_table = $2 and clickhouse_table = $3",
-                &[&self.route, &postgres_table, &clickhouse_table],
-            )
-            .await?;
-        if found.is_empty() {
-            return Err(LedgerError::Refused(
-                format!(
-                    "route {} or its tables {postgres_table} and {clickhouse_table} are registered otherwise",
-                    self.route
-                ),
-                "a pair of tables belongs to one route only: look at footprint_route and at [[routes]]".into(),
-            ));
-        }
-        Ok(())
     }
 
     /// Registers a source. True when another life of the topic is known.

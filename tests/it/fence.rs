@@ -147,7 +147,7 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
         ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE, databases.refusals());
     let runtime = runtime();
     // a first write: nothing was read back, so what the other one brings must be found before it is sent again
-    let first = batch(&proofs, Range::new(0, 3), Found::Nothing);
+    let first = batch(&route, &proofs, Range::new(0, 3), Found::Nothing);
     let held = Held::open(&databases.name, &id, 7, 1);
     let (refused, _) = runtime.block_on(write(&mut sink, &proofs, &first, false));
     assert!(
@@ -160,7 +160,7 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     assert_eq!((written.unwrap(), stored().as_str()), (vec![Verdict::Stored], "0 1 2"));
 
     // a repair: the other one is ended, and read back after that
-    let second = batch(&proofs, Range::new(3, 6), Found::Claimed);
+    let second = batch(&route, &proofs, Range::new(3, 6), Found::Claimed);
     let held = Held::open(&databases.name, &id, 7, 4);
     let (written, _) = runtime.block_on(write(&mut sink, &proofs, &second, false));
     assert_eq!((written.unwrap(), stored().as_str()), (vec![Verdict::Stored], "0 1 2 3 4 5"));
@@ -183,7 +183,7 @@ fn rows_that_are_answered_ok_and_cannot_be_read_stop_the_route_at_the_second_tim
     let proofs = Arc::new(Proofs::default());
     let mut sink =
         ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE, databases.refusals());
-    let batch = batch(&proofs, Range::new(1_000, 1_003), Found::Claimed);
+    let batch = batch(&route, &proofs, Range::new(1_000, 1_003), Found::Claimed);
     let runtime = runtime();
     for _start in 0..3 {
         let (stopped, _) = runtime.block_on(write(&mut sink, &proofs, &batch, false));

@@ -11,6 +11,7 @@ mod adopted;
 mod asked;
 mod bad;
 mod check;
+mod definition;
 mod encoders;
 mod encrypted;
 mod ended;

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
+use footprint::definition::Definition;
 use footprint::flight::Flights;
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::protocol::Plan;
 use footprint::ledger::{LedgerId, LeftOut, Nexts, Ownership, SourceId};
 use footprint::offset::Range;
-use footprint::route::{Column, Kind, Presence};
+use footprint::route::{Column, Kind, Presence, Route};
 use footprint::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
 use footprint::sink::{Sink, SinkError, Verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -113,7 +114,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
+pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
     let nexts = Nexts { dead_letters: range.end, postgres: None, clickhouse: Some(range.start) };
     let plan = Plan {
         start: range.start,
@@ -135,6 +136,7 @@ pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Bat
         epoch: 1,
         owner: uuid::Uuid::nil(),
         plan,
+        earlier: Vec::new(),
         skips: Vec::new(),
         left_out: LeftOut::default(),
         proof,
@@ -146,6 +148,7 @@ pub(super) fn batch(proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Bat
     Arc::new(Batch {
         ownership: Arc::new(ownership),
         range,
+        definition: Arc::new(Definition::of(route).unwrap()),
         rows: Rows { offsets, received_at_us: times, columns: vec![column] }.into(),
         dead_letters: Vec::new(),
         first_read_at: Instant::now(),
@@ -200,7 +203,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         let proofs = Arc::new(Proofs::default());
         let route = Arc::new(databases.config.routes[0].clone());
         let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, DEADLINE, databases.refusals());
-        let first = batch(&proofs, Range::new(0, 3), Found::Claimed);
+        let first = batch(&route, &proofs, Range::new(0, 3), Found::Claimed);
         let (stored_first, beats) = write(&mut sink, &proofs, &first, false).await;
         assert_eq!(stored_first.unwrap(), [Verdict::Stored]);
         assert_eq!(counts(), (1, 1), "asked, read back, inserted and read back on one connection");
@@ -208,7 +211,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
 
         // the second one: from that on the insert follows
         proxy.armed.store(2, Ordering::SeqCst);
-        let second = batch(&proofs, Range::new(3, 6), Found::Claimed);
+        let second = batch(&route, &proofs, Range::new(3, 6), Found::Claimed);
         let (refused, _) = write(&mut sink, &proofs, &second, false).await;
         assert_eq!(proxy.armed.load(Ordering::SeqCst), 0, "the connection was not broken: {refused:?}");
         assert!(matches!(&refused, Err(SinkError::Retry { uncertain: false, .. })), "{refused:?}");
@@ -222,11 +225,11 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         assert_eq!(stored(), "0 1 2 3 4 5");
 
         // a first write: by the connection that is there without another proof, or on a new one with one
-        let third = batch(&proofs, Range::new(6, 9), Found::Nothing);
+        let third = batch(&route, &proofs, Range::new(6, 9), Found::Nothing);
         let (stored_third, beats) = write(&mut sink, &proofs, &third, false).await;
         assert_eq!((stored_third.unwrap(), beats, counts()), (vec![Verdict::Stored], 0, (2, 3)));
         proxy.hang_up.notify_waiters();
-        let fourth = batch(&proofs, Range::new(9, 12), Found::Nothing);
+        let fourth = batch(&route, &proofs, Range::new(9, 12), Found::Nothing);
         let (refused, _) = write(&mut sink, &proofs, &fourth, false).await;
         assert!(matches!(&refused, Err(SinkError::Retry { .. })), "{refused:?}");
         assert_eq!(counts(), (2, 3), "no connection was made, no insert sent");

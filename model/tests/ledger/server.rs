@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use footprint::batch::{Batch, ColumnData, Rows, Values};
 use footprint::budget::Permit;
 use footprint::config::{Config, Postgres};
+use footprint::definition::Definition;
 use footprint::flight::Flights;
 use footprint::ledger::postgres::Ledger;
 use footprint::ledger::proof::{Proof, Proofs};
@@ -156,6 +157,7 @@ impl Server {
             owner: fence.owner,
             plan: plan(nexts),
             proof: Proof::new(Arc::clone(&self.proofs), self.proofs.before_sending()),
+            earlier: Vec::new(),
             skips: Vec::new(),
             ended: CancellationToken::new(),
         });
@@ -163,7 +165,8 @@ impl Server {
             Some(middle) => vec![Range::new(range.start, middle), Range::new(middle, range.end)],
             None => vec![range],
         };
-        ranges.into_iter().map(|range| Arc::new(batch(&ownership, range))).collect()
+        let definition = Arc::new(Definition::of(&self.route).unwrap());
+        ranges.into_iter().map(|range| Arc::new(batch(&definition, &ownership, range))).collect()
     }
 }
 
@@ -196,12 +199,13 @@ pub fn plan(nexts: Nexts) -> Plan {
     }
 }
 
-fn batch(ownership: &Arc<Ownership>, range: Range) -> Batch {
+fn batch(definition: &Arc<Definition>, ownership: &Arc<Ownership>, range: Range) -> Batch {
     let of = |remainder: i64| (range.start..range.end).filter(move |offset| offset % 2 == remainder);
     let offsets: Vec<Offset> = of(0).collect();
     Batch {
         ownership: Arc::clone(ownership),
         range,
+        definition: Arc::clone(definition),
         rows: Rows {
             received_at_us: vec![0; offsets.len()],
             columns: vec![ColumnData { values: Values::Integer(offsets.clone()), validity: None }],

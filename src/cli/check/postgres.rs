@@ -20,10 +20,11 @@ use crate::sink::postgres::{connect, describe};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tables that every installation has, and what is done to them.
-const RIGHTS: [(&str, &[&str]); 6] = [
+const RIGHTS: [(&str, &[&str]); 7] = [
     ("footprint_route", &["select"]),
     ("footprint_source", &["select", "insert"]),
     ("footprint_first_start", &["select", "insert"]),
+    ("footprint_definition", &["select", "insert"]),
     ("footprint_ledger", &["select", "insert", "update"]),
     ("footprint_gap", &["select", "insert"]),
     ("dead_letters", &["select", "insert"]),

@@ -12,6 +12,7 @@ use super::settings::Pins;
 use super::uses_lz4;
 use super::writer::Failed;
 use crate::config::ClickHouse;
+use crate::definition::Definition;
 use crate::failpoint::{self, Point};
 use crate::ledger::Identity;
 use crate::limits::{BATCH_ROWS_MAX, BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
@@ -50,6 +51,37 @@ impl Attempt<'_> {
             self.level,
             rand::random::<u32>()
         )
+    }
+}
+
+/// The inserters of one table: of the route as it is, and of the definition that claimed what is finished just now.
+pub struct Inserters {
+    client: Client,
+    settings: ClickHouse,
+    timeout: Duration,
+    route: Arc<Route>,
+    present: Inserter,
+    earlier: Option<(i64, Inserter)>,
+}
+
+impl Inserters {
+    /// For a route's table.
+    pub fn new(client: &Client, settings: &ClickHouse, route: &Arc<Route>, timeout: Duration) -> Self {
+        let present = Inserter::new(client, settings, route, timeout);
+        let (client, settings) = (client.clone(), settings.clone());
+        Self { client, settings, timeout, route: Arc::clone(route), present, earlier: None }
+    }
+
+    /// The one for rows of a definition.
+    pub fn of(&mut self, definition: &Definition) -> &mut Inserter {
+        let Self { client, settings, timeout, route, present, earlier } = self;
+        if Arc::ptr_eq(definition.route(), route) {
+            return present;
+        }
+        let fingerprint = definition.fingerprint();
+        let kept = earlier.take().filter(|(of, _)| *of == fingerprint);
+        let made = || (fingerprint, Inserter::new(client, settings, definition.route(), *timeout));
+        &mut earlier.insert(kept.unwrap_or_else(made)).1
     }
 }
 

@@ -14,7 +14,7 @@ use super::client;
 use super::error::{classify, code_of};
 use super::rights::{Right, lacking};
 use super::settings::Pins;
-use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan};
+use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
 use crate::config::ClickHouse;
 use crate::route::Route;
 use crate::sink::SinkError;
@@ -158,6 +158,14 @@ impl Migrator {
                 why: format!("after `{}` it is still not so; may the user see the table (grant show)?", change.what),
             }),
         }
+    }
+
+    /// Whether the table takes a route's rows as it is.
+    ///
+    /// # Errors
+    /// It does not ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
+    pub async fn takes(&self, route: &Route) -> Result<(), MigrateError> {
+        Ok(takes(route, &self.database, self.find(route).await?.as_ref())?)
     }
 
     async fn has_database(&self, database: &str) -> Result<bool, MigrateError> {

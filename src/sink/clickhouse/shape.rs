@@ -137,6 +137,25 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
     Ok(changes)
 }
 
+/// Whether the table takes rows of the route's columns as it is: for a definition that is no longer the configured one.
+///
+/// # Errors
+/// It does not, and what must be done first.
+pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
+    let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
+    let (name, mut changes) = (table(route, database), Vec::new());
+    refuse_unfit(route, found)?;
+    for column in &route.columns {
+        plan_column(route, &name, column, found, &mut changes)?;
+    }
+    plan_identity(route, &name, found, &mut changes)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let statements: Vec<String> = changes.into_iter().map(|change| change.sql).collect();
+    Err(error(route, format!("it has changed since; run in clickhouse: {}", statements.join("; "))))
+}
+
 fn create_statement(route: &Route, table: &str) -> String {
     let columns: Vec<String> =
         route.columns.iter().map(|column| format!("    {} {}", quoted(&column.name), column_type(column))).collect();

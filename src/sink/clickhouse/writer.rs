@@ -11,7 +11,7 @@ use super::connection::{Closed, Gate};
 use super::error::{QUERY_ID_IS_TAKEN, RefusedRow, classify, code_of, refused_row};
 use super::fence::InsertId;
 use super::gated_client;
-use super::insert::{Attempt, Inserter};
+use super::insert::{Attempt, Inserters};
 use super::migrate::names;
 use super::native;
 use super::readback::{Questions, missing_rows};
@@ -74,11 +74,10 @@ pub struct ClickHouseSink<S> {
     connections: u64,
     /// When ClickHouse last answered by it.
     answered_at: Option<Instant>,
-    inserter: Inserter,
+    inserters: Inserters,
     questions: Questions,
     proofs: Arc<Proofs>,
     stored_rows: S,
-    fingerprint: i64,
     timeout: Duration,
     open: Option<Open>,
     refusals: Refusals,
@@ -120,11 +119,10 @@ impl<S: StoredRows> ClickHouseSink<S> {
             gate,
             connections: 0,
             answered_at: None,
-            inserter: Inserter::new(&client, settings, route, timeout),
+            inserters: Inserters::new(&client, settings, route, timeout),
             questions: Questions::new(&client, route, &settings.database, timeout),
             proofs: Arc::clone(proofs),
             stored_rows,
-            fingerprint: route.fingerprint(),
             timeout,
             open: None,
             refusals,
@@ -154,10 +152,10 @@ impl<S: StoredRows> ClickHouseSink<S> {
         level: u32,
     ) -> Result<Sent, SinkError> {
         let identity = identity_of(batch);
-        let block = native::block(&self.route, rows, identity.source, identity.partition, selection);
+        let block = native::block(batch.definition.route(), rows, identity.source, identity.partition, selection);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         let id = self.insert_id(batch);
-        match timeout(self.timeout, self.inserter.insert(&attempt, &id, block)).await {
+        match timeout(self.timeout, self.inserters.of(&batch.definition).insert(&attempt, &id, block)).await {
             Ok(Ok(())) => {
                 self.answered_at = Some(Instant::now());
                 Ok(Sent::Stored)
@@ -326,7 +324,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             delivery => delivery,
         };
         let truth;
-        let rows = if plan.is_anothers_truth(batch.range, self.fingerprint) {
+        let rows = if plan.is_anothers_truth(batch.range, batch.definition.fingerprint()) {
             // what PostgreSQL alone refused is no row there, and one here
             let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
             truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);

@@ -7,8 +7,14 @@ use tokio_postgres::Client;
 use crate::route::{Route, quoted};
 
 /// The tables of every installation that a session writes to.
-pub const LEDGER_TABLES: [&str; 5] =
-    ["footprint_ledger", "footprint_source", "footprint_gap", "footprint_route", "footprint_first_start"];
+pub const LEDGER_TABLES: [&str; 6] = [
+    "footprint_ledger",
+    "footprint_source",
+    "footprint_gap",
+    "footprint_route",
+    "footprint_first_start",
+    "footprint_definition",
+];
 /// Where records go that no table takes.
 pub const DEAD_LETTERS: &str = "dead_letters";
 

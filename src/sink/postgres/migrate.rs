@@ -22,11 +22,12 @@ use crate::config::Postgres;
 use crate::route::{Route, quoted};
 
 /// The ledger's files, in order.
-const VERSIONS: [(&str, &str); 4] = [
+const VERSIONS: [(&str, &str); 5] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
     ("V3__first_start", include_str!("../../../migrations/postgres/V3__first_start.sql")),
     ("V5__refused", include_str!("../../../migrations/postgres/V5__refused.sql")),
+    ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
 ];
 /// Where refinery notes which files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";

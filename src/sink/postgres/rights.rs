@@ -6,10 +6,11 @@ use super::shape::{Change, FoundTable};
 use crate::route::{Route, quoted};
 
 /// Tables that every installation has.
-const LEDGER_TABLES: [&str; 7] = [
+const LEDGER_TABLES: [&str; 8] = [
     "footprint_route",
     "footprint_source",
     "footprint_first_start",
+    "footprint_definition",
     "footprint_ledger",
     "footprint_gap",
     "dead_letters",

@@ -102,6 +102,25 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
     Ok(changes)
 }
 
+/// Whether the table takes rows of the route's columns as it is: for a definition that is no longer the configured one.
+///
+/// # Errors
+/// It does not, and what must be done first.
+pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
+    let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
+    let (table, mut changes) = (quoted(&route.postgres_table), Vec::new());
+    refuse_unfit(route, found)?;
+    for column in &route.columns {
+        plan_column(route, &table, column, found, &mut changes)?;
+    }
+    plan_identity(route, &table, found, &mut changes)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let statements: Vec<String> = changes.into_iter().map(|change| change.sql).collect();
+    Err(error(route, format!("it has changed since; run in postgresql: {}", statements.join("; "))))
+}
+
 fn create_statement(route: &Route, table: &str) -> String {
     let columns: Vec<String> = route
         .columns

@@ -52,9 +52,6 @@ pub struct PostgresSink {
     settings: Postgres,
     application_name: String,
     route: Arc<Route>,
-    rows_statement: String,
-    /// The columns that footprint fills.
-    columns: Vec<String>,
     client: Option<Client>,
     group_rows_max: usize,
     timeout: Duration,
@@ -97,13 +94,10 @@ impl PostgresSink {
         timeout: Duration,
         refusals: Refusals,
     ) -> Self {
-        let named = route.columns.iter().map(|column| column.name.clone());
         Self {
             settings: settings.clone(),
             application_name: application_name.to_owned(),
             route: Arc::clone(route),
-            rows_statement: copy::rows_statement(route),
-            columns: named.chain(IDENTITY_COLUMNS.map(str::to_owned)).collect(),
             client: None,
             group_rows_max,
             timeout,
@@ -176,7 +170,7 @@ impl PostgresSink {
         let pieces = pieces(group);
         if !pieces.is_empty() {
             failpoint::hit(Point::Copy);
-            self.copy_rows(client, self.rows_statement.as_str(), group, &pieces).await?;
+            self.copy_rows(client, rows_statement(group).as_str(), group, &pieces).await?;
             failpoint::hit(Point::CopyAnswered);
         }
         self.copy_dead_letters(client, group).await?;
@@ -191,10 +185,11 @@ impl PostgresSink {
         let rows = group.iter().map(|batch| batch.rows.len()).collect();
         let mut halving = Halving::new(pieces(group), rows, self.refusals.share_max);
         let prepare = async {
-            let statement = client.prepare(&self.rows_statement).await?;
+            let statement = client.prepare(&rows_statement(group)).await?;
             client.batch_execute("savepoint piece").await.map(|()| statement)
         };
         let statement = self.within(async { prepare.await.map_err(Store::statement) }).await?;
+        let columns = columns(group[0]);
         while let Some(piece) = halving.next() {
             if group.iter().any(|batch| batch.ownership.has_ended()) {
                 let why = "postgresql: an ownership ended while refused rows were looked for".into();
@@ -202,10 +197,10 @@ impl PostgresSink {
             }
             match self.within(self.try_piece(client, &statement, group, &piece)).await {
                 Ok(()) => halving.took(&piece),
-                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error) => {
+                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns) => {
                     let back = client.batch_execute("rollback to savepoint piece");
                     self.within(async { back.await.map_err(Store::statement) }).await?;
-                    let class = class_of(&error, During::Rows, &self.columns);
+                    let class = class_of(&error, During::Rows, &columns);
                     halving
                         .refused(piece, class, &message(&error))
                         .map_err(|hopeless| self.hopeless(group, hopeless))?;
@@ -402,7 +397,7 @@ impl PostgresSink {
                 .filter_map(|(share, resolution)| (*resolution == Resolution::SendAgain).then_some(share))
                 .collect();
             match self.within(self.store(client, &left, &left_shares)).await {
-                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error) => {
+                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns(left[0])) => {
                     self.store_by_halves(client, &left, &left_shares).await?;
                 }
                 answer => answer?,
@@ -437,8 +432,8 @@ impl PostgresSink {
     }
 
     /// Whether the refused rows are to be looked for.
-    fn may_be_a_row(&self, error: &Error) -> bool {
-        match class_of(error, During::Rows, &self.columns) {
+    fn may_be_a_row(&self, error: &Error, columns: &[String]) -> bool {
+        match class_of(error, During::Rows, columns) {
             Class::Row | Class::Unclear => true,
             Class::Place => false,
             Class::Passing => is_the_servers(error) && self.passing_tries >= PASSING_TRIES_MAX,
@@ -446,7 +441,7 @@ impl PostgresSink {
     }
 
     /// What the writer is to do about a transaction that did not commit.
-    async fn sink_error(&self, store: Store) -> SinkError {
+    async fn sink_error(&self, store: Store, columns: &[String]) -> SinkError {
         let retry = |why: String, uncertain| SinkError::Retry { why: format!("postgresql: {why}"), uncertain };
         let stop = |why: String, remedy| SinkError::Stop { why: format!("postgresql: {why}"), remedy };
         match store {
@@ -458,7 +453,7 @@ impl PostgresSink {
                 format!("{copied} of {sent} rows copied into {table}: {}", self.droppers(&table).await),
                 "a row that is dropped is neither stored nor a dead letter: let the table take every row".into(),
             ),
-            Store::Failed { error, during } => match class_of(&error, during, &self.columns) {
+            Store::Failed { error, during } => match class_of(&error, during, columns) {
                 Class::Passing => retry(describe(&error), true),
                 _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                     let tables: [(&str, &[&str]); 3] = [
@@ -493,6 +488,17 @@ impl PostgresSink {
             _ => "a trigger drops rows".into(),
         }
     }
+}
+
+/// The statement that takes a group's rows: all are of one definition.
+fn rows_statement(group: &[&Arc<Batch>]) -> String {
+    copy::rows_statement(group[0].definition.route())
+}
+
+/// The columns that footprint fills.
+fn columns(batch: &Batch) -> Vec<String> {
+    let named = batch.definition.route().columns.iter().map(|column| column.name.clone());
+    named.chain(IDENTITY_COLUMNS.map(str::to_owned)).collect()
 }
 
 /// All that PostgreSQL is to get of a group: whole batches, but for records that are left out.
@@ -556,7 +562,9 @@ impl Sink for PostgresSink {
     fn joins(&self, group: &[Arc<Batch>], next: &Batch) -> bool {
         let rows: usize = group.iter().map(|batch| batch.rows.len()).sum();
         let share = share_of(next);
+        let is_alike = |batch: &Arc<Batch>| batch.definition.fingerprint() == next.definition.fingerprint();
         rows + next.rows.len() <= self.group_rows_max
+            && group.iter().all(is_alike)
             && group.iter().rfind(|batch| Arc::ptr_eq(&batch.ownership, &next.ownership)).is_none_or(|batch| {
                 let before = share_of(batch);
                 (before.rows, before.dead_letters) == (share.rows, share.dead_letters)
@@ -577,7 +585,7 @@ impl Sink for PostgresSink {
             self.passing_tries = self.passing_tries.saturating_add(1);
         }
         let is_fenced = matches!(store, Store::Fenced);
-        let error = self.sink_error(store).await;
+        let error = self.sink_error(store, &group.first().map(|batch| columns(batch)).unwrap_or_default()).await;
         if is_fenced {
             let _ = timeout(self.timeout, client.batch_execute("rollback")).await;
             self.client = Some(client);

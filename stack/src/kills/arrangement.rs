@@ -24,8 +24,11 @@ pub(super) enum Arrangement {
     },
     /// A program starts and finds a claim that ClickHouse has acknowledged, and whose rows are gone since.
     Deceived,
-    /// A program starts and finds claims of another decoder, stored in PostgreSQL alone.
-    Redefined,
+    /// A program starts and finds claims of another definition, stored in PostgreSQL alone.
+    Redefined {
+        /// The ledger has kept the definition.
+        kept: bool,
+    },
     /// A program starts on a topic that nobody has read.
     Unknown {
         /// How often the point is passed there, at most.
@@ -63,6 +66,9 @@ impl Arrangement {
             P::Assigned
             | P::LedgerConnect
             | P::LedgerConnected
+            | P::KeepDefinition
+            | P::KeepDefinitionSent
+            | P::KeepDefinitionAnswered
             | P::WriterConnect
             | P::WriterConnected
             | P::Settings
@@ -95,7 +101,8 @@ impl Arrangement {
             }
             P::ReadBack | P::ReadBackAnswered => Self::Replaying { hits_max: 2 },
             P::WaitOut | P::WaitOutSent | P::WaitOutAnswered => Self::Deceived,
-            P::StoredRows | P::StoredRowsAnswered => Self::Redefined,
+            P::StoredRows | P::StoredRowsAnswered => Self::Redefined { kept: false },
+            P::Definitions | P::DefinitionsAnswered => Self::Redefined { kept: true },
             P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
             P::Halve | P::HalveAnswered | P::Reread | P::RereadAnswered => Self::Refused,
             P::LeaveOut | P::LeaveOutSent | P::LeaveOutAnswered => Self::RefusedByClickHouse,
@@ -131,7 +138,11 @@ impl Arrangement {
     pub(super) fn begins_with_a_start(self) -> bool {
         matches!(
             self,
-            Self::Starting { .. } | Self::Replaying { .. } | Self::Deceived | Self::Redefined | Self::Unknown { .. }
+            Self::Starting { .. }
+                | Self::Replaying { .. }
+                | Self::Deceived
+                | Self::Redefined { .. }
+                | Self::Unknown { .. }
         )
     }
 }

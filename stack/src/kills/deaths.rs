@@ -116,9 +116,16 @@ impl<'a, 's> Deaths<'a, 's> {
                 self.forget_acknowledged()?;
                 self.dies_at_start(protocol, aim(1))
             }
-            Arrangement::Redefined => {
+            Arrangement::Redefined { kept } => {
                 self.preceding(Point::CommitAnswered, protocol)?;
-                self.change_ledger("fingerprints = array_fill(1::bigint, array[cardinality(fingerprints)])")?;
+                let fingerprint = i64::from(kept);
+                // by another name what it is: its rows are what the oracle expects
+                let keep = "insert into footprint_definition (route, fingerprint, definition) \
+                            select route, 1, definition from footprint_definition limit 1 on conflict do nothing";
+                self.site.watch.ask(keep)?;
+                self.change_ledger(&format!(
+                    "fingerprints = array_fill({fingerprint}::bigint, array[cardinality(fingerprints)])"
+                ))?;
                 self.dies_at_start(protocol, aim(1))
             }
             Arrangement::Unknown { hits_max } => {

@@ -37,6 +37,8 @@ enum When {
     Running,
     /// At a start.
     Starting,
+    /// At a start on a topic that nobody has read.
+    Unknown,
     /// At a start with claims pending whose rows ClickHouse does not hold.
     Replaying,
 }
@@ -53,8 +55,11 @@ pub struct Loss {
 
 /// Every answer that can be lost, in the order of the data's way.
 pub const LOSSES: &[Loss] = &[
+    loss("keep-definition", Server::Postgres, When::Starting, &[b"insert into footprint_definition", EXECUTE]),
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
     loss("known", Server::Postgres, When::Starting, &[b"select 1 from footprint_ledger where", EXECUTE]),
+    loss("starts", Server::Postgres, When::Unknown, &[b"select commits, ends from", EXECUTE]),
+    loss("starts-write", Server::Postgres, When::Unknown, &[b"insert into footprint_first_start", EXECUTE]),
     loss("take-over", Server::Postgres, When::Starting, &[b"insert into footprint_ledger", EXECUTE]),
     loss("drain", Server::ClickHouse, When::Replaying, &[b"replace_running_query=1"]),
     loss("highest", Server::ClickHouse, When::Starting, &[b"select max(assumeNotNull(kafka_offset))"]),
@@ -139,6 +144,10 @@ impl<'a, 's> Losses<'a, 's> {
             dying.arm(Aim { point: Point::Insert, action: Action::Kill, hit: 1 })?;
             self.site.wave(self.dice)?;
             ensure!(dying.dies_at(Point::Insert, Instant::now() + ASKED_LIMIT)?, "no insert came");
+        }
+        if loss.when == When::Unknown {
+            self.site.judge(false)?;
+            self.site.new_topic()?;
         }
         if loss.when != When::Running {
             self.proxy(loss.server).lose(order);

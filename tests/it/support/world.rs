@@ -33,6 +33,14 @@ pub struct World {
     lives: u64,
     /// `section.key` and the TOML value, for every consumer from now on.
     pub settings: Vec<(&'static str, String)>,
+    /// The route's zone and columns, TOML, for every consumer from now on.
+    pub definition: Definition,
+}
+
+/// What of the route decides a record's row.
+pub struct Definition {
+    pub timezone: &'static str,
+    pub columns: [&'static str; 3],
 }
 
 impl World {
@@ -57,6 +65,11 @@ impl World {
         let feed = Feed::new(&topic, usize::from(partitions), 1, bad_share);
         let eye = Eye::new(&database);
         let (oracle, settings) = (Oracle::default(), Vec::new());
+        let columns = [
+            r#"{ name = "request", field = "method", kind = "text", low_cardinality = true }"#,
+            r#"{ name = "link", kind = "text" }"#,
+            r#"{ name = "footprint_time", kind = "timestamp" }"#,
+        ];
         let world = Self {
             topic,
             database,
@@ -69,6 +82,7 @@ impl World {
             bad_share,
             lives: 1,
             settings,
+            definition: Definition { timezone: "UTC", columns },
         };
         world.create_topic();
         world
@@ -142,10 +156,10 @@ impl World {
         let mut lines: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         lines.push(format!(
             "[[routes]]\nname = \"user_footprint\"\ntopic = {:?}\npostgres_table = \"user_footprint\"\n\
-             clickhouse_table = \"user_footprint\"\ntimezone = \"UTC\"\ncolumns = [\
-             {{ name = \"request\", field = \"method\", kind = \"text\", low_cardinality = true }}, \
-             {{ name = \"link\", kind = \"text\" }}, {{ name = \"footprint_time\", kind = \"timestamp\" }}]",
-            self.topic
+             clickhouse_table = \"user_footprint\"\ntimezone = {:?}\ncolumns = [{}]",
+            self.topic,
+            self.definition.timezone,
+            self.definition.columns.join(", ")
         ));
         let path = self.directory.join(format!("{name}.toml"));
         std::fs::write(&path, lines.join("\n")).unwrap();

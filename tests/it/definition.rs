@@ -1,0 +1,170 @@
+//! A route whose definition changes while claims are pending: each range is finished by the definition that claimed it. The
+//! story: ClickHouse had a range, PostgreSQL was held up, the program was killed and started again with another `timezone`, and
+//! the two databases held different times for the same records.
+
+use std::time::Duration;
+
+use crate::support::wait::until_or;
+use crate::support::world::{STORED, World};
+use crate::support::{calm, stack};
+
+/// How long the program may take to see that it must stop.
+const STOPPED: Duration = Duration::from_secs(60);
+
+/// PostgreSQL's rows wait as long as the test holds the lock.
+const HOLD: &str = "create function hold() returns trigger language plpgsql as $$ begin \
+                    perform pg_advisory_xact_lock_shared(1); return new; end $$";
+const TRIGGER: &str = "create trigger hold before insert on user_footprint for each row execute function hold()";
+
+/// Local times: what they mean is the route's to say. Every tenth has no link.
+fn events(count: usize) -> Vec<String> {
+    let event = |number: usize| {
+        let link = if number.is_multiple_of(10) { String::new() } else { format!(r#""link":"/{number}","#) };
+        format!(r#"{{{link}"method":"GET","footprint_time":"2026-01-02T03:{:02}:{:02}"}}"#, number / 60, number % 60)
+    };
+    (0..count).map(event).collect()
+}
+
+/// A row: offset, link, and the time in seconds since 2026-01-02 00:00:00 UTC.
+type Row = (i64, String, i64);
+
+fn in_postgres(world: &mut World) -> Vec<Row> {
+    let sql = "select kafka_offset, coalesce(link, '-'), (extract(epoch from footprint_time) - 1767312000)::bigint \
+               from user_footprint order by 1";
+    world.eye.query(sql).iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+fn in_clickhouse(world: &World) -> Vec<Row> {
+    let sql = format!(
+        "select kafka_offset, coalesce(link, '-'), toUnixTimestamp(footprint_time) - 1767312000 from {}.user_footprint order by 1",
+        world.database
+    );
+    let answer = stack().clickhouse().unwrap().query(&sql).unwrap();
+    let row = |line: &str| {
+        let mut values = line.split('\t');
+        let mut next = || values.next().unwrap().to_owned();
+        (next().parse().unwrap(), next(), next().parse().unwrap())
+    };
+    answer.lines().map(row).collect()
+}
+
+/// The rows of `count` events from `offset` on, under a definition that takes events without a link for `missing` (none: they
+/// are dead letters) in a zone whose clocks are `east` seconds ahead.
+fn rows(count: i64, offset: i64, missing: Option<&str>, east: i64) -> Vec<Row> {
+    let row = |number: i64| {
+        let link = if number % 10 == 0 { missing?.to_owned() } else { format!("/{number}") };
+        Some((offset + number, link, 3 * 3_600 + number - east))
+    };
+    (0..count).filter_map(row).collect()
+}
+
+fn dead_letters(world: &mut World) -> Vec<i64> {
+    world.eye.query("select kafka_offset from dead_letters order by 1").iter().map(|row| row.get(0)).collect()
+}
+
+/// A killed consumer has claimed 200 events, which ClickHouse holds and PostgreSQL does not.
+fn claimed_and_killed(world: &mut World) -> i64 {
+    let source = world.send_these(0, &events(200));
+    world.eye.query(HOLD);
+    world.eye.query(TRIGGER);
+    world.eye.query("select pg_advisory_lock(1)");
+    let mut consumer = world.consumer();
+    let expected = rows(200, 0, None, 0);
+    let held = |world: &mut World| {
+        let waits = !world.eye.query("select 1 from pg_locks where locktype = 'advisory' and not granted").is_empty();
+        (waits && in_clickhouse(world) == expected).then_some(())
+    };
+    until_or("clickhouse holds what postgresql does not", STORED, || held(world), || consumer.tail());
+    consumer.kill();
+    let row = &world.ledger(source)[0];
+    assert_eq!((row.claimed, row.postgres_next, row.pending()), (200, Some(0), 1), "one claim is pending");
+    // the killed consumer's backend goes on, and sees that nobody is there any more
+    world.eye.query("select pg_advisory_unlock(1)");
+    world.eye.query("drop trigger hold on user_footprint");
+    source
+}
+
+/// Another zone, and a default for what was a dead letter.
+fn redefine(world: &mut World) {
+    world.definition.timezone = "Asia/Seoul";
+    world.definition.columns[1] = r#"{ name = "link", kind = "text", presence = { default = "none" } }"#;
+}
+
+const EAST: i64 = 9 * 3_600;
+
+#[test]
+fn a_claim_is_finished_by_the_definition_that_made_it() {
+    let _calm = calm();
+    let mut world = World::new("definition", 1, 0.0);
+    let source = claimed_and_killed(&mut world);
+    redefine(&mut world);
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    assert!(consumer.log().contains("claimed under an earlier definition of the route: finished by that"));
+    world.send_these(0, &events(100));
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    consumer.stop();
+    let expected = [rows(200, 0, None, 0), rows(100, 200, Some("none"), EAST)].concat();
+    assert_eq!(in_postgres(&mut world), expected);
+    assert_eq!(in_clickhouse(&world), expected);
+    let letters: Vec<i64> = (0..200).step_by(10).collect();
+    assert_eq!(dead_letters(&mut world), letters);
+}
+
+/// A column of the definition that claimed the range is gone from both tables: nothing is decoded by guess.
+#[test]
+fn a_definition_that_the_tables_no_longer_take_is_a_stop_with_the_statements_that_help() {
+    let _calm = calm();
+    let mut world = World::new("dropped", 1, 0.0);
+    let source = claimed_and_killed(&mut world);
+    world.definition.columns[1] = r#"{ name = "title", kind = "text", presence = "optional" }"#;
+    let clickhouse = |world: &World, sql: &str| {
+        let sql = sql.replace("\"user_footprint\"", &format!("{}.user_footprint", world.database));
+        stack().clickhouse().unwrap().query(&sql).unwrap();
+    };
+    world.eye.query("alter table user_footprint drop column link, add column title text");
+    clickhouse(&world, "alter table \"user_footprint\" drop column link, add column title Nullable(String)");
+    for database in ["postgresql", "clickhouse"] {
+        let mut consumer = world.consumer();
+        assert_eq!(consumer.wait(STOPPED).code(), Some(1), "{}", consumer.log());
+        let log = consumer.log();
+        let line = log.lines().find(|line| line.starts_with("footprint: ")).unwrap_or(&log);
+        let named = format!(
+            "records [0, 200) were claimed under an earlier definition of the route and must be finished by that, but {database} table "
+        );
+        assert!(line.contains(&named), "{line}");
+        let statement =
+            line.split_once(&format!("run in {database}: ")).unwrap().1.split("; then start again").next().unwrap();
+        match database {
+            "postgresql" => drop(world.eye.query(statement)),
+            _ => stack().clickhouse().unwrap().query(statement).map(drop).unwrap(),
+        }
+    }
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    consumer.stop();
+    assert_eq!(in_postgres(&mut world), rows(200, 0, None, 0));
+    // what ClickHouse held of the column went with it
+    let kept = |rows: Vec<Row>| rows.into_iter().map(|(offset, _, time)| (offset, time)).collect::<Vec<_>>();
+    assert_eq!(kept(in_clickhouse(&world)), kept(rows(200, 0, None, 0)));
+}
+
+/// Claims of a program that kept no definitions: PostgreSQL's rows are the truth where it has them.
+#[test]
+fn a_definition_that_nobody_kept_is_told() {
+    let _calm = calm();
+    let mut world = World::new("unkept", 1, 0.0);
+    let source = claimed_and_killed(&mut world);
+    world.eye.query("delete from footprint_definition");
+    redefine(&mut world);
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    consumer.stop();
+    let log = consumer.log();
+    let warns = |line: &&str| {
+        line.contains("WARN") && line.contains("[0, 200)") && line.contains("the databases may differ in them")
+    };
+    assert_eq!(log.lines().filter(warns).count(), 1, "{log}");
+    let (status, out, _) = world.outcome(&["verify"]);
+    assert_eq!(status, 3, "{out}");
+}
