@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::retry::Backoff;
 use super::{Ack, Sink, SinkError, Verdict};
@@ -64,7 +64,7 @@ async fn write_group(
     let name = sink.name();
     loop {
         let started = Instant::now();
-        match sink.write(&group, uncertain).await {
+        let why = match sink.write(&group, uncertain).await {
             Ok(verdicts) => {
                 assert!(verdicts.len() == group.len(), "a verdict for each batch");
                 if backoff.tries() > 0 {
@@ -78,36 +78,25 @@ async fn write_group(
             Err(SinkError::Retry { why, uncertain: landed }) => {
                 uncertain |= landed;
                 unclear = 0;
-                let wait = backoff.next_wait();
-                metrics::retried(name);
-                warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
-                tokio::time::sleep(wait).await;
-                group.retain(|batch| !batch.ownership.has_ended());
-                if group.is_empty() {
-                    return Ok(!acks.is_closed());
-                }
+                why
             }
             Err(SinkError::Unclear { why, remedy }) => {
                 uncertain = true;
                 unclear += 1;
                 if unclear > UNCLEAR_TRIES_MAX {
-                    let why = format!("{why}; refused {unclear} times in a row");
-                    error!(sink = name.as_str(), "{why}; {remedy}");
-                    return Err(SinkError::Stop { why, remedy });
+                    return Err(SinkError::Stop { why: format!("{why}; refused {unclear} times in a row"), remedy });
                 }
-                let wait = backoff.next_wait();
-                metrics::retried(name);
-                warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
-                tokio::time::sleep(wait).await;
-                group.retain(|batch| !batch.ownership.has_ended());
-                if group.is_empty() {
-                    return Ok(!acks.is_closed());
-                }
+                why
             }
-            Err(stop @ SinkError::Stop { .. }) => {
-                error!(sink = name.as_str(), "{stop}");
-                return Err(stop);
-            }
+            Err(stop @ SinkError::Stop { .. }) => return Err(stop),
+        };
+        let wait = backoff.next_wait();
+        metrics::retried(name);
+        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
+        tokio::time::sleep(wait).await;
+        group.retain(|batch| !batch.ownership.has_ended());
+        if group.is_empty() {
+            return Ok(!acks.is_closed());
         }
     }
 }
