@@ -39,6 +39,17 @@ pub struct Stored {
     pub at_least: bool,
 }
 
+impl Stored {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            stored: self.stored + other.stored,
+            wanted: self.wanted + other.wanted,
+            at_least: self.at_least || other.at_least,
+        }
+    }
+}
+
 /// What was claimed by this process, and is not stored by every sink as far as it knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::kafka::{AskError, Inquirer};
 use crate::ledger::postgres::{Ledger, LedgerError};
-use crate::ledger::{Nexts, Progress, SourceId};
+use crate::ledger::{Nexts, Row, SourceId};
 use crate::offset::{Offset, Partition};
 use crate::outcome::Stored;
 use crate::route::Route;
@@ -61,21 +61,19 @@ impl Wanted {
 }
 
 impl Goal {
-    /// Records there are to store.
-    fn wanted(&self) -> u64 {
-        self.bounds.values().map(|(start, end)| end.abs_diff(*start)).sum()
-    }
-
-    /// Records that are stored, and whether these are all.
-    fn stored(&self, wanted: Wanted, progress: &[Progress]) -> (u64, bool) {
-        let (mut stored, mut is_reached) = (0, true);
+    /// Records that are stored, those there are to store, and whether these are all. What lies below the offset at which a
+    /// partition first started is not ours; as long as nobody has taken the partition over, that offset is not known.
+    fn stored(&self, wanted: Wanted, rows: &[(Partition, Row)]) -> (Stored, bool) {
+        let (mut sum, mut is_reached) = (Stored::default(), true);
         for (&partition, &(start, end)) in &self.bounds {
-            let row = progress.iter().find(|row| row.partition == partition);
+            let row = rows.iter().find(|(of, _)| *of == partition).map(|(_, row)| row);
+            let start = row.and_then(|row| row.first_offset).unwrap_or(0).clamp(start, end);
             let next = row.map_or(0, |row| wanted.stored_below(row.nexts));
-            stored += next.clamp(start, end).abs_diff(start);
+            sum.wanted += end.abs_diff(start);
+            sum.stored += next.clamp(start, end).abs_diff(start);
             is_reached &= next >= end;
         }
-        (stored, is_reached)
+        (sum, is_reached)
     }
 }
 
@@ -97,13 +95,14 @@ impl<'a> CaughtUp<'a> {
             found.push(spawn_blocking(move || goal(&inquirer, &asked)).await.context("asking kafka")??);
         }
         let goals = self.goals.get_or_init(|| async { found }).await;
-        let bar = progress_bar(goals.iter().map(Goal::wanted).sum());
+        let bar = progress_bar();
         let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
         let mut failures = 0;
         loop {
             match self.ask(goals, &mut ledgers).await {
                 Ok((stored, is_reached)) => {
                     failures = 0;
+                    bar.set_length(stored.wanted);
                     bar.set_message(indicatif::HumanCount(stored.wanted - stored.stored).to_string());
                     bar.set_position(stored.stored);
                     if is_reached {
@@ -131,23 +130,29 @@ impl<'a> CaughtUp<'a> {
             Ok(Ok(answer)) => Some(answer),
             // an error here is one more silence: the run says what is wrong with the ledger
             Ok(Err(_)) | Err(_) => {
-                let wanted = goals.iter().map(Goal::wanted).sum();
-                Some((Stored { wanted, at_least: true, ..*self.last.lock() }, false))
+                let last = *self.last.lock();
+                let last = match last.wanted {
+                    0 => goals.iter().map(|goal| goal.stored(self.sinks(), &[]).0).fold(last, Stored::and),
+                    _ => last,
+                };
+                Some((Stored { at_least: true, ..last }, false))
             }
         }
     }
 
+    fn sinks(&self) -> Wanted {
+        Wanted { postgres: self.config.postgres.enabled, clickhouse: self.config.clickhouse.enabled }
+    }
+
     async fn ask(&self, goals: &[Goal], ledgers: &mut [Option<Ledger>]) -> Result<(Stored, bool), LedgerError> {
-        let wanted = Wanted { postgres: self.config.postgres.enabled, clickhouse: self.config.clickhouse.enabled };
         let (mut sum, mut all) = (Stored::default(), true);
         for (goal, ledger) in goals.iter().zip(ledgers) {
             let ledger = match ledger {
                 Some(connected) => connected,
                 none => none.insert(Ledger::connect(&self.config.postgres, &goal.route, "footprint caught-up").await?),
             };
-            let (stored, is_reached) = goal.stored(wanted, &ledger.progress(goal.source).await?);
-            sum.stored += stored;
-            sum.wanted += goal.wanted();
+            let (stored, is_reached) = goal.stored(self.sinks(), &ledger.rows(goal.source).await?);
+            sum = sum.and(stored);
             all &= is_reached;
         }
         *self.last.lock() = sum;
@@ -170,8 +175,8 @@ fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {
 }
 
 /// Drawn on a terminal only.
-fn progress_bar(length: u64) -> ProgressBar {
-    let bar = ProgressBar::new(length);
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
     bar.set_style(
         ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {per_sec} lag {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -182,14 +187,33 @@ fn progress_bar(length: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::FORMAT;
 
     fn goal() -> Goal {
         Goal { route: "a".into(), source: SourceId(1), bounds: BTreeMap::from([(0, (100, 300)), (1, (50, 50))]) }
     }
 
-    fn row(partition: Partition, postgres: Option<Offset>, clickhouse: Option<Offset>) -> Progress {
+    fn row(partition: Partition, postgres: Option<Offset>, clickhouse: Option<Offset>) -> (Partition, Row) {
         let dead_letters = postgres.or(clickhouse).unwrap_or(0);
-        Progress { partition, claimed: 0, nexts: Nexts { dead_letters, postgres, clickhouse } }
+        let row = Row {
+            epoch: 1,
+            owner: uuid::Uuid::nil(),
+            claimed: 0,
+            nexts: Nexts { dead_letters, postgres, clickhouse },
+            postgres_stopped: None,
+            clickhouse_stopped: None,
+            claims: Vec::new(),
+            doubtful_below: None,
+            birth: 1,
+            first_offset: None,
+            format: FORMAT,
+        };
+        (partition, row)
+    }
+
+    fn stored(wanted: Wanted, rows: &[(Partition, Row)]) -> (u64, u64, bool) {
+        let (stored, is_reached) = goal().stored(wanted, rows);
+        (stored.stored, stored.wanted, is_reached)
     }
 
     const BOTH: Wanted = Wanted { postgres: true, clickhouse: true };
@@ -197,20 +221,29 @@ mod tests {
     #[test]
     fn a_sink_that_was_switched_on_counts_only_after_the_ledger_knows() {
         let off = [row(0, Some(300), None), row(1, Some(50), None)];
-        assert_eq!(goal().stored(BOTH, &off), (0, false));
-        assert_eq!(goal().stored(Wanted { clickhouse: false, ..BOTH }, &off), (200, true));
+        assert_eq!(stored(BOTH, &off), (0, 200, false));
+        assert_eq!(stored(Wanted { clickhouse: false, ..BOTH }, &off), (200, 200, true));
         let off = [row(0, None, Some(300)), row(1, None, Some(50))];
-        assert_eq!(goal().stored(BOTH, &off), (0, false));
+        assert_eq!(stored(BOTH, &off), (0, 200, false));
         let filling = [row(0, Some(300), Some(150)), row(1, Some(50), Some(50))];
-        assert_eq!(goal().stored(BOTH, &filling), (50, false));
+        assert_eq!(stored(BOTH, &filling), (50, 200, false));
         let filled = [row(0, Some(300), Some(310)), row(1, Some(50), Some(50))];
-        assert_eq!(goal().stored(BOTH, &filled), (200, true));
+        assert_eq!(stored(BOTH, &filled), (200, 200, true));
     }
 
     #[test]
     fn what_nobody_has_taken_over_is_not_stored() {
-        assert_eq!(goal().stored(BOTH, &[]), (0, false));
-        assert_eq!(goal().stored(BOTH, &[row(0, Some(300), Some(300))]), (200, false));
-        assert_eq!(goal().wanted(), 200);
+        assert_eq!(stored(BOTH, &[]), (0, 200, false));
+        assert_eq!(stored(BOTH, &[row(0, Some(300), Some(300))]), (200, 200, false));
+    }
+
+    #[test]
+    fn what_lies_below_a_partitions_first_start_is_not_ours() {
+        let mut started = row(0, Some(250), Some(260));
+        started.1.first_offset = Some(240);
+        assert_eq!(stored(BOTH, &[started, row(1, Some(50), Some(50))]), (10, 60, false));
+        let mut at_end = row(0, Some(300), Some(300));
+        at_end.1.first_offset = Some(310);
+        assert_eq!(stored(BOTH, &[at_end, row(1, Some(50), Some(50))]), (0, 0, true));
     }
 }

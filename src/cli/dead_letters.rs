@@ -205,8 +205,8 @@ fn letter(args: &AddArgs, route: &Route, parts: Parts) -> anyhow::Result<DeadLet
 
 /// A record that the database has stored, or will not be given, is not left out.
 async fn refuse_stored(args: &AddArgs, ledger: &Ledger, source: SourceId) -> anyhow::Result<()> {
-    let progress = ledger.progress(source).await?;
-    let Some(row) = progress.iter().find(|row| row.partition == args.partition) else {
+    let rows = ledger.rows(source).await?;
+    let Some((_, row)) = rows.iter().find(|(partition, _)| *partition == args.partition) else {
         bail!(
             "the ledger does not know partition {} of route {}: nothing has been read of it",
             args.partition,

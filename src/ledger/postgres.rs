@@ -426,19 +426,15 @@ impl Ledger {
         rows.first().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).transpose()
     }
 
-    /// The progress of every partition of a source, whoever owns it.
+    /// The row of every partition of a source, whoever owns it.
     ///
     /// # Errors
     /// No answer.
-    pub async fn progress(&self, source: SourceId) -> Result<Vec<Progress>, LedgerError> {
-        let rows = self
-            .query(
-                "select partition, claimed, dead_letters_next, postgres_next, clickhouse_next from footprint_ledger \
-                 where route = $1 and source = $2",
-                &[&self.route, &source.0],
-            )
-            .await?;
-        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
+    pub async fn rows(&self, source: SourceId) -> Result<Vec<(Partition, Row)>, LedgerError> {
+        let sql = format!("select partition, {ROW} from footprint_ledger where route = $1 and source = $2");
+        let found = self.query(&sql, &[&self.route, &source.0]).await?;
+        let read = |row: &tokio_postgres::Row| Ok((row.try_get("partition")?, read_row(row)?));
+        found.iter().map(read).collect::<Result<_, Error>>().map_err(|error| LedgerError::of(&error))
     }
 
     /// Ends the backends of the process that owns the partition's row: for a take-over that meets a lock. How many.
