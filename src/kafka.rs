@@ -36,6 +36,8 @@ use crate::route::Route;
 /// before the first is entered, finds none, and then sleeps for a second, though the next look is due in 50 milliseconds
 /// (`rd_kafka_connect_any`).
 const YOUNG_INTERVAL: Duration = Duration::from_millis(5);
+/// The same where no broker has answered for a while.
+const OLD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Settings every client of this program shares: producers, admin clients, consumers.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
@@ -237,6 +239,7 @@ impl Inquirer {
     /// No answer in time.
     pub fn cluster_id(&self, timeout: Duration) -> Result<String, AskError> {
         let deadline = Instant::now() + timeout;
+        let mut interval = YOUNG_INTERVAL;
         loop {
             if let Some(id) = self.consumer.client().fetch_cluster_id(Duration::ZERO) {
                 self.ear().answered();
@@ -253,7 +256,8 @@ impl Inquirer {
                 return Err(AskError::unanswered("cluster id", why, self.ear()));
             }
             wake(&self.consumer);
-            thread::sleep(YOUNG_INTERVAL);
+            thread::sleep(interval);
+            interval = (interval * 3 / 2).min(OLD_INTERVAL);
         }
     }
 

@@ -120,8 +120,7 @@ impl Inquirer {
         }
     }
 
-    /// The members of a group of the classic protocol. It asks every broker that is up. DescribeConsumerGroups looks for the
-    /// group's coordinator, and where that is away librdkafka may abort the process (its issue 4605).
+    /// The members of a group of the classic protocol. It asks every broker that is up.
     fn listed_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
         let group_id = self.config.get("group.id").unwrap_or_default();
         let refusal = |error: KafkaError| match error {
@@ -137,10 +136,13 @@ impl Inquirer {
         Ok(members.map(member).collect())
     }
 
-    /// The members of a group of the new protocol, which only DescribeConsumerGroups tells. The binding has no such question, so
+    /// The members of a group of the new protocol, which only DescribeConsumerGroups tells. That looks for the group's
+    /// coordinator, and where that is away librdkafka may abort the process (its issue 4605): so it is asked only when every
+    /// broker has just answered. The binding has no such question, so
     /// librdkafka's C interface is called. Every object made here is destroyed here.
     #[allow(unsafe_code)]
     fn described_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
+        self.listed_members(timeout)?;
         let name = CString::new(self.config.get("group.id").unwrap_or_default())
             .map_err(|_| Refusal::of("its name holds a NUL"))?;
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
