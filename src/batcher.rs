@@ -156,8 +156,8 @@ impl Batcher {
 
     /// When the next incomplete batch may be cut; none while the writers have no use for one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
-        let more_comes = !self.is_stuck();
-        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace.room, more_comes)).min()
+        let is_stuck = self.is_stuck();
+        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace, is_stuck)).min()
     }
 
     /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
@@ -167,13 +167,12 @@ impl Batcher {
         for batch in full.iter() {
             self.pacing.note_full(batch.rows.len(), pace, now);
         }
-        let (pacing, linger, more_comes) = (&self.pacing, self.limits.linger, !self.is_stuck());
-        let is_due =
-            |open: &&mut Open| open.due_at(pacing, linger, pace.room, more_comes).is_some_and(|due| due <= now);
+        let (pacing, linger, is_stuck) = (&self.pacing, self.limits.linger, self.is_stuck());
+        let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace, is_stuck).is_some_and(|due| due <= now);
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
             let batch = open.close(open.covered, &self.supplies);
-            self.pacing.note_cut(batch.rows.len(), open.is_behind, pace, now);
+            self.pacing.note_cut(batch.rows.len(), open.is_behind, now);
             full.push(batch);
         }
     }
@@ -269,14 +268,18 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
-    fn due_at(&self, pacing: &Pacing, linger: Duration, room: Room, more_comes: bool) -> Option<Instant> {
+    /// Where the budget is spent and nothing will give bytes back, nothing is waited for but the linger.
+    fn due_at(&self, pacing: &Pacing, linger: Duration, pace: Pace, is_stuck: bool) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
-        let has_room = match room {
+        if is_stuck {
+            return Some(since + linger);
+        }
+        let has_room = match pace.room {
             Room::None => false,
             Room::Rest => !self.is_behind,
             Room::Any => true,
         };
-        has_room.then(|| pacing.due(since, linger, self.is_behind && more_comes))
+        has_room.then(|| pacing.due(since, linger, pace.interval, self.is_behind))
     }
 
     /// What it holds of the byte budget.

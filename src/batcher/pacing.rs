@@ -37,8 +37,8 @@ pub enum Room {
 /// What went on lately.
 #[derive(Default)]
 pub(super) struct Pacing {
-    /// No incomplete batch is cut before.
-    cut_after: Option<Instant>,
+    /// Full batches put an incomplete one off until then.
+    full_until: Option<Instant>,
     /// None that the log holds more for is cut before, either.
     grow_until: Option<Instant>,
     /// When the last incomplete one was cut, or the first one could have been.
@@ -46,24 +46,27 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// When a batch may be cut that waits since `since`; `grows`: the log holds more for it.
-    pub(super) fn due(&self, since: Instant, linger: Duration, grows: bool) -> Instant {
+    /// When a batch may be cut that waits since `since`; `grows`: the log holds more for it. The interval is the present one:
+    /// that of the last cut was another, where fewer partitions were ours.
+    pub(super) fn due(&self, since: Instant, linger: Duration, interval: Duration, grows: bool) -> Instant {
         let grown = self.grow_until.filter(|_| grows).map(|until| until.min(since + DELAY_MAX));
-        [self.cut_after, grown].into_iter().flatten().fold(since + linger, Instant::max)
+        let paced = self.cut_at.map(|at| at + interval);
+        [paced, self.full_until, grown].into_iter().flatten().fold(since + linger, Instant::max)
     }
 
     /// A full batch went on: the next incomplete one waits a little longer, but no longer than a second.
     pub(super) fn note_full(&mut self, rows: usize, pace: Pace, now: Instant) {
+        let paced = self.cut_at.map(|at| at + pace.interval);
         let latest = *self.cut_at.get_or_insert(now) + DELAY_MAX;
-        let after = self.cut_after.map_or(now, |after| after.max(now)) + pace.interval;
-        self.cut_after = Some(after.min(latest));
+        let before = [paced, self.full_until].into_iter().flatten().fold(now, Instant::max);
+        self.full_until = Some((before + pace.interval).min(latest));
         self.note_rows(rows, GROWTH_MIN, now);
     }
 
     /// An incomplete batch was cut; `grows`: the log holds more of its partition.
-    pub(super) fn note_cut(&mut self, rows: usize, grows: bool, pace: Pace, now: Instant) {
+    pub(super) fn note_cut(&mut self, rows: usize, grows: bool, now: Instant) {
         self.cut_at = Some(now);
-        self.cut_after = Some(now + pace.interval);
+        self.full_until = None;
         self.note_rows(rows, if grows { GROWTH_MIN } else { Duration::ZERO }, now);
     }
 
@@ -83,14 +86,18 @@ mod tests {
     #[test]
     fn a_batch_that_grows_waits_for_two_microseconds_a_row_that_went_on() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
-        assert_eq!(pacing.due(now, LINGER, true), now + LINGER, "nothing went on yet");
-        pacing.note_cut(80_000, true, PACE, now);
-        assert_eq!(pacing.due(now, LINGER, true), now + GROWTH_MIN, "at least");
-        pacing.note_cut(300_000, true, PACE, now);
-        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600));
-        assert_eq!(pacing.due(now, LINGER, false), now + PACE.interval, "it holds all there is");
-        pacing.note_cut(10, true, PACE, now);
-        assert_eq!(pacing.due(now, LINGER, true), now + Duration::from_millis(600), "a small one shortens nothing");
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + LINGER, "nothing went on yet");
+        pacing.note_cut(80_000, true, now);
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + GROWTH_MIN, "at least");
+        pacing.note_cut(300_000, true, now);
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + Duration::from_millis(600));
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, false), now + PACE.interval, "it holds all there is");
+        pacing.note_cut(10, true, now);
+        assert_eq!(
+            pacing.due(now, LINGER, PACE.interval, true),
+            now + Duration::from_millis(600),
+            "a small one shortens nothing"
+        );
     }
 
     /// The story: when a consumer joined, those partitions that were a little behind waited a second for the company of others,
@@ -98,8 +105,23 @@ mod tests {
     #[test]
     fn what_holds_all_there_is_puts_a_batch_that_grows_off_by_its_rows_alone() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
-        pacing.note_cut(1_000, false, PACE, now);
-        assert_eq!(pacing.due(now, Duration::ZERO, true), now + PACE.interval, "2 ms for its rows are less");
+        pacing.note_cut(1_000, false, now);
+        assert_eq!(
+            pacing.due(now, Duration::ZERO, PACE.interval, true),
+            now + PACE.interval,
+            "2 ms for its rows are less"
+        );
+    }
+
+    /// The story: of 200 partitions one was taken over first, and its first batch cut at the pace of whoever has one of 200: the
+    /// others, which came a moment later, waited for ten seconds.
+    #[test]
+    fn the_pace_is_the_present_one() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        pacing.note_cut(10, false, now);
+        for interval in [Duration::from_secs(10), PACE.interval] {
+            assert_eq!(pacing.due(now, LINGER, interval, false), now + interval);
+        }
     }
 
     #[test]
@@ -108,6 +130,6 @@ mod tests {
         for _ in 0..100 {
             pacing.note_full(usize::MAX, PACE, now);
         }
-        assert_eq!(pacing.due(now, LINGER, true), now + DELAY_MAX);
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + DELAY_MAX);
     }
 }

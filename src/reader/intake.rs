@@ -119,7 +119,7 @@ impl Intake {
     pub(super) fn may_take(&mut self) -> bool {
         self.send();
         let spent = self.budget.is_spent();
-        if !spent || self.flights.count() > 0 {
+        if !spent || self.flights.count() > 0 || self.replaying() == 0 {
             self.stuck_since = None;
             self.overdraws = false;
         } else if !self.overdraws {

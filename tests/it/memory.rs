@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::support::calm;
-use crate::support::consumer::Consumer;
 use crate::support::kafka::client_config;
 use crate::support::wait::until_or;
 use crate::support::world::World;
+use crate::support::{calm, stack};
 
 /// Peak resident memory at the default budget, KiB.
 const PEAK_KIB_MAX: u64 = 300 << 10;
 const STORED: Duration = Duration::from_secs(180);
 
-fn send(world: &World, count: usize, payload: impl Fn(usize) -> String) {
+/// Sends `count` records, in turn to each partition of each topic.
+fn send(topics: &[String], partitions: u16, count: usize, payload: impl Fn(usize) -> String) {
     let mut config = client_config();
     config
         .set("message.max.bytes", "8000000")
@@ -23,7 +23,9 @@ fn send(world: &World, count: usize, payload: impl Fn(usize) -> String) {
     let producer: BaseProducer = config.create().unwrap();
     for number in 0..count {
         let payload = payload(number);
-        let mut record = BaseRecord::<(), str>::to(&world.topic).partition(0).payload(&payload);
+        let partition = i32::try_from(number / topics.len() % usize::from(partitions)).unwrap();
+        let mut record =
+            BaseRecord::<(), str>::to(&topics[number % topics.len()]).partition(partition).payload(&payload);
         while let Err((_, again)) = producer.send(record) {
             producer.poll(Duration::from_millis(5));
             record = again;
@@ -33,43 +35,58 @@ fn send(world: &World, count: usize, payload: impl Fn(usize) -> String) {
     producer.flush(Duration::from_secs(120)).unwrap();
 }
 
-fn wait_stored(world: &mut World, count: usize, consumer: &Consumer) {
-    let source = world.source();
-    let count = i64::try_from(count).unwrap();
-    until_or("everything is stored", STORED, || (world.stored(source) == count).then_some(()), || consumer.tail());
+/// A consumer of `routes` routes stores that many records, and must stay below the bound.
+fn assert_bounded(name: &str, partitions: u16, routes: usize, records: usize, payload: impl Fn(usize) -> String) {
+    let _calm = calm();
+    let mut world = World::without_tables(name, partitions, 0.0);
+    let unique = world.topic.replace('-', "_");
+    world.further_routes = (1..routes).map(|number| format!("{unique}_{number}")).collect();
+    let config = [("retention.ms", "-1"), ("max.message.bytes", "8000000")];
+    for topic in &world.further_routes {
+        stack().kafka().unwrap().create_topic(topic, partitions, &config).unwrap();
+    }
+    world.command(&["migrate"]);
+    let topics = [std::slice::from_ref(&world.topic), &world.further_routes].concat();
+    send(&topics, partitions, records, payload);
+    let mut consumer = world.consumer();
+    let wanted = i64::try_from(records).unwrap();
+    let mut is_stored = || {
+        let stored: i64 = world.eye.ledger().iter().map(|row| row.lowest()).sum();
+        (stored == wanted).then_some(())
+    };
+    until_or("everything is stored", STORED, &mut is_stored, || consumer.tail());
+    let peak = consumer.peak_memory_kib();
+    println!("peak {} MiB", peak >> 10);
+    assert!(peak < PEAK_KIB_MAX, "peak {peak} KiB");
+    consumer.stop();
+}
+
+/// A text of 1,440 bytes that no other event has, in the low-cardinality column.
+fn unique_text(number: usize) -> String {
+    let method = format!("{number:08}").repeat(180);
+    format!(r#"{{"link":"/","method":"{method}","footprint_time":1714953600}}"#)
 }
 
 /// The story: the dictionary of a low-cardinality column was made as a whole, a copy of each of a batch's texts, which grew by
 /// doubling, in each lane at once.
 #[test]
 fn long_unique_texts_in_a_low_cardinality_column_cost_no_more_than_the_budget() {
-    const RECORDS: usize = 200_000;
-    let _calm = calm();
-    let mut world = World::new("dictionary", 1, 0.0);
-    send(&world, RECORDS, |number| {
-        let method = format!("{number:08}").repeat(180);
-        format!(r#"{{"link":"/","method":"{method}","footprint_time":1714953600}}"#)
-    });
-    let mut consumer = world.consumer();
-    wait_stored(&mut world, RECORDS, &consumer);
-    let peak = consumer.peak_memory_kib();
-    println!("peak {} MiB", peak >> 10);
-    assert!(peak < PEAK_KIB_MAX, "peak {peak} KiB");
-    consumer.stop();
+    assert_bounded("dictionary", 1, 1, 200_000, unique_text);
+}
+
+#[test]
+fn two_hundred_partitions_cost_no_more_than_the_budget() {
+    assert_bounded("partitions", 200, 1, 200_000, unique_text);
+}
+
+#[test]
+fn three_routes_cost_no_more_than_the_budget() {
+    assert_bounded("routes", 4, 3, 200_000, unique_text);
 }
 
 /// A dead letter keeps its payload, larger than a record may be.
 #[test]
 fn large_dead_letters_cost_no_more_than_the_budget() {
-    const RECORDS: usize = 200;
-    let _calm = calm();
-    let mut world = World::new("letters", 1, 0.0);
     let large = "x".repeat(1_500_000);
-    send(&world, RECORDS, |number| format!("{number} {large}"));
-    let mut consumer = world.consumer();
-    wait_stored(&mut world, RECORDS, &consumer);
-    let peak = consumer.peak_memory_kib();
-    println!("peak {} MiB", peak >> 10);
-    assert!(peak < PEAK_KIB_MAX, "peak {peak} KiB");
-    consumer.stop();
+    assert_bounded("letters", 1, 1, 200, |number| format!("{number} {large}"));
 }

@@ -33,6 +33,8 @@ pub struct World {
     lives: u64,
     /// `section.key` and the TOML value, for every consumer from now on.
     pub settings: Vec<(&'static str, String)>,
+    /// Further routes, each of a topic and a pair of tables of its own name, for every consumer from now on.
+    pub further_routes: Vec<String>,
     /// The route's zone and columns, TOML, for every consumer from now on.
     pub definition: Definition,
 }
@@ -82,6 +84,7 @@ impl World {
             bad_share,
             lives: 1,
             settings,
+            further_routes: Vec::new(),
             definition: Definition { timezone: "UTC", columns },
         };
         world.create_topic();
@@ -154,13 +157,15 @@ impl World {
             values.push((key, value.clone()));
         }
         let mut lines: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        lines.push(format!(
-            "[[routes]]\nname = \"user_footprint\"\ntopic = {:?}\npostgres_table = \"user_footprint\"\n\
-             clickhouse_table = \"user_footprint\"\ntimezone = {:?}\ncolumns = [{}]",
-            self.topic,
-            self.definition.timezone,
-            self.definition.columns.join(", ")
-        ));
+        let columns = self.definition.columns.join(", ");
+        let further = self.further_routes.iter().map(|name| (name.as_str(), name.as_str()));
+        for (name, topic) in [("user_footprint", self.topic.as_str())].into_iter().chain(further) {
+            lines.push(format!(
+                "[[routes]]\nname = {name:?}\ntopic = {topic:?}\npostgres_table = {name:?}\n\
+                 clickhouse_table = {name:?}\ntimezone = {:?}\ncolumns = [{columns}]",
+                self.definition.timezone
+            ));
+        }
         let path = self.directory.join(format!("{name}.toml"));
         std::fs::write(&path, lines.join("\n")).unwrap();
         path
