@@ -40,6 +40,8 @@ pub struct Budget {
     pub switches: u8,
     /// The old consumer stores and commits a record.
     pub old_commits: u8,
+    /// The route is defined anew.
+    pub redefines: u8,
 }
 
 /// A run.

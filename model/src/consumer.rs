@@ -7,7 +7,7 @@ use footprint::offset::{Offset, Range};
 use footprint::tracker::Tracker;
 
 use crate::ledger::Fence;
-use crate::servers::Offsets;
+use crate::servers::{Fingerprint, Offsets};
 
 /// What the consumer believes of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,8 @@ pub enum Seat {
 pub struct Consumer {
     /// It runs.
     pub up: bool,
+    /// The route's definition, as it was when it started.
+    pub definition: Fingerprint,
     /// What it believes of the group.
     pub seat: Seat,
     /// What it is in the midst of.
@@ -38,7 +40,7 @@ pub struct Consumer {
 impl Consumer {
     /// A process that does not run.
     pub fn down() -> Self {
-        Self { up: false, seat: Seat::Out, phase: Phase::Idle, stray: None, broken: false }
+        Self { up: false, definition: 0, seat: Seat::Out, phase: Phase::Idle, stray: None, broken: false }
     }
 
     /// Its ownership.
@@ -104,6 +106,8 @@ pub struct Batch {
     pub range: Range,
     /// Of which life of the topic its records are.
     pub content: usize,
+    /// By which definition its records are decoded.
+    pub definition: Fingerprint,
     /// The topic's id was seen after its last record.
     pub described: bool,
 }

@@ -64,6 +64,7 @@ guards! {
     TopicId "" "A batch is written only when the topic's id, asked after its last record, is the owner's.",
     TopicIdWhenIdle "" "The topic's id is asked now and then though nothing is read.",
     ClaimEnds "" "Claimed ranges are cut again exactly at their recorded ends.",
+    ByItsDefinition "" "What was claimed is finished by the definition that claimed it.",
     CommitMark "" "Our commits to Kafka carry a mark.",
     FirstStart "" "Where a route starts on a source is written down before it takes a partition over.",
     CommitWhenTaken "" "A partition starts at the old consumer's commit as it is when the partition is taken over.",

@@ -34,6 +34,7 @@ const NONE: Budget = Budget {
     replaces: 0,
     switches: 0,
     old_commits: 0,
+    redefines: 0,
 };
 
 /// Scenarios with one process at a time: it dies and is started again, and the servers do what they may.
@@ -134,6 +135,11 @@ fn alone() -> Vec<Scenario> {
                 refused_by_clickhouse: Offsets(0b011),
                 ..with(Budget { restores: 1, backups: 1, crashes: 1, ..NONE })
             },
+        ),
+        scenario(
+            "redefined",
+            "the route is defined anew; the process dies twice, an answer is lost, an insert fails, half landed or landing late",
+            Config { queue_max: 1, ..with(Budget { redefines: 1, crashes: 2, lost_answers: 1, failures: 1, ..NONE }) },
         ),
         scenario(
             "restarted",
@@ -239,6 +245,11 @@ fn together() -> Vec<Scenario> {
             "moved-switched",
             "the partition moves, and ClickHouse is switched",
             small(Budget { switches: 1, ..NONE }),
+        ),
+        scenario(
+            "moved-redefined",
+            "the partition moves between processes of two definitions; an answer is lost",
+            small(Budget { redefines: 1, lost_answers: 1, ..NONE }),
         ),
         scenario("raced", "reassignments race a take-over", small(Budget { moves: 2, retakes: 1, ..NONE })),
     ]

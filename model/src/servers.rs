@@ -68,6 +68,9 @@ impl Offsets {
     }
 }
 
+/// Of a definition: 0 is the first, 1 the one after it.
+pub type Fingerprint = i64;
+
 /// Kafka: one partition, whose topic may be deleted and made again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kafka {
@@ -92,6 +95,8 @@ pub struct Tables {
     pub ledger: [Option<LedgerRow>; LIVES],
     /// Stored rows.
     pub rows: [Offsets; LIVES],
+    /// Those of the second definition.
+    pub redefined: [Offsets; LIVES],
     /// Stored dead letters for both databases.
     pub dead_letters: [Offsets; LIVES],
     /// Stored dead letters for one database alone: PostgreSQL, ClickHouse.
@@ -125,6 +130,8 @@ pub struct Write {
     pub advance: Advance,
     /// The rows it copies.
     pub rows: Offsets,
+    /// By which definition.
+    pub definition: Fingerprint,
     /// The dead letters it copies.
     pub dead_letters: Offsets,
     /// The dead letters for PostgreSQL alone that it copies: found by halving, in the transaction.
@@ -174,6 +181,8 @@ pub struct Insert {
     pub range: Range,
     /// The cluster whose ledger is in its query id.
     pub cluster: usize,
+    /// By which definition its rows are.
+    pub definition: Fingerprint,
     /// Its rows, as far as their parts have not landed.
     pub left: Offsets,
     /// Nothing of its block has reached the server: no query runs under its id.
@@ -185,6 +194,8 @@ pub struct Insert {
 pub struct ClickHouse {
     /// Stored rows.
     pub rows: [Offsets; LIVES],
+    /// Those of the second definition.
+    pub redefined: [Offsets; LIVES],
     /// Tokens remembered for each table partition, in order.
     pub tokens: [Vec<Token>; PARTS],
     /// Inserts on their way, the oldest first.

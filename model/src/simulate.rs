@@ -78,10 +78,14 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         replaces: upto(1),
         switches: upto(2),
         old_commits: upto(3),
+        redefines: upto(1),
     };
     // what was lost with the ledger is read from the log's start, wherever the route had started
     let is_kept = budget.restores == 0 && budget.replaces == 0;
     let budget = Budget { old_commits: if is_kept { budget.old_commits } else { 0 }, ..budget };
+    // what is claimed anew is decoded anew
+    let keeps_claims = budget.restores == 0 && budget.switches == 0;
+    let budget = Budget { redefines: if keeps_claims { budget.redefines } else { 0 }, ..budget };
     Config {
         guards,
         consumers: 2,

@@ -203,6 +203,7 @@ impl World {
             (budget.restores > 0 && seen, Step::Restore),
             (budget.replaces > 0 && self.kafka.life == 0, Step::Replace),
             (budget.old_commits > 0 && self.old_may_commit(), Step::OldCommits),
+            (budget.redefines > 0 && self.definition == 0, Step::Redefine),
             (config.switch_postgres && seen && (budget.switches > 0 || !self.postgres_on), Step::SwitchPostgres),
             (!config.switch_postgres && seen && (budget.switches > 0 || !self.clickhouse_on), Step::SwitchClickHouse),
         ];

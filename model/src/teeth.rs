@@ -3,12 +3,12 @@
 
 use crate::check::{Outcome, check};
 use crate::guard::Guard::{
-    self, Birth, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark, CommitWhenTaken,
-    CompareAndSet, Doubtful, Drain, DrainBeforeRepair, EndIsClaimed, FirstStart, FreshOwner, HeartbeatFence,
-    HighestOffset, IdleHeartbeat, LetterOnce, LostLedger, NextLevel, NoReset, OldConnection, OneQueryId,
-    ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RefusedWithRows, RepairDiesWithProof, RevokeOrder,
-    SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId, TopicIdWhenIdle, WaitOutUnknown, WriteEpoch,
-    WriteOwner,
+    self, Birth, ByItsDefinition, Claim, ClaimEnds, ClaimEpoch, ClaimOwner, ClaimStart, CommitFromLedger, CommitMark,
+    CommitWhenTaken, CompareAndSet, Doubtful, Drain, DrainBeforeRepair, EndIsClaimed, FirstStart, FreshOwner,
+    HeartbeatFence, HighestOffset, IdleHeartbeat, LetterOnce, LostLedger, NextLevel, NoReset, OldConnection,
+    OneQueryId, ProofBeforeInsert, ReadBackAfterError, ReadBackAtTakeOver, RefusedWithRows, RepairDiesWithProof,
+    RevokeOrder, SameLevelFirst, TakeOverAfterLoss, Token, TokenFromRange, TopicId, TopicIdWhenIdle, WaitOutUnknown,
+    WriteEpoch, WriteOwner,
 };
 use crate::scenario;
 
@@ -96,6 +96,8 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[TopicId], "replaced"),
         breaks(&[TopicIdWhenIdle], "replaced"),
         breaks(&[ClaimEnds], "crashes"),
+        breaks(&[ByItsDefinition], "redefined"),
+        breaks(&[ByItsDefinition], "moved-redefined"),
         breaks(&[CommitMark], "restored-bad"),
         breaks(&[FirstStart], "started-at-end"),
         breaks(&[CommitWhenTaken], "started"),

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
 use crate::consumer::{Consumer, Phase, TakeOver};
-use crate::servers::{ClickHouse, Kafka, LIVES, Offsets, Postgres};
+use crate::servers::{ClickHouse, Fingerprint, Kafka, LIVES, Offsets, Postgres};
 
 /// What must never be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Broken {
     LostInClickHouse,
     /// Kafka was told that something is stored which is not.
     CommittedTooFar,
+    /// The databases hold rows of two definitions for one record.
+    Differ,
     /// A partition did not start where it had to.
     StartedElsewhere,
     /// The program stops and calls for a person.
@@ -133,6 +135,8 @@ pub enum Step {
     Reset(usize),
     /// The old consumer, which has the partition, stores and commits a record.
     OldCommits,
+    /// The route is defined anew, for every process that starts from now on.
+    Redefine,
 }
 
 impl Step {
@@ -160,7 +164,8 @@ impl Step {
             | Self::Replace
             | Self::SwitchPostgres
             | Self::SwitchClickHouse
-            | Self::OldCommits => true,
+            | Self::OldCommits
+            | Self::Redefine => true,
             Self::Produce
             | Self::Assign(_)
             | Self::Notice(_)
@@ -193,6 +198,8 @@ pub struct World {
     pub postgres_on: bool,
     /// ClickHouse's rows are on.
     pub clickhouse_on: bool,
+    /// The route's definition, as it is configured.
+    pub definition: Fingerprint,
     /// Where we have to start in each life: what lies below is the old consumer's, or was there before the first start.
     pub floor: [Offset; LIVES],
     /// Faults that may still strike.
@@ -211,6 +218,7 @@ impl World {
             consumers: vec![Consumer::down(); config.consumers],
             postgres_on: true,
             clickhouse_on: true,
+            definition: 0,
             floor: [0; LIVES],
             budget: config.budget,
             broken: None,
@@ -254,6 +262,10 @@ impl World {
             let held = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
             if !rows.minus(held).is_empty() {
                 return Some(Broken::LostInClickHouse);
+            }
+            let both = tables.rows[life].and(self.clickhouse.rows[life]);
+            if tables.redefined[life].and(both) != self.clickhouse.redefined[life].and(both) {
+                return Some(Broken::Differ);
             }
         }
         None

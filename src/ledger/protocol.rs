@@ -304,6 +304,15 @@ impl Plan {
         range.end > self.claimed
     }
 
+    /// The claims found that another definition than `own` made, with that definition's fingerprint, rising: each is finished by
+    /// the definition that made it.
+    pub fn claims_of_others(&self, own: i64) -> Vec<(Range, i64)> {
+        let mut start = self.start;
+        let range =
+            |&Claim { end, fingerprint }: &Claim| (Range::new(std::mem::replace(&mut start, end), end), fingerprint);
+        self.claims.iter().map(range).filter(|&(_, fingerprint)| fingerprint != own).collect()
+    }
+
     /// Whether another decoder claimed `range` and PostgreSQL has stored it: its rows and dead letters are then the truth.
     pub fn is_anothers_truth(&self, range: Range, fingerprint: i64) -> bool {
         self.claims.iter().any(|claim| claim.end == range.end && claim.fingerprint != fingerprint)

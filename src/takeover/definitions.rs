@@ -8,9 +8,9 @@ use tracing::{info, warn};
 use super::{Context, TakeOverError};
 use crate::definition::Definition;
 use crate::failpoint::{self, Point};
+use crate::ledger::Earlier;
 use crate::ledger::postgres::Ledger;
 use crate::ledger::protocol::Plan;
-use crate::ledger::{Claim, Earlier};
 use crate::offset::{Partition, Range};
 use crate::sink::clickhouse::migrate::MigrateError;
 
@@ -21,7 +21,7 @@ pub(super) async fn earlier(
     partition: Partition,
     plan: &Plan,
 ) -> Result<Vec<Earlier>, TakeOverError> {
-    let others = ranges(plan, context.definition.fingerprint());
+    let others = plan.claims_of_others(context.definition.fingerprint());
     if others.is_empty() {
         return Ok(Vec::new());
     }
@@ -49,17 +49,6 @@ pub(super) async fn earlier(
         }
     }
     Ok(earlier)
-}
-
-/// The claims of other definitions, rising.
-fn ranges(plan: &Plan, own: i64) -> Vec<(Range, i64)> {
-    let mut start = plan.start;
-    let range = |&Claim { end, fingerprint }: &Claim| {
-        let range = Range::new(start, end);
-        start = end;
-        (range, fingerprint)
-    };
-    plan.claims.iter().map(range).filter(|&(_, fingerprint)| fingerprint != own).collect()
 }
 
 /// A definition that cannot be had: PostgreSQL's rows are the truth where it has them, else there is none.
@@ -102,28 +91,4 @@ async fn is_taken(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::Nexts;
-
-    #[test]
-    fn a_claim_reaches_from_the_one_before_it() {
-        let claim = |end, fingerprint| Claim { end, fingerprint };
-        let plan = Plan {
-            start: 10,
-            read_from: 10,
-            claimed: 40,
-            cuts: vec![20, 30, 40],
-            claims: vec![claim(20, 7), claim(30, 1), claim(40, 7)],
-            nexts: Nexts { dead_letters: 10, postgres: Some(10), clickhouse: Some(10) },
-            uncertain_through: None,
-            doubtful_below: None,
-            birth: 0,
-        };
-        assert_eq!(ranges(&plan, 1), [(Range::new(10, 20), 7), (Range::new(30, 40), 7)]);
-        assert_eq!(ranges(&plan, 7), [(Range::new(20, 30), 1)]);
-    }
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::consumer::{Owning, Writer};
 use crate::guard::{Guard, Guards};
 use crate::ledger::{self, Fence};
-use crate::servers::{Insert, Late, Offsets, PARTS, Token};
+use crate::servers::{Fingerprint, Insert, Late, Offsets, PARTS, Token};
 use crate::world::{Answer, Broken, Orphan, World};
 
 impl Owning {
@@ -102,6 +102,7 @@ impl World {
             life: owning.life,
             range: batch.range,
             cluster: owning.cluster,
+            definition: batch.definition,
             left: rows,
             unseen,
         };
@@ -243,12 +244,12 @@ impl World {
         }
         let insert = &mut self.clickhouse.inserts[at];
         insert.unseen = false;
-        let (life, token, by) = (insert.life, insert.token, insert.by);
+        let (life, token, by, definition) = (insert.life, insert.token, insert.by, insert.definition);
         let share = insert.left.part(part);
         insert.left = insert.left.minus(share);
         let answered = insert.left.is_empty();
         if token.is_none_or(|token| !self.clickhouse.remembers(part, &token)) {
-            self.store(life, share);
+            self.store(life, share, definition);
             if let Some(token) = token {
                 self.clickhouse.remember(part, token);
             }
@@ -261,7 +262,10 @@ impl World {
         }
     }
 
-    pub(super) fn store(&mut self, life: usize, rows: Offsets) {
+    pub(super) fn store(&mut self, life: usize, rows: Offsets, definition: Fingerprint) {
+        if definition == 1 {
+            self.clickhouse.redefined[life] = self.clickhouse.redefined[life].or(rows);
+        }
         let held = &mut self.clickhouse.rows[life];
         let doubled = !held.and(rows).is_empty();
         *held = held.or(rows);
@@ -343,7 +347,7 @@ impl World {
                     self.clickhouse.remember(part, token);
                 }
             } else if insert.token.is_none_or(|token| !self.clickhouse.remembers(part, &token)) {
-                self.store(insert.life, insert.left.part(part));
+                self.store(insert.life, insert.left.part(part), insert.definition);
             }
         }
         if config.guards.hold(Guard::OldConnection) {

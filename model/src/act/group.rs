@@ -10,6 +10,9 @@ use crate::world::{World, source};
 impl World {
     pub(super) fn assign(&mut self, by: usize) {
         self.kafka.member = Some(by);
+        if !self.consumers[by].up {
+            self.consumers[by].definition = self.definition;
+        }
         self.consumers[by].up = true;
         self.consumers[by].seat = Seat::In;
         self.consumers[by].phase = Phase::TakingOver(TakeOver::Look);

@@ -14,11 +14,18 @@ use crate::world::{Answer, Broken, World, source};
 impl World {
     pub(super) fn read(&mut self, config: &Config, by: usize, count: Offset) {
         let content = self.kafka.life;
+        let own = self.consumers[by].definition;
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let range = Range::new(owning.position, owning.position + count);
         let described = !config.topic_may_change() || !config.guards.hold(Guard::TopicId);
         owning.position = range.end;
-        owning.ready.push(Batch { range, content, described });
+        let others = owning.plan.claims_of_others(own);
+        let claimed_by = others.into_iter().find(|(claim, _)| claim.start <= range.start && range.start < claim.end);
+        let definition = match claimed_by {
+            Some((_, definition)) if config.guards.hold(Guard::ByItsDefinition) => definition,
+            _ => own,
+        };
+        owning.ready.push(Batch { range, content, definition, described });
     }
 
     /// The topic's id is asked: batches read before are of this life, or the ownership ends.
@@ -66,8 +73,8 @@ impl World {
             return self.lose_ledger(config, by);
         }
         let Some(owning) = self.consumers[by].owning() else { return };
-        let (life, fence, range) = (owning.life, owning.fence, owning.ready[0].range);
-        let wanted = ClaimWanted { fence, range, fingerprint: 0, clickhouse_next: owning.tracker.clickhouse_next() };
+        let (life, fence, Batch { range, definition: fingerprint, .. }) = (owning.life, owning.fence, owning.ready[0]);
+        let wanted = ClaimWanted { fence, range, fingerprint, clickhouse_next: owning.tracker.clickhouse_next() };
         if answer == Answer::Late {
             self.postgres.late.push(Late::Claim { life, wanted });
             return self.lose_ledger(config, by);

@@ -59,6 +59,7 @@ impl World {
             Step::SwitchClickHouse => self.switch_clickhouse(),
             Step::Reset(by) => self.reset(by),
             Step::OldCommits => self.old_commits(),
+            Step::Redefine => self.definition = 1,
         }
     }
 
@@ -95,6 +96,7 @@ impl World {
             Step::Restore => budget.restores -= 1,
             Step::Replace => budget.replaces -= 1,
             Step::OldCommits => budget.old_commits -= 1,
+            Step::Redefine => budget.redefines -= 1,
             // switched off costs; on again is the cure
             Step::SwitchPostgres if self.postgres_on => budget.switches -= 1,
             Step::SwitchClickHouse if self.clickhouse_on => budget.switches -= 1,

@@ -5,10 +5,10 @@ use footprint::ledger::protocol::{Resolution, resolve};
 use footprint::offset::Range;
 
 use crate::config::Config;
-use crate::consumer::Owning;
+use crate::consumer::{Batch, Owning};
 use crate::guard::{Guard, Guards};
 use crate::ledger::{self, Advance};
-use crate::servers::{Late, Offsets, Write};
+use crate::servers::{Fingerprint, Late, Offsets, Write};
 use crate::world::{Answer, Broken, World};
 
 /// A partition's share of a transaction.
@@ -16,6 +16,7 @@ struct Share {
     range: Range,
     rows: bool,
     dead_letters: bool,
+    definition: Fingerprint,
     foreign: bool,
 }
 
@@ -26,9 +27,12 @@ impl Owning {
         let wants = |range| (self.plan.postgres_wants_rows(range), self.plan.wants_dead_letters(range));
         let (first, last) = (batches.first()?, batches.last()?);
         let (rows, dead_letters) = wants(first.range);
-        let joins = batches.iter().all(|batch| wants(batch.range) == (rows, dead_letters));
+        let definition = first.definition;
+        let alike = |batch: &Batch| wants(batch.range) == (rows, dead_letters) && batch.definition == definition;
+        let joins = batches.iter().all(alike);
         let foreign = batches.iter().any(|batch| batch.content != self.life);
-        joins.then(|| Share { range: Range::new(first.range.start, last.range.end), rows, dead_letters, foreign })
+        let range = Range::new(first.range.start, last.range.end);
+        joins.then_some(Share { range, rows, dead_letters, definition, foreign })
     }
 
     /// Whether so many batches wait and may share a transaction.
@@ -61,7 +65,7 @@ impl World {
         // found by halving in the transaction itself, whatever becomes of it
         let (rows, refused) = (wanted.minus(config.not_for_postgres()), wanted.and(config.not_for_postgres()));
         let dead_letters = if share.dead_letters { of.and(config.bad()) } else { Offsets::default() };
-        let write = Write { advance, rows, dead_letters, refused };
+        let write = Write { advance, rows, definition: share.definition, dead_letters, refused };
         if share.foreign && !(wanted.is_empty() && dead_letters.is_empty()) {
             self.fault(Broken::ForeignRecord);
         }
@@ -89,6 +93,9 @@ impl World {
         let tables = &mut self.postgres.tables;
         let (rows, dead_letters) = (&mut tables.rows[life], &mut tables.dead_letters[life]);
         let doubled = !rows.and(write.rows).is_empty() || !dead_letters.and(write.dead_letters).is_empty();
+        if write.definition == 1 {
+            tables.redefined[life] = tables.redefined[life].or(write.rows);
+        }
         *rows = rows.or(write.rows);
         *dead_letters = dead_letters.or(write.dead_letters);
         if doubled || !rows.and(*dead_letters).is_empty() {

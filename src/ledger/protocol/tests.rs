@@ -30,6 +30,15 @@ fn seen(log_end: Offset) -> Observed {
 }
 
 #[test]
+fn a_claim_of_another_definition_reaches_from_the_claim_before_it() {
+    let mut found = row(10, 10, &[20, 30, 40], 40);
+    found.claims[1].fingerprint = 1;
+    let plan = settle(found, &seen(100), &ON).unwrap().plan;
+    assert_eq!(plan.claims_of_others(1), [(Range::new(10, 20), 7), (Range::new(30, 40), 7)]);
+    assert_eq!(plan.claims_of_others(7), [(Range::new(20, 30), 1)]);
+}
+
+#[test]
 fn pending_claims_are_replayed_as_they_were_cut() {
     let settled = settle(row(20, 10, &[20, 30], 30), &seen(100), &ON).unwrap();
     let plan = settled.plan;
