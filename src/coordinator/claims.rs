@@ -19,22 +19,26 @@ impl Coordinator {
         self.choose_lanes();
         self.send_claimed();
         let (Some(ledger), Some(seen_at)) = (self.ledger.clone(), self.watch.seen_at) else { return Ok(()) };
-        let mut by_lane: BTreeMap<Lane, Vec<ClaimWanted>> = BTreeMap::new();
+        let mut by_lane: BTreeMap<Lane, Vec<(Instant, ClaimWanted)>> = BTreeMap::new();
         for owned in self.owned() {
             let Some(batch) = owned.ready.front() else { continue };
             let is_next = batch.range.start == owned.tracker.claimed();
             if is_next && seen_at > batch.read_at && owned.tracker.may_claim() && !owned.leaving {
-                by_lane.entry(owned.lane).or_default().push(ClaimWanted {
+                let wanted = ClaimWanted {
                     fence: Fence::from(&*owned.ownership),
                     range: batch.range,
                     fingerprint: self.context.definition.fingerprint(),
                     clickhouse_next: owned.tracker.clickhouse_next(),
-                });
+                };
+                by_lane.entry(owned.lane).or_default().push((batch.first_read_at, wanted));
             }
         }
-        // all of a lane or none: taken one by one, the first partitions would leave the last no room
-        by_lane.retain(|&lane, wanted| self.ports.lanes.room(lane) >= wanted.len());
-        let wanted: Vec<ClaimWanted> = by_lane.into_values().flatten().collect();
+        for (&lane, wanted) in &mut by_lane {
+            // those that have waited longest, where not all may go: each partition has its turn
+            wanted.sort_by_key(|&(first_read_at, _)| first_read_at);
+            wanted.truncate(self.ports.lanes.admits(lane, wanted.len()));
+        }
+        let wanted: Vec<ClaimWanted> = by_lane.into_values().flatten().map(|(_, wanted)| wanted).collect();
         if wanted.is_empty() {
             return Ok(());
         }

@@ -41,6 +41,15 @@ impl Lanes {
         self.lanes[lane].iter().map(mpsc::Sender::capacity).min().unwrap_or_default()
     }
 
+    /// Of `wanted` batches that shall go to a lane together, how many may now: all of them, or where they are more than its writers
+    /// ever take, as many as those do; none as long as there is room for fewer. Taken one by one, the first partitions would
+    /// leave the last no room.
+    pub fn admits(&self, lane: Lane, wanted: usize) -> usize {
+        let room_max = self.lanes[lane].iter().map(mpsc::Sender::max_capacity).min().unwrap_or_default();
+        let together = wanted.min(room_max);
+        if self.room(lane) >= together { together } else { 0 }
+    }
+
     /// Gives a batch to the writers of a lane that has room for it. One that has ended drops it: the pipeline ends with it.
     pub fn send(&self, lane: Lane, batch: &Arc<Batch>) {
         for writer in &self.lanes[lane] {
@@ -63,5 +72,18 @@ mod tests {
         lanes.spread([].into_iter(), free.iter_mut().take(1));
         assert_eq!(free[0], 0);
         assert_eq!(lanes.room(2), 5, "of the fuller writer");
+    }
+
+    #[test]
+    fn more_batches_than_a_lane_ever_takes_are_admitted_in_parts() {
+        let (sender, _receiver) = mpsc::channel(3);
+        let lanes = Lanes::new(vec![vec![sender.clone()]]);
+        assert_eq!([0, 2, 3, 4].map(|wanted| lanes.admits(0, wanted)), [0, 2, 3, 3]);
+        let _taken = sender.try_reserve().unwrap();
+        assert_eq!(
+            [0, 2, 3, 4].map(|wanted| lanes.admits(0, wanted)),
+            [0, 2, 0, 0],
+            "for fewer than all there is room"
+        );
     }
 }

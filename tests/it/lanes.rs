@@ -35,3 +35,26 @@ fn a_transaction_that_is_held_up_holds_up_its_own_lane_alone() {
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
 }
+
+/// The story: a lane's partitions were claimed all together or not at all, so more of them than a writer's channel holds were
+/// never claimed: 6,100 of 70,000 records stored, and ready.
+#[test]
+fn a_lane_may_have_more_partitions_than_its_writers_take_batches() {
+    const PARTITIONS: u16 = 70;
+    let _calm = calm();
+    let mut world = World::new("many", PARTITIONS, 0.0);
+    world.set("pipeline.lanes", "1");
+    world.set("pipeline.batch_rows_max", "50");
+    let records = 500 * usize::from(PARTITIONS);
+    let source = world.send(records);
+    world.eye.query(&HOLD.replace("if new.kafka_partition = 0 then", "if true then"));
+    world.eye.query("create trigger hold before insert on user_footprint for each row execute function hold()");
+    world.eye.query("select pg_advisory_lock(1)");
+    let mut consumer = world.consumer();
+    let is_read = || (consumer.metric("footprint_reader_records_total") == Some(records as f64)).then_some(());
+    until_or("every partition has batches that wait", STORED, is_read, || consumer.tail());
+    world.eye.query("select pg_advisory_unlock(1)");
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
