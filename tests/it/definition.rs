@@ -168,3 +168,23 @@ fn a_definition_that_nobody_kept_is_told() {
     let (status, out, _) = world.outcome(&["verify"]);
     assert_eq!(status, 3, "{out}");
 }
+
+/// What a program of before has left behind: inserts under ids that nobody knows, which can only be waited out, no definition,
+/// no first start. It is finished, and both databases hold each record once.
+#[test]
+fn claims_of_a_program_of_before_are_finished() {
+    let _calm = calm();
+    let mut world = World::new("upgraded", 1, 0.0);
+    world.set("pipeline.sink_timeout_ms", "2000");
+    let source = claimed_and_killed(&mut world);
+    world.eye.query("update footprint_ledger set format = 1, fingerprints = '{12345}', first_offset = null");
+    world.eye.query("delete from footprint_definition");
+    world.eye.query("delete from footprint_first_start");
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    consumer.stop();
+    assert!(consumer.log().contains("another ledger's inserts may be on their way: waiting them out"));
+    assert_eq!(in_postgres(&mut world), rows(200, 0, None, 0));
+    assert_eq!(in_clickhouse(&world), rows(200, 0, None, 0));
+    world.command(&["verify", "--strict"]);
+}
