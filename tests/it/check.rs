@@ -1,34 +1,17 @@
 //! `footprint check` on real servers: all in place, and each thing that can be amiss.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::thread;
 
 use footprint::config::Config;
 
-use crate::support::databases::{Databases, fresh_database, runtime};
+use crate::support::databases::{Databases, fresh_database, runtime, told_by_environment};
 use crate::support::{calm, stack};
 
 /// The program itself, told by the environment alone.
 fn check(config: &Config) -> (i32, String) {
-    let (postgres, clickhouse) = (&config.postgres, &config.clickhouse);
-    let Output { status, stdout, .. } = Command::new(env!("CARGO_BIN_EXE_footprint"))
-        .arg("check")
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .env("BOOTSTRAP_SERVER", &config.kafka.bootstrap_servers)
-        .env("TOPIC", &config.routes[0].topic)
-        .env("DB_HOST", &postgres.host)
-        .env("DB_PORT", postgres.port.to_string())
-        .env("DB_NAME", &postgres.database)
-        .env("DB_USER", &postgres.user)
-        .env("DB_PASSWORD", postgres.password.reveal())
-        .env("CH_HOST", &clickhouse.host)
-        .env("CH_PORT", clickhouse.port.to_string())
-        .env("CH_USER", &clickhouse.user)
-        .env("CH_PASSWORD", clickhouse.password.reveal())
-        .env("FOOTPRINT_CLICKHOUSE__DATABASE", &clickhouse.database)
-        .output()
-        .unwrap();
+    let Output { status, stdout, .. } = told_by_environment(config, "check").output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap())
 }
 

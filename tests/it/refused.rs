@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::support::consumer::Consumer;
+use crate::support::oracle::Place;
 use crate::support::prove::{prove, prove_tables};
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
@@ -135,6 +136,27 @@ fn a_refused_row_of_one_partition_holds_up_no_other_in_its_transaction() {
     world.command(&["verify"]);
 }
 
+/// The good records of both partitions at these offsets.
+fn good_at(world: &World, source: i64, is_meant: impl Fn(i64) -> bool) -> Vec<Place> {
+    let of = |partition| (0..world.oracle.end(source, partition)).map(move |offset| (source, partition, offset));
+    let is_good = |place: &Place| world.oracle.sent(*place).is_some_and(|sent| sent.fault.is_none());
+    (0..2).flat_map(of).filter(|&(_, _, offset)| is_meant(offset)).filter(is_good).collect()
+}
+
+/// Consumers die after each `step` stored records, three of them; the fourth stores what is left, and `verify` finds no fault.
+fn killed_thrice(world: &mut World, source: i64, step: i64) {
+    for kill in 1..=3 {
+        let mut consumer = world.consumer();
+        world.wait_some(source, step * kill, &consumer);
+        consumer.kill();
+    }
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED * 2, &mut [&mut consumer]);
+    consumer.stop();
+    prove_tables(world);
+    world.command(&["verify"]);
+}
+
 /// Every step of the way to a dead letter is one transaction: whoever dies in it leaves nothing behind.
 #[test]
 fn kills_amid_refused_rows_lose_and_double_nothing() {
@@ -143,24 +165,9 @@ fn kills_amid_refused_rows_lose_and_double_nothing() {
     world.set("pipeline.batch_rows_max", "1000");
     world.eye.query("alter table user_footprint add constraint odd check (kafka_offset % 97 <> 5)");
     let source = world.send(30_000);
-    for partition in 0..2 {
-        let refused = (0..world.oracle.end(source, partition)).filter(|offset| offset % 97 == 5);
-        let good = refused
-            .map(|offset| (source, partition, offset))
-            .filter(|&place| world.oracle.sent(place).is_some_and(|sent| sent.fault.is_none()));
-        let good: Vec<_> = good.collect();
-        world.oracle.refused_by_postgres.extend(good);
-    }
-    for kill in 1..=3 {
-        let mut consumer = world.consumer();
-        world.wait_some(source, 6_000 * kill, &consumer);
-        consumer.kill();
-    }
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    consumer.stop();
-    prove_tables(&mut world);
-    world.command(&["verify"]);
+    let refused = good_at(&world, source, |offset| offset % 97 == 5);
+    world.oracle.refused_by_postgres.extend(refused);
+    killed_thrice(&mut world, source, 6_000);
 }
 
 #[test]
@@ -286,24 +293,9 @@ fn kills_amid_rows_that_clickhouse_refuses_lose_and_double_nothing() {
     world.set("pipeline.batch_rows_max", "500");
     clickhouse(&world, "add constraint odd check kafka_offset % 197 != 5");
     let source = world.send(8_000);
-    for partition in 0..2 {
-        let refused = (0..world.oracle.end(source, partition)).filter(|offset| offset % 197 == 5);
-        let good = refused
-            .map(|offset| (source, partition, offset))
-            .filter(|&place| world.oracle.sent(place).is_some_and(|sent| sent.fault.is_none()));
-        let good: Vec<_> = good.collect();
-        world.oracle.refused_by_clickhouse.extend(good);
-    }
-    for kill in 1..=3 {
-        let mut consumer = world.consumer();
-        world.wait_some(source, 1_800 * kill, &consumer);
-        consumer.kill();
-    }
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED * 2, &mut [&mut consumer]);
-    consumer.stop();
-    prove_tables(&mut world);
-    world.command(&["verify"]);
+    let refused = good_at(&world, source, |offset| offset % 197 == 5);
+    world.oracle.refused_by_clickhouse.extend(refused);
+    killed_thrice(&mut world, source, 1_800);
 }
 
 /// What ClickHouse refuses without naming a row stops the route, with the command that leaves a record out.

@@ -1,11 +1,9 @@
 //! The rights of the first user's site, and nothing beyond them: what footprint does with them, and what it says where they
 //! do not suffice.
 
-use std::process::{Command, Output};
-
 use footprint_stack::{ADOPTION_RIGHTS, APPLICATION_USER, TEST_USER};
 
-use crate::support::databases::{Databases, fresh_database};
+use crate::support::databases::{Databases, fresh_database, told_by_environment};
 use crate::support::prove::prove_tables;
 use crate::support::world::World;
 use crate::support::{calm, stack};
@@ -37,30 +35,6 @@ fn everything(databases: &Databases) -> Vec<String> {
     );
     all.extend(databases.clickhouse_query("select * from {db}.user_footprint"));
     all
-}
-
-/// The program, told by the old environment names.
-fn footprint(databases: &Databases, command: &str) -> Output {
-    let config = &databases.config;
-    let (postgres, clickhouse) = (&config.postgres, &config.clickhouse);
-    Command::new(env!("CARGO_BIN_EXE_footprint"))
-        .arg(command)
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .env_clear()
-        .env("BOOTSTRAP_SERVER", &config.kafka.bootstrap_servers)
-        .env("TOPIC", &config.routes[0].topic)
-        .env("DB_HOST", &postgres.host)
-        .env("DB_PORT", postgres.port.to_string())
-        .env("DB_NAME", &postgres.database)
-        .env("DB_USER", &postgres.user)
-        .env("DB_PASSWORD", postgres.password.reveal())
-        .env("CH_HOST", &clickhouse.host)
-        .env("CH_PORT", clickhouse.port.to_string())
-        .env("CH_USER", &clickhouse.user)
-        .env("CH_PASSWORD", clickhouse.password.reveal())
-        .env("FOOTPRINT_CLICKHOUSE__DATABASE", &clickhouse.database)
-        .output()
-        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -96,7 +70,7 @@ fn what_is_lacking_for_an_old_table_is_said_before_anything_is_changed() {
     let before = everything(&databases);
     let wanted = format!("GRANT {ADOPTION_RIGHTS} ON {}.user_footprint TO {TEST_USER}", databases.name);
 
-    let refused = footprint(&databases, "migrate");
+    let refused = told_by_environment(&databases.config, "migrate").output().unwrap();
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("nothing was changed") && said.lines().any(|line| line.ends_with(&wanted)), "{said}");
@@ -104,7 +78,7 @@ fn what_is_lacking_for_an_old_table_is_said_before_anything_is_changed() {
     assert!(!said.contains("in postgresql:"), "{said}");
     assert_eq!(everything(&databases), before);
 
-    let checked = footprint(&databases, "check");
+    let checked = told_by_environment(&databases.config, "check").output().unwrap();
     let said = text(&checked.stdout);
     assert_eq!(checked.status.code(), Some(3), "{said}");
     assert!(said.lines().any(|line| line.starts_with("FAULT") && line.ends_with(&wanted)), "{said}");
@@ -123,7 +97,7 @@ fn what_is_lacking_in_postgresql_is_said_as_statements_that_help() {
          revoke all on schema public from public; grant usage on schema public to {APPLICATION_USER}",
         databases.name
     ));
-    let refused = footprint(&databases, "migrate");
+    let refused = told_by_environment(&databases.config, "migrate").output().unwrap();
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert_eq!(databases.clickhouse_query("show tables from {db}"), Vec::<String>::new(), "nothing was changed");
@@ -134,11 +108,11 @@ fn what_is_lacking_in_postgresql_is_said_as_statements_that_help() {
         ["grant usage, create on schema public to footprint", "alter table \"user_footprint\" owner to footprint"],
         "{said}"
     );
-    let found = text(&footprint(&databases, "check").stdout);
+    let found = text(&told_by_environment(&databases.config, "check").output().unwrap().stdout);
     for statement in &statements {
         assert!(found.lines().any(|line| line.starts_with("FAULT") && line.contains(statement)), "{found}");
         databases.postgres_query(statement);
     }
-    let done = footprint(&databases, "migrate");
+    let done = told_by_environment(&databases.config, "migrate").output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
 }

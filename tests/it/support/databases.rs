@@ -1,5 +1,6 @@
 //! A database of one name in both servers, for tests that call the library instead of starting the program.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,29 @@ use footprint_stack::{TEST_ADOPTER, TEST_USER};
 use tokio_postgres::Client;
 
 use super::stack;
+
+/// A command of the program, told by the old environment names and nothing else.
+pub fn told_by_environment(config: &Config, command: &str) -> Command {
+    let (postgres, clickhouse) = (&config.postgres, &config.clickhouse);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_footprint"));
+    program
+        .arg(command)
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .env_clear()
+        .env("BOOTSTRAP_SERVER", &config.kafka.bootstrap_servers)
+        .env("TOPIC", &config.routes[0].topic)
+        .env("DB_HOST", &postgres.host)
+        .env("DB_PORT", postgres.port.to_string())
+        .env("DB_NAME", &postgres.database)
+        .env("DB_USER", &postgres.user)
+        .env("DB_PASSWORD", postgres.password.reveal())
+        .env("CH_HOST", &clickhouse.host)
+        .env("CH_PORT", clickhouse.port.to_string())
+        .env("CH_USER", &clickhouse.user)
+        .env("CH_PASSWORD", clickhouse.password.reveal())
+        .env("FOOTPRINT_CLICKHOUSE__DATABASE", &clickhouse.database);
+    program
+}
 
 /// A name nobody else in this process has: `test_<what>_<number>`.
 pub fn fresh_name(what: &str) -> String {

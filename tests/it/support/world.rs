@@ -92,7 +92,7 @@ impl World {
     }
 
     fn create_topic(&self) {
-        let config = [("retention.ms", "-1"), ("max.message.bytes", "8000000")];
+        let config = [("retention.ms", "-1"), ("max.message.bytes", "100000000")];
         stack().kafka().unwrap().create_topic(&self.topic, self.partitions, &config).unwrap();
     }
 
