@@ -7,6 +7,7 @@ mod connection;
 mod heartbeat;
 mod leaving;
 mod life;
+mod silence;
 mod strangers;
 mod takeovers;
 mod telling;
@@ -21,9 +22,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::leaving::{HAND_OVER_DELAY, Unfinished};
+use self::silence::Silence;
 use self::strangers::GroupWatch;
 use self::unreadable::Unreadable;
 use crate::batch::Batch;
+use crate::budget::Budget;
 use crate::config::OnLostRecords;
 use crate::failpoint::{self, Point};
 use crate::kafka::{AskError, TopicDescription};
@@ -110,6 +113,8 @@ pub struct Settings {
     pub on_unreadable: OnLostRecords,
     /// How long the same offset is tried again before.
     pub unreadable_after: Duration,
+    /// What bounds reading.
+    pub budget: Arc<Budget>,
 }
 
 /// A partition that the group has given us.
@@ -205,6 +210,8 @@ pub struct Coordinator {
     unfinished: BTreeMap<Partition, Unfinished>,
     /// Partitions that cannot be read on.
     unreadable: BTreeMap<Partition, Unreadable>,
+    /// Partitions of which nothing comes.
+    silence: Silence,
     /// Records that are given up.
     skips: BTreeMap<Partition, Vec<Skip>>,
     commits_under_way: usize,
@@ -242,6 +249,7 @@ impl Coordinator {
             leaving: Vec::new(),
             unfinished: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            silence: Silence::default(),
             skips: BTreeMap::new(),
             commits_under_way: 0,
             moved: Moved::default(),

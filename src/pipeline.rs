@@ -133,6 +133,7 @@ pub async fn run(
         drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
         on_unreadable: config.kafka.on_unreadable_records,
         unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),
+        budget: Arc::clone(budget),
     };
     let ports = coordinator::Ports {
         commands,

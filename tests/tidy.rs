@@ -42,6 +42,7 @@ const ONLY: &[Only] = &[
 /// The pure machines: no async, no clock of their own, no I/O.
 const PURE: &[&str] = &[
     "batcher.rs",
+    "coordinator/silence.rs",
     "decode.rs",
     "definition.rs",
     "normalize.rs",

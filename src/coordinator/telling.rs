@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::{Coordinator, PipelineError, Slot, cut_interval};
 use crate::ledger::SinkName;
@@ -69,12 +70,25 @@ impl Coordinator {
         });
     }
 
-    pub(super) fn on_ends(&self, ends: &[(Partition, Offset)]) {
+    pub(super) fn on_ends(&mut self, ends: &[(Partition, Offset)]) {
         let route: Arc<str> = self.context.route.as_str().into();
+        let (now, is_spent) = (Instant::now(), self.settings.budget.is_spent());
         for &(partition, end) in ends {
             if let Some(Slot::Owned(owned)) = self.slots.get(&partition) {
                 let next = owned.tracker.recorded_nexts().lowest();
                 metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
+                let waits = end > next && !is_spent && !owned.is_under_way() && owned.ready.is_empty();
+                let after = self.settings.unreadable_after;
+                if let Some(stood) = self.silence.look(partition, next, waits, after, now) {
+                    warn!(
+                        partition,
+                        offset = next,
+                        log_end = end,
+                        seconds = stood.as_secs(),
+                        "kafka gives nothing of the partition from there on, and no error, though its log holds more; if this \
+                         lasts, look at the broker's disk and log"
+                    );
+                }
             }
         }
     }

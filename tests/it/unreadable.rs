@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::calm;
 use crate::support::stack;
-use crate::support::wait::until;
+use crate::support::wait::{until, until_or};
 use crate::support::world::{STORED, World};
 
 /// Offset, length and so on, up to the checksum, which they are no part of.
@@ -114,4 +114,28 @@ fn a_flipped_bit_may_be_a_gap_where_that_is_configured() {
     consumer.stop();
     let (status, said) = world.attempt(&["verify"], Duration::from_secs(60));
     assert_eq!(status, Some(0), "{said}");
+}
+
+/// librdkafka drops what it has fetched without an error, and fetches it again for ever.
+#[test]
+fn a_partition_that_stands_without_an_error_is_told() {
+    let _calm = calm();
+    let mut world = World::new("length", 1, 0.0);
+    world.set("kafka.unreadable_after_ms", "2000");
+    for _ in 0..BATCHES {
+        world.send(BATCH_RECORDS);
+    }
+    let (path, mut log, batches) = batches(&world);
+    let &(offset, at) = batches.iter().find(|(offset, _)| *offset >= 400).unwrap();
+    // longer than all that follows: librdkafka waits for the rest of it
+    log[at + 9] ^= 1;
+    fs::write(&path, log).unwrap();
+    let consumer = world.consumer();
+    let told = || {
+        let log = consumer.log();
+        let line = log.lines().find(|line| line.contains("kafka gives nothing of the partition"))?;
+        Some(line.contains(&format!("offset={offset} log_end=1000")))
+    };
+    assert!(until_or("it is told", STORED, told, || consumer.tail()));
+    assert_eq!(world.eye.count("user_footprint"), offset);
 }
