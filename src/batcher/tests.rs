@@ -5,11 +5,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
+use crate::batch::Values;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::proof::{Proof, Proofs};
 use crate::ledger::protocol::Plan;
-use crate::ledger::{LedgerId, LeftOut, Nexts, SourceId};
+use crate::ledger::{Earlier, LedgerId, LeftOut, Nexts, SourceId};
 
 /// Nothing keeps a batch that has lingered.
 const PACE: Pace = Pace { interval: Duration::ZERO, room: Room::Any };
@@ -107,6 +108,26 @@ fn claims_found_are_cut_exactly_whatever_the_limits_say() {
     assert_eq!(batcher.due_at(PACE), None, "a bound batch does not linger");
     batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
+}
+
+#[test]
+fn a_range_is_decoded_by_the_definition_that_claimed_it() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let mut route = Config::load(None, &[]).unwrap().routes.remove(0);
+    route.columns.truncate(1);
+    route.columns[0].field = "link".into();
+    let definition = Arc::new(Definition::of(&Arc::new(route)).unwrap());
+    let mut owner = Arc::into_inner(ownership(10, 30, &[20, 30])).unwrap();
+    owner.earlier = vec![Earlier { range: Range::new(10, 20), definition: Arc::clone(&definition) }];
+    let owner = Arc::new(owner);
+    batcher.add(chunk(&owner, &[10, 11, 22], 30, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20), (20, 30)]);
+    let decoded = |batch: &Batch| match &batch.rows.columns[0].values {
+        Values::Text { bytes, .. } => (batch.definition.fingerprint(), batch.rows.columns.len(), bytes.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(decoded(&full[0]), (definition.fingerprint(), 1, b"/a/a".to_vec()));
+    assert_eq!(decoded(&full[1]), (batcher.supplies.definition.fingerprint(), 3, b"GET".to_vec()));
 }
 
 #[test]

@@ -49,6 +49,20 @@ fn stops(consumer: &mut Consumer) -> String {
     log
 }
 
+fn says(log: &str, words: &[&str]) {
+    for words in words {
+        assert!(log.contains(words), "{words}:\n{log}");
+    }
+}
+
+/// A consumer stores everything, and what comes then.
+fn goes_on(world: &mut World, source: i64) {
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(world, &mut [&mut consumer]);
+    consumer.stop();
+}
+
 /// PostgreSQL refuses offset 1 of three; the reason must hold `words`, and `verify` finds no fault.
 fn one_of_three(name: &str, changes: &[&str], links: [&str; 3], words: &str) {
     let _calm = calm();
@@ -178,9 +192,7 @@ fn more_refused_rows_than_allowed_stop_before_the_ledger_moves() {
     let source = world.send(1_000);
     let mut consumer = world.consumer();
     let log = stops(&mut consumer);
-    for words in ["101 of ", "partition 0 offset 3: ", "constraint \"odd\"", "pipeline.refused_rows_share_max"] {
-        assert!(log.contains(words), "{words}:\n{log}");
-    }
+    says(&log, &["101 of ", "partition 0 offset 3: ", "constraint \"odd\"", "pipeline.refused_rows_share_max"]);
     let next = world.ledger(source)[0].postgres_next;
     assert_eq!(next, Some(0), "nothing is stored");
     assert!(reasons(&mut world, "postgres").is_empty());
@@ -207,15 +219,10 @@ fn a_trigger_that_drops_rows_stops_before_the_ledger_moves() {
     let source = world.send(100);
     let mut consumer = world.consumer();
     let log = stops(&mut consumer);
-    for words in ["99 of 100 rows", "its trigger swallow drops rows"] {
-        assert!(log.contains(words), "{words}:\n{log}");
-    }
+    says(&log, &["99 of 100 rows", "its trigger swallow drops rows"]);
     assert_eq!(world.ledger(source)[0].postgres_next, Some(0), "nothing is stored");
     world.eye.query("drop trigger swallow on user_footprint");
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    prove(&mut world, &mut [&mut consumer]);
-    consumer.stop();
+    goes_on(&mut world, source);
 }
 
 /// A remedy is true: what the user has is never asked for, and what he lacks is named.
@@ -231,9 +238,7 @@ fn a_missing_right_is_named_and_no_other() {
     world.eye.query("create trigger note before insert on user_footprint for each row execute function note()");
     let source = world.send(10);
     let log = stops(&mut world.consumer());
-    for words in ["permission denied for table secret (SQLSTATE 42501)", "partition 0 offset 0"] {
-        assert!(log.contains(words), "{words}:\n{log}");
-    }
+    says(&log, &["permission denied for table secret (SQLSTATE 42501)", "partition 0 offset 0"]);
     assert!(!log.contains("grant insert"), "{log}");
 
     world.eye.query("drop trigger note on user_footprint");
@@ -244,10 +249,7 @@ fn a_missing_right_is_named_and_no_other() {
     assert!(!log.contains("on \"dead_letters\""), "{log}");
 
     world.eye.query(&format!("grant insert on user_footprint to {}", footprint_stack::APPLICATION_USER));
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    prove(&mut world, &mut [&mut consumer]);
-    consumer.stop();
+    goes_on(&mut world, source);
 }
 
 /// ClickHouse names the row of a violated constraint, and checks it before it writes anything.
@@ -279,10 +281,7 @@ fn one_record_that_both_databases_refuse_has_a_dead_letter_for_each() {
     let source = world.send_these(0, &events(["/a", &incompressible(300), "/b"]));
     world.oracle.refused_by_clickhouse.insert((source, 0, 1));
     world.oracle.refused_by_postgres.insert((source, 0, 1));
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    prove(&mut world, &mut [&mut consumer]);
-    consumer.stop();
+    goes_on(&mut world, source);
     world.command(&["verify", "--strict"]);
 }
 
@@ -306,9 +305,7 @@ fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
     clickhouse(&world, "add column checked UInt8 materialized throwIf(link = '/bad', 'not this one')");
     let source = world.send_these(0, &events(["/a", "/bad", "/b"]));
     let log = stops(&mut world.consumer());
-    for words in ["not this one", "offsets [0, 3)", "footprint dead-letters add --route user_footprint --partition 0"] {
-        assert!(log.contains(words), "{words}:\n{log}");
-    }
+    says(&log, &["not this one", "offsets [0, 3)", "footprint dead-letters add --route user_footprint --partition 0"]);
     let add = |offset, database| {
         [
             "dead-letters",
@@ -326,10 +323,7 @@ fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
     let told = world.command(&add("1", "clickhouse"));
     assert!(told.contains("partition 0 offset 1 is a dead letter for clickhouse"), "{told}");
     world.oracle.refused_by_clickhouse.insert((source, 0, 1));
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    prove(&mut world, &mut [&mut consumer]);
-    consumer.stop();
+    goes_on(&mut world, source);
     world.command(&["verify", "--strict"]);
     let (status, said) = world.attempt(&add("0", "clickhouse"), STORED);
     assert!(status == Some(1) && said.contains("has stored everything below offset"), "{status:?}: {said}");
@@ -347,9 +341,7 @@ fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
     world.eye.query("create trigger strange before insert on user_footprint for each row execute function strange()");
     let source = world.send_these(0, &events(["/bad"]));
     let log = stops(&mut world.consumer());
-    for words in ["partition 0 offset 0: strange (SQLSTATE XX000)", "--offset 0 --database postgres"] {
-        assert!(log.contains(words), "{words}:\n{log}");
-    }
+    says(&log, &["partition 0 offset 0: strange (SQLSTATE XX000)", "--offset 0 --database postgres"]);
     world.command(&[
         "dead-letters",
         "add",
@@ -363,10 +355,7 @@ fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
         "postgres",
     ]);
     world.oracle.refused_by_postgres.insert((source, 0, 0));
-    let mut consumer = world.consumer();
-    world.wait_stored(source, STORED, &mut [&mut consumer]);
-    prove(&mut world, &mut [&mut consumer]);
-    consumer.stop();
+    goes_on(&mut world, source);
     world.command(&["verify", "--strict"]);
 }
 

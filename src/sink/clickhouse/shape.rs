@@ -107,12 +107,7 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
         let what = format!("made table {}", route.clickhouse_table);
         return Ok(vec![Change { what, sql: create_statement(route, &name), right: "CREATE TABLE" }]);
     };
-    refuse_unfit(route, found)?;
-    let mut changes = Vec::new();
-    for column in &route.columns {
-        plan_column(route, &name, column, found, &mut changes)?;
-    }
-    plan_identity(route, &name, found, &mut changes)?;
+    let mut changes = plan_columns(route, &name, found)?;
     if !found.minmax.iter().any(|column| column == "kafka_offset") {
         changes.push(Change {
             what: format!("added a minmax index on kafka_offset to {}", route.clickhouse_table),
@@ -143,17 +138,23 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
 /// It does not, and what must be done first.
 pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
-    let (name, mut changes) = (table(route, database), Vec::new());
-    refuse_unfit(route, found)?;
-    for column in &route.columns {
-        plan_column(route, &name, column, found, &mut changes)?;
-    }
-    plan_identity(route, &name, found, &mut changes)?;
+    let changes = plan_columns(route, &table(route, database), found)?;
     if changes.is_empty() {
         return Ok(());
     }
     let statements: Vec<String> = changes.into_iter().map(|change| change.sql).collect();
     Err(error(route, format!("it has changed since; run in clickhouse: {}", statements.join("; "))))
+}
+
+/// The steps after which the table takes rows of the route's columns.
+fn plan_columns(route: &Route, name: &str, found: &FoundTable) -> Result<Vec<Change>, ShapeError> {
+    refuse_unfit(route, found)?;
+    let mut changes = Vec::new();
+    for column in &route.columns {
+        plan_column(route, name, column, found, &mut changes)?;
+    }
+    plan_identity(route, name, found, &mut changes)?;
+    Ok(changes)
 }
 
 fn create_statement(route: &Route, table: &str) -> String {

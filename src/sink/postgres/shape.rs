@@ -81,13 +81,7 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
             what: format!("made table {}", route.postgres_table),
             sql: create_statement(route, &table),
         }),
-        Some(found) => {
-            refuse_unfit(route, found)?;
-            for column in &route.columns {
-                plan_column(route, &table, column, found, &mut changes)?;
-            }
-            plan_identity(route, &table, found, &mut changes)?;
-        }
+        Some(found) => changes = plan_columns(route, &table, found)?,
     }
     let indexed = &found.unwrap_or(&nothing).indexed;
     let time = route.columns.iter().find(|column| column.kind == Kind::Timestamp);
@@ -108,17 +102,23 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
 /// It does not, and what must be done first.
 pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
-    let (table, mut changes) = (quoted(&route.postgres_table), Vec::new());
-    refuse_unfit(route, found)?;
-    for column in &route.columns {
-        plan_column(route, &table, column, found, &mut changes)?;
-    }
-    plan_identity(route, &table, found, &mut changes)?;
+    let changes = plan_columns(route, &quoted(&route.postgres_table), found)?;
     if changes.is_empty() {
         return Ok(());
     }
     let statements: Vec<String> = changes.into_iter().map(|change| change.sql).collect();
     Err(error(route, format!("it has changed since; run in postgresql: {}", statements.join("; "))))
+}
+
+/// The steps after which the table takes rows of the route's columns.
+fn plan_columns(route: &Route, table: &str, found: &FoundTable) -> Result<Vec<Change>, ShapeError> {
+    refuse_unfit(route, found)?;
+    let mut changes = Vec::new();
+    for column in &route.columns {
+        plan_column(route, table, column, found, &mut changes)?;
+    }
+    plan_identity(route, table, found, &mut changes)?;
+    Ok(changes)
 }
 
 fn create_statement(route: &Route, table: &str) -> String {
