@@ -1,8 +1,10 @@
 //! `footprint check` on real servers: all in place, and each thing that can be amiss.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use footprint::config::Config;
 
@@ -94,9 +96,9 @@ fn a_server_that_is_down_costs_its_own_lines_alone() {
     assert!(down.len() == 2 && down[1].contains("native port; set it to the HTTP port"), "{down:?}");
 }
 
-/// A port of the loopback address of IPv6 that leads to one of IPv4.
-fn forwarded(port: u16) -> u16 {
-    let listener = TcpListener::bind("[::1]:0").unwrap();
+/// A port of another loopback address that leads to one of 127.0.0.1.
+fn forwarded(from: &str, port: u16) -> u16 {
+    let listener = TcpListener::bind((from, 0)).unwrap();
     let forwarded = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for near in listener.incoming() {
@@ -118,8 +120,8 @@ fn forwarded(port: u16) -> u16 {
 fn a_host_may_be_an_address_of_ipv6_with_brackets_or_without() {
     let _up = calm();
     let mut databases = ready("check_ipv6");
-    databases.config.postgres.port = forwarded(databases.config.postgres.port);
-    databases.config.clickhouse.port = forwarded(databases.config.clickhouse.port);
+    databases.config.postgres.port = forwarded("::1", databases.config.postgres.port);
+    databases.config.clickhouse.port = forwarded("::1", databases.config.clickhouse.port);
     for host in ["::1", "[::1]"] {
         databases.config.postgres.host = host.to_owned();
         databases.config.clickhouse.host = host.to_owned();
@@ -128,5 +130,58 @@ fn a_host_may_be_an_address_of_ipv6_with_brackets_or_without() {
         for port in [databases.config.postgres.port, databases.config.clickhouse.port] {
             assert!(text.contains(&format!("[::1]:{port}")), "{text}");
         }
+    }
+}
+
+/// The same command where names mean what `hosts` says: it sees that file as /etc/hosts.
+fn with_hosts(command: &Command, hosts: &Path) -> Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
+        .arg(hosts)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped
+}
+
+/// Somebody who takes connections at the address that a name has first, and never says a word.
+fn silent_before(port: u16) -> (u16, TcpListener) {
+    let mut taken = Vec::new();
+    loop {
+        let forwarded = forwarded("127.0.0.2", port);
+        match TcpListener::bind(("127.0.0.1", forwarded)) {
+            Ok(silent) => return (forwarded, silent),
+            // somebody has that port at the first address: take another
+            Err(error) => taken.push(error),
+        }
+        assert!(taken.len() < 20, "{taken:?}");
+    }
+}
+
+/// The story: a name had two addresses, and the first one's server was silent: the second one was never tried.
+#[test]
+fn of_a_name_with_two_addresses_the_second_answers_where_the_first_is_silent() {
+    let _up = calm();
+    let mut databases = ready("check_names");
+    let (postgres, silent) = silent_before(databases.config.postgres.port);
+    let (clickhouse, also_silent) = silent_before(databases.config.clickhouse.port);
+    (databases.config.postgres.port, databases.config.clickhouse.port) = (postgres, clickhouse);
+    for host in [&mut databases.config.postgres.host, &mut databases.config.clickhouse.host] {
+        *host = "databases.test".to_owned();
+    }
+    let hosts = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-addresses");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n127.0.0.1 databases.test\n127.0.0.2 databases.test\n").unwrap();
+    let begun = Instant::now();
+    let output = with_hosts(&told_by_environment(&databases.config, "check"), &hosts).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    for silent in [silent, also_silent] {
+        silent.set_nonblocking(true).unwrap();
+        silent.accept().expect("the first address was tried");
     }
 }
