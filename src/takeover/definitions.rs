@@ -87,7 +87,13 @@ async fn is_taken(
         match tables.takes(definition.route()).await {
             Ok(()) => {}
             Err(MigrateError::Shape(error)) => return Err(stop(error.to_string())),
-            Err(error) => return Err(TakeOverError::Passing(error.to_string())),
+            Err(MigrateError::TimedOut { .. }) => {
+                return Err(TakeOverError::Passing("clickhouse: no answer to what the table is".into()));
+            }
+            Err(error @ MigrateError::Refused { .. }) => {
+                let remedy = "see that the user may see the table: grant it select on it".into();
+                return Err(TakeOverError::Unclear { why: error.to_string(), remedy });
+            }
         }
     }
     Ok(())
