@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
 use self::leaving::{HAND_OVER_DELAY, Unfinished};
 use self::silence::Silence;
 use self::strangers::GroupWatch;
+use self::takeovers::Tries;
 use self::unreadable::Unreadable;
 use crate::batch::Batch;
 use crate::budget::Budget;
@@ -176,6 +177,11 @@ struct Watch {
     backoff: Backoff,
 }
 
+/// What a task has given. One that panicked ends the pipeline: what it was about would wait for it for ever.
+fn finished<T>(ended: Result<T, JoinError>) -> Result<T, PipelineError> {
+    ended.map_err(|error| PipelineError::Stop(format!("a task of the coordinator failed: {error}; please report it")))
+}
+
 /// Waits until told to stop; a teller that is gone tells so.
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
@@ -199,7 +205,7 @@ pub struct Coordinator {
     generations: BTreeMap<Partition, u64>,
     generation: u64,
     takeovers: JoinSet<TakenOver>,
-    takeover_backoff: BTreeMap<Partition, (Backoff, Instant)>,
+    takeover_tries: BTreeMap<Partition, Tries>,
     describes: JoinSet<Described>,
     watch: Watch,
     group: GroupWatch,
@@ -240,7 +246,7 @@ impl Coordinator {
             generations: BTreeMap::new(),
             generation: 0,
             takeovers: JoinSet::new(),
-            takeover_backoff: BTreeMap::new(),
+            takeover_tries: BTreeMap::new(),
             describes: JoinSet::new(),
             watch: Watch { asked_at: None, under_way: false, seen_at: None, backoff: Backoff::new() },
             group: GroupWatch::default(),
@@ -277,10 +283,13 @@ impl Coordinator {
                     }
                 }
                 Some(event) = self.ports.events.recv() => self.on_event(event)?,
-                Some(Ok(taken)) = self.takeovers.join_next() => self.on_taken_over(taken)?,
-                Some(Ok((asked_at, answer))) = self.describes.join_next() => self.on_description(asked_at, answer)?,
-                Some(Ok(ends)) = self.lags.join_next() => self.on_ends(&ends),
-                Some(answer) = self.group.answer() => self.on_strangers(answer),
+                Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
+                Some(ended) = self.describes.join_next() => {
+                    let (asked_at, answer) = finished(ended)?;
+                    self.on_description(asked_at, answer)?;
+                }
+                Some(ended) = self.lags.join_next() => self.on_ends(&finished(ended)?),
+                Some(ended) = self.group.answer() => self.on_strangers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,
                 batch = self.ports.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
                     Some(batch) => {
@@ -421,7 +430,7 @@ impl Coordinator {
                 self.watch.seen_at = None;
                 let wait = Instant::now() + Duration::from_secs(1);
                 for partition in self.slots.keys() {
-                    self.takeover_backoff.entry(*partition).or_insert_with(|| (Backoff::new(), wait)).1 = wait;
+                    self.takeover_tries.entry(*partition).or_default().wait_until(wait);
                 }
             }
             Event::Unreadable { partition, offset, handed, why } => {
@@ -447,5 +456,19 @@ impl Coordinator {
         if Arc::ptr_eq(&owned.ownership, &batch.ownership) && !owned.leaving {
             owned.ready.push_back(Arc::new(batch));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: a panic in a take-over was dropped, and its partition waited an hour for its end.
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_pipeline() {
+        assert_eq!(finished(tokio::spawn(async { 7 }).await).unwrap(), 7);
+        let panicked = tokio::spawn(async { panic!("on purpose") }).await;
+        let error = finished(panicked).unwrap_err().to_string();
+        assert!(error.contains("on purpose") && error.contains("please report it"), "{error}");
     }
 }

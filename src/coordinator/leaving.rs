@@ -97,7 +97,7 @@ impl Coordinator {
                         // the next owner's
                         self.unfinished.remove(partition);
                     }
-                    self.takeover_backoff.remove(partition);
+                    self.takeover_tries.remove(partition);
                 }
                 self.command(Command::Release(leaving.partitions.into_iter().collect()))?;
             } else {

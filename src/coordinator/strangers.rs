@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::{debug, info, warn};
 
 use super::Coordinator;
@@ -31,8 +31,8 @@ pub(super) struct GroupWatch {
 
 impl GroupWatch {
     /// The answer of the question under way; none while there is none.
-    pub(super) async fn answer(&mut self) -> Option<Result<Strangers, AskError>> {
-        self.asking.join_next().await?.ok()
+    pub(super) async fn answer(&mut self) -> Option<Result<Result<Strangers, AskError>, JoinError>> {
+        self.asking.join_next().await
     }
 }
 

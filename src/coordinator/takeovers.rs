@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
@@ -15,6 +15,44 @@ use crate::sink::retry::Backoff;
 use crate::takeover::{TakeOverError, take_over};
 use crate::tracker::Tracker;
 
+/// The tries to take one partition over.
+pub(super) struct Tries {
+    backoff: Backoff,
+    state: Try,
+}
+
+/// What has become of the latest try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Try {
+    /// None was made, or the next one may be made at once.
+    None,
+    /// It is under way: nothing else is started for the partition.
+    Running,
+    /// It failed, and the next one waits until then.
+    Waits(Instant),
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { backoff: Backoff::new(), state: Try::None }
+    }
+}
+
+impl Tries {
+    /// The next try waits.
+    pub(super) fn wait_until(&mut self, at: Instant) {
+        self.state = Try::Waits(at);
+    }
+
+    fn may_start(&self, now: Instant) -> bool {
+        match self.state {
+            Try::None => true,
+            Try::Running => false,
+            Try::Waits(until) => until <= now,
+        }
+    }
+}
+
 impl Coordinator {
     pub(super) fn start_takeovers(&mut self) {
         let (Some(ledger), Some(life)) = (&self.ledger, &self.life) else { return };
@@ -25,8 +63,8 @@ impl Coordinator {
         let mut started = Vec::new();
         for (&partition, slot) in &self.slots {
             let generation = self.generations.get(&partition).copied().unwrap_or_default();
-            let waits = self.takeover_backoff.get(&partition).is_some_and(|(_, until)| now < *until);
-            if !matches!(slot, Slot::TakingOver) || waits || generation == 0 {
+            let may_start = self.takeover_tries.get(&partition).is_none_or(|tries| tries.may_start(now));
+            if !matches!(slot, Slot::TakingOver) || !may_start || generation == 0 {
                 continue;
             }
             let (context, ledger, mut life) = (Arc::clone(&self.context), Arc::clone(ledger), life.clone());
@@ -48,9 +86,7 @@ impl Coordinator {
             started.push(partition);
         }
         for partition in started {
-            // until it is done nothing else is started for the partition
-            let entry = self.takeover_backoff.entry(partition).or_insert_with(|| (Backoff::new(), now));
-            entry.1 = now + Duration::from_secs(3_600);
+            self.takeover_tries.entry(partition).or_default().state = Try::Running;
         }
     }
 
@@ -61,7 +97,7 @@ impl Coordinator {
             && matches!(self.slots.get(&partition), Some(Slot::TakingOver));
         match result {
             Ok(ownership) if current && !self.stopping => {
-                self.takeover_backoff.remove(&partition);
+                self.takeover_tries.remove(&partition);
                 metrics::taken_over();
                 self.note_skips(&ownership);
                 let tracker = Tracker::new(&ownership.plan);
@@ -76,9 +112,9 @@ impl Coordinator {
             Err(TakeOverError::Unclear { why, remedy })
                 if current
                     && self
-                        .takeover_backoff
+                        .takeover_tries
                         .get(&partition)
-                        .is_some_and(|(tries, _)| tries.tries() >= UNCLEAR_TRIES_MAX) =>
+                        .is_some_and(|tries| tries.backoff.tries() >= UNCLEAR_TRIES_MAX) =>
             {
                 return Err(PipelineError::Stop(format!("partition {partition}: {why}; {remedy}")));
             }
@@ -86,8 +122,8 @@ impl Coordinator {
                 if self.ledger.as_ref().is_some_and(|current| Arc::ptr_eq(current, &ledger)) {
                     self.lose_ledger(&why);
                 }
-                if let Some(entry) = self.takeover_backoff.get_mut(&partition) {
-                    entry.1 = now;
+                if let Some(tries) = self.takeover_tries.get_mut(&partition) {
+                    tries.state = Try::None;
                 }
                 return Ok(());
             }
@@ -98,8 +134,25 @@ impl Coordinator {
                 warn!(partition, "take-over: {error}; trying again");
             }
         }
-        let entry = self.takeover_backoff.entry(partition).or_insert_with(|| (Backoff::new(), now));
-        entry.1 = now + if current { entry.0.next_wait() } else { Duration::ZERO };
+        let tries = self.takeover_tries.entry(partition).or_default();
+        tries.state = if current { Try::Waits(now + tries.backoff.next_wait()) } else { Try::None };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_try_is_alone_and_a_failed_one_is_waited_after() {
+        let (mut tries, now) = (Tries::default(), Instant::now());
+        assert!(tries.may_start(now));
+        tries.state = Try::Running;
+        assert!(!tries.may_start(now + Duration::from_secs(7_200)), "however long it takes");
+        tries.wait_until(now + Duration::from_secs(1));
+        assert!(!tries.may_start(now) && tries.may_start(now + Duration::from_secs(1)));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::takeovers::Tries;
 use super::{Coordinator, PipelineError, Slot};
 use crate::config::OnLostRecords;
 use crate::ledger::Ownership;
@@ -95,7 +96,9 @@ impl Coordinator {
         });
         for (partition, wait) in ends {
             self.end(partition, "records could not be read");
-            self.takeover_backoff.insert(partition, (Backoff::new(), now + wait));
+            let mut tries = Tries::default();
+            tries.wait_until(now + wait);
+            self.takeover_tries.insert(partition, tries);
         }
     }
 
