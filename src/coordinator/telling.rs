@@ -79,7 +79,8 @@ impl Coordinator {
                 metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
                 let waits = end > next && !is_spent && !owned.is_under_way() && owned.ready.is_empty();
                 let after = self.settings.unreadable_after;
-                if let Some(stood) = self.silence.look(partition, next, waits, after, now) {
+                let at = (owned.ownership.epoch, next);
+                if let Some(stood) = self.silence.look(partition, at, waits, after, now) {
                     warn!(
                         partition,
                         offset = next,
