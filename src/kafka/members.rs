@@ -138,8 +138,8 @@ impl Inquirer {
 
     /// The members of a group of the new protocol, which only DescribeConsumerGroups tells. That looks for the group's
     /// coordinator, and where that is away librdkafka may abort the process (its issue 4605): so it is asked only when every
-    /// broker has just answered. The binding has no such question, so
-    /// librdkafka's C interface is called. Every object made here is destroyed here.
+    /// broker has just answered. The binding has no such question, so librdkafka's C interface is called. Every object made here
+    /// is destroyed here.
     #[allow(unsafe_code)]
     fn described_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
         self.listed_members(timeout)?;

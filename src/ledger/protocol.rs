@@ -307,10 +307,9 @@ impl Plan {
     /// The claims found that another definition than `own` made, with that definition's fingerprint, rising: each is finished by
     /// the definition that made it.
     pub fn claims_of_others(&self, own: i64) -> Vec<(Range, i64)> {
-        let mut start = self.start;
-        let range =
-            |&Claim { end, fingerprint }: &Claim| (Range::new(std::mem::replace(&mut start, end), end), fingerprint);
-        self.claims.iter().map(range).filter(|&(_, fingerprint)| fingerprint != own).collect()
+        let starts = std::iter::once(self.start).chain(self.claims.iter().map(|claim| claim.end));
+        let others = starts.zip(&self.claims).filter(|(_, claim)| claim.fingerprint != own);
+        others.map(|(start, claim)| (Range::new(start, claim.end), claim.fingerprint)).collect()
     }
 
     /// Whether another decoder claimed `range` and PostgreSQL has stored it: its rows and dead letters are then the truth.

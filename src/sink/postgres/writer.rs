@@ -585,7 +585,7 @@ impl Sink for PostgresSink {
             self.passing_tries = self.passing_tries.saturating_add(1);
         }
         let is_fenced = matches!(store, Store::Fenced);
-        let error = self.sink_error(store, &group.first().map(|batch| columns(batch)).unwrap_or_default()).await;
+        let error = self.sink_error(store, &columns(&group[0])).await;
         if is_fenced {
             let _ = timeout(self.timeout, client.batch_execute("rollback")).await;
             self.client = Some(client);
