@@ -12,13 +12,15 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use footprint::batch::Batch;
-use footprint::batcher::Batcher;
-use footprint::flight::Flights;
-use footprint::limits::{BLOCK_PIECE_BYTES, COPY_CHUNK_BYTES, MESSAGES_TAKEN_MAX, PIECES_KEPT_BYTES_MAX};
-use footprint::recycle::Pool;
-use footprint::route::Route;
-use footprint::sink::clickhouse::native;
-use footprint::sink::postgres::copy;
+use footprint::batch::batcher::Batcher;
+use footprint::batch::under_way::Flights;
+use footprint::limits::{BLOCK_PIECE_BYTES, COPY_CHUNK_BYTES, PIECES_KEPT_BYTES_MAX};
+use footprint::store::clickhouse::native;
+use footprint::store::postgres::copy;
+use footprint_event::recycle::Pool;
+use footprint_event::route::Route;
+use footprint_service::limits::MESSAGES_TAKEN_MAX;
+
 use support::{Copied, Log};
 
 /// Batches of the first half, and of the second.

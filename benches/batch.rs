@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use footprint::batcher::Batcher;
-use footprint::chunk::Chunk;
-use footprint::flight::Flights;
-use footprint::limits::MESSAGES_TAKEN_MAX;
+use footprint::batch::batcher::Batcher;
+use footprint::batch::under_way::Flights;
+use footprint::read::chunk::Chunk;
+use footprint_service::limits::MESSAGES_TAKEN_MAX;
+
 use support::{Copied, Log, scaled};
 
 /// Chunks a run, a little more than one batch.

@@ -6,10 +6,11 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use footprint::batch::Rows;
-use footprint::ledger::SourceId;
 use footprint::limits::COPY_CHUNK_BYTES;
-use footprint::sink::postgres::copy;
+use footprint::store::postgres::copy;
+use footprint_event::rows::Rows;
+use footprint_protocol::ledger::SourceId;
+
 use support::scaled;
 
 const ROWS: usize = 100_000;

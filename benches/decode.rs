@@ -3,9 +3,10 @@
 mod support;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use footprint::batch::Rows;
-use footprint::chunk::Records as _;
-use footprint::decode::Decoder;
+use footprint_event::decode::Decoder;
+use footprint_event::record::Records as _;
+use footprint_event::rows::Rows;
+
 use support::{picked, records, scaled};
 
 const RECORDS: usize = 10_000;

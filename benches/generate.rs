@@ -3,7 +3,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use footprint::generate::{GenerateOptions, Generator};
+use footprint_event::generate::{GenerateOptions, Generator};
 
 fn generate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generate");

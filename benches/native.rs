@@ -5,9 +5,10 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use footprint::ledger::SourceId;
-use footprint::route::Route;
-use footprint::sink::clickhouse::native;
+use footprint::store::clickhouse::native;
+use footprint_event::route::Route;
+use footprint_protocol::ledger::SourceId;
+
 use support::scaled;
 
 const ROWS: usize = 100_000;

@@ -12,23 +12,24 @@ use std::time::Duration;
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batch::Batch;
-use footprint::batcher::Batcher;
-use footprint::budget::Budget;
-use footprint::chunk::Chunk;
-use footprint::flight::Flights;
-use footprint::ledger::SinkName;
+use footprint::batch::assemble::assemble;
+use footprint::batch::batcher::Batcher;
+use footprint::batch::budget::Budget;
+use footprint::batch::under_way::Flights;
 use footprint::limits::{
     BLOCK_PIECE_BYTES, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
 };
-use footprint::pipeline::assemble;
-use footprint::route::Route;
-use footprint::sink::clickhouse::native;
-use footprint::sink::postgres::copy;
-use footprint::sink::writer::serve;
-use footprint::sink::{Ack, Sink, SinkError, Verdict};
-use support::{Copied, Log, scaled};
+use footprint::read::chunk::Chunk;
+use footprint::store::clickhouse::native;
+use footprint::store::postgres::copy;
+use footprint::store::sink::{Ack, Sink, SinkError, Verdict};
+use footprint::store::writer::serve;
+use footprint_event::route::Route;
+use footprint_protocol::ledger::SinkName;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+
+use support::{Copied, Log, scaled};
 
 const PARTITIONS: i32 = 4;
 /// Of each partition a run; whole batches, so that no run waits for the linger.

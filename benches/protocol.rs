@@ -6,14 +6,16 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use footprint::config::{OnLostRecords, WhenSwitchedOn};
-use footprint::ledger::protocol::{Observed, Plan, Switches, must_drain, resolve, settle, switch};
-use footprint::ledger::{Claim, FORMAT, Nexts, Progress, Row, SinkName};
-use footprint::limits::CLAIMS_PENDING_MAX;
-use footprint::offset::{Offset, Range};
-use footprint::tracker::Tracker;
-use support::scaled;
+use footprint_protocol::ledger::{Claim, FORMAT, Nexts, Progress, Row, SinkName};
+use footprint_protocol::offset::{Offset, Range};
+use footprint_protocol::take_over::{Observed, Plan, Switches, must_drain, settle, switch};
+use footprint_protocol::take_over::{OnLostRecords, WhenSwitchedOn};
+use footprint_protocol::tracker::CLAIMS_PENDING_MAX;
+use footprint_protocol::tracker::Tracker;
+use footprint_protocol::write::resolve;
 use uuid::Uuid;
+
+use support::scaled;
 
 const RANGE_RECORDS: Offset = 100_000;
 const CLAIMED: Offset = CLAIMS_PENDING_MAX as Offset * RANGE_RECORDS;

@@ -8,7 +8,8 @@ use std::hint::black_box;
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use footprint::normalize::{Zone, instant_of_integer, instant_of_text};
+use footprint_event::normalize::{Zone, instant_of_integer, instant_of_text};
+
 use support::scaled;
 
 const INSTANTS: usize = 1_000;

@@ -1,22 +1,10 @@
-//! Every bound of the program, once, with its unit in its name; relations between them are asserted at compile time.
+//! Every bound of the program, once, with its unit in its name; relations between them are asserted at compile time. Those of one crate alone stand in its own
+//! `limits.rs`.
 
-/// A record's payload above this becomes a dead letter, bytes.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one fetch, as they are compressed: unpacked and with librdkafka's own notes on each message they are some ten
-/// times as many. A message above it comes alone. Larger ones cost memory, smaller ones the broker's time
-/// (docs/performance.md).
-pub const FETCH_BYTES_MAX: usize = 2 << 20;
-/// Messages of a partition in librdkafka's queue above which it fetches no more of that. Enough that the next fetch has come before
-/// the queue is empty; each costs memory, 320 bytes for librdkafka's note of it.
-pub const MESSAGES_QUEUED_MAX: usize = 60_000;
-/// Bytes of one partition in a fetch: one may fill it. With a backlog a partition is then read in long runs, so that of many
-/// partitions a few batches fill at a time instead of all of them a little.
-pub const PARTITION_FETCH_BYTES_MAX: usize = FETCH_BYTES_MAX;
+use footprint_protocol::tracker::CLAIMS_PENDING_MAX;
 
 /// Chunks waiting between the reader and the decoder. Few and small, so that messages are decoded while they are in the cache.
 pub const CHUNK_CHANNEL_CAPACITY: usize = 16;
-/// Messages that the reader takes from librdkafka at once, and so in one chunk, at most; the byte budget is looked at before each such take.
-pub const MESSAGES_TAKEN_MAX: usize = 512;
 /// What a record costs in the byte budget beside its own bytes while it lies in a chunk: librdkafka's note of it.
 pub const RECORD_OVERHEAD_BYTES: usize = 320;
 /// What a dead letter costs in the byte budget beside its own bytes.
@@ -34,15 +22,11 @@ pub const PIECES_KEPT_BYTES_MAX: usize = 2 << 20;
 /// share of the byte budget.
 pub const REPLAYS_MAX: usize = 4;
 
-/// Rows in one batch, at most, whatever the configuration says.
-pub const BATCH_ROWS_MAX: usize = 1_000_000;
 /// Inserts into one ClickHouse table, at most, a second: incomplete batches of all its consumers together are cut no faster.
 /// Full ones come on top, at some two million rows a second.
 pub const CUTS_PER_SECOND_MAX: u32 = 20;
 /// Batches on their way beside which no incomplete one is cut: one in each of two lanes, one claimed, one being claimed.
 pub const FLIGHTS_MAX: usize = 4;
-/// Lanes of one pipeline, at most: each costs every database a connection, and memory for batches.
-pub const LANES_MAX: usize = 16;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.
@@ -57,20 +41,13 @@ pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 pub const REFUSED_ROWS_MIN: usize = 100;
 /// Tries in a row that may end in a refusal of which nobody knows whether it passes: some 40 seconds, then the program stops.
 pub const UNCLEAR_TRIES_MAX: u32 = 15;
-/// Characters of a database's message that a dead letter keeps.
-pub const REFUSAL_CHARS_MAX: usize = 1_000;
 
-/// Claims of one partition that not every sink has acknowledged, at most (protocol.md).
-pub const CLAIMS_PENDING_MAX: usize = 64;
 /// Bytes of COPY data handed to the PostgreSQL client at once.
 pub const COPY_CHUNK_BYTES: usize = 256 << 10;
 
 /// Bytes of a ClickHouse block handed to the client at once: little enough to be in the processor's cache still when the
 /// socket takes it.
 pub const BLOCK_PIECE_BYTES: usize = 256 << 10;
-
-/// Columns of one route, at most.
-pub const ROUTE_COLUMNS_MAX: usize = 100;
 
 /// Partitions of one topic that one process handles, at most.
 pub const PARTITIONS_MAX: usize = 10_000;
@@ -80,5 +57,4 @@ pub const VERIFY_WINDOW_BITS: u32 = 20;
 /// Windows of one table that `verify` lists, at most: a million times a million offsets are more than any topic has.
 pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
 
-const _: () = assert!(FETCH_BYTES_MAX > RECORD_BYTES_MAX);
 const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use footprint::cli::{self, Exit};
-use footprint::console::complain;
-use footprint::signals::Signals;
+use footprint_service::console::complain;
+use footprint_service::signals::Signals;
 
 /// Also of librdkafka, which takes and frees several pieces a message on different threads: beside glibc's 10 % less CPU and a
 /// quarter less memory (docs/performance.md).

@@ -1,6 +1,6 @@
 //! How a run ends: one plain type, from the pipeline to the exit status and the last line. Nothing else says how it ended.
 
-use std::time::Instant;
+use footprint_service::status::Moved;
 
 /// How a pipeline, or all of them together, ended. The later variants outweigh the earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,17 +15,6 @@ pub enum Outcome {
     NotDrained(Left),
     /// A person is needed: what happened, and what to do.
     Failed(String),
-}
-
-/// What was moved since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Records given to the writers, as rows or dead letters.
-    pub records: u64,
-    /// When the first of them was read.
-    pub first_read_at: Option<Instant>,
-    /// When a sink last acknowledged a batch.
-    pub last_stored_at: Option<Instant>,
 }
 
 /// How much of what was asked for is stored, whoever stored it.
@@ -95,18 +84,6 @@ impl Left {
             parts.push(format!("{} gave no answer", counted(self.silent_routes as u64, "route")));
         }
         parts.join("; ")
-    }
-}
-
-impl Moved {
-    /// Both together.
-    pub fn and(self, other: Self) -> Self {
-        let earlier = |one: Option<Instant>, other: Option<Instant>| one.into_iter().chain(other).min();
-        Self {
-            records: self.records + other.records,
-            first_read_at: earlier(self.first_read_at, other.first_read_at),
-            last_stored_at: self.last_stored_at.max(other.last_stored_at),
-        }
     }
 }
 

@@ -3,50 +3,48 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use footprint_event::definition::Definition;
+use footprint_event::route::Route;
+use footprint_protocol::take_over::Switches;
+use footprint_service::config::Config;
+use footprint_service::kafka::{Inquirer, consumer_config};
+use footprint_service::status::Status;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::batch::Batch;
-use crate::batcher::{Batcher, Limits, Pace};
-use crate::budget::Budget;
-use crate::chunk::{Chunk, Records};
-use crate::config::Config;
-use crate::coordinator::{self, Coordinator, PipelineError, Status};
-use crate::definition::Definition;
-use crate::flight::Flights;
-use crate::kafka::{Inquirer, consumer_config};
-use crate::ledger::postgres::application_name;
+use crate::batch::assemble::assemble;
+use crate::batch::batcher::{Batcher, Limits};
+use crate::batch::budget::Budget;
+use crate::batch::under_way::Flights;
+use crate::claim::coordinator::{self, Coordinator, PipelineError};
+use crate::claim::take_over::Context;
 use crate::ledger::proof::Proofs;
-use crate::ledger::protocol::Switches;
+use crate::ledger::statements::application_name;
 use crate::limits::{
     BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY,
     WRITER_CHANNEL_CAPACITY,
 };
 use crate::outcome::Outcome;
-use crate::reader::{self, Reader};
-use crate::recycle::Buffer;
-use crate::route::Route;
-use crate::sink::SinkError;
-use crate::sink::clickhouse::migrate::Migrator;
-use crate::sink::clickhouse::readback::Questions;
-use crate::sink::clickhouse::writer::{ClickHouseSink, StoredRows};
-use crate::sink::lanes::Lanes;
-use crate::sink::postgres::stored::PostgresRows;
-use crate::sink::postgres::writer::{PostgresSink, Refusals};
-use crate::sink::writer::serve;
-use crate::takeover::Context;
+use crate::read::reader::{self, Reader};
+use crate::store::clickhouse::migrate::Migrator;
+use crate::store::clickhouse::readback::Questions;
+use crate::store::clickhouse::writer::{ClickHouseSink, StoredRows};
+use crate::store::lanes::Lanes;
+use crate::store::postgres::stored::PostgresRows;
+use crate::store::postgres::writer::{PostgresSink, Refusals};
+use crate::store::sink::SinkError;
+use crate::store::writer::serve;
 
 /// How long the reader's thread may take to leave the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the batcher sleeps when no batch is due.
-const IDLE: Duration = Duration::from_secs(1);
 
 impl StoredRows for PostgresRows {
-    async fn stored(&self, batch: &Batch) -> Result<crate::batch::Rows, SinkError> {
+    async fn stored(&self, batch: &Batch) -> Result<footprint_event::rows::Rows, SinkError> {
         self.of(batch).await
     }
 }
@@ -77,7 +75,7 @@ pub async fn run(
     let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
     let rows_max = config.pipeline.batch_rows_max;
     let refusals = Refusals { kafka: config.kafka.clone(), share_max: config.pipeline.refused_rows_share_max };
-    let refused = crate::sink::clickhouse::refused::Refusals {
+    let refused = crate::store::clickhouse::refused::Refusals {
         postgres: config.postgres.clone(),
         kafka: config.kafka.clone(),
         share_max: config.pipeline.refused_rows_share_max,
@@ -112,7 +110,7 @@ pub async fn run(
     });
 
     let inquirer = Arc::new(Inquirer::new(&config.kafka)?);
-    let client = crate::sink::clickhouse::client(&config.clickhouse);
+    let client = footprint_service::clickhouse::client(&config.clickhouse);
     let questions = Questions::new(&client, route, &config.clickhouse.database, sink_timeout);
     let context = Arc::new(Context {
         route: route.name.clone(),
@@ -205,37 +203,5 @@ async fn supervise(
             Ok(Ok(())) => Err(PipelineError::Stop("a stage ended early".into())),
             Err(error) => Err(PipelineError::Stop(format!("a stage failed: {error}; please report it"))),
         },
-    }
-}
-
-/// The stage around the batcher: chunks in, batches out; incomplete ones cut by the linger, the pace, and the room that the
-/// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
-pub async fn assemble(
-    mut batcher: Batcher,
-    mut chunks: mpsc::Receiver<Chunk<impl Records + Buffer>>,
-    batches: mpsc::Sender<Batch>,
-    flights: Flights,
-    cut_interval: watch::Receiver<Duration>,
-) {
-    let mut full = Vec::new();
-    loop {
-        let pace = Pace { interval: *cut_interval.borrow(), room: batcher.room() };
-        let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
-        // biased: what came is decoded first, so that a batch which is due is as large as it can be
-        tokio::select! {
-            biased;
-            chunk = chunks.recv() => match chunk {
-                Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
-                None => return,
-            },
-            () = flights.landed() => continue,
-            () = tokio::time::sleep_until(due.into()) => {}
-        }
-        batcher.cut_due(Instant::now(), pace, &mut full);
-        for batch in full.drain(..) {
-            if batches.send(batch).await.is_err() {
-                return;
-            }
-        }
     }
 }

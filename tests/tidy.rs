@@ -6,6 +6,15 @@ use std::path::{Path, PathBuf};
 /// Lines of a file, tests apart, after which it must have been split by concept.
 const FILE_LINES_MAX: usize = 600;
 
+/// Where the sources are, and what their names begin with in this file: `read/reader.rs` is the program's, and
+/// `service/kafka/ear.rs` is `crates/service/src/kafka/ear.rs`.
+const ROOMS: [(&str, &str); 4] = [
+    ("", "src"),
+    ("protocol/", "crates/protocol/src"),
+    ("event/", "crates/event/src"),
+    ("service/", "crates/service/src"),
+];
+
 /// A rule: only files whose path starts with one of `allowed` may hold `needle`.
 struct Only {
     needle: &'static str,
@@ -16,42 +25,38 @@ struct Only {
 const ONLY: &[Only] = &[
     Only {
         needle: "rdkafka",
-        allowed: &["kafka", "reader", "commit.rs", "pipeline.rs", "cli/generate", "verify/log.rs"],
+        allowed: &["service/kafka", "read/", "cli/generate", "upkeep/verify/log.rs"],
         why: "Kafka's client is named where Kafka is spoken to",
     },
     Only {
         needle: "tokio_postgres",
-        allowed: &["sink/postgres", "ledger/postgres", "verify", "migrations.rs", "cli"],
+        allowed: &["service/postgres", "store/postgres", "ledger/statements", "upkeep/verify", "cli"],
         why: "PostgreSQL's client is named where its SQL stands",
     },
     Only { needle: "anyhow", allowed: &["cli", "main.rs"], why: "inside, errors are classed by what the caller does" },
     Only {
-        needle: "crate::sink::clickhouse",
-        allowed: &["sink/clickhouse", "takeover", "pipeline.rs", "verify", "cli", "migrations.rs"],
+        needle: "crate::store::clickhouse",
+        allowed: &["store/clickhouse", "claim/take_over", "pipeline.rs", "upkeep", "cli"],
         why: "siblings are strangers",
     },
     Only { needle: "crate::cli", allowed: &["cli", "main.rs"], why: "nothing calls upstream" },
     Only { needle: "crate::pipeline", allowed: &["cli", "pipeline.rs"], why: "nothing calls upstream" },
     Only {
-        needle: "crate::coordinator",
-        allowed: &["cli", "pipeline.rs", "telemetry.rs", "coordinator"],
+        needle: "crate::claim::coordinator",
+        allowed: &["cli", "pipeline.rs", "claim/coordinator"],
         why: "nothing calls upstream",
     },
 ];
 
 /// The pure machines: no async, no clock of their own, no I/O.
 const PURE: &[&str] = &[
-    "batcher.rs",
-    "coordinator/silence.rs",
-    "decode.rs",
-    "definition.rs",
-    "normalize.rs",
-    "tracker.rs",
-    "ledger/protocol.rs",
-    "ledger/start.rs",
-    "sink/postgres/copy.rs",
-    "sink/clickhouse/native.rs",
-    "verify/window.rs",
+    "protocol/",
+    "event/",
+    "batch/batcher.rs",
+    "batch/batcher/pacing.rs",
+    "store/postgres/copy.rs",
+    "store/clickhouse/native.rs",
+    "upkeep/verify/window.rs",
 ];
 
 fn sources() -> Vec<(String, String)> {
@@ -65,21 +70,26 @@ fn sources() -> Vec<(String, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    walk(&root, &mut paths);
-    assert!(paths.len() > 30, "the sources were not found");
-    paths
-        .into_iter()
-        .map(|path| {
-            let name = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
-            (name, fs::read_to_string(&path).expect("a source"))
-        })
-        .collect()
+    let mut all = Vec::new();
+    for (room, folder) in ROOMS {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut paths = Vec::new();
+        walk(&root, &mut paths);
+        assert!(!paths.is_empty(), "the sources of {folder} were not found");
+        all.extend(paths.into_iter().map(|path| {
+            let name = path.strip_prefix(&root).expect("below the folder").to_string_lossy().replace('\\', "/");
+            (format!("{room}{name}"), fs::read_to_string(&path).expect("a source"))
+        }));
+    }
+    all
 }
 
 fn is_test(name: &str) -> bool {
     name.contains("tests")
+}
+
+fn is_pure(name: &str) -> bool {
+    PURE.iter().any(|pure| name.starts_with(pure)) && !is_test(name)
 }
 
 /// A file without its unit tests and comments.
@@ -119,7 +129,7 @@ fn imports_go_down_and_clients_stay_where_they_belong() {
 
 #[test]
 fn pure_machines_do_no_io_and_have_no_clock() {
-    for (name, text) in sources().into_iter().filter(|(name, _)| PURE.contains(&name.as_str())) {
+    for (name, text) in sources().into_iter().filter(|(name, _)| is_pure(name)) {
         let code = code(&text);
         for needle in ["async ", ".await", "Instant::now", "SystemTime", "tokio::", "std::fs", "std::net", "rand::"] {
             assert!(!code.contains(needle), "{name} holds {needle}: a pure machine gets time and data as parameters");
@@ -138,9 +148,12 @@ fn no_channel_is_unbounded() {
 
 #[test]
 fn every_failpoint_stands_somewhere() {
-    let code: String =
-        sources().iter().filter(|(name, _)| !name.starts_with("failpoint")).map(|(_, text)| code(text)).collect();
-    for point in footprint::failpoint::Point::ALL {
+    let code: String = sources()
+        .iter()
+        .filter(|(name, _)| !name.starts_with("service/failpoint"))
+        .map(|(_, text)| code(text))
+        .collect();
+    for point in footprint_service::failpoint::Point::ALL {
         // as the code spells it: `Point::ClaimSent`, and nothing longer
         let name = format!("Point::{point:?}");
         let stands = code
@@ -152,7 +165,7 @@ fn every_failpoint_stands_somewhere() {
 
 #[test]
 fn failpoints_stand_in_shells_alone() {
-    for (name, text) in sources().into_iter().filter(|(name, _)| PURE.contains(&name.as_str())) {
+    for (name, text) in sources().into_iter().filter(|(name, _)| is_pure(name)) {
         assert!(!code(&text).contains("failpoint::"), "{name} is pure: no step of it leaves the process");
     }
 }
@@ -161,14 +174,17 @@ fn failpoints_stand_in_shells_alone() {
 fn metric_names_stand_in_one_file() {
     for (name, text) in sources() {
         let macros = ["counter!(", "gauge!(", "histogram!("];
-        assert!(name == "metrics.rs" || !macros.iter().any(|m| code(&text).contains(m)), "{name} counts by itself");
+        assert!(
+            name == "service/metrics.rs" || !macros.iter().any(|m| code(&text).contains(m)),
+            "{name} counts by itself"
+        );
     }
 }
 
 /// `println!` and `eprintln!` panic when nobody reads them, and so may a log's writer.
 #[test]
 fn only_the_console_prints() {
-    for (name, text) in sources().into_iter().filter(|(name, _)| name != "console.rs") {
+    for (name, text) in sources().into_iter().filter(|(name, _)| name != "service/console.rs") {
         for needle in ["print!(", "println!(", "io::stdout", "io::stderr", "dbg!("] {
             assert!(!code(&text).contains(needle), "{name} holds {needle}: what is printed goes through console.rs");
         }
@@ -181,7 +197,7 @@ fn every_proof_that_the_guarantees_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_else(|_| panic!("{name} is not there"));
     let guarantees = read("docs/guarantees.md");
-    let (scenarios, points) = (read("model/src/scenario.rs"), read("src/failpoint/point.rs"));
+    let (scenarios, points) = (read("tools/model/src/scenario.rs"), read("crates/service/src/failpoint/point.rs"));
     let mut tests = 0;
     for line in guarantees.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promised")) {
         let quoted = line.split('`').skip(1).step_by(2);

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clickhouse::Client as ClickHouseClient;
-use footprint::config::Compression;
-use footprint::sink::clickhouse::native;
-use footprint::sink::postgres::session::Purpose;
-use footprint::sink::postgres::{connect, copy};
+use footprint::store::clickhouse::native;
+use footprint::store::postgres::copy;
+use footprint_service::config::Compression;
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
 use futures::SinkExt;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -86,7 +87,7 @@ pub fn load_by(
         for lane in 0..lanes.each {
             let client = connect(&config.postgres, "bench", Purpose::Check).await?;
             postgres.push((client, dealt(&copies, lane, lanes.each)));
-            let client = footprint::sink::clickhouse::client(&config.clickhouse);
+            let client = footprint_service::clickhouse::client(&config.clickhouse);
             ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
             clickhouse.push((client, dealt(&blocks, lane, lanes.each)));
         }

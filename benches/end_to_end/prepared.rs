@@ -4,16 +4,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use footprint::batch::Rows;
-use footprint::chunk::Record;
-use footprint::config::Config;
-use footprint::decode::Decoder;
-use footprint::generate::{GenerateOptions, Generator};
-use footprint::ledger::SourceId;
 use footprint::limits::COPY_CHUNK_BYTES;
-use footprint::route::Route;
-use footprint::sink::clickhouse::native;
-use footprint::sink::postgres::copy;
+use footprint::store::clickhouse::native;
+use footprint::store::postgres::copy;
+use footprint_event::decode::Decoder;
+use footprint_event::generate::{GenerateOptions, Generator};
+use footprint_event::record::Record;
+use footprint_event::route::Route;
+use footprint_event::rows::Rows;
+use footprint_protocol::ledger::SourceId;
+use footprint_service::config::Config;
 
 /// The source of the bare load's rows: no topic's hash.
 pub const BARE_SOURCE: SourceId = SourceId(1);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use footprint::config::Config;
+use footprint_service::config::Config;
 
 use crate::Bench;
 use crate::bare::Sinks;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use footprint::config::Config;
-use footprint::sink::postgres::connect;
-use footprint::sink::postgres::session::Purpose;
+use footprint_service::config::Config;
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
 use footprint_stack::{APPLICATION_USER, Stack, TEST_USER};
 use tokio_postgres::SimpleQueryMessage;
 

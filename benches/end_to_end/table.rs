@@ -98,5 +98,5 @@ pub fn thousands_per_second(count: u64, time: Duration) -> f64 {
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: u64) -> String {
-    footprint_stack::trial::grouped(number)
+    footprint_trials::trial::grouped(number)
 }

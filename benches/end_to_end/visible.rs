@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clickhouse::{Client as ClickHouseClient, Row};
-use footprint::sink::postgres::connect;
-use footprint::sink::postgres::session::Purpose;
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
 use serde::Deserialize;
 use tokio_postgres::Client as PostgresClient;
 
@@ -73,7 +73,7 @@ impl Sampler {
         let config = site.config()?;
         let table = format!("{}.user_footprint", site.name);
         Self::start("clickhouse", interval, async move || {
-            let client = footprint::sink::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
+            let client = footprint_service::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
             let client = Box::new(client);
             Ok(Eye::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
         })

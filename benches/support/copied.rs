@@ -1,8 +1,8 @@
 //! Records in one byte arena: what the benches put in a chunk, where the reader has librdkafka's messages.
 
-use footprint::chunk::{Record, Records};
-use footprint::offset::Offset;
-use footprint::recycle::Buffer;
+use footprint_event::record::{Record, Records};
+use footprint_event::recycle::Buffer;
+use footprint_protocol::offset::Offset;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {

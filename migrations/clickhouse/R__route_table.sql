@@ -1,5 +1,5 @@
 -- A route's table, made when it is not there. "R": repeatable, filled in from the route's definition at every `migrate`
--- and changing nothing that exists; what a table made earlier lacks is added by src/sink/clickhouse/shape.rs.
+-- and changing nothing that exists; what a table made earlier lacks is added by src/store/clickhouse/shape.rs.
 create table if not exists {{table}} (
 {{columns}},
     -- a row's identity: no two records ever share one

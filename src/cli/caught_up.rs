@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use footprint_event::route::Route;
+use footprint_protocol::ledger::{Nexts, Row, SourceId};
+use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::config::Config;
+use footprint_service::kafka::{AskError, Inquirer};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::Config;
-use crate::kafka::{AskError, Inquirer};
-use crate::ledger::postgres::{Ledger, LedgerError};
-use crate::ledger::{Nexts, Row, SourceId};
-use crate::offset::{Offset, Partition};
+use crate::ledger::statements::{Ledger, LedgerError};
 use crate::outcome::Stored;
-use crate::route::Route;
 
 /// How often the ledger is asked.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -187,7 +187,7 @@ fn progress_bar() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::FORMAT;
+    use footprint_protocol::ledger::FORMAT;
 
     fn goal() -> Goal {
         Goal { route: "a".into(), source: SourceId(1), bounds: BTreeMap::from([(0, (100, 300)), (1, (50, 50))]) }

@@ -8,10 +8,10 @@ mod postgres;
 use std::fmt::Display;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use footprint_service::config::Config;
+use footprint_service::console::Output;
 
 use crate::cli::Exit;
-use crate::config::Config;
-use crate::console::Output;
 
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///

@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use footprint_event::decode::Decoder;
+use footprint_event::normalize::received_at_us;
+use footprint_event::record::Record;
+use footprint_event::reject::{DeadLetter, Reason};
+use footprint_event::route::Route;
+use footprint_event::rows::Rows;
+use footprint_protocol::ledger::{Identity, SinkName, SourceId};
+use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_service::clickhouse::client;
+use footprint_service::config::Config;
+use footprint_service::console::Output;
+use footprint_service::kafka::Inquirer;
+use footprint_service::kafka::again::{Parts, Rereader};
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
 
-use crate::batch::Rows;
-use crate::chunk::Record;
 use crate::cli::Exit;
-use crate::config::Config;
-use crate::console::Output;
-use crate::decode::Decoder;
-use crate::kafka::Inquirer;
-use crate::kafka::again::{Parts, Rereader};
-use crate::ledger::postgres::{Ledger, fresh_owner};
 use crate::ledger::proof::PROOF_LIFETIME;
-use crate::ledger::{Identity, SinkName, SourceId};
-use crate::normalize::received_at_us;
-use crate::offset::{Offset, Partition, Range};
-use crate::reject::{DeadLetter, Reason};
-use crate::route::Route;
-use crate::sink::clickhouse::client;
-use crate::sink::clickhouse::readback::Questions;
-use crate::sink::postgres::connect;
-use crate::sink::postgres::session::Purpose;
+use crate::ledger::statements::{Ledger, fresh_owner};
+use crate::store::clickhouse::readback::Questions;
 
 /// How long one question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);

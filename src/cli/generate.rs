@@ -1,11 +1,18 @@
 //! `footprint generate`: page moves into Kafka, to try the pipeline with or to measure it. The records come from
-//! [`crate::generate`]; here they are paced, spread, sent and waited for. It ends well only when Kafka has acknowledged all.
+//! [`footprint_event::generate`]; here they are paced, spread, sent and waited for. It ends well only when Kafka has acknowledged all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail, ensure};
+use footprint_event::generate::{GenerateOptions, Generated, Generator};
+use footprint_event::normalize::instant_of_text_with_offset;
+use footprint_service::config::Kafka;
+use footprint_service::console::Output;
+use footprint_service::kafka::ear::Ear;
+use footprint_service::kafka::{AskError, Inquirer, client_config, config_over};
+use footprint_service::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -17,14 +24,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientConfig, Message};
 
 use crate::cli::Exit;
-use crate::config::Kafka;
-use crate::console::Output;
-use crate::generate::{GenerateOptions, Generated, Generator};
-use crate::kafka::ear::Ear;
-use crate::kafka::{AskError, Inquirer, client_config, config_over};
 use crate::limits::PARTITIONS_MAX;
-use crate::normalize::instant_of_text_with_offset;
-use crate::signals::Signals;
 
 /// A record that Kafka has not acknowledged within this has failed.
 const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(60);

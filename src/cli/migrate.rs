@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use footprint_service::config::Config;
+use footprint_service::console::{Output, complain};
+use footprint_service::signals::Signals;
 use tokio::time::sleep;
 
 use crate::cli::Exit;
-use crate::config::Config;
-use crate::console::{Output, complain};
-use crate::migrations;
-use crate::signals::Signals;
+use crate::upkeep::migrate;
 
 /// How long what is under way may still take after a signal.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub async fn migrate(config: &Config, signals: &Signals, output: &mut Output) ->
     };
     tokio::select! {
         biased;
-        migrated = migrations::migrate(config, done) => migrated?,
+        migrated = migrate::migrate(config, done) => migrated?,
         () = given_up => {
             complain("interrupted: not every table is as it should be; run `footprint migrate` again");
             return Ok(Migrated::Interrupted);

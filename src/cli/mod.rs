@@ -11,13 +11,12 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use footprint_service::config::{Config, flag};
+use footprint_service::console::{self, Output, complain};
+use footprint_service::environment::{Environment, Note};
+use footprint_service::signals::Signals;
+use footprint_service::telemetry;
 use tracing::{info, warn};
-
-use crate::config::{Config, flag};
-use crate::console::{self, Output, complain};
-use crate::environment::{Environment, Note};
-use crate::signals::Signals;
-use crate::telemetry;
 
 /// Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse.
 ///

@@ -4,6 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use footprint_service::config::Config;
+use footprint_service::console::Output;
+use footprint_service::signals::Signals;
+use footprint_service::status::Moved;
+use footprint_service::status::Status;
+use footprint_service::telemetry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -12,13 +18,9 @@ use tracing::{error, info, warn};
 use super::Exit;
 use super::caught_up::CaughtUp;
 use super::migrate::{self, Migrated};
-use crate::budget::Budget;
-use crate::config::Config;
-use crate::console::Output;
-use crate::coordinator::Status;
-use crate::outcome::{Left, Moved, Outcome};
-use crate::signals::Signals;
-use crate::{pipeline, telemetry};
+use crate::batch::budget::Budget;
+use crate::outcome::{Left, Outcome};
+use crate::pipeline;
 
 /// How much longer than its own deadline a drain may take before it is given up from outside.
 const DRAIN_GRACE: Duration = Duration::from_secs(15);

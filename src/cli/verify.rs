@@ -1,16 +1,16 @@
-//! `footprint verify`: asks [`crate::verify`], shows a bar meanwhile, and prints what was found.
+//! `footprint verify`: asks [`crate::upkeep::verify`], shows a bar meanwhile, and prints what was found.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use footprint_service::config::Config;
+use footprint_service::console::{Output, errors_are_seen};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
-use crate::config::Config;
-use crate::console::{Output, errors_are_seen};
-use crate::verify::{
+use crate::upkeep::verify::{
     Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, Verdict,
     verify,
 };
@@ -250,7 +250,7 @@ fn cells(partition: &PartitionReport) -> [String; HEADINGS.len()] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::{Counts, SourceReport};
+    use crate::upkeep::verify::{Counts, SourceReport};
 
     fn report(counts: Counts, strict: bool) -> Report {
         let sink = |rows| SinkReport { on: true, compared_below: 1_000_000, rows };

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use footprint_service::clock::BootInstant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-
-use crate::clock::BootInstant;
 
 /// How long a proof is good. Nothing is sent to ClickHouse on an older one.
 pub const PROOF_LIFETIME: Duration = Duration::from_secs(5);

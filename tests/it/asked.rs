@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use footprint::config::Config;
-use footprint::kafka::Inquirer;
+use footprint_service::config::Config;
+use footprint_service::kafka::Inquirer;
 
 use crate::support::{calm, stack};
 

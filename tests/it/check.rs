@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use footprint::config::Config;
+use footprint_service::config::Config;
 
 use crate::support::databases::{Databases, fresh_database, runtime, told_by_environment};
 use crate::support::{calm, stack};

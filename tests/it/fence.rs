@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint::ledger::proof::Proofs;
-use footprint::ledger::{LedgerId, SourceId};
-use footprint::offset::Range;
-use footprint::sink::clickhouse::fence::InsertId;
-use footprint::sink::clickhouse::readback::Questions;
-use footprint::sink::clickhouse::writer::ClickHouseSink;
-use footprint::sink::{SinkError, Verdict};
+use footprint::store::clickhouse::fence::InsertId;
+use footprint::store::clickhouse::readback::Questions;
+use footprint::store::clickhouse::writer::ClickHouseSink;
+use footprint::store::sink::{SinkError, Verdict};
+use footprint_protocol::ledger::{LedgerId, SourceId};
+use footprint_protocol::offset::Range;
 use footprint_stack::TEST_USER;
 
 use crate::reconnected::{Found, Nothing, batch, write};

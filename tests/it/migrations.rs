@@ -96,7 +96,8 @@ fn tables_of_another_route_are_not_touched() {
     runtime().block_on(async {
         databases.migrate().await;
         databases.config.routes[0].name = "comments".into();
-        let refused = footprint::migrations::migrate(&databases.config, |line| panic!("did {line}")).await.unwrap_err();
+        let refused =
+            footprint::upkeep::migrate::migrate(&databases.config, |line| panic!("did {line}")).await.unwrap_err();
         assert!(refused.to_string().contains("belong to route user_footprint"), "{refused}");
     });
 }
@@ -109,7 +110,7 @@ fn a_table_that_cannot_be_adopted_is_left_as_it_is() {
         "create table user_footprint (request varchar, link varchar, footprint_time date); \
          alter table user_footprint owner to footprint",
     );
-    let refused = runtime().block_on(footprint::migrations::migrate(&databases.config, |_| {})).unwrap_err();
+    let refused = runtime().block_on(footprint::upkeep::migrate::migrate(&databases.config, |_| {})).unwrap_err();
     assert!(refused.to_string().contains("footprint_time is date"), "{refused}");
     assert_eq!(
         databases.postgres_query(

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use footprint::config::Config;
-use footprint::kafka::Inquirer;
-use footprint::route::Route;
-use footprint::verify::{Kind, Options, Place, Report, VerifyError, verify};
+use footprint::upkeep::verify::{Kind, Options, Place, Report, VerifyError, verify};
+use footprint_event::route::Route;
+use footprint_service::config::Config;
+use footprint_service::kafka::Inquirer;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 mod site;
@@ -497,7 +497,7 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
     assert_eq!(world.found().await, []);
     assert_eq!(world.report().await.routes[0].sources[0].partitions[0].records, 4);
     // the same through LZ4, as from a server on another machine
-    world.config.clickhouse.compression = footprint::config::Compression::Lz4;
+    world.config.clickhouse.compression = footprint_service::config::Compression::Lz4;
     assert_eq!(world.found().await, []);
     for (column, value) in [("t", "' '"), ("i", "0"), ("f", "0"), ("b", "false"), ("at", "'1970-01-01 00:00:00'")] {
         world.pg(&format!("update every_kind set {column} = {value} where kafka_offset = 1")).await;

@@ -1,12 +1,13 @@
 //! ClickHouse's part of `check`: each route's table, the settings that make an insert exactly once, rights.
 
+use footprint_event::route::Route;
+use footprint_service::address::authority;
+use footprint_service::config::Config;
+
 use super::Report;
-use crate::address::authority;
-use crate::config::Config;
-use crate::route::Route;
-use crate::sink::clickhouse::migrate::{MigrateError, Migrator, names};
-use crate::sink::clickhouse::rights::grant;
-use crate::sink::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
+use crate::store::clickhouse::migrate::{MigrateError, Migrator, names};
+use crate::store::clickhouse::rights::grant;
+use crate::store::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
 pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     if !config.clickhouse.enabled {

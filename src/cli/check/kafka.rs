@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use footprint_service::config::Config;
+use footprint_service::kafka::members::Strangers;
+use footprint_service::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
+
 use super::Report;
-use crate::config::Config;
-use crate::kafka::members::Strangers;
-use crate::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

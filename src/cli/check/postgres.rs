@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use footprint_event::route::{Route, quoted};
+use footprint_service::address::authority;
+use footprint_service::config::Config;
+use footprint_service::postgres::asked::{self, Unfit};
+use footprint_service::postgres::session::Purpose;
+use footprint_service::postgres::{connect, describe};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Report;
-use crate::address::authority;
-use crate::config::Config;
-use crate::route::{Route, quoted};
-use crate::sink::clickhouse::migrate::names;
-use crate::sink::postgres::asked::{self, Unfit};
-use crate::sink::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
-use crate::sink::postgres::session::Purpose;
-use crate::sink::postgres::shape::plan;
-use crate::sink::postgres::{connect, describe};
+use crate::store::clickhouse::migrate::names;
+use crate::store::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
+use crate::store::postgres::shape::plan;
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

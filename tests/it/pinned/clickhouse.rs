@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use footprint::sink::clickhouse::settings::Pins;
+use footprint_service::clickhouse::settings::Pins;
 
 use crate::support::calm;
 use crate::support::databases::{DEADLINE, fresh_database, runtime};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use footprint::sink::postgres::connect;
-use footprint::sink::postgres::session::Purpose;
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
 
 use crate::support::calm;
 use crate::support::databases::{fresh_database, runtime};

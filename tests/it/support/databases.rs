@@ -4,8 +4,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use footprint::config::Config;
-use footprint::sink::clickhouse::refused::Refusals;
+use footprint::store::clickhouse::refused::Refusals;
+use footprint_service::config::Config;
 use footprint_stack::{TEST_ADOPTER, TEST_USER};
 use tokio_postgres::Client;
 
@@ -94,13 +94,13 @@ impl Databases {
 
     /// A connection to the PostgreSQL database, as footprint makes them.
     pub async fn postgres(&self) -> Client {
-        let purpose = footprint::sink::postgres::session::Purpose::Check;
-        footprint::sink::postgres::connect(&self.config.postgres, "footprint-test", purpose).await.unwrap()
+        let purpose = footprint_service::postgres::session::Purpose::Check;
+        footprint_service::postgres::connect(&self.config.postgres, "footprint-test", purpose).await.unwrap()
     }
 
     /// A client of the ClickHouse database, as footprint makes them.
     pub fn clickhouse(&self) -> clickhouse::Client {
-        footprint::sink::clickhouse::client(&self.config.clickhouse)
+        footprint_service::clickhouse::client(&self.config.clickhouse)
     }
 
     /// Runs a statement in PostgreSQL as superuser; all rows as text, `∅` for null, columns joined by `|`.
@@ -126,7 +126,7 @@ impl Databases {
     /// Makes every table; what was done.
     pub async fn migrate(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        footprint::migrations::migrate(&self.config, |line| lines.push(line.to_owned())).await.unwrap();
+        footprint::upkeep::migrate::migrate(&self.config, |line| lines.push(line.to_owned())).await.unwrap();
         lines
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use footprint::config::Config;
-use footprint::kafka::Inquirer;
-use footprint::ledger::SourceId;
+use footprint_protocol::ledger::SourceId;
+use footprint_service::config::Config;
+use footprint_service::kafka::Inquirer;
 use footprint_stack::{APPLICATION_USER, TEST_USER};
 
 use super::consumer::{Consumer, program};

@@ -1,6 +1,6 @@
 //! One test's topic, PostgreSQL database and ClickHouse database, and hands to change them.
 
-use footprint::config::{Config, flag};
+use footprint_service::config::{Config, flag};
 use footprint_stack::{APPLICATION_USER, TEST_USER};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};

@@ -1,0 +1,274 @@
+//! Bytes -> one row, or the reason why not. A pure function of the record and the route: no clock, no I/O, and no allocation
+//! for a good record beyond the growth of the columns. It never panics on a payload and never stops.
+//!
+//! Nearly every event is plain and goes the short way (`plain.rs`), the rest by the parser (`parsed.rs`). Both only find the
+//! fields' values; what becomes of them is decided here, once. Where a record cannot become a row, its first fault is the
+//! reason, in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
+//!
+//! What nobody asked for never refuses a record that is JSON: not a number beyond every 64-bit type (`1e999`,
+//! `18446744073709551616`), not half of a surrogate pair, no depth of nesting, no name that comes twice. Of a field that the
+//! route asks for the first two are its fault. Whole payloads are refused where they are not UTF-8, or not one JSON value, save
+//! that `NaN`, `Infinity` and `-Infinity` are let pass as values nobody asked for, since Python's `json` writes them.
+
+mod fields;
+mod parsed;
+mod plain;
+mod words;
+
+use self::fields::{Found, Names};
+use self::parsed::Parser;
+use crate::limits::RECORD_BYTES_MAX;
+use crate::normalize::{Zone, instant_of_integer, instant_of_text, instant_of_text_with_offset, received_at_us};
+use crate::record::Record;
+use crate::reject::Reason;
+use crate::route::{Column, DefaultValue, Kind, Presence, Route, RouteError};
+use crate::rows::{ColumnData, Rows, Values};
+
+/// Turns the records of one route into rows.
+#[derive(Clone)]
+pub struct Decoder {
+    zone: Zone,
+    fields: Vec<Field>,
+    names: Names,
+    /// What the payload holds of each field. Empty between records: only its allocation lives on.
+    found: Vec<Found<'static>>,
+    parser: Parser,
+}
+
+/// What the route asks of one JSON field.
+#[derive(Clone)]
+struct Field {
+    name: String,
+    kind: Kind,
+    absent: Absent,
+}
+
+/// What a missing field means; an explicit null means the same only for [`Absent::Null`].
+#[derive(Clone)]
+enum Absent {
+    Refused,
+    Null,
+    Text(String),
+    Timestamp(i64),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+}
+
+impl Decoder {
+    /// A decoder of `route`, which must be validated.
+    ///
+    /// # Errors
+    /// An unknown time zone, or a default that its column cannot hold.
+    pub fn new(route: &Route) -> Result<Self, RouteError> {
+        let invalid = |reason| RouteError::Invalid { route: route.name.clone(), reason };
+        let zone = route.timezone.parse().map_err(|_| {
+            invalid(format!("timezone {:?} is not an IANA name such as UTC or Asia/Seoul", route.timezone))
+        })?;
+        let field = |column: &Column| {
+            let absent =
+                absent_value(column).map_err(|why| invalid(format!("column {}: the default {why}", column.name)))?;
+            Ok(Field { name: column.field.clone(), kind: column.kind, absent })
+        };
+        Ok(Self {
+            zone,
+            fields: route.columns.iter().map(field).collect::<Result<_, _>>()?,
+            names: Names::new(route.columns.iter().map(|column| column.field.clone())),
+            found: Vec::new(),
+            parser: Parser::new(),
+        })
+    }
+
+    /// Appends the one row of `record` to `rows`, which must have the route's columns.
+    ///
+    /// # Errors
+    /// Why the record cannot become a row; `rows` is then as it was.
+    pub fn decode(&mut self, record: Record<'_>, rows: &mut Rows) -> Result<(), Reason> {
+        debug_assert_eq!(rows.columns.len(), self.fields.len());
+        let payload = record.payload.ok_or(Reason::NullPayload)?;
+        if payload.len() > RECORD_BYTES_MAX {
+            return Err(Reason::TooLarge { bytes: payload.len() });
+        }
+        let Self { zone, fields, names, found, parser } = self;
+        let mut values: Vec<Found<'_>> = std::mem::take(found);
+        values.resize(fields.len(), Found::Missing);
+        let read = match plain::read(payload, names, &mut values) {
+            Some(()) => Ok(()),
+            None => {
+                values.fill(Found::Missing);
+                parser.read(payload, names, &mut values)
+            }
+        };
+        let outcome = match read {
+            Ok(()) => append_columns(fields, &values, *zone, &mut rows.columns),
+            Err(fault) => Err(fault.reason(fields)),
+        };
+        *found = emptied(values);
+        match outcome {
+            Ok(()) => {
+                rows.offsets.push(record.offset);
+                rows.received_at_us.push(received_at_us(record.timestamp_ms));
+            }
+            Err(_) => truncate_columns(&mut rows.columns, rows.offsets.len()),
+        }
+        outcome
+    }
+}
+
+/// The allocation of `values`, for the next record's.
+fn emptied(mut values: Vec<Found<'_>>) -> Vec<Found<'static>> {
+    values.clear();
+    // the standard library collects in place where the layouts are alike
+    values.into_iter().map(|_| Found::Missing).collect()
+}
+
+/// What a missing field of `column` means, or why its default is none.
+fn absent_value(column: &Column) -> Result<Absent, &'static str> {
+    let default = match &column.presence {
+        Presence::Required => return Ok(Absent::Refused),
+        Presence::Optional => return Ok(Absent::Null),
+        Presence::Default(default) => default,
+    };
+    match (column.kind, default) {
+        (Kind::Text, DefaultValue::Text(text)) if text.contains('\0') => Err("holds a NUL character"),
+        (Kind::Text, DefaultValue::Text(text)) => Ok(Absent::Text(text.clone())),
+        (Kind::Timestamp, DefaultValue::Text(text)) => instant_of_text_with_offset(text).map(Absent::Timestamp),
+        (Kind::Timestamp, DefaultValue::Integer(epoch)) => instant_of_integer(*epoch).map(Absent::Timestamp),
+        (Kind::Integer, DefaultValue::Integer(integer)) => Ok(Absent::Integer(*integer)),
+        (Kind::Float, DefaultValue::Float(float)) if !float.is_finite() => Err("is not a finite number"),
+        (Kind::Float, DefaultValue::Float(float)) => Ok(Absent::Float(*float)),
+        (Kind::Float, DefaultValue::Integer(integer)) => Ok(Absent::Float(*integer as f64)),
+        (Kind::Boolean, DefaultValue::Boolean(boolean)) => Ok(Absent::Boolean(*boolean)),
+        _ => Err("is not of the column's kind"),
+    }
+}
+
+fn append_columns(fields: &[Field], found: &[Found<'_>], zone: Zone, columns: &mut [ColumnData]) -> Result<(), Reason> {
+    for ((field, &found), column) in fields.iter().zip(found).zip(columns) {
+        field.append(found, zone, column)?;
+    }
+    Ok(())
+}
+
+impl Field {
+    /// Appends what `found` means to the field's column.
+    #[inline]
+    fn append(&self, found: Found<'_>, zone: Zone, column: &mut ColumnData) -> Result<(), Reason> {
+        match (&mut column.values, found) {
+            (_, Found::Missing) => return self.append_absent(column),
+            (_, Found::Null) => {
+                if !matches!(self.absent, Absent::Null) {
+                    return Err(Reason::Missing { field: self.name.clone() });
+                }
+                return self.append_absent(column);
+            }
+            (Values::Text { bytes, ends }, Found::Text(text)) => push_text(bytes, ends, text),
+            (Values::Text { .. }, Found::TextWithNul(_)) => {
+                return Err(Reason::NulInText { field: self.name.clone() });
+            }
+            (Values::Text { .. }, Found::LoneSurrogate) => {
+                return Err(Reason::LoneSurrogate { field: self.name.clone() });
+            }
+            (Values::Timestamp(values), found) => values.push(self.instant(found, zone)?),
+            (Values::Integer(_) | Values::Float(_), Found::NumberTooLarge) => {
+                return Err(Reason::NumberTooLarge { field: self.name.clone() });
+            }
+            (Values::Integer(values), Found::Integer(integer)) => values.push(integer),
+            (Values::Integer(values), Found::Unsigned(integer)) => {
+                values.push(i64::try_from(integer).map_err(|_| Reason::OutOfRange { field: self.name.clone() })?);
+            }
+            (Values::Float(values), Found::Float(float)) => {
+                debug_assert!(float.is_finite());
+                values.push(float);
+            }
+            // The nearest double, as for any number with more digits than a double has.
+            (Values::Float(values), Found::Integer(integer)) => values.push(integer as f64),
+            (Values::Float(values), Found::Unsigned(integer)) => values.push(integer as f64),
+            (Values::Boolean(values), Found::Boolean(boolean)) => values.push(boolean),
+            _ => return Err(self.wrong_type()),
+        }
+        push_validity(column, true);
+        Ok(())
+    }
+
+    /// Appends what a missing field means.
+    fn append_absent(&self, column: &mut ColumnData) -> Result<(), Reason> {
+        match (&mut column.values, &self.absent) {
+            (_, Absent::Refused) => return Err(Reason::Missing { field: self.name.clone() }),
+            (Values::Text { bytes, ends }, Absent::Null) => push_text(bytes, ends, b""),
+            (Values::Timestamp(values) | Values::Integer(values), Absent::Null) => values.push(0),
+            (Values::Float(values), Absent::Null) => values.push(0.0),
+            (Values::Boolean(values), Absent::Null) => values.push(false),
+            (Values::Text { bytes, ends }, Absent::Text(text)) => push_text(bytes, ends, text.as_bytes()),
+            (Values::Timestamp(values), Absent::Timestamp(instant_us)) => values.push(*instant_us),
+            (Values::Integer(values), Absent::Integer(integer)) => values.push(*integer),
+            (Values::Float(values), Absent::Float(float)) => values.push(*float),
+            (Values::Boolean(values), Absent::Boolean(boolean)) => values.push(*boolean),
+            _ => unreachable!("the rows are of another route"),
+        }
+        push_validity(column, !matches!(self.absent, Absent::Null));
+        Ok(())
+    }
+
+    fn instant(&self, found: Found<'_>, zone: Zone) -> Result<i64, Reason> {
+        let instant = match found {
+            Found::Text(text) | Found::TextWithNul(text) => instant_of_text(text, zone),
+            Found::Integer(epoch) => instant_of_integer(epoch),
+            // No database holds what lies past i64::MAX microseconds, nor i64::MAX itself.
+            Found::Unsigned(epoch) => instant_of_integer(i64::try_from(epoch).unwrap_or(i64::MAX)),
+            Found::NumberTooLarge => return Err(Reason::NumberTooLarge { field: self.name.clone() }),
+            Found::LoneSurrogate => return Err(Reason::LoneSurrogate { field: self.name.clone() }),
+            Found::Float(_) => Err("is a number with a fraction or an exponent; write an integer"),
+            _ => return Err(self.wrong_type()),
+        };
+        instant.map_err(|why| Reason::BadTime { field: self.name.clone(), why })
+    }
+
+    #[cold]
+    fn wrong_type(&self) -> Reason {
+        let expected = match self.kind {
+            Kind::Text => "text",
+            Kind::Timestamp => "a time, RFC 3339 text or an integer",
+            Kind::Integer => "an integer",
+            Kind::Float => "a number",
+            Kind::Boolean => "true or false",
+        };
+        Reason::WrongType { field: self.name.clone(), expected }
+    }
+}
+
+fn push_text(bytes: &mut Vec<u8>, ends: &mut Vec<u32>, text: &[u8]) {
+    bytes.extend_from_slice(text);
+    debug_assert!(u32::try_from(bytes.len()).is_ok(), "a batch's text grew past its offsets");
+    ends.push(bytes.len() as u32);
+}
+
+fn push_validity(column: &mut ColumnData, is_valid: bool) {
+    if let Some(validity) = &mut column.validity {
+        validity.push(is_valid);
+    }
+}
+
+/// Takes back what a refused record left in the columns.
+#[cold]
+fn truncate_columns(columns: &mut [ColumnData], row_count: usize) {
+    for column in columns {
+        if let Some(validity) = &mut column.validity {
+            validity.truncate(row_count);
+        }
+        match &mut column.values {
+            Values::Text { bytes, ends } => {
+                ends.truncate(row_count);
+                bytes.truncate(ends.last().map_or(0, |&end| end as usize));
+            }
+            Values::Timestamp(values) | Values::Integer(values) => values.truncate(row_count),
+            Values::Float(values) => values.truncate(row_count),
+            Values::Boolean(values) => values.truncate(row_count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::footprint_route;

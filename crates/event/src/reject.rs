@@ -1,0 +1,164 @@
+//! Why a record cannot become a row. Every reason has a stable code for metrics and a sentence for people.
+
+use std::fmt;
+
+use footprint_protocol::ledger::SinkName;
+
+use crate::limits::REFUSAL_CHARS_MAX;
+
+/// Why a record becomes a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The message has no payload.
+    NullPayload,
+    /// The payload is larger than a record may be.
+    TooLarge {
+        /// Its size, bytes.
+        bytes: usize,
+    },
+    /// The payload is not UTF-8.
+    NotUtf8,
+    /// The payload is not one JSON value.
+    NotJson,
+    /// The payload is JSON, but not an object.
+    NotObject,
+    /// A field is not there, or null.
+    Missing {
+        /// The JSON field.
+        field: String,
+    },
+    /// A field appears twice: which one counts is nobody's guess to make.
+    Duplicate {
+        /// The JSON field.
+        field: String,
+    },
+    /// A field holds another JSON type.
+    WrongType {
+        /// The JSON field.
+        field: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A number that no double and no 64-bit integer can hold.
+    NumberTooLarge {
+        /// The JSON field.
+        field: String,
+    },
+    /// A text escapes half of a surrogate pair: no text in UTF-8.
+    LoneSurrogate {
+        /// The JSON field.
+        field: String,
+    },
+    /// A text holds NUL, which PostgreSQL cannot store.
+    NulInText {
+        /// The JSON field.
+        field: String,
+    },
+    /// A time that is none, or that a database cannot hold.
+    BadTime {
+        /// The JSON field.
+        field: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A number that the column cannot hold.
+    OutOfRange {
+        /// The JSON field.
+        field: String,
+    },
+    /// One database refuses the row; the other keeps it.
+    Refused {
+        /// Which.
+        sink: SinkName,
+        /// Its words, with its code.
+        why: String,
+        /// Kafka no longer has the record, so neither key, payload nor headers could be kept.
+        is_gone: bool,
+    },
+}
+
+impl Reason {
+    /// The one database that lacks the row; none means both.
+    pub fn sink(&self) -> Option<SinkName> {
+        match self {
+            Self::Refused { sink, .. } => Some(*sink),
+            _ => None,
+        }
+    }
+
+    /// A stable code, one word, for metrics and for counting dead letters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NullPayload => "null_payload",
+            Self::TooLarge { .. } => "too_large",
+            Self::NotUtf8 => "not_utf8",
+            Self::NotJson => "not_json",
+            Self::NotObject => "not_object",
+            Self::Missing { .. } => "missing_field",
+            Self::Duplicate { .. } => "duplicate_field",
+            Self::WrongType { .. } => "wrong_type",
+            Self::NumberTooLarge { .. } => "number_too_large",
+            Self::LoneSurrogate { .. } => "lone_surrogate",
+            Self::NulInText { .. } => "nul_in_text",
+            Self::BadTime { .. } => "bad_time",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Refused { sink: SinkName::Postgres, .. } => "postgres_refused",
+            Self::Refused { sink: SinkName::ClickHouse, .. } => "clickhouse_refused",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NullPayload => write!(f, "null_payload: the message has no payload"),
+            Self::TooLarge { bytes } => write!(f, "too_large: the payload has {bytes} bytes"),
+            Self::NotUtf8 => write!(f, "not_utf8: the payload is not UTF-8"),
+            Self::NotJson => write!(f, "not_json: the payload is not one JSON value"),
+            Self::NotObject => write!(f, "not_object: the payload is JSON, but not an object"),
+            Self::Missing { field } => write!(f, "missing_field: {field:?} is missing or null"),
+            Self::Duplicate { field } => write!(f, "duplicate_field: {field:?} appears twice"),
+            Self::WrongType { field, expected } => write!(f, "wrong_type: {field:?} is not {expected}"),
+            Self::NumberTooLarge { field } => {
+                write!(f, "number_too_large: {field:?} holds a number that fits no 64-bit type")
+            }
+            Self::LoneSurrogate { field } => write!(f, "lone_surrogate: {field:?} escapes half of a surrogate pair"),
+            Self::NulInText { field } => write!(f, "nul_in_text: {field:?} holds a NUL character"),
+            Self::BadTime { field, why } => write!(f, "bad_time: {field:?} {why}"),
+            Self::OutOfRange { field } => write!(f, "out_of_range: {field:?} does not fit its column"),
+            Self::Refused { why, is_gone, .. } => {
+                let cut = why.char_indices().nth(REFUSAL_CHARS_MAX).map_or(why.len(), |(index, _)| index);
+                // PostgreSQL's text holds no NUL
+                write!(f, "{}: {}", self.code(), why[..cut].replace('\0', ""))?;
+                if *is_gone {
+                    write!(f, "; kafka no longer had the record when it was read again")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A record on its way to `dead_letters`: all of it, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Its place.
+    pub offset: i64,
+    /// When Kafka received it, microseconds since the epoch.
+    pub received_at_us: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its payload, untouched.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers as JSON text, see [`Headers`](crate::record::Headers), or empty.
+    pub headers: Vec<u8>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl DeadLetter {
+    /// The bytes of its key, payload and headers.
+    pub fn byte_len(&self) -> usize {
+        self.key.as_ref().map_or(0, Vec::len) + self.payload.as_ref().map_or(0, Vec::len) + self.headers.len()
+    }
+}

@@ -1,0 +1,242 @@
+//! Rows of one partition as columns, a struct of arrays: what the decoder fills and both encoders read.
+
+use footprint_protocol::offset::Offset;
+
+use crate::recycle::Buffer;
+use crate::route::{Kind, Route};
+
+/// The values of one column, one a row. A null row holds the kind's zero value beside `false` in `validity`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnData {
+    /// The values.
+    pub values: Values,
+    /// Whether each row has a value; absent where the column is not nullable.
+    pub validity: Option<Vec<bool>>,
+}
+
+/// Values by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Text: row `i` is `bytes[ends[i - 1]..ends[i]]`, UTF-8 without NUL.
+    Text {
+        /// All rows' bytes, one after the other.
+        bytes: Vec<u8>,
+        /// Where each row ends.
+        ends: Vec<u32>,
+    },
+    /// Microseconds since the epoch.
+    Timestamp(Vec<i64>),
+    /// Signed integers.
+    Integer(Vec<i64>),
+    /// Finite doubles.
+    Float(Vec<f64>),
+    /// Truth values.
+    Boolean(Vec<bool>),
+}
+
+impl Values {
+    /// No values of this kind.
+    pub fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text { bytes: Vec::new(), ends: Vec::new() },
+            Kind::Timestamp => Self::Timestamp(Vec::new()),
+            Kind::Integer => Self::Integer(Vec::new()),
+            Kind::Float => Self::Float(Vec::new()),
+            Kind::Boolean => Self::Boolean(Vec::new()),
+        }
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text { ends, .. } => ends.len(),
+            Self::Timestamp(values) | Self::Integer(values) => values.len(),
+            Self::Float(values) => values.len(),
+            Self::Boolean(values) => values.len(),
+        }
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Self::Text { bytes, ends } => {
+                bytes.clear();
+                ends.clear();
+            }
+            Self::Timestamp(values) | Self::Integer(values) => values.clear(),
+            Self::Float(values) => values.clear(),
+            Self::Boolean(values) => values.clear(),
+        }
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        match self {
+            Self::Text { bytes, ends } => bytes.capacity() + ends.capacity() * 4,
+            Self::Timestamp(values) | Self::Integer(values) => values.capacity() * 8,
+            Self::Float(values) => values.capacity() * 8,
+            Self::Boolean(values) => values.capacity(),
+        }
+    }
+
+    /// The bytes of its values.
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::Text { bytes, ends } => bytes.len() + ends.len() * 4,
+            Self::Timestamp(values) | Self::Integer(values) => values.len() * 8,
+            Self::Float(values) => values.len() * 8,
+            Self::Boolean(values) => values.len(),
+        }
+    }
+}
+
+impl ColumnData {
+    /// A column of the same kind without rows.
+    fn emptied(&self) -> Self {
+        let values = match &self.values {
+            Values::Text { .. } => Values::empty(Kind::Text),
+            Values::Timestamp(_) => Values::empty(Kind::Timestamp),
+            Values::Integer(_) => Values::empty(Kind::Integer),
+            Values::Float(_) => Values::empty(Kind::Float),
+            Values::Boolean(_) => Values::empty(Kind::Boolean),
+        };
+        Self { values, validity: self.validity.as_ref().map(|_| Vec::new()) }
+    }
+
+    /// Appends a row of a column of the same kind.
+    fn push(&mut self, from: &Self, row: usize) {
+        match (&mut self.values, &from.values) {
+            (Values::Text { bytes, ends }, Values::Text { bytes: from, ends: from_ends }) => {
+                bytes.extend_from_slice(text_at(from, from_ends, row));
+                ends.push(bytes.len() as u32);
+            }
+            (Values::Timestamp(values), Values::Timestamp(from)) | (Values::Integer(values), Values::Integer(from)) => {
+                values.push(from[row]);
+            }
+            (Values::Float(values), Values::Float(from)) => values.push(from[row]),
+            (Values::Boolean(values), Values::Boolean(from)) => values.push(from[row]),
+            _ => unreachable!("both are the same column of one route"),
+        }
+        if let Some(validity) = &mut self.validity {
+            validity.push(from.validity.as_ref().is_none_or(|validity| validity[row]));
+        }
+    }
+}
+
+/// The text of row `row`.
+pub fn text_at<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
+    let start = if row == 0 { 0 } else { ends[row - 1] as usize };
+    &bytes[start..ends[row] as usize]
+}
+
+/// Rows of one partition, in offset order, as a struct of arrays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Each row's place.
+    pub offsets: Vec<Offset>,
+    /// When Kafka received each, microseconds since the epoch.
+    pub received_at_us: Vec<i64>,
+    /// The route's columns, in its order.
+    pub columns: Vec<ColumnData>,
+}
+
+impl Rows {
+    /// No rows, with the columns of `route`.
+    pub fn empty(route: &Route) -> Self {
+        let columns = route
+            .columns
+            .iter()
+            .map(|column| ColumnData {
+                values: Values::empty(column.kind),
+                validity: column.is_nullable().then(Vec::new),
+            })
+            .collect();
+        Self { offsets: Vec::new(), received_at_us: Vec::new(), columns }
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// These rows and those of `other` at `offsets`, in offset order. Both have the same columns.
+    pub fn with(self, other: &Self, offsets: &[Offset]) -> Self {
+        if offsets.is_empty() {
+            return self;
+        }
+        let wanted = offsets.iter().filter_map(|offset| other.offsets.binary_search(offset).ok());
+        let mut places: Vec<(Offset, &Self, usize)> = wanted.map(|row| (other.offsets[row], other, row)).collect();
+        places.extend(self.offsets.iter().enumerate().map(|(row, &offset)| (offset, &self, row)));
+        places.sort_by_key(|&(offset, ..)| offset);
+        places.dedup_by_key(|&mut (offset, ..)| offset);
+        let columns = self.columns.iter().map(ColumnData::emptied).collect();
+        let mut rows = Self { offsets: Vec::new(), received_at_us: Vec::new(), columns };
+        for (offset, from, row) in places {
+            rows.offsets.push(offset);
+            rows.received_at_us.push(from.received_at_us[row]);
+            for (column, from) in rows.columns.iter_mut().zip(&from.columns) {
+                column.push(from, row);
+            }
+        }
+        rows
+    }
+
+    /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
+    pub fn byte_len(&self) -> usize {
+        let columns =
+            self.columns.iter().map(|column| column.values.byte_len() + column.validity.as_ref().map_or(0, Vec::len));
+        16 * self.len() + columns.sum::<usize>()
+    }
+}
+
+impl Buffer for Rows {
+    fn clear(&mut self) {
+        self.offsets.clear();
+        self.received_at_us.clear();
+        for column in &mut self.columns {
+            column.values.clear();
+            if let Some(validity) = &mut column.validity {
+                validity.clear();
+            }
+        }
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| column.values.capacity_bytes() + column.validity.as_ref().map_or(0, Vec::capacity));
+        (self.offsets.capacity() + self.received_at_us.capacity()) * 8 + columns.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(offsets: &[Offset], texts: &[&str]) -> Rows {
+        let mut values = (Vec::new(), Vec::new());
+        for text in texts {
+            values.0.extend_from_slice(text.as_bytes());
+            values.1.push(values.0.len() as u32);
+        }
+        let validity = Some(texts.iter().map(|text| !text.is_empty()).collect());
+        let column = ColumnData { values: Values::Text { bytes: values.0, ends: values.1 }, validity };
+        Rows { offsets: offsets.to_vec(), received_at_us: offsets.to_vec(), columns: vec![column] }
+    }
+
+    #[test]
+    fn rows_that_one_database_lacks_are_put_where_they_belong() {
+        let (stored, decoded) = (rows(&[3, 8], &["a", ""]), rows(&[3, 5, 8, 9], &["A", "b", "C", ""]));
+        assert_eq!(stored.clone().with(&decoded, &[5, 9, 12]), rows(&[3, 5, 8, 9], &["a", "b", "", ""]));
+        assert_eq!(stored.clone().with(&decoded, &[]), stored);
+    }
+}

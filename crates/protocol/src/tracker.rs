@@ -1,0 +1,209 @@
+//! The tracker: one partition's progress as its owner knows it. A sink's frontier moves only over what touches it, and
+//! what may be committed comes from the ledger's own answers, never from memory (R8).
+
+use std::collections::VecDeque;
+
+use crate::ledger::{Nexts, Progress, SinkName};
+use crate::offset::{Frontier, Offset, Range};
+use crate::take_over::Plan;
+
+/// Claims of one partition that not every sink has acknowledged, at most (protocol.md).
+pub const CLAIMS_PENDING_MAX: usize = 64;
+
+/// The ledger says something that its owner cannot explain: somebody else writes it, or it went back in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unexpected;
+
+/// Progress of one owned partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tracker {
+    claimed: Offset,
+    /// Ends of the ranges claimed and not acknowledged by every sink, rising.
+    pending: VecDeque<Offset>,
+    postgres: Option<Frontier>,
+    dead_letters: Frontier,
+    clickhouse: Option<Frontier>,
+    /// As the last fenced statement returned it.
+    recorded: Nexts,
+    committed: Option<Offset>,
+}
+
+impl Tracker {
+    /// As a take-over leaves it.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            claimed: plan.claimed,
+            pending: plan.claims.iter().map(|claim| claim.end).collect(),
+            postgres: plan.nexts.postgres.map(Frontier::at),
+            dead_letters: Frontier::at(plan.nexts.dead_letters),
+            clickhouse: plan.nexts.clickhouse.map(Frontier::at),
+            recorded: plan.nexts,
+            committed: None,
+        }
+    }
+
+    /// What is claimed.
+    pub fn claimed(&self) -> Offset {
+        self.claimed
+    }
+
+    /// Whether another claim fits.
+    pub fn may_claim(&self) -> bool {
+        self.pending.len() < CLAIMS_PENDING_MAX
+    }
+
+    /// Claimed ranges that are not acknowledged by every sink.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// A claim landed.
+    pub fn claimed_range(&mut self, range: Range) {
+        assert!(range.start == self.claimed, "claim {range} at {}", self.claimed);
+        self.claimed = range.end;
+        self.pending.push_back(range.end);
+    }
+
+    /// A sink has stored a range. Ranges below its frontier were stored before this take-over.
+    pub fn acknowledged(&mut self, sink: SinkName, range: Range) {
+        match sink {
+            SinkName::Postgres => {
+                advance(&mut self.dead_letters, range);
+                if let Some(frontier) = &mut self.postgres {
+                    advance(frontier, range);
+                }
+            }
+            SinkName::ClickHouse => {
+                if let Some(frontier) = &mut self.clickhouse {
+                    advance(frontier, range);
+                }
+            }
+        }
+        let lowest = self.nexts().lowest();
+        while self.pending.front().is_some_and(|&end| end <= lowest) {
+            self.pending.pop_front();
+        }
+    }
+
+    /// The frontiers in memory.
+    pub fn nexts(&self) -> Nexts {
+        Nexts {
+            dead_letters: self.dead_letters.next(),
+            postgres: self.postgres.map(Frontier::next),
+            clickhouse: self.clickhouse.map(Frontier::next),
+        }
+    }
+
+    /// ClickHouse's frontier, for the ledger.
+    pub fn clickhouse_next(&self) -> Option<Offset> {
+        self.clickhouse.map(Frontier::next)
+    }
+
+    /// Whether the ledger does not yet know all that ClickHouse acknowledged, or all that PostgreSQL's own transactions
+    /// moved has not been seen in a fenced answer.
+    pub fn is_unrecorded(&self) -> bool {
+        self.recorded != self.nexts()
+    }
+
+    /// A fenced statement returned the row.
+    ///
+    /// # Errors
+    /// [`Unexpected`] when the row is behind memory or has other sinks on: the ledger is not what it was.
+    pub fn recorded(&mut self, progress: &Progress) -> Result<(), Unexpected> {
+        let memory = self.nexts();
+        let behind = progress.claimed < self.claimed
+            || progress.nexts.dead_letters < memory.dead_letters
+            || progress.nexts.postgres < memory.postgres
+            || progress.nexts.postgres.is_some() != memory.postgres.is_some()
+            || progress.nexts.clickhouse.is_some() != memory.clickhouse.is_some();
+        if behind {
+            return Err(Unexpected);
+        }
+        self.recorded = progress.nexts;
+        Ok(())
+    }
+
+    /// What may be committed to Kafka now, when that is news.
+    pub fn to_commit(&self) -> Option<Offset> {
+        let lowest = self.recorded.lowest();
+        (self.committed != Some(lowest)).then_some(lowest)
+    }
+
+    /// The frontiers as the ledger last returned them.
+    pub fn recorded_nexts(&self) -> Nexts {
+        self.recorded
+    }
+
+    /// What was committed is news again: the broker takes a late commit of an owner of before, which moves it back.
+    pub fn commit_again(&mut self) {
+        self.committed = None;
+    }
+
+    /// A commit was sent.
+    pub fn committed(&mut self, offset: Offset) {
+        self.committed = Some(offset);
+    }
+}
+
+fn advance(frontier: &mut Frontier, range: Range) {
+    if range.end > frontier.next() {
+        frontier.advance(range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(nexts: Nexts, claimed: Offset) -> Plan {
+        Plan {
+            start: nexts.lowest(),
+            read_from: nexts.lowest(),
+            claimed,
+            cuts: Vec::new(),
+            claims: Vec::new(),
+            nexts,
+            uncertain_through: None,
+            doubtful_below: None,
+            birth: 0,
+        }
+    }
+
+    fn at(next: Offset) -> Nexts {
+        Nexts { dead_letters: next, postgres: Some(next), clickhouse: Some(next) }
+    }
+
+    #[test]
+    fn only_what_the_ledger_returned_is_committed() {
+        let mut tracker = Tracker::new(&plan(at(10), 10));
+        tracker.claimed_range(Range::new(10, 20));
+        tracker.acknowledged(SinkName::Postgres, Range::new(10, 20));
+        tracker.acknowledged(SinkName::ClickHouse, Range::new(10, 20));
+        assert_eq!(tracker.to_commit(), Some(10), "memory is not the ledger");
+        assert!(tracker.is_unrecorded() && tracker.pending_count() == 0);
+        let progress = Progress { partition: 0, claimed: 20, nexts: at(20) };
+        tracker.recorded(&progress).unwrap();
+        assert_eq!(tracker.to_commit(), Some(20));
+        tracker.committed(20);
+        assert_eq!(tracker.to_commit(), None);
+    }
+
+    #[test]
+    fn a_ledger_behind_memory_is_unexpected() {
+        let mut tracker = Tracker::new(&plan(at(10), 10));
+        tracker.claimed_range(Range::new(10, 20));
+        let progress = Progress { partition: 0, claimed: 10, nexts: at(10) };
+        assert_eq!(tracker.recorded(&progress), Err(Unexpected));
+    }
+
+    #[test]
+    fn a_slow_sink_holds_the_commit_and_the_claim() {
+        let mut tracker = Tracker::new(&plan(at(0), 0));
+        tracker.claimed_range(Range::new(0, 5));
+        tracker.acknowledged(SinkName::Postgres, Range::new(0, 5));
+        assert_eq!(tracker.pending_count(), 1);
+        let nexts = Nexts { clickhouse: Some(0), ..at(5) };
+        tracker.recorded(&Progress { partition: 0, claimed: 5, nexts }).unwrap();
+        assert_eq!(tracker.to_commit(), Some(0));
+    }
+}

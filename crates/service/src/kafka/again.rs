@@ -1,0 +1,154 @@
+//! Reading a record once more by its place: a row that a database refused becomes a dead letter with the record's own key,
+//! payload and headers, and a batch keeps columns alone. It assigns and never joins a group, commits nothing, and is made
+//! when there is something to read: nothing of it costs a batch that is stored. Its calls block, up to their timeout.
+
+use std::time::{Duration, Instant};
+
+use footprint_event::record::Headers as _;
+use footprint_event::route::Route;
+use footprint_protocol::ledger::SourceId;
+use footprint_protocol::offset::{Offset, Partition};
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::Message as _;
+
+use super::ear::Ear;
+use super::headers::MessageHeaders;
+use super::trouble::{InPlace, in_place_of_messages};
+use super::{AskError, Inquirer, consumer_config, is_of_the_client};
+use crate::config::Kafka;
+
+/// What is asked, for its errors.
+const WHAT: &str = "a record read again";
+/// How long one poll waits.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// What librdkafka may fetch ahead, KiB: one record is wanted, seldom its neighbours.
+const QUEUE_KBYTES: u32 = 1_024;
+/// Records passed over to reach the next one wanted; a farther one is fetched for.
+const PASSED_MAX: Offset = 500;
+
+/// A record's parts that a batch does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Kafka's timestamp, milliseconds since the epoch; -1 when there is none.
+    pub timestamp_ms: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its payload.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers as JSON text, or empty.
+    pub headers: Vec<u8>,
+}
+
+/// Reads records of one topic again.
+pub struct Rereader {
+    consumer: BaseConsumer<Ear>,
+    inquirer: Inquirer,
+    topic: String,
+    at: Option<(Partition, Offset)>,
+}
+
+impl Rereader {
+    /// A reader of the route's topic; nothing is asked yet.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn new(kafka: &Kafka, route: &Route) -> Result<Self, AskError> {
+        let mut config = consumer_config(kafka, route, QUEUE_KBYTES);
+        config.remove("group.instance.id");
+        config.set("queued.min.messages", "1");
+        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
+        let consumer = consumer.map_err(|error| AskError::client(&error))?;
+        Ok(Self { consumer, inquirer: Inquirer::new(kafka)?, topic: route.topic.clone(), at: None })
+    }
+
+    /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile.
+    ///
+    /// # Errors
+    /// No answer in time, or no such topic.
+    pub fn source(&self, timeout: Duration) -> Result<SourceId, AskError> {
+        let cluster_id = self.inquirer.cluster_id(timeout)?;
+        let topic = self.inquirer.describe_topic(&self.topic, timeout)?;
+        Ok(SourceId::of(&cluster_id, &topic.topic_id))
+    }
+
+    /// The record at a place; none when the log no longer holds it.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn read(&mut self, partition: Partition, offset: Offset, timeout: Duration) -> Result<Option<Parts>, AskError> {
+        let answer = self.read_once(partition, offset, timeout);
+        if !matches!(answer, Ok(Some(_))) {
+            self.at = None;
+        }
+        answer
+    }
+
+    fn read_once(
+        &mut self,
+        partition: Partition,
+        offset: Offset,
+        timeout: Duration,
+    ) -> Result<Option<Parts>, AskError> {
+        let refused = |why: String| AskError::Refused { what: WHAT, why };
+        let near = |&(of, at): &(Partition, Offset)| of == partition && (at..=at + PASSED_MAX).contains(&offset);
+        if !self.at.as_ref().is_some_and(near) {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(offset))
+                .and_then(|()| self.consumer.assign(&list))
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        let deadline = Instant::now() + timeout;
+        let mut last = None;
+        while Instant::now() < deadline {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                // left over from before the assignment, or on the way to the one wanted
+                Some(Ok(message)) if message.partition() != partition || message.offset() < offset => {}
+                Some(Ok(message)) => {
+                    if message.offset() > offset {
+                        return Ok(None);
+                    }
+                    self.at = Some((partition, offset + 1));
+                    // SAFETY: the message is alive as long as `message`, which is only read
+                    #[allow(unsafe_code)]
+                    let headers = unsafe { MessageHeaders::of(&*message.ptr()).to_json() };
+                    let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
+                    let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+                    return Ok(Some(Parts {
+                        timestamp_ms,
+                        key: bytes(message.key()),
+                        payload: bytes(message.payload()),
+                        headers,
+                    }));
+                }
+                Some(Err(error)) => {
+                    let words = self.consumer.context().last().unwrap_or_else(|| error.to_string());
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                    match in_place_of_messages(code) {
+                        InPlace::OutOfRange => return Ok(None),
+                        // what comes behind it would say that the record is not there
+                        InPlace::Unreadable if !is_of_the_client(code) => return Err(refused(words)),
+                        // a broker that is away is tried again by librdkafka itself; the deadline decides
+                        _ => last = Some(words),
+                    }
+                }
+                // what is no record (a control record, an aborted one) moves the position alone
+                None if self.position(partition).is_some_and(|position| position > offset) => return Ok(None),
+                None => {}
+            }
+        }
+        Err(refused(
+            last.unwrap_or_else(|| format!("offset {offset} of partition {partition} did not come in {timeout:?}")),
+        ))
+    }
+
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        let list = self.consumer.position().ok()?;
+        match list.find_partition(&self.topic, partition)?.offset() {
+            rdkafka::Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+}

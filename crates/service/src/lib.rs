@@ -1,0 +1,31 @@
+//! What every program of footprint needs and no part of the protocol knows: settings, the clients of the three servers, logs,
+//! metrics, signals, printing.
+
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![warn(missing_docs)]
+
+// bounds and time
+pub mod clock;
+pub mod limits;
+pub mod retry;
+// settings
+pub mod config;
+pub mod dotenv;
+pub mod environment;
+pub mod log_filter;
+pub mod secret_file;
+// servers
+pub mod address;
+pub mod clickhouse;
+pub mod kafka;
+pub mod postgres;
+pub mod tls;
+// what people and machines see
+pub mod console;
+pub mod metrics;
+pub mod status;
+pub mod telemetry;
+// what stops the program
+pub mod failpoint;
+pub mod signals;

@@ -1,0 +1,224 @@
+//! PostgreSQL's refusals, classed once for the whole program: by SQLSTATE, and by what was under way when it came. What a
+//! caller does follows from the class alone: a passing one is tried again with backoff, a wrong place stops with a remedy,
+//! a row's is looked for by halving the batch (`refused.rs`).
+
+use footprint_event::route::quoted;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+use super::ConnectError;
+use super::asked::Unfit;
+use crate::tls;
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It passes by itself, or when somebody sets the server right: busy, full, shutting down, a lost connection.
+    Passing,
+    /// It will be refused again, whatever is sent: a table, a right, a setting is missing.
+    Place,
+    /// Of the row that was sent: its values are what the database refuses.
+    Row,
+    /// The code alone does not say. Refused beside rows that were taken it is the row, else the place.
+    Unclear,
+}
+
+/// What was under way when a refusal came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum During {
+    /// A statement, before any row of the batch was sent: PostgreSQL looks at names and rights.
+    Statement,
+    /// The rows' COPY, or the checks that a table puts off to the transaction's end.
+    Rows,
+}
+
+/// The class of a SQLSTATE. A connection that broke has none, and passes.
+pub fn class(code: Option<&SqlState>, during: During) -> Class {
+    let Some(code) = code.map(SqlState::code) else { return Class::Passing };
+    match (code, &code[..code.len().min(2)]) {
+        // a standby, or a server that is being failed over
+        ("25006" | "25P03" | "25P04", _) => Class::Passing,
+        // a lock, a deadlock, a time-out; away, starting, full
+        ("55P03" | "55006", _) | (_, "08" | "40" | "53" | "57" | "58") => Class::Passing,
+        // damage, and the binary form of another type or of another COPY
+        ("XX001" | "XX002" | "22P03" | "22P04", _) => Class::Place,
+        _ if during == During::Statement => Class::Place,
+        (_, "22" | "23" | "38" | "39" | "44" | "54" | "P0" | "21") => Class::Row,
+        (_, "0A" | "25" | "26" | "28" | "2B" | "2D" | "3B" | "3D" | "3F" | "42" | "55" | "F0" | "HV" | "XX") => {
+            Class::Unclear
+        }
+        // a code that PostgreSQL does not know is one that a trigger of the site's raises
+        _ => Class::Row,
+    }
+}
+
+/// The class of an error. `ours`: the columns that footprint fills.
+pub fn class_of(error: &Error, during: During, ours: &[String]) -> Class {
+    let class = class(error.code(), during);
+    let Some(db) = error.as_db_error().filter(|_| class == Class::Row) else { return class };
+    match db.code().code() {
+        // a column that footprint does not know wants a value: no row will ever have one
+        "23502" if db.column().is_some_and(|column| !ours.iter().any(|our| our == column)) => Class::Place,
+        // "no partition of relation found for row" has no constraint's name: one row's odd time, or a month nobody made
+        "23514" if db.constraint().is_none() => Class::Unclear,
+        _ => Class::Row,
+    }
+}
+
+/// PostgreSQL's message with its code, detail and hint, in one line; the client's own text says only "db error".
+pub fn describe(error: &Error) -> String {
+    use std::error::Error as _;
+    let Some(db) = error.as_db_error() else {
+        return match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+    };
+    let mut text = message(error);
+    for part in [db.detail(), db.hint()].into_iter().flatten() {
+        text.push_str("; ");
+        text.push_str(part);
+    }
+    text
+}
+
+/// PostgreSQL's message with its code alone: a detail repeats the row's values, which belong into no log.
+pub fn message(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => error.to_string(),
+    }
+}
+
+/// What to do about a wrong place.
+pub fn remedy(error: &Error) -> String {
+    let db = error.as_db_error();
+    match error.code().map(SqlState::code) {
+        Some("42P01" | "42703" | "3F000") => {
+            "run `footprint migrate`: it makes what is missing, or names what is in its way".into()
+        }
+        Some("42804" | "22P03" | "22P04") => {
+            "run `footprint check`: it names the column whose type is another than the route's".into()
+        }
+        Some("23502") => {
+            let column = db.and_then(tokio_postgres::error::DbError::column).unwrap_or("named above");
+            format!("footprint does not fill the column {column}: give it a default, or let it be null")
+        }
+        Some("23514") => {
+            "no partition of the table takes these rows: make the one that is missing, or a default one".into()
+        }
+        Some("XX001" | "XX002") => "PostgreSQL found damage in its own files: see its log before going on".into(),
+        Some(code) if code.starts_with("28") => "look at DB_USER and DB_PASSWORD".into(),
+        Some("3D000") => "create the database, or look at DB_NAME".into(),
+        _ => "PostgreSQL will refuse it again: set right what its message names".into(),
+    }
+}
+
+/// What to do about a right that is missing (42501): exactly what the user lacks on `tables`, asked of the server. A right
+/// that the user has is never named.
+pub async fn missing_rights(client: &Client, tables: &[(&str, &[&str])]) -> String {
+    let sql = "select has_table_privilege(to_regclass($1::text), $2::text)";
+    let mut grants = Vec::new();
+    for (table, rights) in tables {
+        let mut lacking = Vec::new();
+        for right in *rights {
+            match client.query_one(sql, &[&quoted(table), right]).await.map(|row| row.get::<_, Option<bool>>(0)) {
+                Ok(Some(false)) => lacking.push(*right),
+                Ok(_) => {}
+                Err(_) => return "grant what it names".into(),
+            }
+        }
+        if !lacking.is_empty() {
+            grants.push(format!("grant {} on {} to the user", lacking.join(", "), quoted(table)));
+        }
+    }
+    if grants.is_empty() {
+        "the user has every right on footprint's tables: the right is missing on what the message names, which a trigger, \
+         a default, a policy or the schema needs"
+            .into()
+    } else {
+        format!("as the tables' owner, {}", grants.join("; "))
+    }
+}
+
+/// What to do when PostgreSQL cannot be connected to.
+pub(super) fn connect_remedy(error: &Error) -> String {
+    let remedy = match error.code().map(SqlState::code) {
+        None => return tls_remedy(error).unwrap_or_else(|| "is it up, are DB_HOST and DB_PORT right?".into()),
+        Some("28P01") => "look at DB_USER and DB_PASSWORD",
+        // pg_hba.conf: it may want TLS, a client certificate, or another user
+        Some(code) if code.starts_with("28") => {
+            "look at DB_USER; where the server asks for encryption set postgres.tls = \"on\", where it asks for a client \
+             certificate postgres.cert_file and postgres.key_file; else its pg_hba.conf does not let this user in"
+        }
+        Some("3D000") => "create the database, or look at DB_NAME",
+        Some(_) => "see the server's log",
+    };
+    remedy.into()
+}
+
+/// What to do about a failed handshake that will fail again.
+fn tls_remedy(error: &Error) -> Option<String> {
+    use std::error::Error as _;
+    // tokio-postgres's own words; it has no kind for it
+    if error.source().is_some_and(|cause| cause.to_string() == "server does not support TLS") {
+        return Some("it has no TLS: set ssl = on in the server, or look at DB_HOST and DB_PORT".into());
+    }
+    tls::remedy(error, "postgres")
+}
+
+/// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
+pub fn is_passing_connect(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::TimedOut(_) | ConnectError::Unknown { .. } => true,
+        ConnectError::Postgres { cause, .. } => {
+            class(cause.code(), During::Statement) == Class::Passing && tls_remedy(cause).is_none()
+        }
+        ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
+        ConnectError::Files(_) | ConnectError::Session { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class_of_code(code: &str, during: During) -> Class {
+        class(Some(&SqlState::from_code(code)), during)
+    }
+
+    #[test]
+    fn a_missing_table_is_the_place_and_a_triggers_missing_table_is_unclear() {
+        for code in ["42P01", "42501", "42703", "3D000", "28P01", "0A000"] {
+            assert_eq!(class_of_code(code, During::Statement), Class::Place, "{code}");
+        }
+        for code in ["42P01", "42501", "42883", "XX000", "55000"] {
+            assert_eq!(class_of_code(code, During::Rows), Class::Unclear, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_rows_own_values_are_the_row_whatever_raises() {
+        for code in ["22012", "22001", "22P02", "23505", "23514", "54000", "P0001", "P0002", "44000", "FP001", "99999"]
+        {
+            assert_eq!(class_of_code(code, During::Rows), Class::Row, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_passes_passes_wherever_it_comes() {
+        for code in ["40001", "40P01", "55P03", "57014", "57P01", "53100", "53300", "08006", "25006", "58030"] {
+            for during in [During::Statement, During::Rows] {
+                assert_eq!(class_of_code(code, during), Class::Passing, "{code}");
+            }
+        }
+        assert_eq!(class(None, During::Rows), Class::Passing, "a broken connection");
+    }
+
+    #[test]
+    fn damage_and_another_binary_form_stop_at_once() {
+        for code in ["XX001", "XX002", "22P03", "22P04"] {
+            assert_eq!(class_of_code(code, During::Rows), Class::Place, "{code}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Logs, and the three pages that a person or a machine looks at while `run` works: /metrics, /livez and /readyz.
+
+mod repeats;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{debug, info};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use self::repeats::Limited;
+use crate::config::{LogFormat, Telemetry};
+use crate::console::{LogLines, errors_are_seen};
+use crate::status::Status;
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 32;
+/// How long one connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bounds of the histograms' buckets, seconds.
+const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Why telemetry could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is no filter.
+    #[error("telemetry.log: {0}; use a level such as info, or a filter such as footprint=debug,warn")]
+    Filter(String),
+    /// The log's directory cannot be written.
+    #[error("telemetry.log_dir (LOG_DIR) {0}: {1}")]
+    LogDir(String, std::io::Error),
+    /// The port is taken, or the address is none.
+    #[error("telemetry.listen {0}: {1}; choose another port, 0 for a free one, or an empty text for none")]
+    Listen(String, std::io::Error),
+    /// A recorder is installed already.
+    #[error("metrics: {0}")]
+    Recorder(String),
+}
+
+/// Starts logging to standard error, and to LOG_DIR/consumer.log when it is set. Keep the guard: it flushes the file.
+///
+/// # Errors
+/// A bad filter, a directory that cannot be written.
+pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
+    // One filter before both layers, not one for each: such a filter keeps what it thought of the last line on that thread, and a
+    // record of the `log` crate that is only asked about (tokio-postgres does for each statement) cost the next line of ours.
+    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()))?;
+    let json = telemetry.log_format == LogFormat::Json;
+    // a line that cannot be written is no reason for another
+    let on_terminal =
+        fmt::layer().with_writer(LogLines).with_target(false).with_ansi(errors_are_seen()).log_internal_errors(false);
+    let terminal = if json {
+        on_terminal.json().map_event_format(|format| Limited::new(format, true)).boxed()
+    } else {
+        on_terminal.map_event_format(|format| Limited::new(format, false)).boxed()
+    };
+    let (mut file, mut guard) = (None, None);
+    if !telemetry.log_dir.as_os_str().is_empty() {
+        let broken = |error| TelemetryError::LogDir(telemetry.log_dir.display().to_string(), error);
+        std::fs::create_dir_all(&telemetry.log_dir).map_err(broken)?;
+        let path = telemetry.log_dir.join("consumer.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(broken)?;
+        let (writer, worker) = tracing_appender::non_blocking(log);
+        let layer = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
+        let layer = if json {
+            layer.json().map_event_format(|format| Limited::new(format, true)).boxed()
+        } else {
+            layer.map_event_format(|format| Limited::new(format, false)).boxed()
+        };
+        file = Some(layer);
+        guard = Some(worker);
+    }
+    tracing_subscriber::registry().with(filter).with(terminal).with(file).init();
+    Ok(LogFile(guard))
+}
+
+/// The log's file, which is flushed when this is dropped.
+pub struct LogFile(Option<WorkerGuard>);
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        // on a thread of its own: where the file's disk hangs, the guard prints, and panics when nobody reads that
+        if let Some(guard) = self.0.take() {
+            let flushing = std::thread::Builder::new().name("log-flush".into()).spawn(move || drop(guard));
+            let _ = flushing.map(std::thread::JoinHandle::join);
+        }
+    }
+}
+
+/// What the pages show.
+#[derive(Clone)]
+struct Pages {
+    metrics: PrometheusHandle,
+    statuses: Arc<Vec<watch::Receiver<Status>>>,
+}
+
+/// Installs the metrics recorder and, when an address is configured, serves the pages.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(
+    telemetry: &Telemetry,
+    statuses: Vec<watch::Receiver<Status>>,
+) -> Result<Option<JoinHandle<()>>, TelemetryError> {
+    let recorder = |error: metrics_exporter_prometheus::BuildError| TelemetryError::Recorder(error.to_string());
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
+        .map_err(recorder)?;
+    let metrics = builder.install_recorder().map_err(recorder)?;
+    crate::metrics::describe();
+    if telemetry.listen.is_empty() {
+        return Ok(None);
+    }
+    let broken = |error| TelemetryError::Listen(telemetry.listen.clone(), error);
+    let listener = TcpListener::bind(&telemetry.listen).await.map_err(broken)?;
+    let address = listener.local_addr().map_err(broken)?;
+    info!("metrics at http://{address}/metrics");
+    let pages = Pages { metrics, statuses: Arc::new(statuses) };
+    Ok(Some(tokio::spawn(accept(listener, pages, address))))
+}
+
+async fn accept(listener: TcpListener, pages: Pages, address: SocketAddr) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut upkeep = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        let stream = tokio::select! {
+            _ = upkeep.tick() => {
+                pages.metrics.run_upkeep();
+                continue;
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    debug!("{address}: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let pages = pages.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = answer(&pages, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(5))
+                .serve_connection(TokioIo::new(stream), service);
+            let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, text) = match request.uri().path() {
+        "/metrics" => (StatusCode::OK, pages.metrics.render()),
+        "/livez" => (StatusCode::OK, "alive\n".to_owned()),
+        "/readyz" => readiness(&pages.statuses),
+        _ => (StatusCode::NOT_FOUND, "try /metrics, /livez or /readyz\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Ready: every route's ledger answers, and its consumer has joined the group.
+fn readiness(statuses: &[watch::Receiver<Status>]) -> (StatusCode, String) {
+    let mut ready = true;
+    let mut text = String::new();
+    for status in statuses {
+        let Status { source, owned, ledger_up, joined, moved: _ } = status.borrow().clone();
+        ready &= ledger_up && joined;
+        let topic = if source.is_some() { "known" } else { "unknown" };
+        text.push_str(&format!("ledger up: {ledger_up}, topic: {topic}, joined: {joined}, partitions: {owned}\n"));
+    }
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}

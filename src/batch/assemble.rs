@@ -1,0 +1,47 @@
+//! The batcher's task: it feeds the batcher with chunks, and hands on the batches that are full or due.
+
+use std::time::{Duration, Instant};
+
+use footprint_event::record::Records;
+use footprint_event::recycle::Buffer;
+use tokio::sync::{mpsc, watch};
+
+use crate::batch::Batch;
+use crate::batch::batcher::{Batcher, Pace};
+use crate::batch::under_way::Flights;
+use crate::read::chunk::Chunk;
+
+/// How long the batcher sleeps when no batch is due.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The stage around the batcher: chunks in, batches out; incomplete ones cut by the linger, the pace, and the room that the
+/// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
+pub async fn assemble(
+    mut batcher: Batcher,
+    mut chunks: mpsc::Receiver<Chunk<impl Records + Buffer>>,
+    batches: mpsc::Sender<Batch>,
+    flights: Flights,
+    cut_interval: watch::Receiver<Duration>,
+) {
+    let mut full = Vec::new();
+    loop {
+        let pace = Pace { interval: *cut_interval.borrow(), room: batcher.room() };
+        let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
+        // biased: what came is decoded first, so that a batch which is due is as large as it can be
+        tokio::select! {
+            biased;
+            chunk = chunks.recv() => match chunk {
+                Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
+                None => return,
+            },
+            () = flights.landed() => continue,
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+        batcher.cut_due(Instant::now(), pace, &mut full);
+        for batch in full.drain(..) {
+            if batches.send(batch).await.is_err() {
+                return;
+            }
+        }
+    }
+}

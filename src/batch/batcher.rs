@@ -1,0 +1,324 @@
+//! Chunks -> batches: decodes each record into the open batch of its partition, and cuts where the plan says, at the
+//! limits of rows and bytes, or after the linger, no faster than the pace. Pure: time is a parameter.
+
+mod pacing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint_event::decode::Decoder;
+use footprint_event::definition::Definition;
+use footprint_event::normalize::received_at_us;
+use footprint_event::record::{Headers, Record, Records};
+use footprint_event::recycle::{Buffer, Pool, Recycled};
+use footprint_event::reject::DeadLetter;
+use footprint_event::rows::Rows;
+use footprint_protocol::offset::{Offset, Partition, Range};
+
+use self::pacing::Pacing;
+pub use self::pacing::{Pace, Room};
+use crate::batch::Batch;
+use crate::batch::budget::Permit;
+use crate::batch::under_way::Flights;
+use crate::ledger::ownership::Ownership;
+use crate::limits::{COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
+use crate::read::chunk::Chunk;
+
+/// When a batch is full, and when an incomplete one goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows and dead letters of a batch, at most.
+    pub rows_max: usize,
+    /// Payload bytes of a batch, at most; the first record is not subject to this limit.
+    pub bytes_max: usize,
+    /// How long an incomplete batch waits for more, at least.
+    pub linger: Duration,
+    /// Memory of batches that is kept for the next ones, bytes.
+    pub kept_bytes_max: usize,
+}
+
+/// A batch in the making.
+struct Open {
+    ownership: Arc<Ownership>,
+    start: Offset,
+    /// Everything below it was seen.
+    covered: Offset,
+    /// The next of the plan's cuts.
+    cut: usize,
+    /// Taken from the pool when the first record comes: of many partitions only those that hold records hold memory.
+    rows: Option<Recycled<Rows>>,
+    dead_letters: Vec<DeadLetter>,
+    dead_letter_bytes: usize,
+    bytes: usize,
+    /// Decodes what an earlier definition claimed; none: the present one does.
+    earlier: Option<Box<Reading>>,
+    /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
+    is_first: bool,
+    /// The log holds more for it.
+    is_behind: bool,
+    /// When the first record or the first move of the position came.
+    since: Option<Instant>,
+    first_read_at: Option<Instant>,
+    read_at: Instant,
+    permit: Permit,
+}
+
+/// What decodes a range that an earlier definition claimed.
+struct Reading {
+    definition: Arc<Definition>,
+    decoder: Decoder,
+}
+
+impl Reading {
+    fn of(ownership: &Ownership, start: Offset) -> Option<Box<Self>> {
+        let definition = ownership.earlier_definition(start)?;
+        Some(Box::new(Self { definition: Arc::clone(definition), decoder: definition.decoder() }))
+    }
+}
+
+/// What every new batch is made of.
+struct Supplies {
+    definition: Arc<Definition>,
+    pool: Arc<Pool<Rows>>,
+    flights: Flights,
+}
+
+impl Supplies {
+    fn rows(&self) -> Recycled<Rows> {
+        self.pool.take(|| Rows::empty(self.definition.route()))
+    }
+}
+
+/// The open batches of every partition.
+pub struct Batcher {
+    supplies: Supplies,
+    decoder: Decoder,
+    limits: Limits,
+    open: BTreeMap<Partition, Open>,
+    pacing: Pacing,
+}
+
+impl Batcher {
+    /// No open batch. What no other definition has claimed is decoded by `definition`.
+    pub fn new(definition: &Arc<Definition>, limits: Limits, flights: &Flights) -> Self {
+        assert!(limits.rows_max > 0 && limits.bytes_max > 0);
+        let pool = Pool::new(limits.kept_bytes_max);
+        let supplies = Supplies { definition: Arc::clone(definition), pool, flights: flights.clone() };
+        let decoder = definition.decoder();
+        Self { supplies, decoder, limits, open: BTreeMap::new(), pacing: Pacing::default() }
+    }
+
+    /// Adds a chunk; what is full is appended to `full`, in order.
+    pub fn add(&mut self, chunk: Chunk<impl Records + Buffer>, now: Instant, full: &mut Vec<Batch>) {
+        let partition = chunk.ownership.partition;
+        if chunk.ownership.has_ended() {
+            self.forget_ended(partition);
+            return;
+        }
+        let supplies = &self.supplies;
+        let open = match self.open.entry(partition) {
+            std::collections::btree_map::Entry::Occupied(entry) => {
+                let open = entry.into_mut();
+                if !Arc::ptr_eq(&open.ownership, &chunk.ownership) {
+                    *open = Open::new(&chunk, now);
+                }
+                open
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Open::new(&chunk, now)),
+        };
+        open.first_read_at.get_or_insert(chunk.first_read_at);
+        open.read_at = chunk.read_at;
+        open.is_behind = chunk.is_behind;
+        for record in chunk.records.iter() {
+            open.cut_up_to(record.offset, supplies, full);
+            open.push(record, &mut self.decoder, supplies, now);
+            if open.is_full(&self.limits) {
+                full.push(open.close(open.covered, supplies));
+                open.first_read_at = Some(chunk.first_read_at);
+            }
+        }
+        open.move_to(chunk.position, now);
+        open.cut_up_to(chunk.position, supplies, full);
+        // the columns' bytes are taken before the chunk's are given back
+        open.permit.set(open.cost());
+    }
+
+    /// What the writers have use for: batches are cut small and soon where little comes in, and with a backlog they grow as large
+    /// as they may.
+    pub fn room(&self) -> Room {
+        let flights = &self.supplies.flights;
+        if flights.count() >= FLIGHTS_MAX {
+            Room::None
+        } else if flights.rows() >= self.limits.rows_max {
+            Room::Rest
+        } else {
+            Room::Any
+        }
+    }
+
+    /// When the next incomplete batch may be cut; none while the writers have no use for one.
+    pub fn due_at(&self, pace: Pace) -> Option<Instant> {
+        let is_stuck = self.is_stuck();
+        self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace, is_stuck)).min()
+    }
+
+    /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
+    /// just taken over come before: their records have waited through the change of owners.
+    pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
+        self.open.retain(|_, open| !open.ownership.has_ended());
+        for batch in full.iter() {
+            self.pacing.note_full(batch.rows.len(), pace, now);
+        }
+        let (pacing, linger, is_stuck) = (&self.pacing, self.limits.linger, self.is_stuck());
+        let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace, is_stuck).is_some_and(|due| due <= now);
+        let due = self.open.values_mut().filter(is_due);
+        if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
+            let batch = open.close(open.covered, &self.supplies);
+            self.pacing.note_cut(batch.rows.len(), open.is_behind, now);
+            full.push(batch);
+        }
+    }
+
+    /// Whether open batches hold the whole byte budget: nothing is read, and nothing on its way will give bytes back.
+    fn is_stuck(&self) -> bool {
+        let is_spent = |open: &Open| open.permit.is_spent();
+        self.supplies.flights.count() == 0 && self.open.values().next().is_some_and(is_spent)
+    }
+
+    fn forget_ended(&mut self, partition: Partition) {
+        if self.open.get(&partition).is_some_and(|open| open.ownership.has_ended()) {
+            self.open.remove(&partition);
+        }
+    }
+}
+
+impl Open {
+    fn new(chunk: &Chunk<impl Buffer>, now: Instant) -> Self {
+        let ownership = &chunk.ownership;
+        Self {
+            ownership: Arc::clone(ownership),
+            start: ownership.plan.start,
+            covered: ownership.plan.start,
+            cut: 0,
+            rows: None,
+            dead_letters: Vec::new(),
+            dead_letter_bytes: 0,
+            bytes: 0,
+            earlier: Reading::of(ownership, ownership.plan.start),
+            is_first: true,
+            is_behind: false,
+            since: None,
+            first_read_at: None,
+            read_at: now,
+            permit: chunk.permit.fresh(),
+        }
+    }
+
+    fn push(&mut self, record: Record<'_>, decoder: &mut Decoder, supplies: &Supplies, now: Instant) {
+        assert!(record.offset >= self.covered, "offset {} comes again below {}", record.offset, self.covered);
+        self.since.get_or_insert(now);
+        self.bytes += record.payload.map_or(0, <[u8]>::len);
+        let (rows, decoder) = match &mut self.earlier {
+            None => (self.rows.get_or_insert_with(|| supplies.rows()), decoder),
+            Some(reading) => {
+                let rows = self.rows.get_or_insert_with(|| Rows::empty(reading.definition.route()).into());
+                (rows, &mut reading.decoder)
+            }
+        };
+        if let Err(reason) = decoder.decode(record, rows) {
+            let headers = record.headers.map_or_else(Vec::new, Headers::to_json);
+            self.dead_letter_bytes += record.byte_len() + headers.len() + DEAD_LETTER_OVERHEAD_BYTES;
+            self.dead_letters.push(DeadLetter {
+                offset: record.offset,
+                received_at_us: received_at_us(record.timestamp_ms),
+                key: record.key.map(<[u8]>::to_vec),
+                payload: record.payload.map(<[u8]>::to_vec),
+                headers,
+                reason,
+            });
+        }
+        self.covered = record.offset + 1;
+    }
+
+    fn move_to(&mut self, position: Offset, now: Instant) {
+        if position > self.covered {
+            self.covered = position;
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// The plan's next cut, above the open batch's start.
+    fn next_cut(&self) -> Option<Offset> {
+        self.ownership.plan.cuts.get(self.cut).copied()
+    }
+
+    /// Closes at every cut at or below `offset`, which was seen.
+    fn cut_up_to(&mut self, offset: Offset, supplies: &Supplies, full: &mut Vec<Batch>) {
+        while let Some(cut) = self.next_cut().filter(|&cut| cut <= offset) {
+            full.push(self.close(cut, supplies));
+            self.cut += 1;
+        }
+    }
+
+    /// Claims found at a take-over are written as they were claimed: below a cut no limit applies.
+    fn is_bound(&self) -> bool {
+        self.start < self.ownership.plan.claimed
+    }
+
+    fn is_full(&self, limits: &Limits) -> bool {
+        let count = self.rows.as_ref().map_or(0, |rows| rows.len()) + self.dead_letters.len();
+        !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
+    }
+
+    /// Where the budget is spent and nothing will give bytes back, nothing is waited for but the linger.
+    fn due_at(&self, pacing: &Pacing, linger: Duration, pace: Pace, is_stuck: bool) -> Option<Instant> {
+        let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
+        if is_stuck {
+            return Some(since + linger);
+        }
+        let has_room = match pace.room {
+            Room::None => false,
+            Room::Rest => !self.is_behind,
+            Room::Any => true,
+        };
+        has_room.then(|| pacing.due(since, linger, pace.interval, self.is_behind))
+    }
+
+    /// What it holds of the byte budget.
+    fn cost(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| rows.byte_len()) * COLUMN_BYTE_COST + self.dead_letter_bytes
+    }
+
+    fn close(&mut self, end: Offset, supplies: &Supplies) -> Batch {
+        let range = Range::new(self.start, end);
+        self.permit.set(self.cost());
+        let definition = self.earlier.as_ref().map_or(&supplies.definition, |reading| &reading.definition);
+        let definition = Arc::clone(definition);
+        let rows = self.rows.take().unwrap_or_else(|| Rows::empty(definition.route()).into());
+        debug_assert!(rows.offsets.last().is_none_or(|&last| last < end));
+        self.start = end;
+        self.earlier = Reading::of(&self.ownership, end);
+        self.covered = self.covered.max(end);
+        self.bytes = 0;
+        self.dead_letter_bytes = 0;
+        self.is_first = false;
+        self.since = None;
+        let fresh = self.permit.fresh();
+        let flight = supplies.flights.start(rows.len());
+        Batch {
+            ownership: Arc::clone(&self.ownership),
+            range,
+            definition,
+            rows,
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
+            read_at: self.read_at,
+            permit: std::mem::replace(&mut self.permit, fresh),
+            flight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

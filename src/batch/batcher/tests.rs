@@ -1,0 +1,385 @@
+use std::sync::LazyLock;
+
+use footprint_event::rows::Values;
+use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::take_over::Plan;
+use footprint_service::config::Config;
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::*;
+use crate::batch::budget::Budget;
+use crate::ledger::ownership::{Earlier, LeftOut};
+use crate::ledger::proof::{Proof, Proofs};
+
+/// Nothing keeps a batch that has lingered.
+const PACE: Pace = Pace { interval: Duration::ZERO, room: Room::Any };
+
+static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(1 << 20));
+
+fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> {
+    let proofs = Arc::new(Proofs::default());
+    let sighting = proofs.before_sending();
+    Arc::new(Ownership {
+        ledger: LedgerId(1),
+        left_out: LeftOut::default(),
+        source: SourceId(1),
+        partition: 0,
+        epoch: 1,
+        owner: Uuid::nil(),
+        plan: Plan {
+            start,
+            read_from: start,
+            claimed,
+            cuts: cuts.to_vec(),
+            claims: Vec::new(),
+            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            uncertain_through: None,
+            doubtful_below: None,
+            birth: 0,
+        },
+        proof: Proof::new(proofs, sighting),
+        earlier: Vec::new(),
+        skips: Vec::new(),
+        ended: CancellationToken::new(),
+    })
+}
+
+fn batcher(rows_max: usize) -> Batcher {
+    let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
+    Batcher::new(
+        &Arc::new(Definition::of(&route).unwrap()),
+        Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50), kept_bytes_max: 1 << 20 },
+        &Flights::default(),
+    )
+}
+
+/// Records of what lives long enough.
+#[derive(Default)]
+struct Made(Vec<Record<'static>>);
+
+impl Records for Made {
+    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.0.iter().copied()
+    }
+}
+
+impl Buffer for Made {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Record<'_>>()
+    }
+}
+
+fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: Instant) -> Chunk<Made> {
+    let mut records = Made::default();
+    for &offset in offsets {
+        let good = br#"{"link":"/a","method":"GET","footprint_time":1767290400}"#;
+        // every seventh is bad
+        let payload: &'static [u8] = if offset % 7 == 0 { b"{" } else { good };
+        records.0.push(Record { offset, timestamp_ms: 5, key: None, payload: Some(payload), headers: None });
+    }
+    let permit = BUDGET.take(100);
+    Chunk {
+        ownership: Arc::clone(ownership),
+        records: records.into(),
+        position,
+        is_behind: false,
+        first_read_at: now,
+        read_at: now,
+        permit,
+    }
+}
+
+fn ranges(batches: &[Batch]) -> Vec<(Offset, Offset)> {
+    batches.iter().map(|batch| (batch.range.start, batch.range.end)).collect()
+}
+
+#[test]
+fn claims_found_are_cut_exactly_whatever_the_limits_say() {
+    let (mut batcher, now, mut full) = (batcher(2), Instant::now(), Vec::new());
+    let owner = ownership(10, 30, &[20, 30]);
+    batcher.add(chunk(&owner, &[10, 11, 12, 15, 25], 26, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20)], "a record past the cut closes it; below it no limit applies");
+    assert_eq!(full[0].rows.len() + full[0].dead_letters.len(), 4);
+    assert_eq!(batcher.due_at(PACE), None, "a bound batch does not linger");
+    batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
+}
+
+#[test]
+fn a_range_is_decoded_by_the_definition_that_claimed_it() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let mut route = Config::load(None, &[]).unwrap().routes.remove(0);
+    route.columns.truncate(1);
+    route.columns[0].field = "link".into();
+    let definition = Arc::new(Definition::of(&Arc::new(route)).unwrap());
+    let mut owner = Arc::into_inner(ownership(10, 30, &[20, 30])).unwrap();
+    owner.earlier = vec![Earlier { range: Range::new(10, 20), definition: Arc::clone(&definition) }];
+    let owner = Arc::new(owner);
+    batcher.add(chunk(&owner, &[10, 11, 22], 30, now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 20), (20, 30)]);
+    let decoded = |batch: &Batch| match &batch.rows.columns[0].values {
+        Values::Text { bytes, .. } => (batch.definition.fingerprint(), batch.rows.columns.len(), bytes.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(decoded(&full[0]), (definition.fingerprint(), 1, b"/a/a".to_vec()));
+    assert_eq!(decoded(&full[1]), (batcher.supplies.definition.fingerprint(), 3, b"GET".to_vec()));
+}
+
+#[test]
+fn an_incomplete_batch_waits_for_the_linger_and_no_longer() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
+    let due = batcher.due_at(PACE).unwrap();
+    assert_eq!(due, now + Duration::from_millis(50));
+    batcher.cut_due(due - Duration::from_millis(1), PACE, &mut full);
+    assert!(full.is_empty());
+    batcher.cut_due(due, PACE, &mut full);
+    assert_eq!(ranges(&full), [(0, 3)], "the gap below the first record is covered too");
+    assert_eq!(batcher.due_at(PACE), None);
+}
+
+fn ownership_of(partition: Partition) -> Arc<Ownership> {
+    let mut owner = Arc::into_inner(ownership(0, 0, &[])).unwrap();
+    owner.partition = partition;
+    Arc::new(owner)
+}
+
+#[test]
+fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(20), room: Room::Any };
+    for (partition, came) in [(2, 0), (0, 1), (1, 2)] {
+        let now = start + ms(came);
+        batcher.add(chunk(&ownership_of(partition), &[1], 2, now), now, &mut full);
+    }
+    let mut cuts = Vec::new();
+    for at in 0..200 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        cuts.extend(full.drain(..).map(|batch| (batch.ownership.partition, at)));
+    }
+    assert_eq!(cuts, [(2, 50), (0, 70), (1, 90)]);
+}
+
+/// The story: a partition that changed hands stood still for the change, and then waited its turn among all others.
+#[test]
+fn a_partition_just_taken_over_is_cut_before_the_others() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(50), room: Room::Any };
+    let old = [0, 1, 2].map(ownership_of);
+    let add = |batcher: &mut Batcher, owner: &Arc<Ownership>, offset: Offset, at: u64| {
+        let now = start + ms(at);
+        batcher.add(chunk(owner, &[offset], offset + 1, now), now, &mut Vec::new());
+    };
+    old.iter().for_each(|owner| add(&mut batcher, owner, 1, 0));
+    let mut first = 0;
+    for at in 0..=200 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        first += full.drain(..).count();
+    }
+    assert_eq!(first, 3, "each has had its first");
+    old.iter().for_each(|owner| add(&mut batcher, owner, 2, 300));
+    add(&mut batcher, &ownership_of(3), 1, 310);
+    let mut cuts = Vec::new();
+    for at in 310..600 {
+        batcher.cut_due(start + ms(at), pace, &mut full);
+        cuts.extend(full.drain(..).map(|batch| (batch.ownership.partition, at)));
+    }
+    assert_eq!(cuts, [(0, 350), (3, 400), (1, 450), (2, 500)], "as soon as it has lingered and the pace allows");
+}
+
+#[test]
+fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
+    let (mut batcher, now, mut full) = (batcher(3), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let busy = Pace { room: Room::None, ..PACE };
+    batcher.add(chunk(&owner, &[1, 2], 3, now), now, &mut full);
+    let late = now + Duration::from_secs(60);
+    batcher.cut_due(late, busy, &mut full);
+    assert!(full.is_empty() && batcher.due_at(busy).is_none());
+    batcher.add(chunk(&owner, &[3], 4, late), late, &mut full);
+    assert_eq!(ranges(&full), [(0, 4)], "a full one goes on all the same");
+    batcher.add(chunk(&owner, &[4], 5, late), late, &mut full);
+    full.clear();
+    batcher.cut_due(late + Duration::from_secs(1), PACE, &mut full);
+    assert_eq!(ranges(&full), [(4, 5)]);
+}
+
+/// With a backlog a batch that goes on half full makes one more part for ClickHouse to merge, and nobody is served sooner.
+#[test]
+fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
+    let (mut batcher, now, mut full) = (batcher(10), Instant::now(), Vec::new());
+    assert_eq!(batcher.room(), Room::Any);
+    batcher.add(chunk(&ownership_of(0), &[1, 2, 3, 4, 5, 6, 8, 9, 10, 11], 12, now), now, &mut full);
+    assert_eq!((full.len(), batcher.room()), (1, Room::Rest), "ten rows of ten");
+    full.clear();
+    for partition in 0..4 {
+        assert_eq!(batcher.room(), Room::Any);
+        batcher.add(chunk(&ownership_of(partition), &[20], 21, now), now, &mut full);
+        batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    }
+    assert_eq!((full.len(), batcher.room()), (4, Room::None), "four small ones");
+    full.pop();
+    assert_eq!(batcher.room(), Room::Any);
+}
+
+/// The last batches of a backlog hold all there is: to keep them back until the others are stored served nobody.
+#[test]
+fn beside_a_whole_batchs_rows_only_what_holds_all_there_is_goes_on() {
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let now = start + Duration::from_secs(60);
+    let rest = Pace { room: Room::Rest, ..PACE };
+    let owner = ownership(0, 0, &[]);
+    let behind = |offset| Chunk { is_behind: true, ..chunk(&owner, &[offset], offset + 1, start) };
+    batcher.add(behind(1), start, &mut full);
+    batcher.cut_due(now, rest, &mut full);
+    assert_eq!((full.len(), batcher.due_at(rest)), (0, None), "the log holds more for it");
+    batcher.add(chunk(&owner, &[2], 3, start), start, &mut full);
+    batcher.cut_due(now, rest, &mut full);
+    assert_eq!(ranges(&full), [(0, 3)]);
+}
+
+#[test]
+fn a_batch_grows_while_the_log_holds_more_but_not_the_very_first() {
+    let (mut batcher, start, mut full) = (batcher(1_000_000), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let good: Vec<Offset> = (1..).filter(|offset| offset % 7 != 0).take(100_000).collect();
+    let after = |offsets: &[Offset]| offsets[offsets.len() - 1] + 1;
+    let mut add = |batcher: &mut Batcher, offsets: &[Offset], is_behind, now| {
+        batcher.add(Chunk { is_behind, ..chunk(&owner, offsets, after(offsets), now) }, now, &mut full);
+    };
+    add(&mut batcher, &good, true, start);
+    let now = start + Duration::from_millis(50);
+    assert_eq!(batcher.due_at(PACE), Some(now), "nothing went on yet: it lingers, no more");
+    batcher.cut_due(now, PACE, &mut Vec::new());
+    let next = after(&good);
+    add(&mut batcher, &[next], true, now);
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(200)), "100,000 rows went on");
+    add(&mut batcher, &[next + 1], false, now);
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(50)), "the log holds no more");
+}
+
+/// The story: four partitions read in turn had taken the whole byte budget before one of their batches was full, and each waited
+/// up to a second for records that could not be read.
+#[test]
+fn a_batch_does_not_wait_for_what_cannot_be_read() {
+    let budget = Budget::new(1_000);
+    let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let behind =
+        |offset, now| Chunk { is_behind: true, permit: budget.take(0), ..chunk(&owner, &[offset], offset + 1, now) };
+    batcher.add(behind(1, start), start, &mut full);
+    let now = start + Duration::from_millis(50);
+    batcher.cut_due(now, PACE, &mut full);
+    batcher.add(behind(2, now), now, &mut full);
+    let (grown, lingered) = (Some(now + Duration::from_millis(200)), Some(now + Duration::from_millis(50)));
+    assert_eq!((full.len(), batcher.due_at(PACE)), (1, grown), "the log holds more");
+    let _held = budget.take(1_000);
+    assert_eq!(batcher.due_at(PACE), grown, "what is on its way gives bytes back");
+    full.clear();
+    assert_eq!(batcher.due_at(PACE), lingered, "nothing does");
+}
+
+#[test]
+fn full_batches_put_an_incomplete_one_off_for_a_second_at_most() {
+    let (mut batcher, start, mut full) = (batcher(1), Instant::now(), Vec::new());
+    let ms = Duration::from_millis;
+    let pace = Pace { interval: ms(50), room: Room::Any };
+    let (busy, quiet) = (ownership_of(0), ownership_of(1));
+    let mut cut = None;
+    batcher.add(chunk(&quiet, &[], 1, start), start, &mut full);
+    for at in 0..2_000 {
+        let now = start + ms(at);
+        // a thousand full ones a second
+        batcher.add(chunk(&busy, &[at.cast_signed()], at.cast_signed() + 1, now), now, &mut full);
+        batcher.cut_due(now, pace, &mut full);
+        if full.drain(..).any(|batch| batch.ownership.partition == 1) {
+            cut.get_or_insert(at);
+        }
+    }
+    assert!(cut.is_some_and(|at| (50..=1_050).contains(&at)), "{cut:?}");
+}
+
+#[test]
+fn what_a_batch_holds_of_the_budget_is_given_back_with_it() {
+    let budget = Budget::new(1 << 20);
+    let (mut batcher, now, mut full) = (batcher(4), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    for at in [1, 6, 11] {
+        let permit = budget.take(500);
+        batcher.add(Chunk { permit, ..chunk(&owner, &[at, at + 1, at + 2], at + 3, now) }, now, &mut full);
+    }
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    assert_eq!(full.len(), 3);
+    let held: usize = full.iter().map(|batch| batch.permit.bytes()).sum();
+    assert!(held > 0 && held == budget.taken(), "the chunks' bytes were given back, the columns' are held");
+    full.clear();
+    assert_eq!(budget.taken(), 0);
+}
+
+/// A producer's clock may say anything. A row's time was bounded, a dead letter's was not: PostgreSQL would have refused the
+/// COPY, and with it stopped the program.
+#[test]
+fn a_dead_letters_time_is_bounded_like_a_rows() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let mut wild = chunk(&owner, &[], 1, now);
+    wild.records.0.push(Record { offset: 0, timestamp_ms: i64::MAX, key: None, payload: None, headers: None });
+    batcher.add(wild, now, &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    assert!(full[0].dead_letters[0].received_at_us <= footprint_event::normalize::INSTANT_MAX_US);
+}
+
+#[test]
+fn an_ended_ownership_leaves_nothing_behind() {
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let old = ownership(0, 0, &[]);
+    batcher.add(chunk(&old, &[1, 2], 3, now), now, &mut full);
+    old.ended.cancel();
+    let new = ownership(0, 0, &[]);
+    batcher.add(chunk(&new, &[1], 2, now), now, &mut full);
+    batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+    assert_eq!(ranges(&full), [(0, 2)]);
+    assert!(Arc::ptr_eq(&full[0].ownership, &new));
+}
+
+proptest! {
+    /// However records come: batches touch one another, cover everything seen, and hold each record once.
+    #[test]
+    fn batches_cover_everything_once(
+        gaps in prop::collection::vec(1_i64..5, 1..200), sizes in prop::collection::vec(1_usize..30, 1..40), rows_max in 1_usize..40
+    ) {
+        let (mut batcher, now, mut full) = (batcher(rows_max), Instant::now(), Vec::new());
+        let owner = ownership(0, 0, &[]);
+        let offsets: Vec<Offset> = gaps.iter().scan(-1, |at, gap| { *at += gap; Some(*at) }).collect();
+        let (mut rest, mut sizes) = (offsets.as_slice(), sizes.iter().cycle());
+        while !rest.is_empty() {
+            let (now_sent, later) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            batcher.add(chunk(&owner, now_sent, now_sent[now_sent.len() - 1] + 1, now), now, &mut full);
+            rest = later;
+        }
+        batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
+        let mut next = 0;
+        let mut seen = Vec::new();
+        for batch in &full {
+            prop_assert_eq!(batch.range.start, next);
+            next = batch.range.end;
+            prop_assert!(batch.rows.len() + batch.dead_letters.len() <= rows_max);
+            let mut held = batch.rows.offsets.clone();
+            held.extend(batch.dead_letters.iter().map(|letter| letter.offset));
+            prop_assert!(held.iter().all(|&offset| batch.range.contains(offset)));
+            held.sort_unstable();
+            seen.extend(held);
+        }
+        prop_assert_eq!(seen, offsets.clone());
+        prop_assert_eq!(next, offsets[offsets.len() - 1] + 1);
+    }
+}

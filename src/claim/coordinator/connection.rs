@@ -1,0 +1,76 @@
+//! The ledger's connection: its loss ends every ownership (R4).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use footprint_service::failpoint::{self, Point};
+use tracing::{info, warn};
+
+use super::{Coordinator, PipelineError};
+use crate::ledger::statements::{Ledger, LedgerError, application_name};
+
+impl Coordinator {
+    pub(super) async fn connect(&mut self) -> Result<(), PipelineError> {
+        if self.ledger.as_ref().is_some_and(|ledger| ledger.is_closed()) {
+            self.lose_ledger("its connection was closed");
+        }
+        if self.ledger.is_some() || Instant::now() < self.ledger_retry_at {
+            return Ok(());
+        }
+        failpoint::hit(Point::LedgerConnect);
+        match self.ledger_with_definition().await {
+            Ok(ledger) => {
+                if self.ledger_identity.as_ref().is_some_and(|before| before != ledger.identity()) {
+                    warn!("postgresql was restarted, restored or failed over: every partition is taken over anew");
+                }
+                self.ledger_identity = Some(ledger.identity().clone());
+                self.ledger = Some(Arc::new(ledger));
+                self.ledger_backoff.reset();
+                info!("ledger connected");
+            }
+            Err(error) if error.is_passing() => {
+                let wait = self.ledger_backoff.next_wait();
+                warn!(wait_ms = wait.as_millis(), "{error}");
+                self.ledger_retry_at = Instant::now() + wait;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// A ledger that keeps the route's definition: nothing is claimed under one that is not kept. Also one that was restored
+    /// from before has it again.
+    async fn ledger_with_definition(&self) -> Result<Ledger, LedgerError> {
+        let name = application_name(self.context.instance);
+        let ledger = Ledger::connect(&self.settings.postgres, &self.context.route, &name).await?;
+        failpoint::hit(Point::LedgerConnected);
+        failpoint::hit(Point::KeepDefinition);
+        failpoint::sent(Point::KeepDefinitionSent, ledger.keep_definition(&self.context.definition)).await?;
+        failpoint::hit(Point::KeepDefinitionAnswered);
+        Ok(ledger)
+    }
+
+    /// After the ledger's connection is lost every ownership is gone (R4).
+    pub(super) fn lose_ledger(&mut self, why: &str) {
+        if self.ledger.take().is_some() {
+            warn!("ledger: {why}: every partition is taken over anew");
+            self.context.proofs.void();
+            self.ledger_retry_at = Instant::now() + self.ledger_backoff.next_wait();
+            self.end_all();
+        }
+    }
+
+    /// What to do about an error of the ledger: lost connections end every ownership, passing ones wait for the next try.
+    pub(super) fn on_ledger_error(&mut self, error: LedgerError) -> Result<(), PipelineError> {
+        match error {
+            LedgerError::Lost(_) | LedgerError::Connect(_) => self.lose_ledger(&error.to_string()),
+            error if error.is_passing() => {
+                // the statement may have landed: what the next one finds decides
+                warn!("{error}");
+                self.lose_ledger("a statement was refused");
+            }
+            error => return Err(error.into()),
+        }
+        Ok(())
+    }
+}

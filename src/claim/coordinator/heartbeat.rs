@@ -1,0 +1,95 @@
+//! The heartbeat of the ledger, and the commits to Kafka that follow from its answers.
+
+use std::time::{Duration, Instant};
+
+use footprint_protocol::first_start::commit_mark;
+use footprint_protocol::offset::Offset;
+use footprint_service::failpoint::{self, Point};
+use footprint_service::metrics;
+use tracing::warn;
+
+use super::{Coordinator, PipelineError, Slot};
+use crate::ledger::statements::Fence;
+use crate::read::reader::Command;
+
+/// What was committed is committed again so often: a late commit of an owner of before has moved it back, perhaps.
+const COMMIT_AGAIN: Duration = Duration::from_secs(60);
+
+/// A heartbeat comes at most so soon after the one before, when nothing is under way any more.
+const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
+/// A heartbeat comes so soon after something that the ledger does not know.
+const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
+/// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
+const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
+
+impl Coordinator {
+    pub(super) async fn heartbeat_when_due(&mut self) -> Result<(), PipelineError> {
+        let since = self.beaten_at.elapsed();
+        let unrecorded = self.owned().any(|owned| owned.tracker.is_unrecorded());
+        let quiet = self.owned().all(|owned| owned.tracker.pending_count() == 0 && owned.ready.is_empty());
+        let soon = if quiet { HEARTBEAT_QUIET } else { HEARTBEAT_SOON };
+        if since >= HEARTBEAT_IDLE || (unrecorded && since >= soon) {
+            self.heartbeat().await?;
+        }
+        Ok(())
+    }
+
+    /// One fenced statement for every owned partition: records, proves, and notices a restore.
+    pub(super) async fn heartbeat(&mut self) -> Result<(), PipelineError> {
+        let Some(ledger) = self.ledger.clone() else { return Ok(()) };
+        self.beaten_at = Instant::now();
+        let beats: Vec<(Fence, Option<Offset>)> =
+            self.owned().map(|owned| (Fence::from(&*owned.ownership), owned.tracker.clickhouse_next())).collect();
+        if beats.is_empty() {
+            return Ok(());
+        }
+        let sighting = self.context.proofs.before_sending();
+        failpoint::hit(Point::Heartbeat);
+        let answers = match failpoint::sent(Point::HeartbeatSent, ledger.heartbeat(&beats)).await {
+            Ok(answers) => answers,
+            Err(error) => return self.on_ledger_error(error),
+        };
+        failpoint::hit(Point::HeartbeatAnswered);
+        for (fence, _) in beats {
+            let partition = fence.partition;
+            let answer = answers.iter().find(|progress| progress.partition == partition);
+            let Some(owned) = self.owned_mut(partition) else { continue };
+            match answer.map(|progress| owned.tracker.recorded(progress)) {
+                Some(Ok(())) => owned.ownership.proof.renew(sighting),
+                _ => {
+                    metrics::fenced(1);
+                    warn!(partition, "heartbeat: the ledger is not what it was: taking over again");
+                    self.end(partition, "heartbeat");
+                }
+            }
+        }
+        self.tell_frontiers();
+        self.commit()
+    }
+
+    /// Commits what the ledger itself returned, when that is news (R8).
+    pub(super) fn commit(&mut self) -> Result<(), PipelineError> {
+        let Some(life) = &self.life else { return Ok(()) };
+        let metadata = commit_mark(life.source);
+        let again = self.committed_again_at.elapsed() >= COMMIT_AGAIN;
+        if again {
+            self.committed_again_at = Instant::now();
+        }
+        let mut offsets = Vec::new();
+        for slot in self.slots.values_mut() {
+            let Slot::Owned(owned) = slot else { continue };
+            if again {
+                owned.tracker.commit_again();
+            }
+            if let Some(offset) = owned.tracker.to_commit() {
+                owned.tracker.committed(offset);
+                offsets.push((owned.ownership.partition, offset));
+            }
+        }
+        if !offsets.is_empty() {
+            self.commits_under_way += 1;
+            self.command(Command::Commit { offsets, metadata })?;
+        }
+        Ok(())
+    }
+}

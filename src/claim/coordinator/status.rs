@@ -1,0 +1,96 @@
+//! What the outside may see: status, frontiers and lag.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint_protocol::ledger::SinkName;
+use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::metrics;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use super::{Coordinator, PipelineError, Slot, cut_interval};
+use crate::read::reader::Command;
+
+/// How often the lag is measured.
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Coordinator {
+    pub(super) fn command(&self, command: Command) -> Result<(), PipelineError> {
+        self.ports
+            .commands
+            .try_send(command)
+            .map_err(|_| PipelineError::Stop("the reader ended, or does not keep up with its commands".into()))
+    }
+
+    pub(super) fn tell_status(&self) {
+        let owned = self.owned().count();
+        let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
+        self.ports.status.send_if_modified(|status| {
+            let changed = status.owned != owned
+                || status.source != source
+                || status.ledger_up != ledger_up
+                || status.moved != self.moved;
+            (status.owned, status.source, status.ledger_up, status.moved) = (owned, source, ledger_up, self.moved);
+            changed
+        });
+        let interval = cut_interval(self.partition_count, owned);
+        self.ports.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
+    }
+
+    pub(super) fn tell_frontiers(&self) {
+        let route: Arc<str> = self.context.route.as_str().into();
+        metrics::owned(&route, self.owned().count());
+        for owned in self.owned() {
+            let nexts = owned.tracker.recorded_nexts();
+            for (sink, next) in [(SinkName::Postgres, nexts.postgres), (SinkName::ClickHouse, nexts.clickhouse)] {
+                if let Some(next) = next {
+                    metrics::frontier(&route, owned.ownership.partition, sink, next);
+                }
+            }
+        }
+    }
+
+    pub(super) fn measure_lag(&mut self) {
+        if self.lag_at.elapsed() < LAG_INTERVAL || !self.lags.is_empty() {
+            return;
+        }
+        self.lag_at = Instant::now();
+        let partitions: Vec<Partition> = self.owned().map(|owned| owned.ownership.partition).collect();
+        let inquirer = Arc::clone(&self.context.inquirer);
+        let topic = self.context.topic.clone();
+        self.lags.spawn(async move {
+            let measured = spawn_blocking(move || {
+                let end = |&partition: &Partition| {
+                    inquirer.watermarks(&topic, partition, LAG_INTERVAL).ok().map(|(_, end)| (partition, end))
+                };
+                partitions.iter().map_while(end).collect()
+            });
+            measured.await.unwrap_or_default()
+        });
+    }
+
+    pub(super) fn on_ends(&mut self, ends: &[(Partition, Offset)]) {
+        let route: Arc<str> = self.context.route.as_str().into();
+        let (now, is_spent) = (Instant::now(), self.settings.budget.is_spent());
+        for &(partition, end) in ends {
+            if let Some(Slot::Owned(owned)) = self.slots.get(&partition) {
+                let next = owned.tracker.recorded_nexts().lowest();
+                metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
+                let waits = end > next && !is_spent && !owned.is_under_way() && owned.ready.is_empty();
+                let after = self.settings.unreadable_after;
+                let at = (owned.ownership.epoch, next);
+                if let Some(stood) = self.silence.look(partition, at, waits, after, now) {
+                    warn!(
+                        partition,
+                        offset = next,
+                        log_end = end,
+                        seconds = stood.as_secs(),
+                        "kafka gives nothing of the partition from there on, and no error, though its log holds more; if this \
+                         lasts, look at the broker's disk and log"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Other consumers in the group, such as the one that footprint replaces. One that still runs keeps partitions, or by another
+//! assignor the whole group. It is named, with what to do, once until it changes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint_service::kafka::AskError;
+use footprint_service::kafka::members::Strangers;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tracing::{debug, info, warn};
+
+use super::Coordinator;
+
+/// How often the group is asked while partitions are not ours.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is asked while it refuses us.
+const INTERVAL_REFUSED: Duration = Duration::from_secs(2);
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is known of others in the group, and when it was asked.
+#[derive(Default)]
+pub(super) struct GroupWatch {
+    asked_at: Option<Instant>,
+    /// The broker does not let us in.
+    refused: bool,
+    known: Strangers,
+    /// At most one question.
+    asking: JoinSet<Result<Strangers, AskError>>,
+}
+
+impl GroupWatch {
+    /// The answer of the question under way; none while there is none.
+    pub(super) async fn answer(&mut self) -> Option<Result<Result<Strangers, AskError>, JoinError>> {
+        self.asking.join_next().await
+    }
+}
+
+impl Coordinator {
+    /// The broker did not let us into the group.
+    pub(super) fn on_refused_by_group(&mut self) {
+        self.group.refused = true;
+    }
+
+    /// Asks the group for its members while it keeps partitions from us.
+    pub(super) fn look_for_strangers(&mut self) {
+        let interval = if self.group.refused { INTERVAL_REFUSED } else { INTERVAL };
+        let is_due = self.group.asked_at.is_none_or(|at| at.elapsed() >= interval);
+        // those who own every partition have nobody to wait for; the topic's count is known before anything is ours
+        let waits = self.partition_count > 0 && self.slots.len() < self.partition_count;
+        let tells = waits || self.group.refused || !self.group.known.is_empty();
+        if !is_due || !tells || self.stopping || !self.group.asking.is_empty() {
+            return;
+        }
+        self.group.asked_at = Some(Instant::now());
+        self.group.refused = false;
+        let inquirer = Arc::clone(&self.context.inquirer);
+        self.group.asking.spawn(async move {
+            let asked = spawn_blocking(move || inquirer.strangers(TIMEOUT)).await;
+            asked.unwrap_or_else(|error| Err(AskError::Refused { what: "describe group", why: error.to_string() }))
+        });
+    }
+
+    pub(super) fn on_strangers(&mut self, answer: Result<Strangers, AskError>) {
+        match answer {
+            Ok(strangers) if strangers == self.group.known => {}
+            Ok(strangers) => {
+                if strangers.is_empty() {
+                    info!("the other consumers have left the group");
+                } else {
+                    warn!("{}", strangers.told(&self.context.group_id));
+                }
+                self.group.known = strangers;
+            }
+            Err(error) => debug!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Under which definition each pending claim is finished: the one that claimed it, which the ledger keeps. Asks the ledger and
+//! both tables; only where a claim of another definition is pending, so hardly ever.
+
+use std::sync::Arc;
+
+use footprint_event::definition::Definition;
+use footprint_protocol::offset::{Partition, Range};
+use footprint_protocol::take_over::Plan;
+use footprint_service::failpoint::{self, Point};
+use tracing::{info, warn};
+
+use super::{Context, TakeOverError};
+use crate::ledger::ownership::Earlier;
+use crate::ledger::statements::Ledger;
+use crate::store::clickhouse::migrate::MigrateError;
+
+/// The ranges that are finished by another definition than the route's present one.
+pub(super) async fn earlier(
+    context: &Context,
+    ledger: &Ledger,
+    partition: Partition,
+    plan: &Plan,
+) -> Result<Vec<Earlier>, TakeOverError> {
+    let others = plan.claims_of_others(context.definition.fingerprint());
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut fingerprints: Vec<i64> = others.iter().map(|&(_, fingerprint)| fingerprint).collect();
+    fingerprints.dedup();
+    failpoint::hit(Point::Definitions);
+    let found = ledger.definitions(&fingerprints).await.map_err(|error| TakeOverError::of_ledger(error, partition))?;
+    failpoint::hit(Point::DefinitionsAnswered);
+    let mut earlier: Vec<Earlier> = Vec::new();
+    for (range, fingerprint) in others {
+        let known = earlier.iter().find(|earlier| earlier.definition.fingerprint() == fingerprint);
+        if let Some(definition) = known.map(|known| Arc::clone(&known.definition)) {
+            earlier.push(Earlier { range, definition });
+            continue;
+        }
+        let text = found.iter().find(|(of, _)| *of == fingerprint).map(|(_, text)| text);
+        match text.map(|text| Definition::kept(text, context.definition.route())) {
+            Some(Ok(definition)) => {
+                is_taken(context, ledger, partition, range, &definition).await?;
+                info!(partition, %range, "claimed under an earlier definition of the route: finished by that");
+                earlier.push(Earlier { range, definition: Arc::new(definition) });
+            }
+            Some(Err(why)) => tell_lost(plan, partition, range, &why.to_string()),
+            None => tell_lost(plan, partition, range, "the version of footprint that claimed them kept none"),
+        }
+    }
+    Ok(earlier)
+}
+
+/// A definition that cannot be had: PostgreSQL's rows are the truth where it has them, else there is none.
+fn tell_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
+    if plan.nexts.postgres.is_some() && !plan.postgres_wants_rows(range) {
+        info!(partition, %range, "claimed under another definition, {why}: clickhouse gets the rows that postgresql holds");
+    } else {
+        warn!(
+            partition, %range,
+            "claimed under another definition, {why}: they are decoded by the present one, and the databases may differ in \
+             them; `footprint verify` compares them"
+        );
+    }
+}
+
+/// Whether both tables still take the rows of a definition: a column may be gone since, or a new one demand a value.
+async fn is_taken(
+    context: &Context,
+    ledger: &Ledger,
+    partition: Partition,
+    range: Range,
+    definition: &Definition,
+) -> Result<(), TakeOverError> {
+    let stop = |why: String| TakeOverError::Stop {
+        partition,
+        why: format!(
+            "records {range} were claimed under an earlier definition of the route and must be finished by that, but {why}; \
+             then start again"
+        ),
+    };
+    if context.switches.postgres.is_some() {
+        let taken = ledger.table_takes(definition.route()).await;
+        taken.map_err(|error| TakeOverError::of_ledger(error, partition))?.map_err(|error| stop(error.to_string()))?;
+    }
+    if let Some(tables) = &context.clickhouse_tables {
+        match tables.takes(definition.route()).await {
+            Ok(()) => {}
+            Err(MigrateError::Shape(error)) => return Err(stop(error.to_string())),
+            Err(MigrateError::TimedOut { .. }) => {
+                return Err(TakeOverError::Passing("clickhouse: no answer to what the table is".into()));
+            }
+            Err(error @ MigrateError::Refused { .. }) => {
+                let remedy = "see that the user may see the table: grant it select on it".into();
+                return Err(TakeOverError::Unclear { why: error.to_string(), remedy });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! The SQL of a route's definitions: each is kept before anything is claimed under it, and found by the fingerprint of a claim.
+
+use footprint_event::definition::Definition;
+use footprint_event::route::Route;
+
+use super::{Ledger, LedgerError};
+use crate::store::postgres::migrate::find;
+use crate::store::postgres::shape::{ShapeError, takes};
+
+impl Ledger {
+    /// Keeps a definition, unless it is kept.
+    ///
+    /// # Errors
+    /// No answer: it may be kept.
+    pub async fn keep_definition(&self, definition: &Definition) -> Result<(), LedgerError> {
+        self.query(
+            "insert into footprint_definition (route, fingerprint, definition) values ($1, $2, $3) on conflict do nothing",
+            &[&self.route, &definition.fingerprint(), &definition.text()],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The texts of those fingerprints that are known.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn definitions(&self, fingerprints: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
+        let sql = "select fingerprint, definition from footprint_definition where route = $1 and fingerprint = any($2)";
+        let rows = self.query(sql, &[&self.route, &fingerprints]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Whether PostgreSQL's table takes a route's rows as it is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn table_takes(&self, route: &Route) -> Result<Result<(), ShapeError>, LedgerError> {
+        let found = super::within(find(&self.client, &route.postgres_table)).await?;
+        Ok(takes(route, found.as_ref()))
+    }
+}

@@ -1,0 +1,90 @@
+//! Records that one database lacks for good: their dead letters are written under the fence, and a take-over reads which
+//! there are.
+
+use footprint_event::reject::DeadLetter;
+use footprint_protocol::ledger::{SinkName, SourceId};
+use footprint_protocol::offset::{Offset, Partition};
+use uuid::Uuid;
+
+use super::{Fence, Ledger, LedgerError};
+
+impl Ledger {
+    /// Writes a dead letter for one database alone, as long as the partition is ours and that database has not stored the
+    /// record. Sent again after a lost answer it changes nothing. False: fenced.
+    ///
+    /// # Errors
+    /// No answer: it may have landed.
+    pub async fn leave_out(&self, fence: Fence, sink: SinkName, letter: &DeadLetter) -> Result<bool, LedgerError> {
+        let headers = (!letter.headers.is_empty()).then(|| String::from_utf8_lossy(&letter.headers).into_owned());
+        let rows = self
+            .query(
+                "with ours as (select 1 from footprint_ledger where route = $1 and source = $2 and partition = $3 \
+                 and epoch = $4 and owner = $5 \
+                 and $6::bigint >= case $7::text when 'postgres' then postgres_next else clickhouse_next end for update), \
+                 kept as (insert into dead_letters (route, kafka_source, kafka_partition, kafka_offset, sink, key, payload, \
+                 headers, reason, received_at) \
+                 select $1, $2, $3, $6, $7, $8::bytea, $9::bytea, $10::text::jsonb, $11::text, timestamptz 'epoch' + $12::bigint * interval '1 microsecond' \
+                 from ours on conflict do nothing) \
+                 select 1 from ours",
+                &[
+                    &self.route,
+                    &fence.source.0,
+                    &fence.partition,
+                    &fence.epoch,
+                    &fence.owner,
+                    &letter.offset,
+                    &sink.as_str(),
+                    &letter.key,
+                    &letter.payload,
+                    &headers,
+                    &letter.reason.to_string(),
+                    &letter.received_at_us,
+                ],
+            )
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// The records of a partition at or above `from` that one database lacks for good.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn left_out(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Vec<(SinkName, Offset)>, LedgerError> {
+        let rows = self
+            .query(
+                "select sink = 'clickhouse', kafka_offset from dead_letters where route = $1 and kafka_source = $2 \
+                 and kafka_partition = $3 and kafka_offset >= $4 and sink <> 'both'",
+                &[&self.route, &source.0, &partition, &from],
+            )
+            .await?;
+        let sink = |is_clickhouse| if is_clickhouse { SinkName::ClickHouse } else { SinkName::Postgres };
+        Ok(rows.iter().map(|row| (sink(row.get(0)), row.get(1))).collect())
+    }
+
+    /// Ends the ownership of whoever owns the partition, in favour of `owner`. The fence, and where each database stands; none:
+    /// the ledger does not know the partition.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn interrupt(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        owner: Uuid,
+    ) -> Result<Option<(Fence, Option<Offset>, Option<Offset>)>, LedgerError> {
+        let rows = self
+            .query(
+                "update footprint_ledger set epoch = epoch + 1, owner = $4, updated_at = clock_timestamp() \
+                 where route = $1 and source = $2 and partition = $3 returning epoch, postgres_next, clickhouse_next",
+                &[&self.route, &source.0, &partition, &owner],
+            )
+            .await?;
+        let fence = |epoch| Fence { source, partition, epoch, owner };
+        Ok(rows.first().map(|row| (fence(row.get(0)), row.get(1), row.get(2))))
+    }
+}

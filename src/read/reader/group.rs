@@ -1,0 +1,84 @@
+//! What librdkafka tells of the group: queued, and answered nothing, save an assignment, which is taken empty: partitions
+//! follow when they are taken over.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use footprint_protocol::offset::Partition;
+use footprint_service::failpoint::{self, Point};
+use footprint_service::kafka::ear::Ear;
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::Event;
+
+/// The consumer's ear.
+pub(super) struct GroupContext {
+    topic: String,
+    pub(super) ear: Ear,
+    pub(super) queue: Mutex<VecDeque<Event>>,
+    /// Whether a revoke is answered at once: the reader is leaving.
+    pub(super) closing: AtomicBool,
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.ear.log_line(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // told by the coordinator, with who keeps us out: `claim/coordinator/strangers.rs`
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) {
+            return debug!("kafka: {error}: {reason}");
+        }
+        self.ear.note(&error, reason);
+    }
+}
+
+impl GroupContext {
+    /// For a consumer of `topic`.
+    pub(super) fn new(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            ear: Ear::default(),
+            queue: Mutex::new(VecDeque::new()),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The partitions of our topic. Numbers of another topic's would be taken for ours.
+    fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
+        let elements = list.elements();
+        let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);
+        if let Some(other) = others.first() {
+            warn!(topic = other.topic(), "the group speaks of partitions of another topic than ours; left alone");
+        }
+        ours.iter().map(|element| element.partition()).collect()
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let partitions = self.ours_of(list);
+        debug!(?partitions, assigns, "rebalance");
+        failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
+        if assigns {
+            if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+                self.queue.lock().push_back(Event::Displaced(format!("assignment refused: {error}")));
+            }
+            self.queue.lock().push_back(Event::Assigned(partitions));
+        } else if self.closing.load(Ordering::SeqCst) {
+            let assigned = consumer.assignment().unwrap_or_default();
+            let _ = consumer.incremental_unassign(&assigned);
+        } else {
+            let lost = consumer.assignment_lost();
+            self.queue.lock().push_back(Event::Revoked { partitions, lost });
+        }
+    }
+}

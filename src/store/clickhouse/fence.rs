@@ -1,0 +1,110 @@
+//! The fence before a partition's inserts, which needs no rights: all of them, first writes and repairs, by whatever
+//! process, go under one query id. While one runs the server refuses every other (216) before it has read anything, and a
+//! question under that id which replaces the running query ends it and is answered only when it is gone.
+//!
+//! No insert ever replaces another; only the question of [`drain`] does. The server knows of an insert from the moment that
+//! it has the first byte of its block (`insert.rs` pins `max_query_size` for that).
+
+use std::fmt;
+use std::time::Duration;
+
+use clickhouse::Client;
+use footprint_protocol::ledger::{LedgerId, SourceId};
+use footprint_protocol::offset::Partition;
+use footprint_service::clickhouse::error::{QUERY_ID_IS_TAKEN, code_of};
+use footprint_service::retry::Backoff;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::store::clickhouse::error::classify;
+use crate::store::sink::SinkError;
+
+/// How long the server may wait in one go for the insert that it ends. One whose client has stopped in mid-body ends with
+/// the server's http_receive_timeout, 30 s by default; the question is then asked again.
+const REPLACE_WAIT: Duration = Duration::from_secs(10);
+/// How long the server's answer may take on top.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// "The query was cancelled": another drain has ended this one's question.
+const QUERY_WAS_CANCELLED: u32 = 394;
+
+/// The query id of every insert of one partition, as an operator sees it in system.processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsertId(String);
+
+impl InsertId {
+    /// Of a partition of a source, as one ledger counts it in one table. The readable parts are for people; the hash keeps
+    /// apart whatever differs in any part, and two ledgers on one server with it.
+    pub fn new(database: &str, table: &str, ledger: LedgerId, source: SourceId, partition: Partition) -> Self {
+        let all = format!("{database}\n{table}\n{ledger}\n{source}\n{partition}");
+        Self(format!("footprint-{table}-{partition}-{:016x}", xxh3_64(all.as_bytes())))
+    }
+
+    /// As the server gets it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InsertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Ends the insert that runs under `id`, if any, and comes back when it is gone: nothing of it lands any more.
+///
+/// # Errors
+/// It still runs at the deadline, or the server refuses.
+pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(), SinkError> {
+    let until = Instant::now() + within;
+    let mut backoff = Backoff::new();
+    loop {
+        let wait = REPLACE_WAIT.min(until.saturating_duration_since(Instant::now()));
+        let question = client
+            .query("select 1")
+            .with_setting("query_id", id.as_str())
+            .with_setting("replace_running_query", "1")
+            .with_setting("replace_running_query_max_wait_ms", wait.as_millis().max(1).to_string());
+        let why = match timeout(wait + ANSWER_WAIT, question.fetch_all::<u8>()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => match classify(&error).0 {
+                SinkError::Retry { why, .. }
+                    if matches!(code_of(&why), Some(QUERY_ID_IS_TAKEN | QUERY_WAS_CANCELLED)) =>
+                {
+                    why
+                }
+                error => return Err(error),
+            },
+            Err(_) => format!("no answer in {:?}", wait + ANSWER_WAIT),
+        };
+        if Instant::now() >= until {
+            let why = format!("clickhouse: the insert under query id {id} did not end in {within:?}: {why}");
+            return Err(SinkError::Retry { why, uncertain: true });
+        }
+        let _ = timeout_at(until, sleep(backoff.next_wait())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_of_one_partition_table_and_ledger() {
+        let id = |database, table, ledger, source, partition| {
+            InsertId::new(database, table, LedgerId(ledger), SourceId(source), partition)
+        };
+        let one = id("prd", "user_footprint", 1, 2, 3);
+        assert_eq!(one, id("prd", "user_footprint", 1, 2, 3), "the same for whoever asks");
+        assert!(one.as_str().starts_with("footprint-user_footprint-3-"), "{one}");
+        for other in [
+            id("stg", "user_footprint", 1, 2, 3),
+            id("prd", "comments", 1, 2, 3),
+            id("prd", "user_footprint", 9, 2, 3),
+            id("prd", "user_footprint", 1, 9, 3),
+            id("prd", "user_footprint", 1, 2, 9),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One insert: its token, its place in the fence, and its block.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Client;
+use footprint_event::definition::Definition;
+use footprint_event::recycle::Pool;
+use footprint_event::route::Route;
+use footprint_protocol::ledger::Identity;
+use footprint_service::clickhouse::settings::Pins;
+use footprint_service::clickhouse::uses_lz4;
+use footprint_service::config::ClickHouse;
+use footprint_service::failpoint::{self, Point};
+use footprint_service::limits::BATCH_ROWS_MAX;
+
+use super::fence::InsertId;
+use super::native::{self, Block};
+use super::writer::Failed;
+use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
+
+/// What an insert is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The route.
+    pub route: &'a str,
+    /// Source, partition and range.
+    pub identity: Identity,
+    /// The ledger row's birth.
+    pub birth: i64,
+    /// The token's level.
+    pub level: u32,
+}
+
+impl Attempt<'_> {
+    /// The token: derived from the ledger row's birth, the range and the level alone, never from the attempt or the epoch (R1).
+    pub fn token(&self) -> String {
+        let Identity { source, partition, range } = self.identity;
+        format!(
+            "footprint-{}-{source}-{partition}-{:x}-{}-{}-{}",
+            self.route, self.birth, range.start, range.end, self.level
+        )
+    }
+
+    /// What system.query_log shows of it: all attempts of a partition have one query id.
+    fn comment(&self) -> String {
+        let Identity { source, partition, range } = self.identity;
+        format!(
+            "footprint route {}, source {source}, partition {partition}, range {range}, level {}, attempt {:08x}",
+            self.route,
+            self.level,
+            rand::random::<u32>()
+        )
+    }
+}
+
+/// The inserters of one table: of the route as it is, and of the definition that claimed what is finished just now.
+pub struct Inserters {
+    client: Client,
+    settings: ClickHouse,
+    timeout: Duration,
+    route: Arc<Route>,
+    present: Inserter,
+    earlier: Option<(i64, Inserter)>,
+}
+
+impl Inserters {
+    /// For a route's table.
+    pub fn new(client: &Client, settings: &ClickHouse, route: &Arc<Route>, timeout: Duration) -> Self {
+        let present = Inserter::new(client, settings, route, timeout);
+        let (client, settings) = (client.clone(), settings.clone());
+        Self { client, settings, timeout, route: Arc::clone(route), present, earlier: None }
+    }
+
+    /// The one for rows of a definition.
+    pub fn of(&mut self, definition: &Definition) -> &mut Inserter {
+        let Self { client, settings, timeout, route, present, earlier } = self;
+        if Arc::ptr_eq(definition.route(), route) {
+            return present;
+        }
+        let fingerprint = definition.fingerprint();
+        let kept = earlier.take().filter(|(of, _)| *of == fingerprint);
+        let made = || (fingerprint, Inserter::new(client, settings, definition.route(), *timeout));
+        &mut earlier.insert(kept.unwrap_or_else(made)).1
+    }
+}
+
+/// Sends blocks to one table.
+pub struct Inserter {
+    pins: Pins,
+    statement: String,
+    lz4: bool,
+    pieces: Arc<Pool<Vec<u8>>>,
+}
+
+impl Inserter {
+    /// For a route's table.
+    pub fn new(client: &Client, settings: &ClickHouse, route: &Route, timeout: Duration) -> Self {
+        let statement = native::insert_statement(route, &settings.database);
+        // the server reads so much before it knows of a query: no more than the statement, its line's end and one byte, so
+        // that a drain finds an insert as soon as anything of its block has come
+        let pins =
+            Pins::inserts(client, timeout, BATCH_ROWS_MAX).and("max_query_size", (statement.len() + 1).to_string());
+        Self { pins, statement, lz4: uses_lz4(settings), pieces: Pool::new(PIECES_KEPT_BYTES_MAX) }
+    }
+
+    /// The client with every setting of an insert. The first insert asks for it.
+    async fn pinned(&self) -> Result<&Client, Failed> {
+        if self.pins.are_asked() {
+            return Ok(self.pins.client().await?);
+        }
+        failpoint::hit(Point::Settings);
+        let client = self.pins.client().await?;
+        failpoint::hit(Point::SettingsAnswered);
+        Ok(client)
+    }
+
+    /// Inserts one block under the partition's query id. It never replaces another insert: it is refused.
+    ///
+    /// # Errors
+    /// Whatever the server or the connection says, classed.
+    pub async fn insert(&mut self, attempt: &Attempt<'_>, id: &InsertId, mut block: Block<'_>) -> Result<(), Failed> {
+        let mut id = id.as_str().to_owned();
+        if failpoint::is_unfenced() {
+            id = format!("{id}-{:x}", rand::random::<u64>());
+        }
+        let mut client = self
+            .pinned()
+            .await?
+            .clone()
+            .with_setting("insert_deduplication_token", attempt.token())
+            .with_setting("log_comment", attempt.comment())
+            .with_setting("query_id", id);
+        if !self.lz4 {
+            // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
+            client = client.with_header("Content-Length", block.byte_len().to_string());
+        }
+        let mut insert = client.insert_formatted_with(self.statement.as_str());
+        loop {
+            let mut piece = self.pieces.take(Vec::new);
+            block.put(BLOCK_PIECE_BYTES, &mut piece);
+            if piece.is_empty() {
+                break;
+            }
+            // its memory goes back to the pool when the client has sent it
+            let mut body = Bytes::from_owner(piece);
+            if failpoint::is_armed(Point::InsertFirstByte) {
+                insert.send(body.split_to(body.len() / 2)).await?;
+                failpoint::hit_soon(Point::InsertFirstByte).await;
+            }
+            insert.send(body).await?;
+        }
+        failpoint::sent(Point::InsertSent, insert.end()).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use footprint_protocol::ledger::SourceId;
+    use footprint_protocol::offset::Range;
+
+    #[test]
+    fn a_token_names_the_row_the_range_and_the_level_and_nothing_else() {
+        let identity = Identity { source: SourceId(7), partition: 3, range: Range::new(10, 20) };
+        let attempt = Attempt { route: "visits", identity, birth: 10, level: 1 };
+        assert_eq!(attempt.token(), "footprint-visits-7-3-a-10-20-1");
+        assert_eq!(attempt.token(), attempt.token());
+        assert_ne!(attempt.comment(), attempt.comment(), "attempts are told apart");
+        let comment = attempt.comment();
+        assert!(comment.contains("route visits, source 7, partition 3, range [10, 20), level 1, attempt"), "{comment}");
+    }
+}

@@ -1,0 +1,292 @@
+//! Brings ClickHouse to what this program needs. ClickHouse has no transaction over definitions, so nothing is noted
+//! anywhere that could disagree with what is there: the catalog is compared at every run, migrations/clickhouse/
+//! R__route_table.sql makes a table that is missing, [`super::shape`] adds what an existing one lacks, and every statement
+//! may run twice. Two at once are kept apart by PostgreSQL's lock, and would do no harm without it.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use clickhouse::error::Error;
+use footprint_event::route::Route;
+use footprint_service::clickhouse::client;
+use footprint_service::clickhouse::error::code_of;
+use footprint_service::clickhouse::settings::Pins;
+use footprint_service::config::ClickHouse;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::rights::{Right, lacking};
+use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
+use crate::store::clickhouse::error::classify;
+use crate::store::sink::SinkError;
+
+/// How long one statement may take; adding columns touches no data.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a question may take.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// "Not enough privileges": the server's own text names the grant that is missing.
+const ACCESS_DENIED: u32 = 497;
+/// "Syntax error".
+const SYNTAX_ERROR: u32 = 62;
+
+/// Why ClickHouse is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// ClickHouse refused, or could not be reached.
+    #[error("clickhouse: {what}: {why}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The server's words and what to do.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("clickhouse: {what}: no answer in {waited:?}")]
+    TimedOut {
+        /// What was tried.
+        what: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A table that cannot be adopted.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+impl MigrateError {
+    /// The server's words and what to do, without what was tried.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Refused { why, .. } => why.clone(),
+            Self::TimedOut { waited, .. } => format!("no answer in {waited:?}; is it up, is CH_HOST right?"),
+            Self::Shape(error) => error.why.clone(),
+        }
+    }
+}
+
+/// Asks and changes definitions.
+pub struct Migrator {
+    /// Without a setting.
+    plain: Client,
+    pins: Pins,
+    database: String,
+}
+
+/// The database and the table of a route, apart.
+pub fn names<'a>(route: &'a Route, database: &'a str) -> (&'a str, &'a str) {
+    route.clickhouse_table.split_once('.').unwrap_or((database, &route.clickhouse_table))
+}
+
+impl Migrator {
+    /// For a server; nothing is asked yet. The session's database is one that is always there, since the configured one
+    /// may be missing.
+    pub fn new(settings: &ClickHouse) -> Self {
+        let plain = client(settings).with_database("system");
+        let pins = Pins::definitions(&plain, STATEMENT_TIMEOUT);
+        Self { plain, pins, database: settings.database.clone() }
+    }
+
+    /// Whether the server lets the user in, asked without a setting: nothing that a profile forbids is in the way.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn lets_in(&self) -> Result<(), MigrateError> {
+        self.answer("connecting", QUESTION_TIMEOUT, self.plain.query("select 1").execute()).await
+    }
+
+    /// The server's version, asked with everything that any request of the program sets.
+    ///
+    /// # Errors
+    /// The user's profile forbids one of the settings, or ClickHouse does not answer.
+    pub async fn version(&self) -> Result<String, MigrateError> {
+        let pins = Pins::all(&self.plain, QUESTION_TIMEOUT);
+        let client = self.answer("settings", QUESTION_TIMEOUT, pins.client()).await?;
+        let asked = client.query("select version(), toString(getSetting('readonly'))").fetch_one::<(String, String)>();
+        let (version, readonly) = self.answer("settings", QUESTION_TIMEOUT, asked).await?;
+        // with 2 it may set everything and write nothing
+        if readonly == "0" {
+            return Ok(version);
+        }
+        let why = format!("the user is read-only (readonly = {readonly}); set readonly = 0 in its profile");
+        Err(MigrateError::Refused { what: "settings".into(), why })
+    }
+
+    /// The client with every setting of a statement that changes definitions.
+    async fn client(&self, what: &str) -> Result<&Client, MigrateError> {
+        self.answer(what, QUESTION_TIMEOUT, self.pins.client()).await
+    }
+
+    /// Which rights the user lacks for [`Self::route_table`], and to run the route then. Changes nothing.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or the table cannot be adopted.
+    pub async fn lacks(&self, route: &Route) -> Result<Vec<Right>, MigrateError> {
+        let (database, _) = names(route, &self.database);
+        let mut wanted = Vec::new();
+        if !self.has_database(database).await? {
+            wanted.push(Right::to_make_database(database));
+        }
+        let found = self.find(route).await?;
+        let changes = plan(route, &self.database, found.as_ref())?;
+        wanted.extend(Right::of_route(route, &self.database, &changes));
+        lacking(self, wanted).await
+    }
+
+    /// Makes or adopts a route's table. Gives back what was done.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or the table cannot be adopted.
+    pub async fn route_table(&self, route: &Route) -> Result<Vec<String>, MigrateError> {
+        let mut done = Vec::new();
+        let (database, _) = names(route, &self.database);
+        if !self.has_database(database).await? {
+            let sql = format!("create database if not exists \"{}\"", database.replace('"', "\\\""));
+            self.execute(&format!("making database {database}"), &sql).await?;
+            done.push(format!("clickhouse: made database {database}"));
+        }
+        let found = self.find(route).await?;
+        for change in plan(route, &self.database, found.as_ref())? {
+            self.execute(&change.what, &change.sql).await?;
+            done.push(format!("clickhouse: {}", change.what));
+        }
+        // A table made by another user a moment ago, or one this user may not see, would otherwise pass for a new one.
+        let found = self.find(route).await?;
+        let left = plan(route, &self.database, found.as_ref())?;
+        match left.first() {
+            None => Ok(done),
+            Some(change) => Err(MigrateError::Refused {
+                what: format!("table {}", route.clickhouse_table),
+                why: format!("after `{}` it is still not so; may the user see the table (grant show)?", change.what),
+            }),
+        }
+    }
+
+    /// Whether the table takes a route's rows as it is.
+    ///
+    /// # Errors
+    /// It does not ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
+    pub async fn takes(&self, route: &Route) -> Result<(), MigrateError> {
+        Ok(takes(route, &self.database, self.find(route).await?.as_ref())?)
+    }
+
+    async fn has_database(&self, database: &str) -> Result<bool, MigrateError> {
+        let what = "looking for the database";
+        let client = self.client(what).await?;
+        let count = client.query("select count() from system.databases where name = ?").bind(database);
+        Ok(self.answer(what, QUESTION_TIMEOUT, count.fetch_one::<u64>()).await? > 0)
+    }
+
+    /// A route's table as the server describes it.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn find(&self, route: &Route) -> Result<Option<FoundTable>, MigrateError> {
+        #[derive(clickhouse::Row, Deserialize)]
+        struct Table {
+            engine: String,
+            engine_full: String,
+            sorting_key: String,
+            partition_key: String,
+            create_table_query: String,
+        }
+        #[derive(clickhouse::Row, Deserialize)]
+        struct Column {
+            name: String,
+            column_type: String,
+            default_kind: String,
+            in_key: u8,
+        }
+        let (database, table) = names(route, &self.database);
+        let what = format!("looking at table {table}");
+        let client = self.client(&what).await?;
+        let query = "select engine, engine_full, sorting_key, partition_key, create_table_query from system.tables \
+                     where database = ? and name = ?";
+        let query = client.query(query).bind(database).bind(table);
+        let Some(row) = self.answer(&what, QUESTION_TIMEOUT, query.fetch_optional::<Table>()).await? else {
+            return Ok(None);
+        };
+        let query = "select name, type as column_type, toString(default_kind) as default_kind, \
+                     is_in_sorting_key or is_in_primary_key or is_in_partition_key or is_in_sampling_key as in_key \
+                     from system.columns where database = ? and table = ? order by position";
+        let query = client.query(query).bind(database).bind(table);
+        let columns = self.answer(&what, QUESTION_TIMEOUT, query.fetch_all::<Column>()).await?;
+        Ok(Some(FoundTable {
+            engine: row.engine,
+            engine_full: row.engine_full,
+            sorting_key: row.sorting_key,
+            partition_key: row.partition_key,
+            columns: columns
+                .into_iter()
+                .map(|column| FoundColumn {
+                    name: column.name,
+                    column_type: column.column_type,
+                    default_kind: column.default_kind,
+                    in_key: column.in_key != 0,
+                })
+                .collect(),
+            minmax: minmax_columns(&row.create_table_query),
+        }))
+    }
+
+    /// The names of a table's constraints, for `check`: a check may refuse a row.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn constraints(&self, database: &str, table: &str) -> Result<Vec<String>, MigrateError> {
+        let sql = "select arrayJoin(extractAll(create_table_query, 'CONSTRAINT (\\S+) CHECK')) from system.tables \
+                   where database = ? and name = ?";
+        let what = "looking for constraints";
+        let query = self.client(what).await?.query(sql).bind(database).bind(table);
+        self.answer(what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await
+    }
+
+    /// One yes or no, for `check`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask_flag(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
+        let client = self.client(what).await?;
+        Ok(self.answer(what, QUESTION_TIMEOUT, client.query(sql).fetch_one::<u8>()).await? != 0)
+    }
+
+    /// Whether CHECK GRANT says that the user has a right. A server that does not know that statement is taken at its word
+    /// later: what it then refuses it names.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn ask_grant(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
+        match self.ask_flag(what, sql).await {
+            Err(MigrateError::Refused { why, .. }) if code_of(&why) == Some(SYNTAX_ERROR) => Ok(true),
+            answer => answer,
+        }
+    }
+
+    async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
+        // a `?` in a statement would be taken for a value to bind
+        let sql = sql.replace('?', "??");
+        let client = self.client(what).await?;
+        self.answer(what, STATEMENT_TIMEOUT, client.query(&sql).execute()).await
+    }
+
+    async fn answer<T>(
+        &self,
+        what: &str,
+        waited: Duration,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MigrateError> {
+        match timeout(waited, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(MigrateError::Refused { what: what.to_owned(), why: explain(&error) }),
+            Err(_) => Err(MigrateError::TimedOut { what: what.to_owned(), waited }),
+        }
+    }
+}
+
+/// The server's words, and what to do where they do not say it themselves.
+fn explain(error: &Error) -> String {
+    let text = match classify(error).0 {
+        SinkError::Stop { why, remedy } if code_of(&why) != Some(ACCESS_DENIED) => format!("{why}; {remedy}"),
+        SinkError::Stop { why, .. } | SinkError::Unclear { why, .. } | SinkError::Retry { why, .. } => why,
+    };
+    text.trim_start_matches("clickhouse: ").to_owned()
+}

@@ -1,0 +1,170 @@
+//! Questions to ClickHouse: which offsets of a range are there, the highest one of a partition; and the drain, after which no
+//! older insert of a partition is on its way.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use footprint_event::route::Route;
+use footprint_protocol::ledger::{Identity, LedgerId, SourceId};
+use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::clickhouse::settings::Pins;
+use tokio::time::timeout;
+
+use super::error::classify;
+use super::fence::{InsertId, drain};
+use super::migrate::names;
+use super::native;
+use crate::store::sink::SinkError;
+
+/// How long the server waits for the next byte of a body: its http_receive_timeout, by default.
+const SILENT_CLIENT_MAX: Duration = Duration::from_secs(30);
+
+/// Rows of a batch that ClickHouse does not hold, by index, and how many identities it holds more than once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Indices of the missing rows, rising.
+    pub missing: Vec<usize>,
+    /// Identities held more than once.
+    pub doubled: u64,
+}
+
+/// Compares a batch's offsets (rising) with those read back (in any order).
+pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> Found {
+    present.sort_unstable();
+    let held = present.len();
+    present.dedup();
+    let doubled = (held - present.len()) as u64;
+    let missing =
+        offsets.iter().enumerate().filter(|(_, offset)| present.binary_search(offset).is_err()).map(|(index, _)| index);
+    Found { missing: missing.collect(), doubled }
+}
+
+/// Asks one table.
+#[derive(Clone)]
+pub struct Questions {
+    pins: Pins,
+    /// The database and the table, apart.
+    place: (String, String),
+    table: String,
+    timeout: Duration,
+}
+
+impl Questions {
+    /// For a route's table.
+    pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
+        let (own_database, own_table) = names(route, database);
+        let place = (own_database.to_owned(), own_table.to_owned());
+        Self { pins: Pins::questions(client, timeout), place, table: native::table(route, database), timeout }
+    }
+
+    /// The client with every setting of a question. The first question asks for it.
+    async fn client(&self) -> Result<&Client, SinkError> {
+        self.ask(self.pins.client()).await
+    }
+
+    async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
+        match timeout(self.timeout, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(&error).0),
+            Err(_) => {
+                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+            }
+        }
+    }
+
+    /// Sees to it that there is a connection whose server answers. It reads the answer to its end: an answer given up
+    /// before (`fetch_one` does that) takes its connection with it, unless the rest has arrived by chance.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn connected(&self) -> Result<(), SinkError> {
+        self.ask(self.client().await?.query("select 1").fetch_all::<u8>()).await.map(|_| ())
+    }
+
+    /// The offsets of a range that are there, in any order; one held twice comes twice.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn read_back(&self, identity: Identity) -> Result<Vec<Offset>, SinkError> {
+        let Identity { source, partition, range } = identity;
+        let sql = format!(
+            "select assumeNotNull(kafka_offset) from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ? and kafka_offset < ?",
+            self.table
+        );
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(range.start).bind(range.end);
+        self.ask(query.fetch_all::<i64>()).await
+    }
+
+    /// The highest offset held of a partition at or above `from`.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn highest(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
+        let sql = format!(
+            "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ?",
+            self.table
+        );
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(from);
+        let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
+        Ok((count > 0).then_some(highest))
+    }
+
+    /// The highest offset held of a partition below `to`.
+    ///
+    /// # Errors
+    /// No answer, classed.
+    pub async fn highest_below(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Option<Offset>, SinkError> {
+        let sql = format!(
+            "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ? and kafka_offset < ?",
+            self.table
+        );
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(from).bind(to);
+        let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
+        Ok((count > 0).then_some(highest))
+    }
+
+    /// The query id of every insert of a partition.
+    pub fn insert_id(&self, ledger: LedgerId, source: SourceId, partition: Partition) -> InsertId {
+        let (database, table) = &self.place;
+        InsertId::new(database, table, ledger, source, partition)
+    }
+
+    /// Ends the insert that runs under `id`, if any, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It still runs at the deadline, or no answer.
+    pub async fn drain(&self, id: &InsertId, deadline: Duration) -> Result<(), SinkError> {
+        drain(self.client().await?, id, deadline).await
+    }
+
+    /// How long an insert can live whose id nobody knows any more: it may run as long as one may, and the server waits for
+    /// the rest of a body whose client is gone.
+    pub fn insert_lifetime_max(&self) -> Duration {
+        self.timeout + SILENT_CLIENT_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_and_doubled_rows_are_told_apart() {
+        let found = missing_rows(&[3, 5, 8, 9], vec![9, 3, 9, 4]);
+        assert_eq!(found, Found { missing: vec![1, 2], doubled: 1 });
+    }
+}

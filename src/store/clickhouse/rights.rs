@@ -1,0 +1,103 @@
+//! Which rights footprint lacks in ClickHouse, and the one statement that grants them. The server is asked with CHECK GRANT,
+//! which knows roles and wildcards, and which needs no right itself: nothing on `system`.
+
+use footprint_event::route::Route;
+
+use super::migrate::{MigrateError, Migrator, names};
+use super::shape::Change;
+
+/// What `run` does with a route's table.
+const RUN: [&str; 2] = ["SELECT", "INSERT"];
+
+/// A right on a table, or on a whole database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// As GRANT spells it.
+    right: &'static str,
+    /// `database.table` or `database.*`.
+    on: String,
+}
+
+impl Right {
+    /// To make a database.
+    pub fn to_make_database(database: &str) -> Self {
+        Self { right: "CREATE DATABASE", on: format!("{}.*", identifier(database)) }
+    }
+
+    /// What `run` and the changes of a route's table need.
+    pub fn of_route(route: &Route, own_database: &str, changes: &[Change]) -> Vec<Self> {
+        let (database, table) = names(route, own_database);
+        let on = format!("{}.{}", identifier(database), identifier(table));
+        let mut rights: Vec<Self> = Vec::new();
+        for right in RUN.into_iter().chain(changes.iter().map(|change| change.right)) {
+            if !rights.iter().any(|known| known.right == right) {
+                rights.push(Self { right, on: on.clone() });
+            }
+        }
+        rights
+    }
+}
+
+/// Those of `wanted` that the user does not have, in their order.
+///
+/// # Errors
+/// The server does not answer. One too old to be asked so says itself what it refuses, when it does.
+pub async fn lacking(migrator: &Migrator, wanted: Vec<Right>) -> Result<Vec<Right>, MigrateError> {
+    let mut lacking = Vec::new();
+    for right in wanted {
+        let sql = format!("check grant {} on {}", right.right, right.on);
+        if !migrator.ask_grant("asking for the user's rights", &sql).await? && !lacking.contains(&right) {
+            lacking.push(right);
+        }
+    }
+    Ok(lacking)
+}
+
+/// One statement that grants all of them to `user`; none when nothing is lacking.
+pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
+    let mut targets: Vec<&str> = Vec::new();
+    for right in lacking {
+        if !targets.contains(&right.on.as_str()) {
+            targets.push(&right.on);
+        }
+    }
+    let parts: Vec<String> = targets
+        .into_iter()
+        .map(|on| {
+            let rights = lacking.iter().filter(|right| right.on == on).map(|right| right.right);
+            format!("{} ON {on}", rights.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("GRANT {} TO {}", parts.join(", "), identifier(user)))
+}
+
+/// A name as ClickHouse reads it: bare where it is plain, else in backticks.
+fn identifier(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(right: &'static str, on: &str) -> Right {
+        Right { right, on: on.into() }
+    }
+
+    #[test]
+    fn one_statement_grants_whatever_is_lacking() {
+        assert_eq!(grant(&[], "u"), None);
+        let lacking = [right("SELECT", "prd.a"), right("ALTER ADD COLUMN", "prd.b"), right("INSERT", "prd.a")];
+        let statement = grant(&lacking, "web user").unwrap();
+        assert_eq!(statement, "GRANT SELECT, INSERT ON prd.a, ALTER ADD COLUMN ON prd.b TO `web user`");
+    }
+
+    #[test]
+    fn a_name_that_is_not_plain_is_quoted() {
+        assert_eq!(identifier("my`db"), r"`my\`db`");
+        assert_eq!(identifier("1st"), "`1st`");
+        assert_eq!(Right::to_make_database("my-db").on, "`my-db`.*");
+    }
+}

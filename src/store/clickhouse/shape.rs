@@ -1,0 +1,316 @@
+//! A route's table in ClickHouse: what it should be, what is there, and which statements lead from the one to the other.
+//! Pure, so that `migrate` can do what `check` only tells. Every statement may run twice, and by two at once.
+
+use footprint_event::route::{Column, IDENTITY_COLUMNS, Kind, Route, quoted};
+
+use super::native::{IDENTITY_TYPES, column_type, table};
+
+const TEMPLATE: &str = include_str!("../../../migrations/clickhouse/R__route_table.sql");
+
+/// Settings without which an insert is not exactly once: the token is ignored without a word, or "acknowledged" is not
+/// "durable". The first is a lower bound, the others are switches.
+pub const SETTINGS: [(&str, u64); 3] =
+    [("non_replicated_deduplication_window", 10_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
+
+/// One step towards the wanted table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// For people.
+    pub what: String,
+    /// For the database.
+    pub sql: String,
+    /// The right on the table that it needs, as GRANT spells it.
+    pub right: &'static str,
+}
+
+/// A table as system.tables and system.columns describe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTable {
+    /// The engine's name.
+    pub engine: String,
+    /// The engine with its clauses and settings.
+    pub engine_full: String,
+    /// The sorting key's expression.
+    pub sorting_key: String,
+    /// The partition key's expression.
+    pub partition_key: String,
+    /// Its columns.
+    pub columns: Vec<FoundColumn>,
+    /// Columns that have a minmax index.
+    pub minmax: Vec<String>,
+}
+
+/// A column as system.columns describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub column_type: String,
+    /// Empty, or DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL.
+    pub default_kind: String,
+    /// Whether it is part of the sorting, primary or partition key, whose types cannot change.
+    pub in_key: bool,
+}
+
+/// Why a table cannot become the route's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("clickhouse table {table}: {why}")]
+pub struct ShapeError {
+    /// The table.
+    pub table: String,
+    /// What is in the way and what to do.
+    pub why: String,
+}
+
+impl FoundTable {
+    /// The value of a setting in the table's own SETTINGS clause.
+    pub fn setting(&self, name: &str) -> Option<u64> {
+        let settings = self.engine_full.rsplit_once(" SETTINGS ")?.1;
+        settings.split(", ").find_map(|setting| {
+            let (key, value) = setting.split_once('=')?;
+            (key.trim() == name).then(|| value.trim().parse().ok())?
+        })
+    }
+
+    /// Whether a setting is as exactly-once needs it.
+    pub fn has_setting(&self, name: &str, least: u64) -> bool {
+        self.setting(name).is_some_and(|value| value >= least)
+    }
+}
+
+/// The columns that a table's definition gives a minmax index. system.data_skipping_indices would say it outright, but is
+/// closed to a user with rights on its own database only.
+pub fn minmax_columns(create_table_query: &str) -> Vec<String> {
+    let indexes = create_table_query.split("INDEX ").skip(1);
+    indexes
+        .filter_map(|index| {
+            let (definition, kind) = index.split_once(" TYPE ")?;
+            let (_, expression) = definition.split_once(' ')?;
+            kind.starts_with("minmax").then(|| expression.trim_matches(['`', '(', ')']).to_owned())
+        })
+        .collect()
+}
+
+/// What a fresh table is sorted by: the route's first timestamp that is never null, else the arrival.
+pub fn sorted_by(route: &Route) -> &str {
+    let time = route.columns.iter().find(|column| column.kind == Kind::Timestamp && !column.is_nullable());
+    time.map_or("received_at", |column| column.name.as_str())
+}
+
+/// The steps from `found` to the route's table; none when it is as it should be.
+///
+/// # Errors
+/// A table that cannot be made the route's without losing something.
+pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<Vec<Change>, ShapeError> {
+    let name = table(route, database);
+    let Some(found) = found else {
+        let what = format!("made table {}", route.clickhouse_table);
+        return Ok(vec![Change { what, sql: create_statement(route, &name), right: "CREATE TABLE" }]);
+    };
+    let mut changes = plan_columns(route, &name, found)?;
+    if !found.minmax.iter().any(|column| column == "kafka_offset") {
+        changes.push(Change {
+            what: format!("added a minmax index on kafka_offset to {}", route.clickhouse_table),
+            sql: format!(
+                "alter table {name} add index if not exists kafka_offset_minmax kafka_offset type minmax granularity 1"
+            ),
+            right: "ALTER ADD INDEX",
+        });
+    }
+    let lacking: Vec<String> = SETTINGS
+        .iter()
+        .filter(|(setting, least)| !found.has_setting(setting, *least))
+        .map(|(setting, least)| format!("{setting} = {least}"))
+        .collect();
+    if !lacking.is_empty() {
+        changes.push(Change {
+            what: format!("set {} of {}", lacking.join(", "), route.clickhouse_table),
+            sql: format!("alter table {name} modify setting {}", lacking.join(", ")),
+            right: "ALTER MODIFY SETTING",
+        });
+    }
+    Ok(changes)
+}
+
+/// Whether the table takes rows of the route's columns as it is: for a definition that is no longer the configured one.
+///
+/// # Errors
+/// It does not, and what must be done first.
+pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
+    let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
+    let changes = plan_columns(route, &table(route, database), found)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let statements: Vec<String> = changes.into_iter().map(|change| change.sql).collect();
+    Err(error(route, format!("it has changed since; run in clickhouse: {}", statements.join("; "))))
+}
+
+/// The steps after which the table takes rows of the route's columns.
+fn plan_columns(route: &Route, name: &str, found: &FoundTable) -> Result<Vec<Change>, ShapeError> {
+    refuse_unfit(route, found)?;
+    let mut changes = Vec::new();
+    for column in &route.columns {
+        plan_column(route, name, column, found, &mut changes)?;
+    }
+    plan_identity(route, name, found, &mut changes)?;
+    Ok(changes)
+}
+
+fn create_statement(route: &Route, table: &str) -> String {
+    let columns: Vec<String> =
+        route.columns.iter().map(|column| format!("    {} {}", quoted(&column.name), column_type(column))).collect();
+    let settings: Vec<String> = SETTINGS.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    TEMPLATE
+        .replace("{{table}}", table)
+        .replace("{{columns}}", &columns.join(",\n"))
+        .replace("{{order_by}}", &quoted(sorted_by(route)))
+        .replace("{{settings}}", &settings.join(", "))
+}
+
+fn error(route: &Route, why: String) -> ShapeError {
+    ShapeError { table: route.clickhouse_table.clone(), why }
+}
+
+/// Only engines of the MergeTree family that keep every row: the others merge rows of one key away, or hold none.
+fn refuse_unfit(route: &Route, found: &FoundTable) -> Result<(), ShapeError> {
+    if matches!(found.engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree") {
+        return Ok(());
+    }
+    Err(error(
+        route,
+        format!(
+            "its engine is {}; only MergeTree keeps every row as it was inserted; name another table",
+            found.engine
+        ),
+    ))
+}
+
+/// The nullable form of a type that is not.
+fn nullable(column_type: &str) -> String {
+    match column_type.strip_prefix("LowCardinality(").and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => format!("LowCardinality(Nullable({inner}))"),
+        None => format!("Nullable({column_type})"),
+    }
+}
+
+/// A type without what does not change its values: the dictionary, and null.
+fn bare(column_type: &str) -> &str {
+    let mut bare = column_type;
+    for wrapper in ["LowCardinality(", "Nullable("] {
+        bare = bare.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).unwrap_or(bare);
+    }
+    bare
+}
+
+/// What a column of the route lacks. An added column is nullable, whatever the route says: the rows before it have none,
+/// and ClickHouse would make up an empty text or a zero.
+fn plan_column(
+    route: &Route,
+    table: &str,
+    column: &Column,
+    found: &FoundTable,
+    changes: &mut Vec<Change>,
+) -> Result<(), ShapeError> {
+    let name = quoted(&column.name);
+    let wanted = column_type(column);
+    let Some(have) = found.columns.iter().find(|have| have.name == column.name) else {
+        let wanted = if column.is_nullable() { wanted } else { nullable(&wanted) };
+        changes.push(Change {
+            what: format!("added column {} to {}", column.name, route.clickhouse_table),
+            sql: format!("alter table {table} add column if not exists {name} {wanted}"),
+            right: "ALTER ADD COLUMN",
+        });
+        return Ok(());
+    };
+    let have_type = have.column_type.as_str();
+    if matches!(have.default_kind.as_str(), "MATERIALIZED" | "ALIAS" | "EPHEMERAL") {
+        return Err(error(route, format!("its column {} is computed and cannot be written", column.name)));
+    }
+    let is_nullable = have_type != bare(have_type) && have_type.contains("Nullable(");
+    let fits = fits(column.kind, bare(have_type));
+    if fits == Fits::Not {
+        return Err(error(
+            route,
+            format!(
+                "its column {} is {have_type}, the route's is {wanted}, and the one cannot become the other without loss; \
+                 name another table, or another column",
+                column.name
+            ),
+        ));
+    }
+    if fits == Fits::AsIs && (is_nullable || !column.is_nullable()) {
+        return Ok(());
+    }
+    if have.in_key {
+        return Err(error(
+            route,
+            format!(
+                "its column {} is {have_type} and would have to be {wanted}, but ClickHouse cannot change a column of a \
+                 key; name another table, or make the route's column required",
+                column.name
+            ),
+        ));
+    }
+    let to = if is_nullable && !column.is_nullable() { nullable(&wanted) } else { wanted };
+    changes.push(Change {
+        what: format!("changed column {} of {} from {have_type} to {to}", column.name, route.clickhouse_table),
+        sql: format!("alter table {table} modify column {name} {to}"),
+        right: "ALTER MODIFY COLUMN",
+    });
+    Ok(())
+}
+
+/// Whether a type holds every value of a kind.
+#[derive(PartialEq, Eq)]
+enum Fits {
+    /// It does.
+    AsIs,
+    /// It does once it is widened.
+    Widened,
+    /// It never will.
+    Not,
+}
+
+fn fits(kind: Kind, have: &str) -> Fits {
+    match (kind, have) {
+        (Kind::Text, "String") | (Kind::Integer, "Int64") | (Kind::Float, "Float64") | (Kind::Boolean, "Bool") => {
+            Fits::AsIs
+        }
+        // the zone is only for showing
+        (Kind::Timestamp, _) if have.starts_with("DateTime64(6") => Fits::AsIs,
+        // a coarser time, which would cut microseconds off
+        (Kind::Timestamp, _) if have.starts_with("DateTime") && !have.starts_with("DateTime64(7") => {
+            if matches!(have.get(..12), Some("DateTime64(8" | "DateTime64(9")) { Fits::Not } else { Fits::Widened }
+        }
+        (Kind::Integer, "Int8" | "Int16" | "Int32" | "UInt8" | "UInt16" | "UInt32") | (Kind::Float, "Float32") => {
+            Fits::Widened
+        }
+        _ => Fits::Not,
+    }
+}
+
+/// Identity columns are added nullable: rows of the old system have none, and are left out of every check.
+fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
+    for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
+        match found.columns.iter().find(|have| have.name == name) {
+            None => changes.push(Change {
+                what: format!("added column {name} to {}", route.clickhouse_table),
+                sql: format!("alter table {table} add column if not exists {name} Nullable({wanted})"),
+                right: "ALTER ADD COLUMN",
+            }),
+            Some(have) if have.column_type == wanted || have.column_type == format!("Nullable({wanted})") => {}
+            Some(have) => {
+                return Err(error(
+                    route,
+                    format!("its column {name} is {}, footprint's own is {wanted}; rename it", have.column_type),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

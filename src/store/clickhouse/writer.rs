@@ -1,0 +1,424 @@
+//! ClickHouse's side of a batch: one insert of one Native block under a token made of the range alone. Whatever is
+//! uncertain is read back, never believed; `protocol/take_over.rs` decides each step.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint_event::route::Route;
+use footprint_event::rows::Rows;
+use footprint_protocol::ledger::{Identity, SinkName};
+use footprint_protocol::offset::Offset;
+use footprint_protocol::write::{Delivery, Repair, Step};
+use footprint_service::clickhouse::error::{QUERY_ID_IS_TAKEN, code_of};
+use footprint_service::clickhouse::gate::{Closed, Gate};
+use footprint_service::clickhouse::gated_client;
+use footprint_service::config::ClickHouse;
+use footprint_service::failpoint::{self, Point};
+use footprint_service::metrics;
+use tokio::time::{sleep, timeout};
+use tracing::error;
+
+use super::fence::InsertId;
+use super::insert::{Attempt, Inserters};
+use super::migrate::names;
+use super::native;
+use super::readback::{Questions, missing_rows};
+use super::refused::{Leaving, Refusals, Refused, named};
+use crate::batch::Batch;
+use crate::ledger::ownership::Ownership;
+use crate::ledger::proof::{Proofs, Sighting};
+use crate::store::clickhouse::error::{RefusedRow, classify, refused_row};
+use crate::store::sink::{Sink, SinkError, Verdict};
+
+/// How long an older insert of the partition is waited out before the repair is tried from the start: the server gives a
+/// silent client 30 s.
+const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often an insert is sent again that met another one under its query id, and how long it waits before each time: the id
+/// is free a moment after the answer to the insert before, which went by another connection perhaps.
+const TAKEN_WAITS: [Duration; 6] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+];
+
+/// How often a repair ends the insert that its own has met, before it is tried from the start.
+const REFUSALS_MAX: u32 = 5;
+
+/// An answer so young shows that the connection is there: the client drops idle ones after 2.5 s.
+const CONNECTION_FRESH: Duration = Duration::from_secs(1);
+
+/// What can hide rows that were just stored, and the one other cause: tokens whose rows two crashes have lost.
+const HIDDEN_REMEDY: &str = "look for what hides rows from this user: a row policy, additional_table_filters, a limit or a \
+     query cache in its profile, a TTL of the table; or, when clickhouse has crashed twice meanwhile, set the table's \
+     non_replicated_deduplication_window to 0 and then to 10000 again, which forgets its tokens. Then start again";
+
+/// The rows that PostgreSQL holds of a range: the truth for one that another decoder claimed.
+pub trait StoredRows: Send + Sync {
+    /// The stored rows of the batch's range, in offset order.
+    fn stored(&self, batch: &Batch) -> impl Future<Output = Result<Rows, SinkError>> + Send;
+}
+
+/// A repair under way: it belongs to one sighting of one ownership.
+struct Open {
+    identity: Identity,
+    sighting: Sighting,
+    repair: Repair,
+}
+
+/// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
+pub struct ClickHouseSink<S> {
+    route: Arc<Route>,
+    gate: Gate,
+    /// How many connections were made when an insert last had one.
+    connections: u64,
+    /// When ClickHouse last answered by it.
+    answered_at: Option<Instant>,
+    inserters: Inserters,
+    questions: Questions,
+    proofs: Arc<Proofs>,
+    stored_rows: S,
+    timeout: Duration,
+    open: Option<Open>,
+    refusals: Refusals,
+    /// `database.table`, as ClickHouse names it in its errors.
+    table: String,
+    /// A row of the insert that failed last, which the table refuses.
+    refused: Option<Refused>,
+}
+
+/// What became of an insert that was not in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It was answered OK.
+    Stored,
+    /// Refused whole, nothing was read of it: another insert runs under its query id.
+    Taken,
+}
+
+fn identity_of(batch: &Batch) -> Identity {
+    let Ownership { source, partition, .. } = *batch.ownership;
+    Identity { source, partition, range: batch.range }
+}
+
+impl<S: StoredRows> ClickHouseSink<S> {
+    /// A lane that connects when the first batch comes.
+    pub fn new(
+        settings: &ClickHouse,
+        route: &Arc<Route>,
+        proofs: &Arc<Proofs>,
+        stored_rows: S,
+        timeout: Duration,
+        refusals: Refusals,
+    ) -> Self {
+        let (database, table) = names(route, &settings.database);
+        let gate = Gate::new(1);
+        let client = gated_client(settings, &gate);
+        Self {
+            route: Arc::clone(route),
+            gate,
+            connections: 0,
+            answered_at: None,
+            inserters: Inserters::new(&client, settings, route, timeout),
+            questions: Questions::new(&client, route, &settings.database, timeout),
+            proofs: Arc::clone(proofs),
+            stored_rows,
+            timeout,
+            open: None,
+            refusals,
+            table: format!("{database}.{table}"),
+            refused: None,
+        }
+    }
+
+    /// A connection that may carry an insert, and no other as long as the guard lives. A new one voids every proof (R3):
+    /// an owner of before, whose connection a crash had ended, would else insert what its successor has just stored.
+    async fn connected(&mut self) -> Result<Closed, SinkError> {
+        if self.answered_at.take().is_none_or(|at| at.elapsed() >= CONNECTION_FRESH) {
+            self.questions.connected().await.inspect_err(|_| self.proofs.void())?;
+            if self.gate.made() != self.connections {
+                self.connections = self.gate.made();
+                self.proofs.void();
+            }
+        }
+        Ok(self.gate.close())
+    }
+
+    async fn insert(
+        &mut self,
+        batch: &Batch,
+        rows: &Rows,
+        selection: Option<&[usize]>,
+        level: u32,
+    ) -> Result<Sent, SinkError> {
+        let identity = identity_of(batch);
+        let block = native::block(batch.definition.route(), rows, identity.source, identity.partition, selection);
+        let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
+        let id = self.insert_id(batch);
+        match timeout(self.timeout, self.inserters.of(&batch.definition).insert(&attempt, &id, block)).await {
+            Ok(Ok(())) => {
+                self.answered_at = Some(Instant::now());
+                Ok(Sent::Stored)
+            }
+            Ok(Err(failed)) if failed.is_taken => Ok(Sent::Taken),
+            Ok(Err(failed)) => {
+                if failed.connection_broke {
+                    self.proofs.void();
+                }
+                let refused = failed.refused.filter(|refused| refused.table == self.table);
+                self.refused = refused.and_then(|refused| Refused::of(rows, selection, refused.nth, refused.why));
+                Err(failed.error)
+            }
+            Err(_) => {
+                self.proofs.void();
+                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+            }
+        }
+    }
+
+    fn insert_id(&self, batch: &Batch) -> InsertId {
+        let Ownership { ledger, source, partition, .. } = *batch.ownership;
+        self.questions.insert_id(ledger, source, partition)
+    }
+
+    /// The first insert of a batch of which nothing was ever sent.
+    async fn first_write(&mut self, batch: &Batch, rows: &Rows) -> Result<(), SinkError> {
+        for wait in TAKEN_WAITS {
+            let closed = self.connected().await?;
+            batch.ownership.proof.good().await;
+            failpoint::hit(Point::Insert);
+            let sent = self.insert(batch, rows, None, 0).await?;
+            failpoint::hit(Point::InsertAnswered);
+            drop(closed);
+            if sent == Sent::Stored {
+                return Ok(());
+            }
+            sleep(wait).await;
+        }
+        // it is not our own of a moment ago: what it brings is read back before anything is sent
+        Err(self.taken(batch))
+    }
+
+    fn taken(&self, batch: &Batch) -> SinkError {
+        let why = format!("clickhouse: another insert of the partition runs under query id {}", self.insert_id(batch));
+        SinkError::Retry { why, uncertain: true }
+    }
+
+    /// Rows that are to be there and are not. `left_out`: offsets that are never to be there.
+    async fn missing(&self, identity: Identity, rows: &Rows, left_out: &[Offset]) -> Result<Vec<usize>, SinkError> {
+        failpoint::hit(Point::ReadBack);
+        let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
+        failpoint::hit(Point::ReadBackAnswered);
+        if let Some(offset) = present.iter().find(|offset| left_out.contains(offset)) {
+            error!(
+                partition = identity.partition,
+                offset, "clickhouse holds a record that has a dead letter for clickhouse; run `footprint verify`"
+            );
+        }
+        let mut found = missing_rows(&rows.offsets, present);
+        found.missing.retain(|&row| left_out.binary_search(&rows.offsets[row]).is_err());
+        if found.doubled > 0 {
+            metrics::doubled(found.doubled);
+            error!(
+                partition = identity.partition,
+                range = %identity.range,
+                doubled = found.doubled,
+                "clickhouse holds identities twice; run `footprint verify`"
+            );
+        }
+        Ok(found.missing)
+    }
+
+    async fn repair(&mut self, batch: &Batch, rows: &Rows, after_ok: bool) -> Result<(), SinkError> {
+        let identity = identity_of(batch);
+        let mut first = Some(if after_ok { Repair::after_ok() } else { Repair::new() });
+        metrics::repaired();
+        loop {
+            let sighting = batch.ownership.proof.good().await;
+            let mut repair = match self.open.take() {
+                Some(open) if open.identity == identity && batch.ownership.proof.is_good(open.sighting) => open.repair,
+                _ => first.take().unwrap_or_default(),
+            };
+            if self.repair_under(batch, rows, sighting, &mut repair).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Steps of a repair under one sighting. False: it has aged, start over under a new one.
+    async fn repair_under(
+        &mut self,
+        batch: &Batch,
+        rows: &Rows,
+        sighting: Sighting,
+        repair: &mut Repair,
+    ) -> Result<bool, SinkError> {
+        let identity = identity_of(batch);
+        let mut refusals = 0;
+        loop {
+            // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
+            // to start again before the insert, rows that were on their way could be there unseen
+            let closed = self.connected().await?;
+            let left_out = batch.ownership.left_out.of(SinkName::ClickHouse, identity.range);
+            let missing = self.missing(identity, rows, &left_out).await?;
+            match repair.read_back(missing.len()) {
+                Step::Done => return Ok(true),
+                Step::ReadBack => {}
+                Step::WaitOut => {
+                    drop(closed);
+                    failpoint::hit(Point::WaitOut);
+                    failpoint::sent(Point::WaitOutSent, self.questions.drain(&self.insert_id(batch), WAIT_OUT_TIMEOUT))
+                        .await?;
+                    failpoint::hit(Point::WaitOutAnswered);
+                }
+                Step::Contradicted => return Err(contradicted(identity, missing.len())),
+                Step::Insert { level } => {
+                    if !batch.ownership.proof.is_good(sighting) {
+                        return Ok(false);
+                    }
+                    failpoint::hit(Point::Repair);
+                    let answer = self.insert(batch, rows, Some(&missing), level).await;
+                    failpoint::hit(Point::RepairAnswered);
+                    match answer {
+                        Ok(Sent::Stored) => drop(repair.inserted(true)),
+                        Ok(Sent::Taken) if refusals < REFUSALS_MAX => {
+                            refusals += 1;
+                            repair.refused();
+                        }
+                        Ok(Sent::Taken) => return Err(self.taken(batch)),
+                        Err(error) => {
+                            repair.inserted(false);
+                            self.open = Some(Open { identity, sighting, repair: *repair });
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores a batch; a row that the table refuses becomes a dead letter for ClickHouse, and the rest is tried again.
+    async fn store_what_is_taken(&mut self, batch: &Batch, mut uncertain: bool) -> Result<(), SinkError> {
+        let mut leaving = Leaving::default();
+        loop {
+            self.refused = None;
+            let answer = self.store(batch, uncertain).await;
+            let Some(refused) = self.refused.take() else {
+                return answer.map_err(|error| named(&self.route, batch, error));
+            };
+            // its body may not have been read to the end
+            self.gate.hang_up();
+            self.answered_at = None;
+            leaving.leave_out(&self.refusals, &self.route, batch, &refused, self.timeout).await?;
+            uncertain = true;
+        }
+    }
+
+    async fn store(&mut self, batch: &Batch, uncertain: bool) -> Result<(), SinkError> {
+        let plan = &batch.ownership.plan;
+        let delivery = match plan.clickhouse_delivery(batch.range) {
+            Delivery::Skip => return Ok(()),
+            // what is left out is no part of what is looked for, and an insert of this range may have been refused before
+            _ if !batch.ownership.left_out.of(SinkName::ClickHouse, batch.range).is_empty() => Delivery::ReadBackFirst,
+            delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
+            delivery => delivery,
+        };
+        let truth;
+        let rows = if plan.is_anothers_truth(batch.range, batch.definition.fingerprint()) {
+            // what PostgreSQL alone refused is no row there, and one here
+            let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
+            truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
+            &truth
+        } else {
+            &batch.rows
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if delivery == Delivery::ReadBackFirst {
+            return self.repair(batch, rows, false).await;
+        }
+        self.first_write(batch, rows).await?;
+        if delivery == Delivery::InsertThenReadBack {
+            // whatever keeps the repair from its end, even before anything of it is sent: the first insert was sent
+            return self.repair(batch, rows, true).await.map_err(left_uncertain);
+        }
+        Ok(())
+    }
+}
+
+impl<S: StoredRows> Sink for ClickHouseSink<S> {
+    fn name(&self) -> SinkName {
+        SinkName::ClickHouse
+    }
+
+    fn joins(&self, _group: &[Arc<Batch>], _next: &Batch) -> bool {
+        false
+    }
+
+    async fn write(&mut self, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
+        let mut verdicts = Vec::with_capacity(group.len());
+        for batch in group {
+            let ended = batch.ownership.ended.clone();
+            let stored = tokio::select! {
+                biased;
+                () = ended.cancelled() => None,
+                stored = self.store_what_is_taken(batch, uncertain) => Some(stored),
+            };
+            if !matches!(stored, Some(Ok(()))) {
+                // given up or refused: whatever is still on its way must not hold the lane's one connection
+                self.gate.hang_up();
+                self.answered_at = None;
+            }
+            match stored {
+                Some(stored) => stored?,
+                None => return Ok(vec![Verdict::Fenced; group.len()]),
+            }
+            verdicts.push(Verdict::Stored);
+        }
+        Ok(verdicts)
+    }
+}
+
+/// Rows that were answered OK twice and cannot be read.
+fn contradicted(identity: Identity, missing: usize) -> SinkError {
+    let why = format!(
+        "clickhouse: partition {}, range {}: inserts were answered ok under two tokens, and {missing} of their rows cannot be \
+         read back",
+        identity.partition, identity.range
+    );
+    SinkError::Stop { why, remedy: HIDDEN_REMEDY.to_owned() }
+}
+
+fn left_uncertain(error: SinkError) -> SinkError {
+    match error {
+        SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
+        // uncertain by itself, or final
+        other => other,
+    }
+}
+
+/// What to do about ClickHouse's refusal, and whether the connection broke.
+pub struct Failed {
+    /// What to do.
+    pub error: SinkError,
+    /// Whether the connection broke.
+    pub connection_broke: bool,
+    /// Another query runs under the insert's id: it was refused whole.
+    pub is_taken: bool,
+    /// The row that a table's constraint refuses: nothing was written.
+    pub refused: Option<RefusedRow>,
+}
+
+impl From<clickhouse::error::Error> for Failed {
+    fn from(error: clickhouse::error::Error) -> Self {
+        let refused = refused_row(&error);
+        let (error, connection_broke) = classify(&error);
+        let is_taken =
+            matches!(&error, SinkError::Retry { why, uncertain: false } if code_of(why) == Some(QUERY_ID_IS_TAKEN));
+        Self { error, connection_broke, is_taken, refused }
+    }
+}

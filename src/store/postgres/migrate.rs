@@ -1,0 +1,355 @@
+//! Brings PostgreSQL to what this program needs, by one mechanism each:
+//!
+//! - what every installation has alike (the ledger, the dead letters) stands in versioned files, migrations/postgres/V*.sql,
+//!   run once each by refinery, all in one transaction. A file once merged is never edited;
+//! - what follows from the configuration (a route's table) is compared with the catalog at every run: migrations/postgres/
+//!   R__route_table.sql makes a table that is missing, [`super::shape`] adds what an existing one lacks. So the old
+//!   system's table, a route that gained a column and a table of ours take the same way, and a second run does nothing.
+//!
+//! All of it happens under one lock of the database, so two at once do it one after the other.
+
+use std::time::Duration;
+
+use footprint_event::route::{Route, quoted};
+use footprint_service::config::Postgres;
+use footprint_service::postgres::session::Purpose;
+use footprint_service::postgres::{ConnectError, connect, describe};
+use refinery::{Migration, Runner};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use super::rights::{lacking_for_ledger, lacking_for_route};
+use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
+
+/// The ledger's files, in order.
+const VERSIONS: [(&str, &str); 5] = [
+    ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
+    ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
+    ("V3__first_start", include_str!("../../../migrations/postgres/V3__first_start.sql")),
+    ("V5__refused", include_str!("../../../migrations/postgres/V5__refused.sql")),
+    ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
+];
+/// Where refinery notes which files were run.
+pub const VERSION_TABLE: &str = "footprint_migration";
+/// The advisory lock of whoever migrates: the bytes of "footprin".
+const LOCK: i64 = i64::from_be_bytes(*b"footprin");
+/// How long to wait for the other one that migrates, or for a table in use.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one statement may take: an old table of many rows is rewritten when its times get their zone.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Why PostgreSQL is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// PostgreSQL refused.
+    #[error("postgresql: {what}: {}", describe(.source))]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The cause.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// A versioned file failed, or was edited after it had been run.
+    #[error("postgresql: the files of migrations/postgres: {0}")]
+    Files(String),
+    /// No answer in time.
+    #[error("postgresql: {what}: no answer in {waited:?}")]
+    TimedOut {
+        /// What was tried.
+        what: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A table that cannot be adopted.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A pair of tables belongs to one route only.
+    #[error("{0}")]
+    Taken(String),
+}
+
+impl MigrateError {
+    fn refused(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        let what = what.into();
+        |source| Self::Refused { what, source }
+    }
+}
+
+/// A connection that holds the lock: nobody else migrates while it lives.
+pub struct Migrator {
+    client: Client,
+}
+
+impl Migrator {
+    /// Connects and waits for the lock.
+    ///
+    /// # Errors
+    /// No connection, or another one migrates for longer than a minute.
+    pub async fn connect(settings: &Postgres) -> Result<Self, MigrateError> {
+        let client = connect(settings, "footprint-migrate", Purpose::Migrate).await?;
+        let what = "waiting for another `migrate`";
+        let lock = format!("select pg_advisory_lock({LOCK})");
+        let waited = LOCK_TIMEOUT + Duration::from_secs(5);
+        match timeout(waited, client.batch_execute(&lock)).await {
+            Ok(answer) => answer.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
+        }
+        // a statement of a migration that was given up ends with its connection, not when it is done (PostgreSQL 14 and later)
+        let sql =
+            "select set_config(name, '1s', false) from pg_settings where name = 'client_connection_check_interval'";
+        match timeout(waited, client.execute(sql, &[])).await {
+            Ok(answer) => answer.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
+        };
+        Ok(Self { client })
+    }
+
+    /// What the user lacks to migrate, as statements. Changes nothing.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
+    pub async fn lacks(&self, routes: &[(&Route, String)], with_tables: bool) -> Result<Vec<String>, MigrateError> {
+        lacks(&self.client, routes, with_tables).await
+    }
+
+    /// Runs the ledger's files that were not run yet. Gives back what was done.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or a file was edited after it had been run.
+    pub async fn ledger(&mut self) -> Result<Vec<String>, MigrateError> {
+        let files = |error: refinery::Error| MigrateError::Files(with_causes(&error));
+        let migrations = VERSIONS
+            .iter()
+            .map(|(name, sql)| Migration::unapplied(name, sql))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(files)?;
+        let mut runner = Runner::new(&migrations).set_grouped(true);
+        runner.set_migration_table_name(VERSION_TABLE);
+        let running = runner.run_async(&mut self.client);
+        let report = timeout(STATEMENT_TIMEOUT, running)
+            .await
+            .map_err(|_| MigrateError::TimedOut { what: "the ledger's files".into(), waited: STATEMENT_TIMEOUT })?
+            .map_err(files)?;
+        Ok(report.applied_migrations().iter().map(|file| format!("postgresql: ran {file}")).collect())
+    }
+
+    /// Makes or adopts a route's table, in one transaction. Gives back what was done.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the table cannot be adopted.
+    pub async fn route_table(&mut self, route: &Route) -> Result<Vec<String>, MigrateError> {
+        let changing = async {
+            let what = || format!("table {}", route.postgres_table);
+            let transaction = self.client.transaction().await.map_err(MigrateError::refused(what()))?;
+            let found = find(&transaction, &route.postgres_table).await.map_err(MigrateError::refused(what()))?;
+            let changes = plan(route, found.as_ref())?;
+            for change in &changes {
+                transaction.batch_execute(&change.sql).await.map_err(MigrateError::refused(&change.what))?;
+            }
+            transaction.commit().await.map_err(MigrateError::refused(what()))?;
+            Ok(changes.into_iter().map(|change| format!("postgresql: {}", change.what)).collect())
+        };
+        timeout(STATEMENT_TIMEOUT, changing).await.unwrap_or_else(|_| {
+            Err(MigrateError::TimedOut { what: route.postgres_table.clone(), waited: STATEMENT_TIMEOUT })
+        })
+    }
+
+    /// Whether the route may have the pair of tables. A route keeps its tables for good: its ledger counts what they hold.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, the route has other tables, or another route has one of these.
+    pub async fn is_free(&self, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+        is_free(&self.client, route, clickhouse_table).await
+    }
+
+    /// Notes that the pair of tables is the route's.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the pair is not free.
+    pub async fn register(&self, route: &Route, clickhouse_table: &str) -> Result<Vec<String>, MigrateError> {
+        let what = "registering the route";
+        let inserting = async {
+            let postgres_table = qualified(&self.client, &route.postgres_table).await?;
+            let sql = "insert into footprint_route (route, postgres_table, clickhouse_table) values ($1, $2, $3) \
+                       on conflict do nothing";
+            self.client.execute(sql, &[&route.name, &postgres_table, &clickhouse_table]).await
+        };
+        let inserted = match timeout(LOCK_TIMEOUT, inserting).await {
+            Ok(inserted) => inserted.map_err(MigrateError::refused(what))?,
+            Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
+        };
+        self.is_free(route, clickhouse_table).await?;
+        Ok(if inserted == 0 { Vec::new() } else { vec![format!("registered route {}", route.name)] })
+    }
+}
+
+/// What the user lacks to run the ledger's files and, `with_tables`, to make or adopt each route's table and to write it.
+/// Each route comes with its table in ClickHouse.
+///
+/// # Errors
+/// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
+pub async fn lacks(
+    client: &Client,
+    routes: &[(&Route, String)],
+    with_tables: bool,
+) -> Result<Vec<String>, MigrateError> {
+    let what = "asking for the user's rights";
+    let asking = async {
+        let version = version(client).await.map_err(MigrateError::refused(what))?;
+        let is_pending = version.is_none_or(|version| version < newest_version());
+        let mut lacking = lacking_for_ledger(client, is_pending).await.map_err(MigrateError::refused(what))?;
+        for (route, clickhouse_table) in routes {
+            if version.is_some() {
+                is_free(client, route, clickhouse_table).await?;
+            }
+            if !with_tables {
+                continue;
+            }
+            let found = find(client, &route.postgres_table).await.map_err(MigrateError::refused(what))?;
+            let changes = plan(route, found.as_ref())?;
+            let more = lacking_for_route(client, route, found.as_ref(), &changes).await;
+            for statement in more.map_err(MigrateError::refused(what))? {
+                if !lacking.contains(&statement) {
+                    lacking.push(statement);
+                }
+            }
+        }
+        Ok(lacking)
+    };
+    let waited = LOCK_TIMEOUT;
+    timeout(waited, asking).await.unwrap_or_else(|_| Err(MigrateError::TimedOut { what: what.into(), waited }))
+}
+
+/// The newest of the ledger's files that was run; none when none was.
+async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> {
+    let there = client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE]).await?;
+    if !there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let sql = format!("select max(version) from {VERSION_TABLE}");
+    Ok(client.query_one(&sql, &[]).await?.get(0))
+}
+
+async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+    let asking = registered(client, route, clickhouse_table);
+    let what = "looking for the route's tables";
+    let owners = match timeout(LOCK_TIMEOUT, asking).await {
+        Ok(owners) => owners.map_err(MigrateError::refused(what))?,
+        Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
+    };
+    match owners.into_iter().find(|owner| !owner.is_ours) {
+        None => Ok(()),
+        Some(other) => Err(MigrateError::Taken(format!(
+            "route {}: {} and {clickhouse_table} are asked for, but {} and {} belong to route {} for good, since its \
+             ledger counts what they hold; give other tables another route name",
+            route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route
+        ))),
+    }
+}
+
+/// The version of the ledger's newest file.
+pub fn newest_version() -> i32 {
+    let number = |name: &str| name.trim_start_matches('V').split("__").next().and_then(|number| number.parse().ok());
+    VERSIONS.last().and_then(|(name, _)| number(name)).unwrap_or_default()
+}
+
+/// A row of footprint_route that names the route or one of its tables.
+pub struct Registered {
+    /// The route.
+    pub route: String,
+    /// Its table in PostgreSQL.
+    pub postgres_table: String,
+    /// Its table in ClickHouse.
+    pub clickhouse_table: String,
+    /// Whether it is this route with this pair.
+    pub is_ours: bool,
+}
+
+/// Who has the route's name or one of its tables.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub async fn registered(
+    client: &Client,
+    route: &Route,
+    clickhouse_table: &str,
+) -> Result<Vec<Registered>, tokio_postgres::Error> {
+    let wanted = qualified(client, &route.postgres_table).await?;
+    let sql = "select route, postgres_table, clickhouse_table from footprint_route \
+               where route = $1 or postgres_table = $2 or clickhouse_table = $3";
+    let rows = client.query(sql, &[&route.name, &wanted, &clickhouse_table]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (name, postgres_table, clickhouse): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            let is_ours = name == route.name && postgres_table == wanted && clickhouse == clickhouse_table;
+            Registered { route: name, postgres_table, clickhouse_table: clickhouse, is_ours }
+        })
+        .collect())
+}
+
+/// `schema.table`, where the table is or would be made.
+async fn qualified(client: &Client, table: &str) -> Result<String, tokio_postgres::Error> {
+    let sql = "select coalesce((select n.nspname || '.' || c.relname from pg_class c join pg_namespace n \
+               on n.oid = c.relnamespace where c.oid = to_regclass($1::text)), \
+               case when $2 like '%.%' then $2 else current_schema || '.' || $2 end)";
+    Ok(client.query_one(sql, &[&quoted(table), &table]).await?.get(0))
+}
+
+/// A table as the catalog describes it.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub async fn find(
+    client: &impl tokio_postgres::GenericClient,
+    table: &str,
+) -> Result<Option<FoundTable>, tokio_postgres::Error> {
+    let table = quoted(table);
+    let sql = "select n.nspname || '.' || c.relname, c.relkind::text, c.relpersistence <> 'p' from pg_class c \
+               join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1::text)";
+    let Some(row) = client.query_opt(sql, &[&table]).await? else { return Ok(None) };
+    let sql = "select attname::text, format_type(atttypid, atttypmod), not attnotnull, atthasdef or attidentity <> '', \
+               attgenerated <> '' from pg_attribute \
+               where attrelid = to_regclass($1::text) and attnum > 0 and not attisdropped order by attnum";
+    let columns = client.query(sql, &[&table]).await?;
+    let sql = "select c.relname::text, i.indisunique, \
+               array(select a.attname::text from unnest(i.indkey) with ordinality k (number, place) \
+                     join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number order by k.place) \
+               from pg_index i join pg_class c on c.oid = i.indexrelid \
+               where i.indrelid = to_regclass($1::text) and i.indisvalid";
+    let indexes = client.query(sql, &[&table]).await?;
+    let mut found = FoundTable { name: row.get(0), kind: row.get(1), unlogged: row.get(2), ..FoundTable::default() };
+    found.columns = columns
+        .iter()
+        .map(|column| FoundColumn {
+            name: column.get(0),
+            column_type: column.get(1),
+            nullable: column.get(2),
+            has_default: column.get(3),
+            generated: column.get(4),
+        })
+        .collect();
+    for index in indexes {
+        let columns: Vec<String> = index.get(2);
+        found.indexed.extend(columns.first().cloned());
+        if index.get(1) {
+            found.unique.push((index.get(0), columns));
+        }
+    }
+    Ok(Some(found))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

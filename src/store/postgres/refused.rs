@@ -1,0 +1,162 @@
+//! Which rows of a batch PostgreSQL refuses: found by halving, pure. The caller tries one piece after another, each under a
+//! savepoint, and says what became of it; what is left in the end is one refused row a piece. It is bounded: past
+//! [`Halving::allowed`] refused rows of one batch the place is wrong, not the rows.
+
+use std::ops::Range as Rows;
+
+use footprint_service::postgres::error::Class;
+
+use crate::limits::REFUSED_ROWS_MIN;
+
+/// Consecutive rows of one batch of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The batch's place in the group.
+    pub(super) batch: usize,
+    /// Its rows.
+    pub(super) rows: Rows<usize>,
+}
+
+/// A row that PostgreSQL refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The batch's place in the group.
+    pub(super) batch: usize,
+    /// The row.
+    pub(super) row: usize,
+    /// PostgreSQL's words.
+    pub(super) why: String,
+}
+
+/// Why the halving cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hopeless {
+    /// More rows of one batch are refused than may be: here is the first.
+    TooMany(Refused, usize),
+    /// Nothing was taken beside this row, and its code does not say that the row is at fault.
+    Unclear(Refused),
+}
+
+/// The halving of one group's rows.
+pub(super) struct Halving {
+    /// Rows of each batch.
+    rows: Vec<usize>,
+    share_max: f64,
+    left: Vec<Piece>,
+    refused: Vec<Refused>,
+    taken: usize,
+    unclear: Option<Refused>,
+}
+
+impl Halving {
+    /// `pieces`: all that is to be written, in order. `rows`: of each batch of the group. `share_max`: of a batch's rows that
+    /// may be refused.
+    pub(super) fn new(pieces: Vec<Piece>, rows: Vec<usize>, share_max: f64) -> Self {
+        let mut left = pieces;
+        left.reverse();
+        Self { rows, share_max, left, refused: Vec::new(), taken: 0, unclear: None }
+    }
+
+    /// The next piece to try, in the rows' order.
+    pub(super) fn next(&mut self) -> Option<Piece> {
+        self.left.pop()
+    }
+
+    /// The piece was taken.
+    pub(super) fn took(&mut self, piece: &Piece) {
+        self.taken += piece.rows.len();
+    }
+
+    /// The piece was refused: its halves are tried, or its one row is the refused one.
+    pub(super) fn refused(&mut self, piece: Piece, class: Class, why: &str) -> Result<(), Hopeless> {
+        let Rows { start, end } = piece.rows;
+        if end - start > 1 {
+            let middle = start + (end - start) / 2;
+            self.left.push(Piece { rows: middle..end, ..piece });
+            self.left.push(Piece { rows: start..middle, ..piece });
+            return Ok(());
+        }
+        let refused = Refused { batch: piece.batch, row: start, why: why.to_owned() };
+        if class != Class::Row {
+            self.unclear.get_or_insert_with(|| refused.clone());
+        }
+        self.refused.push(refused);
+        let of_batch = || self.refused.iter().filter(|refused| refused.batch == piece.batch);
+        let count = of_batch().count();
+        match of_batch().next() {
+            Some(first) if count > self.allowed(piece.batch) => Err(Hopeless::TooMany(first.clone(), count)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many rows of a batch may be refused.
+    pub(super) fn allowed(&self, batch: usize) -> usize {
+        let share = self.share_max * self.rows.get(batch).copied().unwrap_or_default() as f64;
+        (share as usize).max(REFUSED_ROWS_MIN)
+    }
+
+    /// What is refused, when all was tried; rising by batch and row.
+    pub(super) fn end(self) -> Result<Vec<Refused>, Hopeless> {
+        match self.unclear {
+            Some(first) if self.taken == 0 => Err(Hopeless::Unclear(first)),
+            _ => Ok(self.refused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Halves until all is tried; `bad` says how a row is refused. Also how many pieces were tried.
+    fn halve(
+        rows: &[usize],
+        bad: impl Fn(usize, usize) -> Option<Class>,
+    ) -> (Result<Vec<(usize, usize)>, Hopeless>, usize) {
+        let whole = |(batch, &count): (usize, &usize)| (count > 0).then_some(Piece { batch, rows: 0..count });
+        let mut halving = Halving::new(rows.iter().enumerate().filter_map(whole).collect(), rows.to_vec(), 0.01);
+        let mut tries = 0;
+        while let Some(piece) = halving.next() {
+            tries += 1;
+            match piece.rows.clone().find_map(|row| bad(piece.batch, row)) {
+                None => halving.took(&piece),
+                Some(class) => {
+                    if let Err(hopeless) = halving.refused(piece, class, "no") {
+                        return (Err(hopeless), tries);
+                    }
+                }
+            }
+        }
+        let found = halving.end().map(|found| found.into_iter().map(|row| (row.batch, row.row)).collect());
+        (found, tries)
+    }
+
+    #[test]
+    fn refused_rows_are_found_in_order_and_nothing_else() {
+        let bad = [(0, 0), (1, 4_095), (1, 4_096), (3, 6)];
+        let (found, tries) = halve(&[1, 10_000, 0, 7], |batch, row| bad.contains(&(batch, row)).then_some(Class::Row));
+        assert_eq!(found, Ok(bad.to_vec()));
+        assert!(tries < 4 * 2 * 14, "{tries} tries");
+    }
+
+    #[test]
+    fn too_many_refused_rows_of_one_batch_end_it() {
+        let (found, tries) = halve(&[1_000], |_, row| (row % 5 == 0).then_some(Class::Row));
+        assert!(matches!(found, Err(Hopeless::TooMany(first, 101)) if first.row == 0));
+        assert!(tries < 1_000);
+        let (found, _) = halve(&[20_000], |_, row| (row % 100 == 0).then_some(Class::Row));
+        assert_eq!(found.map(|found| found.len()), Ok(200), "one in a hundred is allowed");
+        let (found, _) = halve(&[60, 60], |_, _| Some(Class::Row));
+        assert_eq!(found.map(|found| found.len()), Ok(120), "each batch has its own bound");
+    }
+
+    #[test]
+    fn an_unclear_refusal_is_the_rows_only_beside_rows_that_were_taken() {
+        let (found, _) = halve(&[3], |_, row| (row == 1).then_some(Class::Unclear));
+        assert_eq!(found, Ok(vec![(0, 1)]));
+        let (found, _) = halve(&[3], |_, _| Some(Class::Unclear));
+        assert!(matches!(found, Err(Hopeless::Unclear(first)) if first.row == 0));
+        let (found, _) = halve(&[1], |_, _| Some(Class::Unclear));
+        assert!(matches!(found, Err(Hopeless::Unclear(_))));
+    }
+}

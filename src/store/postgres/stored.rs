@@ -1,0 +1,115 @@
+//! The rows that PostgreSQL holds of a range: the truth for ClickHouse where another decoder claimed the range.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use footprint_event::route::{Column, Kind, Route, quoted};
+use footprint_event::rows::{ColumnData, Rows, Values};
+use footprint_service::config::Postgres;
+use footprint_service::failpoint::{self, Point};
+use footprint_service::postgres::session::Purpose;
+use footprint_service::postgres::{connect, describe};
+use futures::TryStreamExt as _;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::batch::Batch;
+use crate::ledger::ownership::Ownership;
+use crate::store::sink::SinkError;
+
+/// Reads stored rows, on a connection of its own each time: this happens once after an upgrade, if at all.
+pub struct PostgresRows {
+    settings: Postgres,
+    application_name: String,
+    route: Arc<Route>,
+    timeout: Duration,
+}
+
+impl PostgresRows {
+    /// For a route's table.
+    pub fn new(settings: &Postgres, application_name: &str, route: &Arc<Route>, timeout: Duration) -> Self {
+        let application_name = application_name.to_owned();
+        Self { settings: settings.clone(), application_name, route: Arc::clone(route), timeout }
+    }
+
+    /// The stored rows of a batch's range, in offset order.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub async fn of(&self, batch: &Batch) -> Result<Rows, SinkError> {
+        let retry = |why: String| SinkError::Retry { why: format!("postgresql: {why}"), uncertain: true };
+        failpoint::hit(Point::StoredRows);
+        let answer = timeout(self.timeout, self.read(batch)).await;
+        failpoint::hit(Point::StoredRowsAnswered);
+        match answer {
+            Ok(answer) => answer.map_err(retry),
+            Err(_) => Err(retry(format!("no answer in {:?}", self.timeout))),
+        }
+    }
+
+    async fn read(&self, batch: &Batch) -> Result<Rows, String> {
+        let purpose = Purpose::StoredRows(self.timeout);
+        let client =
+            connect(&self.settings, &self.application_name, purpose).await.map_err(|error| error.to_string())?;
+        let columns: Vec<String> = self.route.columns.iter().map(expression).collect();
+        let sql = format!(
+            "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \
+             where kafka_source = $1 and kafka_partition = $2 and kafka_offset >= $3 and kafka_offset < $4 \
+             order by kafka_offset",
+            columns.join(", "),
+            quoted(&self.route.postgres_table)
+        );
+        let Ownership { source, partition, .. } = *batch.ownership;
+        let parameters: [&(dyn ToSql + Sync); 4] = [&source.0, &partition, &batch.range.start, &batch.range.end];
+        let found = client.query_raw(&sql, parameters).await.map_err(|error| describe(&error))?;
+        futures::pin_mut!(found);
+        let mut rows = Rows::empty(&self.route);
+        // row by row: the batch is held once more as columns, never a third time as PostgreSQL's rows
+        while let Some(row) = found.try_next().await.map_err(|error| describe(&error))? {
+            rows.offsets.push(row.try_get(0).map_err(|error| describe(&error))?);
+            rows.received_at_us.push(row.try_get(1).map_err(|error| describe(&error))?);
+            for (index, column) in rows.columns.iter_mut().enumerate() {
+                push(column, &row, index + 2).map_err(|error| describe(&error))?;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn expression(column: &Column) -> String {
+    match column.kind {
+        Kind::Timestamp => format!("(extract(epoch from {}) * 1000000)::bigint", quoted(&column.name)),
+        _ => quoted(&column.name),
+    }
+}
+
+fn push(column: &mut ColumnData, row: &Row, index: usize) -> Result<(), tokio_postgres::Error> {
+    let present = match &mut column.values {
+        Values::Text { bytes, ends } => {
+            let text: Option<&str> = row.try_get(index)?;
+            bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
+            ends.push(bytes.len() as u32);
+            text.is_some()
+        }
+        Values::Timestamp(values) | Values::Integer(values) => {
+            let value: Option<i64> = row.try_get(index)?;
+            values.push(value.unwrap_or_default());
+            value.is_some()
+        }
+        Values::Float(values) => {
+            let value: Option<f64> = row.try_get(index)?;
+            values.push(value.unwrap_or_default());
+            value.is_some()
+        }
+        Values::Boolean(values) => {
+            let value: Option<bool> = row.try_get(index)?;
+            values.push(value.unwrap_or_default());
+            value.is_some()
+        }
+    };
+    if let Some(validity) = &mut column.validity {
+        validity.push(present);
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Brings both databases to what the configuration needs: the ledger and the dead letters, each route's pair of tables, and
+//! the note that the pair is the route's. Safe to run twice and by two at once; no row is lost. How each database does it
+//! stands in store/postgres/migrate.rs and store/clickhouse/migrate.rs.
+
+use footprint_event::route::Route;
+use footprint_service::config::Config;
+
+use crate::store::{clickhouse, postgres};
+
+/// Why a database is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] postgres::migrate::MigrateError),
+    /// ClickHouse.
+    #[error(transparent)]
+    ClickHouse(#[from] clickhouse::migrate::MigrateError),
+    /// Rights are missing; nothing was changed.
+    #[error("nothing was changed, since rights are missing; as an administrator, run{}", statements(.clickhouse.as_deref(), .postgres))]
+    Rights {
+        /// The statement that grants all that is missing in ClickHouse.
+        clickhouse: Option<String>,
+        /// The statements that do so in PostgreSQL.
+        postgres: Vec<String>,
+    },
+}
+
+fn statements(clickhouse: Option<&str>, postgres: &[String]) -> String {
+    let mut text = String::new();
+    for statement in postgres {
+        text.push_str(&format!("\n  in postgresql: {statement}"));
+    }
+    if let Some(statement) = clickhouse {
+        text.push_str(&format!("\n  in clickhouse: {statement}"));
+    }
+    text
+}
+
+/// Looks at everything that [`migrate`] would do before any of it is done: a right that is missing half-way would leave
+/// one database changed and the other not.
+async fn may_migrate(
+    config: &Config,
+    postgres: &postgres::migrate::Migrator,
+    clickhouse: &clickhouse::migrate::Migrator,
+) -> Result<(), MigrationError> {
+    let routes: Vec<_> = config.routes.iter().map(|route| (route, clickhouse_table(config, route))).collect();
+    let lacking_in_postgres = postgres.lacks(&routes, config.postgres.enabled).await?;
+    let mut lacking = Vec::new();
+    if config.clickhouse.enabled {
+        for (route, _) in &routes {
+            for right in clickhouse.lacks(route).await? {
+                if !lacking.contains(&right) {
+                    lacking.push(right);
+                }
+            }
+        }
+    }
+    let statement = clickhouse::rights::grant(&lacking, &config.clickhouse.user);
+    if statement.is_none() && lacking_in_postgres.is_empty() {
+        return Ok(());
+    }
+    Err(MigrationError::Rights { clickhouse: statement, postgres: lacking_in_postgres })
+}
+
+/// `database.table` of a route.
+fn clickhouse_table(config: &Config, route: &Route) -> String {
+    let (database, table) = clickhouse::migrate::names(route, &config.clickhouse.database);
+    format!("{database}.{table}")
+}
+
+/// Migrates both databases, telling `done` each thing as it is done. PostgreSQL's lock is held from first to last, so a
+/// second one waits, then finds nothing to do. A sink that is switched off is left alone; the ledger is made in any case.
+///
+/// # Errors
+/// A right is missing, or a table cannot be adopted: then nothing was changed. A database refuses or does not answer: what
+/// was done before stays; run it again.
+pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), MigrationError> {
+    let mut postgres = postgres::migrate::Migrator::connect(&config.postgres).await?;
+    let clickhouse = clickhouse::migrate::Migrator::new(&config.clickhouse);
+    may_migrate(config, &postgres, &clickhouse).await?;
+    let mut tell = |lines: Vec<String>| lines.iter().for_each(|line| done(line));
+    tell(postgres.ledger().await?);
+    for route in &config.routes {
+        // before any table is touched: a table of another route is not ours to change
+        let clickhouse_table = clickhouse_table(config, route);
+        postgres.is_free(route, &clickhouse_table).await?;
+        if config.postgres.enabled {
+            tell(postgres.route_table(route).await?);
+        }
+        if config.clickhouse.enabled {
+            tell(clickhouse.route_table(route).await?);
+        }
+        tell(postgres.register(route, &clickhouse_table).await?);
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Why `verify` could not say whether exactly once held. None of these is a fault of the data.
+
+use std::time::Duration;
+
+use footprint_event::route::RouteError;
+use footprint_service::kafka::AskError;
+use footprint_service::postgres::{ConnectError, describe};
+
+/// Why nothing could be verified; the caller reports it and exits 1.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No route of that name or topic.
+    #[error("no route or topic is called {0:?}; the configuration's [[routes]] name them")]
+    NoRoute(String),
+    /// The route cannot be decoded.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// PostgreSQL cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The ledger is not there, or lacks what a newer migration adds.
+    #[error("postgresql has no ledger, or an older program's; run `footprint migrate` first, or look at DB_NAME")]
+    NoLedger,
+    /// PostgreSQL refused.
+    #[error("postgresql: {what}: {}", describe(.source))]
+    Postgres {
+        /// What was asked.
+        what: &'static str,
+        /// Its words.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// ClickHouse refused or cannot be reached.
+    #[error("clickhouse at {address}: {what}: {why}")]
+    ClickHouse {
+        /// `host:port`.
+        address: String,
+        /// What was asked.
+        what: &'static str,
+        /// Its words.
+        why: String,
+    },
+    /// Kafka refused or cannot be reached.
+    #[error("kafka at {bootstrap_servers}")]
+    Kafka {
+        /// Where it was looked for.
+        bootstrap_servers: String,
+        /// The cause.
+        source: AskError,
+    },
+    /// The log could not be read.
+    #[error("kafka: reading {topic} partition {partition} at offset {offset}: {why}")]
+    Log {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// How far it was read.
+        offset: i64,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// A server was silent for too long.
+    #[error("{what} gave no answer in {waited:?}; is it up? --timeout waits longer")]
+    Silent {
+        /// Who, and what was asked.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// An answer that cannot be read.
+    #[error("{0} sent an answer that cannot be read")]
+    Malformed(&'static str),
+    /// Fewer rows came than were counted before.
+    #[error(
+        "{who} sent {rows} rows where it had counted {counted}; rows were deleted meanwhile, or an answer was cut: verify again"
+    )]
+    Cut {
+        /// Which server.
+        who: &'static str,
+        /// Rows received.
+        rows: u64,
+        /// Rows counted.
+        counted: u64,
+    },
+    /// Offsets so wide apart that a list of their windows would not be bounded.
+    #[error("{0} holds offsets in more than {max} windows; they cannot all be Kafka's", max = crate::limits::VERIFY_WINDOWS_MAX)]
+    Scattered(&'static str),
+    /// The topic was deleted and made again while it was read.
+    #[error("topic {0} was replaced by another of the same name while it was verified; verify again")]
+    TopicReplaced(String),
+    /// A thread ended without a result.
+    #[error("a thread of verify ended without a result: {0}")]
+    Thread(String),
+}

@@ -1,0 +1,366 @@
+//! What PostgreSQL holds: the ledger's promises, where each window's rows lie, and the rows themselves. No transaction lasts
+//! longer than one statement: a snapshot held for the whole walk would keep every old version of the ledger's rows, which are
+//! rewritten several times a second, and slow down the consumer that it watches.
+//!
+//! There is no index on the identity, and `received_at` is the producer's clock, which may say anything. Rows are found again
+//! by where they lie: one pass notes each window's first and last ctid, and a window is then a TID range scan (PostgreSQL 14
+//! or later), exact whatever the times say, because rows are appended in the order of arrival and never moved. Should a hand
+//! move one meanwhile, fewer are found than were counted, and that is an error, not a verdict.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use footprint_event::route::{Kind, Route, quoted};
+use footprint_protocol::ledger::SinkName;
+use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::config::Postgres;
+use footprint_service::postgres::connect;
+use footprint_service::postgres::session::Purpose;
+use futures::{TryStreamExt as _, pin_mut};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::limits::VERIFY_WINDOWS_MAX;
+use crate::upkeep::verify::error::VerifyError;
+use crate::upkeep::verify::stream::{CopyReader, Fields};
+
+/// A partition's key: source and partition.
+pub type Key = (i64, Partition);
+
+/// One row of the ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Promised {
+    /// Every batch that a sink was ever sent ends at or below it.
+    pub claimed: Offset,
+    /// Frontier of the dead letters.
+    pub dead_letters_next: Offset,
+    /// Frontier of PostgreSQL's rows; none when off.
+    pub postgres_next: Option<Offset>,
+    /// Frontier of ClickHouse's rows; none when off.
+    pub clickhouse_next: Option<Offset>,
+    /// Where PostgreSQL was switched off.
+    pub postgres_stopped: Option<Offset>,
+    /// Where ClickHouse was switched off.
+    pub clickhouse_stopped: Option<Offset>,
+    /// Where the partition first started: nothing below it is footprint's. None: not known.
+    pub first_offset: Option<Offset>,
+}
+
+const PROMISED: &str = "claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, clickhouse_stopped, \
+                        first_offset";
+
+impl From<&tokio_postgres::Row> for Promised {
+    /// Of a row that starts with [`PROMISED`].
+    fn from(row: &tokio_postgres::Row) -> Self {
+        Self {
+            claimed: row.get(0),
+            dead_letters_next: row.get(1),
+            postgres_next: row.get(2),
+            clickhouse_next: row.get(3),
+            postgres_stopped: row.get(4),
+            clickhouse_stopped: row.get(5),
+            first_offset: row.get(6),
+        }
+    }
+}
+
+/// A source as the ledger knows it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its number.
+    pub id: i64,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The topic's name.
+    pub topic: String,
+    /// Kafka's id of this life.
+    pub topic_id: String,
+}
+
+/// A recorded gap.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// `both`, `postgres` or `clickhouse`.
+    pub sink: String,
+    /// Its start.
+    pub start: Offset,
+    /// Its end.
+    pub end: Offset,
+    /// Why.
+    pub reason: String,
+}
+
+/// A row's place in the heap: block, then item.
+type Tid = (u32, u16);
+
+/// Where a window's rows lie, and how many they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Rows.
+    pub rows: u64,
+    first: Tid,
+    last: Tid,
+}
+
+/// The windows of each partition that hold rows.
+pub type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
+
+/// Which of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The route's rows.
+    Rows,
+    /// Its dead letters for both databases.
+    DeadLetters,
+    /// Those for one database alone, which refused the row.
+    Refused(SinkName),
+}
+
+/// Waits for `future`, at most `limit`.
+pub(super) async fn within<T>(
+    what: &'static str,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, VerifyError> {
+    tokio::time::timeout(limit, future).await.map_err(|_| VerifyError::Silent { what, waited: limit })
+}
+
+fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyError {
+    move |source| VerifyError::Postgres { what, source }
+}
+
+/// One route's tables.
+pub struct Tables {
+    client: Client,
+    route: String,
+    rows_table: String,
+    columns: String,
+    kinds: Vec<Kind>,
+    stall: Duration,
+    scan: Duration,
+}
+
+impl Tables {
+    /// Connects. `stall` bounds a silence while rows stream, `scan` a pass over a whole table.
+    ///
+    /// # Errors
+    /// PostgreSQL cannot be reached or refuses.
+    pub async fn open(
+        postgres: &Postgres,
+        route: &Route,
+        stall: Duration,
+        scan: Duration,
+    ) -> Result<Self, VerifyError> {
+        // one pass over a large table may take longer than a server's default lets it; `scan` bounds it
+        let client = connect(postgres, "footprint verify", Purpose::Verify).await?;
+        let mut columns = String::new();
+        for column in &route.columns {
+            columns.push_str(&format!(", {}::{}", quoted(&column.name), sql_type(column.kind)));
+        }
+        Ok(Self {
+            client,
+            route: route.name.clone(),
+            rows_table: quoted(&route.postgres_table),
+            columns,
+            kinds: route.columns.iter().map(|column| column.kind).collect(),
+            stall,
+            scan,
+        })
+    }
+
+    /// Whether the route's table is there.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub async fn has_rows_table(&self) -> Result<bool, VerifyError> {
+        let query = "select to_regclass($1) is not null";
+        let row = within("postgresql", self.stall, self.client.query_one(query, &[&self.rows_table])).await?;
+        Ok(row.map_err(refused("look for the table"))?.get(0))
+    }
+
+    /// The ledger's rows of the route.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the ledger is not there.
+    pub async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
+        let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
+        let rows = within("postgresql", self.stall, self.client.query(&query, &[&self.route])).await?;
+        let is_old = |error: &tokio_postgres::Error| {
+            [Some(&SqlState::UNDEFINED_TABLE), Some(&SqlState::UNDEFINED_COLUMN)].contains(&error.code())
+        };
+        if rows.as_ref().is_err_and(is_old) {
+            return Err(VerifyError::NoLedger);
+        }
+        let rows = rows.map_err(refused("read the ledger"))?;
+        Ok(rows.iter().map(|row| ((row.get(7), row.get(8)), Promised::from(row))).collect())
+    }
+
+    /// The ledger's row of one partition, as it is now.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub async fn promised(&self, (source, partition): Key) -> Result<Option<Promised>, VerifyError> {
+        let query =
+            format!("select {PROMISED} from footprint_ledger where route = $1 and source = $2 and partition = $3");
+        let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
+        let row = within("postgresql", self.stall, self.client.query_opt(&query, &key))
+            .await?
+            .map_err(refused("read the ledger"))?;
+        Ok(row.as_ref().map(Promised::from))
+    }
+
+    /// All sources known, the oldest first.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
+        let query = "select id, cluster_id, topic, topic_id from footprint_source order by first_seen, id";
+        let rows = within("postgresql", self.stall, self.client.query(query, &[]))
+            .await?
+            .map_err(refused("read the sources"))?;
+        Ok(rows
+            .iter()
+            .map(|row| Source { id: row.get(0), cluster_id: row.get(1), topic: row.get(2), topic_id: row.get(3) })
+            .collect())
+    }
+
+    /// The route's recorded gaps.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses.
+    pub async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
+        let query = "select source, partition, sink, start_offset, end_offset, reason from footprint_gap \
+                     where route = $1 and start_offset < end_offset order by start_offset";
+        let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route]))
+            .await?
+            .map_err(refused("read the gaps"))?;
+        let mut gaps = BTreeMap::<Key, Vec<Gap>>::new();
+        for row in rows {
+            let gap = Gap { sink: row.get(2), start: row.get(3), end: row.get(4), reason: row.get(5) };
+            gaps.entry((row.get(0), row.get(1))).or_default().push(gap);
+        }
+        Ok(gaps)
+    }
+
+    /// One pass over a table: which windows of `1 << window_bits` offsets hold rows, and where they lie.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, is silent too long, or holds offsets that cannot be Kafka's.
+    pub async fn extents(&self, table: Table, window_bits: u32) -> Result<Extents, VerifyError> {
+        let (from, whose) = self.from(table);
+        let query = format!(
+            "select kafka_source::bigint, kafka_partition::integer, kafka_offset::bigint >> {window_bits}, count(*), \
+             min(ctid)::text, max(ctid)::text from {from} where {whose} and kafka_source is not null \
+             and kafka_partition is not null and kafka_offset is not null group by 1, 2, 3"
+        );
+        let asked = async {
+            let no_parameters: [&str; 0] = [];
+            let rows = self.client.query_raw(&query, no_parameters).await.map_err(refused("count rows"))?;
+            pin_mut!(rows);
+            let mut extents = Extents::new();
+            let mut windows = 0;
+            while let Some(row) = rows.try_next().await.map_err(refused("count rows"))? {
+                windows += 1;
+                if windows > VERIFY_WINDOWS_MAX {
+                    return Err(VerifyError::Scattered("postgresql"));
+                }
+                let extent = Extent {
+                    rows: row.get::<_, i64>(3).unsigned_abs(),
+                    first: tid(row.get(4))?,
+                    last: tid(row.get(5))?,
+                };
+                extents.entry((row.get(0), row.get(1))).or_default().insert(row.get(2), extent);
+            }
+            Ok(extents)
+        };
+        within("postgresql, asked to count its rows,", self.scan, asked).await?
+    }
+
+    /// Gives the rows of one window, `[base, base + offsets)`, to `add`: their offsets and contents.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, is silent too long, or sends fewer rows than it had counted.
+    pub async fn read(
+        &self,
+        table: Table,
+        (source, partition): Key,
+        (base, offsets): (Offset, i64),
+        extent: &Extent,
+        mut add: impl FnMut(Offset, u64),
+    ) -> Result<(), VerifyError> {
+        let (from, whose) = self.from(table);
+        let (columns, fields) = match table {
+            Table::Rows => (self.columns.as_str(), Fields::Columns(self.kinds.clone())),
+            Table::DeadLetters | Table::Refused(_) => (", key, payload", Fields::DeadLetter),
+        };
+        let ((first_block, first_item), (last_block, last_item)) = (extent.first, extent.last);
+        let last = base.saturating_add(offsets - 1);
+        let copy = format!(
+            "copy (select kafka_offset::bigint, received_at::timestamptz{columns} from {from} where {whose} \
+             and ctid >= '({first_block},{first_item})' and ctid <= '({last_block},{last_item})' \
+             and kafka_source = {source} and kafka_partition = {partition} \
+             and kafka_offset >= {base} and kafka_offset <= {last}) to stdout (format binary)"
+        );
+        const WHO: &str = "postgresql, asked for rows,";
+        let stream = within(WHO, self.stall, self.client.copy_out(&copy)).await?.map_err(refused("read rows"))?;
+        pin_mut!(stream);
+        let mut reader = CopyReader::new(fields);
+        let mut rows = 0;
+        while let Some(chunk) = within(WHO, self.stall, stream.try_next()).await?.map_err(refused("read rows"))? {
+            reader
+                .feed(&chunk, |row| {
+                    rows += 1;
+                    add(row.offset, row.number);
+                })
+                .map_err(|_| VerifyError::Malformed("postgresql"))?;
+        }
+        // more is no surprise: rows appended meanwhile may lie among the others
+        if !reader.is_whole() || rows < extent.rows {
+            return Err(VerifyError::Cut { who: "postgresql", rows, counted: extent.rows });
+        }
+        Ok(())
+    }
+
+    /// The table and which of its rows are the route's.
+    fn from(&self, table: Table) -> (&str, String) {
+        match table {
+            Table::Rows => (&self.rows_table, "true".into()),
+            // a route's name is a plain identifier (Route::validated): it cannot leave its quotes
+            Table::DeadLetters => ("dead_letters", format!("route = '{}' and sink = 'both'", self.route)),
+            Table::Refused(sink) => {
+                ("dead_letters", format!("route = '{}' and sink = '{}'", self.route, sink.as_str()))
+            }
+        }
+    }
+}
+
+fn sql_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Timestamp => "timestamptz",
+        Kind::Integer => "bigint",
+        Kind::Float => "double precision",
+        Kind::Boolean => "boolean",
+    }
+}
+
+/// `(12,3)`.
+fn tid(text: &str) -> Result<Tid, VerifyError> {
+    text.strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'))
+        .and_then(|text| text.split_once(','))
+        .and_then(|(block, item)| Some((block.parse().ok()?, item.parse().ok()?)))
+        .ok_or(VerifyError::Malformed("postgresql"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ctid_is_read() {
+        assert_eq!(tid("(4294967294,291)").unwrap(), (4_294_967_294, 291));
+        assert!(tid("12,3").is_err());
+    }
+}

@@ -1,0 +1,365 @@
+//! What `verify` found: counts of everything, names of the first few. Plain data, serialised as it stands by `--json`.
+
+use footprint_protocol::offset::{Offset, Partition};
+use serde::Serialize;
+
+/// Where something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// PostgreSQL's rows.
+    Postgres,
+    /// ClickHouse's rows.
+    Clickhouse,
+    /// The dead letters.
+    DeadLetters,
+    /// PostgreSQL or ClickHouse: they disagree and Kafka no longer has the record to say which is right.
+    Either,
+    /// Kafka's log.
+    Log,
+}
+
+/// What is wrong. The first five break exactly once; the others are worth a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Below the frontier, and not there.
+    Missing,
+    /// There more than once, wherever: no retry and no race doubles a row for a while only.
+    Doubled,
+    /// There with another content.
+    Differing,
+    /// There and must not be: beyond what was claimed, both a row and a dead letter, a bad record's row.
+    Unexpected,
+    /// A range that retention destroyed before the sink had stored it.
+    Lost,
+    /// Both databases agree with each other, and not with today's decoder: the claim was another decoder's, or both are wrong.
+    DecodedOtherwise,
+    /// Stored from an offset at which the log, though it reaches that far back, holds no committed record (compaction does this).
+    NotInLog,
+    /// The frontier lies past the log's end: Kafka lost what it had acknowledged.
+    LogCut,
+}
+
+impl Kind {
+    /// All of them, faults first.
+    pub const ALL: [Self; 8] = [
+        Self::Missing,
+        Self::Doubled,
+        Self::Differing,
+        Self::Unexpected,
+        Self::Lost,
+        Self::DecodedOtherwise,
+        Self::NotInLog,
+        Self::LogCut,
+    ];
+
+    /// Whether it breaks exactly once; the rest are warnings, faults only under `--strict`.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::Missing | Self::Doubled | Self::Differing | Self::Unexpected | Self::Lost)
+    }
+
+    /// Its name, as `--json` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Doubled => "doubled",
+            Self::Differing => "differing",
+            Self::Unexpected => "unexpected",
+            Self::Lost => "lost",
+            Self::DecodedOtherwise => "decoded_otherwise",
+            Self::NotInLog => "not_in_log",
+            Self::LogCut => "log_cut",
+        }
+    }
+}
+
+/// One identity, or one range of them, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What.
+    pub kind: Kind,
+    /// Where.
+    pub place: Place,
+    /// The identity's source.
+    pub source: i64,
+    /// The identity's partition.
+    pub partition: Partition,
+    /// The identity's offset; of a range, its start.
+    pub offset: Offset,
+    /// Of a range, its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_offset: Option<Offset>,
+}
+
+/// How many of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// See [`Kind::Missing`].
+    pub missing: u64,
+    /// See [`Kind::Doubled`].
+    pub doubled: u64,
+    /// See [`Kind::Differing`].
+    pub differing: u64,
+    /// See [`Kind::Unexpected`].
+    pub unexpected: u64,
+    /// See [`Kind::Lost`]; counts ranges.
+    pub lost: u64,
+    /// See [`Kind::DecodedOtherwise`].
+    pub decoded_otherwise: u64,
+    /// See [`Kind::NotInLog`].
+    pub not_in_log: u64,
+    /// See [`Kind::LogCut`].
+    pub log_cut: u64,
+}
+
+impl Counts {
+    /// How many of `kind`.
+    pub fn of(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Missing => self.missing,
+            Kind::Doubled => self.doubled,
+            Kind::Differing => self.differing,
+            Kind::Unexpected => self.unexpected,
+            Kind::Lost => self.lost,
+            Kind::DecodedOtherwise => self.decoded_otherwise,
+            Kind::NotInLog => self.not_in_log,
+            Kind::LogCut => self.log_cut,
+        }
+    }
+
+    fn of_mut(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Missing => &mut self.missing,
+            Kind::Doubled => &mut self.doubled,
+            Kind::Differing => &mut self.differing,
+            Kind::Unexpected => &mut self.unexpected,
+            Kind::Lost => &mut self.lost,
+            Kind::DecodedOtherwise => &mut self.decoded_otherwise,
+            Kind::NotInLog => &mut self.not_in_log,
+            Kind::LogCut => &mut self.log_cut,
+        }
+    }
+
+    /// What breaks exactly once.
+    pub fn faults(&self) -> u64 {
+        Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(|kind| self.of(kind)).sum()
+    }
+
+    /// What is worth a look.
+    pub fn warnings(&self) -> u64 {
+        Kind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(|kind| self.of(kind)).sum()
+    }
+}
+
+/// The findings of one route: the first `show` of each kind are kept by name, so its memory is bounded.
+#[derive(Debug)]
+pub struct Findings {
+    show: usize,
+    kept: [usize; Kind::ALL.len()],
+    named: Vec<Finding>,
+    /// Counts of the partition looked at now.
+    counts: Counts,
+    source: i64,
+    partition: Partition,
+}
+
+impl Findings {
+    /// None yet.
+    pub fn new(show: usize) -> Self {
+        Self { show, kept: [0; Kind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
+    }
+
+    /// What follows is about this partition; its counts start at zero.
+    pub fn begin(&mut self, source: i64, partition: Partition) {
+        (self.source, self.partition, self.counts) = (source, partition, Counts::default());
+    }
+
+    /// Counts an identity, and names it while there is room.
+    pub fn push(&mut self, kind: Kind, place: Place, offset: Offset) {
+        self.push_range(kind, place, offset, None);
+    }
+
+    /// Counts a range of identities as one.
+    pub fn push_range(&mut self, kind: Kind, place: Place, offset: Offset, end_offset: Option<Offset>) {
+        *self.counts.of_mut(kind) += 1;
+        let kept = &mut self.kept[kind as usize];
+        if *kept < self.show {
+            *kept += 1;
+            let (source, partition) = (self.source, self.partition);
+            self.named.push(Finding { kind, place, source, partition, offset, end_offset });
+        }
+    }
+
+    /// The counts of the partition begun last.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The names kept, by kind.
+    pub fn into_named(mut self) -> Vec<Finding> {
+        self.named.sort();
+        self.named
+    }
+}
+
+/// One sink's part in a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SinkReport {
+    /// Whether the ledger says that it is written; when off, it is compared only below `compared_below`.
+    pub on: bool,
+    /// The offset below which everything must be there: the frontier, or where it was switched off.
+    pub compared_below: Offset,
+    /// Rows or dead letters read, copies and rows in flight included.
+    pub rows: u64,
+}
+
+/// A range that a sink was told to leave out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GapReport {
+    /// `both`, `postgres` or `clickhouse`.
+    pub sink: String,
+    /// Its start.
+    pub start_offset: Offset,
+    /// Its end.
+    pub end_offset: Offset,
+    /// Why, as the ledger says.
+    pub reason: String,
+}
+
+/// One partition of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// Its number.
+    pub partition: Partition,
+    /// The log's first offset; none when Kafka no longer has this source.
+    pub log_start: Option<Offset>,
+    /// The last stable offset.
+    pub log_end: Option<Offset>,
+    /// Records read from the log and compared.
+    pub records: u64,
+    /// What the ledger has claimed.
+    pub claimed: Offset,
+    /// Where it first started, as the ledger says: what lies below is not compared. None: not known, all is compared.
+    pub first_offset: Option<Offset>,
+    /// PostgreSQL.
+    pub postgres: SinkReport,
+    /// ClickHouse.
+    pub clickhouse: SinkReport,
+    /// The dead letters.
+    pub dead_letters: SinkReport,
+    /// Offsets between the lower frontier and the log's end: not yet stored, no fault.
+    pub lag: u64,
+    /// What was found.
+    pub counts: Counts,
+    /// The ledger's gaps, for which nothing is missed.
+    pub gaps: Vec<GapReport>,
+}
+
+/// One life of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceReport {
+    /// Its number in the tables.
+    pub source: i64,
+    /// The topic's name; none when the ledger does not know the source.
+    pub topic: Option<String>,
+    /// Kafka's id of this life.
+    pub topic_id: Option<String>,
+    /// Whether the topic of that id still is in Kafka; if not, the databases are compared with each other only.
+    pub in_kafka: bool,
+    /// Its partitions.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteReport {
+    /// Its name.
+    pub route: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its sources, the oldest first.
+    pub sources: Vec<SourceReport>,
+    /// The first few of each kind, by name.
+    pub findings: Vec<Finding>,
+    /// What a reader should know beside the numbers.
+    pub notes: Vec<String>,
+}
+
+/// What a report comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Exactly once held.
+    Clean {
+        /// What is worth a look all the same.
+        warnings: u64,
+    },
+    /// It did not hold, or, under `strict`, there are warnings.
+    Faults {
+        /// How many faults.
+        faults: u64,
+        /// How many warnings.
+        warnings: u64,
+    },
+    /// Of some route nothing was compared, so nothing can be said.
+    NothingCompared,
+}
+
+impl RouteReport {
+    fn partitions(&self) -> impl Iterator<Item = &PartitionReport> {
+        self.sources.iter().flat_map(|source| &source.partitions)
+    }
+}
+
+impl PartitionReport {
+    /// Whether anything that was due was looked at: a record, or a row.
+    fn is_compared(&self) -> bool {
+        let rows = |sink: &SinkReport| sink.compared_below > 0 && sink.rows > 0;
+        self.records > 0 || rows(&self.postgres) || rows(&self.clickhouse) || rows(&self.dead_letters)
+    }
+}
+
+/// All that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether exactly once held: something was compared of every route, with no fault, and under `strict` no warning.
+    pub clean: bool,
+    /// Routes of which nothing could be compared: nothing that the ledger calls stored is in Kafka or in a database.
+    pub nothing_compared: Vec<String>,
+    /// Whether warnings count as faults.
+    pub strict: bool,
+    /// The routes.
+    pub routes: Vec<RouteReport>,
+}
+
+impl Report {
+    /// Puts the routes together and judges them.
+    pub fn new(routes: Vec<RouteReport>, strict: bool) -> Self {
+        let bad = |counts: &Counts| counts.faults() > 0 || (strict && counts.warnings() > 0);
+        let is_bad = routes.iter().flat_map(RouteReport::partitions).any(|partition| bad(&partition.counts));
+        let nothing_compared: Vec<String> = routes
+            .iter()
+            .filter(|route| !route.partitions().any(PartitionReport::is_compared))
+            .map(|route| route.route.clone())
+            .collect();
+        Self { clean: !is_bad && nothing_compared.is_empty(), nothing_compared, strict, routes }
+    }
+
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        let counts = || self.routes.iter().flat_map(RouteReport::partitions).map(|partition| &partition.counts);
+        let (faults, warnings) =
+            (counts().map(Counts::faults).sum::<u64>(), counts().map(Counts::warnings).sum::<u64>());
+        match faults {
+            0 if self.strict && warnings > 0 => Verdict::Faults { faults, warnings },
+            0 if !self.nothing_compared.is_empty() => Verdict::NothingCompared,
+            0 => Verdict::Clean { warnings },
+            faults => Verdict::Faults { faults, warnings },
+        }
+    }
+
+    /// How many of `kind`, over everything.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.routes.iter().flat_map(RouteReport::partitions).map(|partition| partition.counts.of(kind)).sum()
+    }
+}

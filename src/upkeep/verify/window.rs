@@ -1,0 +1,416 @@
+//! The comparison itself, pure: what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of one window of one
+//! partition's offsets, each as one count and one content number an offset, so that memory is the window's and not the table's.
+//!
+//! | the log has       | dead letter | rows                      | finding                                             |
+//! |-------------------|-------------|---------------------------|-----------------------------------------------------|
+//! | a good record     | none        | in each sink, equal to it | none                                                |
+//! | a good record     | none        | equal to each other only  | decoded otherwise                                   |
+//! | a good record     | one         | none                      | decoded otherwise                                   |
+//! | a bad record      | one, equal  | none                      | none                                                |
+//! | a bad record      | none        | equal to each other       | decoded otherwise                                   |
+//! | no record, or the | one         | none                      | none (not in log, where the log reaches back so far) |
+//! | log was shortened | none        | in each sink, equal       | none (likewise)                                     |
+//!
+//! A dead letter for one database alone, which refused the row, stands in its row's place: that database must not hold the row,
+//! and the other must.
+//!
+//! Anything else is missing, doubled, differing or unexpected.
+
+use std::collections::BTreeMap;
+
+use footprint_protocol::offset::{Offset, Range};
+
+use crate::upkeep::verify::report::{Findings, Kind, Place};
+
+/// What one place holds of a window: how often each offset, and the content of one copy.
+#[derive(Debug)]
+pub struct Tally {
+    base: Offset,
+    counts: Vec<u8>,
+    numbers: Vec<u64>,
+    rows: u64,
+}
+
+impl Tally {
+    /// An empty tally of `offsets` offsets from `base`.
+    pub fn new(base: Offset, offsets: usize) -> Self {
+        Self { base, counts: vec![0; offsets], numbers: vec![0; offsets], rows: 0 }
+    }
+
+    /// Empties it for the window from `base`.
+    pub fn reset(&mut self, base: Offset) {
+        (self.base, self.rows) = (base, 0);
+        self.counts.fill(0);
+    }
+
+    /// Adds one row.
+    ///
+    /// # Panics
+    /// When `offset` is not in the window: the query asked for nothing else.
+    pub fn add(&mut self, offset: Offset, number: u64) {
+        let index = (offset - self.base) as usize;
+        assert!(offset >= self.base && index < self.counts.len(), "offset {offset} is not in the window");
+        if self.counts[index] == 0 {
+            self.numbers[index] = number;
+        }
+        self.counts[index] = self.counts[index].saturating_add(1);
+        self.rows += 1;
+    }
+
+    /// Rows added.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+/// Dead letters for one database alone, of one window: how often each offset, and the content of one copy. They are few.
+#[derive(Debug, Default)]
+pub struct Refused(BTreeMap<Offset, (u8, u64)>);
+
+impl Refused {
+    /// Adds one.
+    pub fn add(&mut self, offset: Offset, number: u64) {
+        let (count, _) = self.0.entry(offset).or_insert((0, number));
+        *count = count.saturating_add(1);
+    }
+
+    /// Offsets that have one, rising.
+    pub fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// Dead letters added.
+    pub fn rows(&self) -> u64 {
+        self.0.values().map(|(count, _)| u64::from(*count)).sum()
+    }
+}
+
+/// What the log says of an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logged {
+    /// The log does not reach so far (any more), or does not exist.
+    Unknown,
+    /// The log reaches so far and holds no committed record there.
+    Nothing,
+    /// A record that is a row of this content.
+    Good(u64),
+    /// A record that is a dead letter of this content.
+    Bad(u64),
+}
+
+/// What the log holds of a window.
+#[derive(Debug)]
+pub struct LogTally {
+    base: Offset,
+    known: Option<Range>,
+    states: Vec<u8>,
+    numbers: Vec<u64>,
+    records: u64,
+    /// The content as a dead letter of those good records that some database refused.
+    letters: BTreeMap<Offset, Option<u64>>,
+}
+
+impl LogTally {
+    /// An empty tally of `offsets` offsets from `base`, of which nothing is known.
+    pub fn new(base: Offset, offsets: usize) -> Self {
+        Self {
+            base,
+            known: None,
+            states: vec![0; offsets],
+            numbers: vec![0; offsets],
+            records: 0,
+            letters: BTreeMap::new(),
+        }
+    }
+
+    /// The records at these offsets are looked at as dead letters too.
+    pub fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
+        self.letters = offsets.map(|offset| (offset, None)).collect();
+    }
+
+    /// Whether a good record's content as a dead letter is wanted.
+    pub fn wants_letter(&self, offset: Offset) -> bool {
+        self.letters.contains_key(&offset)
+    }
+
+    /// Adds the content of a good record as a dead letter.
+    pub fn add_letter(&mut self, offset: Offset, number: u64) {
+        self.letters.insert(offset, Some(number));
+    }
+
+    /// Empties it for the window from `base`; `known` is what the log is about to be read for.
+    pub fn reset(&mut self, base: Offset, known: Option<Range>) {
+        (self.base, self.known, self.records) = (base, known, 0);
+        self.letters.clear();
+        self.states.fill(0);
+    }
+
+    /// The log turned out to begin only at `start`.
+    pub fn shorten(&mut self, start: Offset) {
+        self.known =
+            self.known.filter(|known| known.end > start).map(|known| Range::new(start.max(known.start), known.end));
+        for offset in self.base..start.min(self.base.saturating_add(self.states.len() as i64)) {
+            let state = &mut self.states[(offset - self.base) as usize];
+            self.records -= u64::from(*state != 0);
+            *state = 0;
+        }
+    }
+
+    /// What is known of the log.
+    pub fn known(&self) -> Option<Range> {
+        self.known
+    }
+
+    /// Adds a record that is a row.
+    pub fn add_good(&mut self, offset: Offset, number: u64) {
+        self.add(offset, 1, number);
+    }
+
+    /// Adds a record that is a dead letter.
+    pub fn add_bad(&mut self, offset: Offset, number: u64) {
+        self.add(offset, 2, number);
+    }
+
+    fn add(&mut self, offset: Offset, state: u8, number: u64) {
+        debug_assert!(self.known.is_some_and(|known| known.contains(offset)), "offset {offset} was not asked for");
+        let index = (offset - self.base) as usize;
+        self.records += u64::from(self.states[index] == 0);
+        self.states[index] = state;
+        self.numbers[index] = number;
+    }
+
+    /// Records added.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn at(&self, offset: Offset) -> Logged {
+        let index = (offset - self.base) as usize;
+        match self.states[index] {
+            1 => Logged::Good(self.numbers[index]),
+            2 => Logged::Bad(self.numbers[index]),
+            _ if self.known.is_some_and(|known| known.contains(offset)) => Logged::Nothing,
+            _ => Logged::Unknown,
+        }
+    }
+}
+
+/// What the ledger promises of one place.
+#[derive(Clone, Debug, Default)]
+pub struct Promise {
+    /// Nothing may be there below: it was before the first start.
+    pub none_below: Offset,
+    /// Everything from there on and below this must be there; rows from here on are in flight.
+    pub due_below: Offset,
+    /// Nothing may be there from here on.
+    pub none_from: Offset,
+    /// Ranges whose absence is known and recorded.
+    pub gaps: Vec<Range>,
+}
+
+/// One place's part in a comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// What it holds; none when it could not be asked, and nothing is promised of it.
+    pub tally: &'a Tally,
+    /// What it must hold.
+    pub promise: &'a Promise,
+    /// Dead letters for it alone.
+    pub refused: &'a Refused,
+}
+
+/// What one place says of one offset.
+#[derive(Clone, Copy)]
+struct View {
+    place: Place,
+    /// Whether the place is compared here at all.
+    due: bool,
+    /// Whether absence is a fault here.
+    demanded: bool,
+    /// Whether it is due and there.
+    present: bool,
+    /// The content, when it is there exactly once: of copies, which is the right one is nobody's guess to make.
+    number: Option<u64>,
+    /// The content of a dead letter for it alone.
+    letter: Option<u64>,
+}
+
+impl Side<'_> {
+    /// Looks at one offset; copies and rows beyond the promise are reported here.
+    fn view(&self, place: Place, offset: Offset, findings: &mut Findings) -> View {
+        let index = (offset - self.tally.base) as usize;
+        let count = self.tally.counts[index];
+        let due = self.promise.none_below <= offset && offset < self.promise.due_below;
+        if count > 0 && (offset < self.promise.none_below || offset >= self.promise.none_from) {
+            findings.push(Kind::Unexpected, place, offset);
+        } else if count > 1 {
+            findings.push(Kind::Doubled, place, offset);
+        }
+        let number = (due && count == 1).then(|| self.tally.numbers[index]);
+        let letter = self.refused.0.get(&offset).copied();
+        if letter.is_some_and(|(letters, _)| letters > 1) {
+            findings.push(Kind::Doubled, Place::DeadLetters, offset);
+        }
+        if letter.is_some() && (count > 0 || offset < 0) {
+            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        }
+        let excused = letter.is_some() || self.promise.gaps.iter().any(|gap| gap.contains(offset));
+        View {
+            place,
+            due,
+            demanded: due && !excused,
+            present: due && count > 0,
+            number,
+            letter: letter.map(|(_, number)| number),
+        }
+    }
+}
+
+impl View {
+    fn is_missing(&self) -> bool {
+        self.demanded && !self.present
+    }
+}
+
+/// All that is known of one window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Kafka.
+    pub log: &'a LogTally,
+    /// PostgreSQL's rows.
+    pub postgres: Side<'a>,
+    /// ClickHouse's rows.
+    pub clickhouse: Side<'a>,
+    /// The dead letters.
+    pub dead_letters: Side<'a>,
+}
+
+impl Window<'_> {
+    /// Compares every offset of the window.
+    pub fn compare(&self, findings: &mut Findings) {
+        let base = self.log.base;
+        assert!([self.postgres, self.clickhouse, self.dead_letters].iter().all(|side| side.tally.base == base));
+        for index in 0..self.log.states.len() {
+            let empty = self.log.states[index]
+                | self.postgres.tally.counts[index]
+                | self.clickhouse.tally.counts[index]
+                | self.dead_letters.tally.counts[index];
+            if empty != 0 {
+                self.compare_offset(base + index as i64, findings);
+            }
+        }
+        // dead letters for one database where nothing else is
+        let refused: BTreeMap<Offset, ()> = self
+            .postgres
+            .refused
+            .offsets()
+            .chain(self.clickhouse.refused.offsets())
+            .map(|offset| (offset, ()))
+            .collect();
+        for offset in refused.into_keys() {
+            let index = (offset - base) as usize;
+            let sides = [&self.postgres, &self.clickhouse, &self.dead_letters];
+            if self.log.states[index] == 0 && sides.iter().all(|side| side.tally.counts[index] == 0) {
+                self.compare_offset(offset, findings);
+            }
+        }
+    }
+
+    fn compare_offset(&self, offset: Offset, findings: &mut Findings) {
+        let rows = [
+            self.postgres.view(Place::Postgres, offset, findings),
+            self.clickhouse.view(Place::Clickhouse, offset, findings),
+        ];
+        let dead = self.dead_letters.view(Place::DeadLetters, offset, findings);
+        if dead.present && rows.iter().any(|row| row.letter.is_some()) {
+            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        }
+        match self.log.at(offset) {
+            Logged::Good(number) => {
+                let sent = self.log.letters.get(&offset).copied().flatten();
+                if rows.iter().any(|row| row.letter.is_some_and(|letter| Some(letter) != sent)) {
+                    findings.push(Kind::Differing, Place::DeadLetters, offset);
+                }
+                compare_good(number, rows, dead, offset, findings);
+            }
+            Logged::Bad(number) => compare_bad(number, rows, dead, offset, findings),
+            Logged::Nothing => {
+                if dead.present || rows.iter().any(|row| row.present) {
+                    findings.push(Kind::NotInLog, Place::Log, offset);
+                }
+                compare_unlogged(rows, dead, offset, findings);
+            }
+            Logged::Unknown => compare_unlogged(rows, dead, offset, findings),
+        }
+    }
+}
+
+/// The rows that are there hold the same, and none is missing.
+fn agree(rows: [View; 2]) -> bool {
+    !rows.iter().any(View::is_missing) && rows[0].number.zip(rows[1].number).is_none_or(|(one, other)| one == other)
+}
+
+fn compare_good(number: u64, rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
+        if !any_row {
+            return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+        }
+        findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+    }
+    for row in rows.iter().filter(|row| row.is_missing()) {
+        findings.push(Kind::Missing, row.place, offset);
+    }
+    match rows[0].number.zip(rows[1].number) {
+        Some((one, other)) if one != other => {
+            for row in rows.iter().filter(|row| row.number != Some(number)) {
+                findings.push(Kind::Differing, row.place, offset);
+            }
+        }
+        // one witness, or two that agree: another decoder may have made it
+        _ => {
+            if rows.iter().any(|row| row.number.is_some_and(|seen| seen != number)) {
+                findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+            }
+        }
+    }
+}
+
+fn compare_bad(number: u64, rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
+        if dead.number.is_some_and(|seen| seen != number) {
+            findings.push(Kind::Differing, Place::DeadLetters, offset);
+        }
+    } else if (any_row || rows.iter().any(|row| row.letter.is_some())) && agree(rows) {
+        return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+    } else if dead.is_missing() {
+        findings.push(Kind::Missing, Place::DeadLetters, offset);
+    }
+    for row in rows.iter().filter(|row| row.present) {
+        findings.push(Kind::Unexpected, row.place, offset);
+    }
+}
+
+fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut Findings) {
+    let any_row = rows.iter().any(|row| row.present);
+    if dead.present {
+        if any_row {
+            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        }
+        return;
+    }
+    let any_letter = rows.iter().any(|row| row.letter.is_some());
+    if !(any_row || any_letter) || !rows.iter().all(|row| row.due) {
+        return;
+    }
+    if rows[0].number.zip(rows[1].number).is_some_and(|(one, other)| one != other) {
+        findings.push(Kind::Differing, Place::Either, offset);
+    }
+    for row in rows.iter().filter(|row| row.is_missing()) {
+        findings.push(Kind::Missing, row.place, offset);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The ledger's statements as PostgreSQL executes them, one row at a time: what `footprint::ledger::statements` and the
+//! PostgreSQL sink say in SQL. `tests/ledger` holds the two against each other on a real server.
+
+use footprint_protocol::first_start::{FirstStart, Starts};
+use footprint_protocol::ledger::{Claim, FORMAT, Nexts, Progress, Row};
+use footprint_protocol::offset::{Offset, Range};
+use footprint_protocol::take_over::Settled;
+use uuid::Uuid;
+
+use crate::guard::{Guard, Guards};
+
+/// The right to write a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The epoch.
+    pub epoch: i64,
+    /// The owner.
+    pub owner: Uuid,
+}
+
+/// A row, and whether it was settled under the PostgreSQL that runs now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LedgerRow {
+    /// The row.
+    pub row: Row,
+    /// The take-over that settled it met the PostgreSQL that runs now: same lineage, same start.
+    pub fresh: bool,
+    /// It was settled under another cluster, or made in place of a lost row and not settled yet.
+    pub another: bool,
+}
+
+/// A claim on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimWanted {
+    /// Whose.
+    pub fence: Fence,
+    /// What.
+    pub range: Range,
+    /// The decoder's.
+    pub fingerprint: i64,
+    /// ClickHouse's frontier.
+    pub clickhouse_next: Option<Offset>,
+}
+
+/// The compare-and-set at the end of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Advance {
+    /// Whose.
+    pub fence: Fence,
+    /// The dead letters' frontier: from, to.
+    pub dead_letters: (Offset, Offset),
+    /// The rows' frontier: from, to; none while they are off.
+    pub rows: Option<(Offset, Offset)>,
+    /// The range's end.
+    pub end: Offset,
+}
+
+/// Writes a route's first start on a source down, unless that is done, or the source has rows already. True: written.
+pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) -> bool {
+    let writes = slot.is_none() && !has_rows;
+    if writes {
+        *slot = Some(starts.clone());
+    }
+    writes
+}
+
+/// What a take-over returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row.
+    pub row: Row,
+    /// The ledger may have gone back in time.
+    pub gone_back: bool,
+    /// Inserts of older owners may have gone under other query ids.
+    pub another: bool,
+}
+
+/// Takes the row over, or makes it at `start` with `birth`.
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, birth: i64) -> Taken {
+    let ledger_lost = start.ledger_lost;
+    let (start, first_offset) = (start.offset, start.first_offset());
+    let found = slot.get_or_insert_with(|| LedgerRow {
+        row: Row {
+            epoch: 0,
+            owner,
+            claimed: start,
+            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            postgres_stopped: None,
+            clickhouse_stopped: None,
+            claims: Vec::new(),
+            doubtful_below: None,
+            birth,
+            first_offset,
+            format: FORMAT,
+        },
+        fresh: false,
+        another: ledger_lost,
+    });
+    found.row.epoch += 1;
+    found.row.owner = owner;
+    let gone_back = found.row.epoch > 1 && !found.fresh;
+    Taken { row: found.row.clone(), gone_back, another: found.another }
+}
+
+fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner: bool) -> Option<&'a mut LedgerRow> {
+    slot.as_mut()
+        .filter(|found| (!epoch || found.row.epoch == fence.epoch) && (!owner || found.row.owner == fence.owner))
+}
+
+fn progress(found: &LedgerRow) -> Progress {
+    Progress { partition: 0, claimed: found.row.claimed, nexts: found.row.nexts }
+}
+
+/// Writes what the new owner decided. False: fenced.
+pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) -> bool {
+    let Some(found) = owned(slot, fence, true, true) else { return false };
+    let Row { epoch, owner, birth, first_offset, nexts: Nexts { dead_letters, .. }, .. } = found.row;
+    let nexts = Nexts { dead_letters, ..settled.row.nexts };
+    found.row = Row { epoch, owner, birth, first_offset, nexts, ..settled.row.clone() };
+    (found.fresh, found.another) = (true, false);
+    true
+}
+
+/// Claims a range and records ClickHouse's frontier. None: refused.
+pub fn claim(slot: &mut Option<LedgerRow>, wanted: &ClaimWanted, guards: Guards) -> Option<Progress> {
+    let (epoch, owner) = (guards.hold(Guard::ClaimEpoch), guards.hold(Guard::ClaimOwner));
+    let found = owned(slot, &wanted.fence, epoch, owner)?;
+    if guards.hold(Guard::ClaimStart) && found.row.claimed != wanted.range.start {
+        return None;
+    }
+    record(&mut found.row, wanted.clickhouse_next);
+    found.row.claimed = wanted.range.end;
+    found.row.claims.push(Claim { end: wanted.range.end, fingerprint: wanted.fingerprint });
+    Some(progress(found))
+}
+
+/// Records ClickHouse's frontier, drops claims that all have acknowledged, and returns the row. None: fenced.
+pub fn heartbeat(
+    slot: &mut Option<LedgerRow>,
+    fence: &Fence,
+    clickhouse_next: Option<Offset>,
+    guards: Guards,
+) -> Option<Progress> {
+    let fenced = guards.hold(Guard::HeartbeatFence);
+    let found = owned(slot, fence, fenced, fenced)?;
+    record(&mut found.row, clickhouse_next);
+    Some(progress(found))
+}
+
+fn record(row: &mut Row, clickhouse_next: Option<Offset>) {
+    // greatest() passes over null
+    row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse_next);
+    let lowest = row.nexts.lowest();
+    row.claims.retain(|claim| claim.end > lowest);
+}
+
+/// The row as its owner finds it. None: no longer its own.
+pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
+    owned(slot, fence, true, true).map(|found| progress(found))
+}
+
+/// Whether a dead letter of `offset` for ClickHouse alone may be written: the partition is the writer's, and ClickHouse has not
+/// stored the record.
+pub fn may_leave_out(slot: &mut Option<LedgerRow>, fence: &Fence, offset: Offset) -> bool {
+    owned(slot, fence, true, true).is_some_and(|found| found.row.nexts.clickhouse.is_some_and(|next| offset >= next))
+}
+
+/// The compare-and-set of a write. False: refused, and the transaction with it.
+pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) -> bool {
+    let (epoch, owner) = (guards.hold(Guard::WriteEpoch), guards.hold(Guard::WriteOwner));
+    let Some(found) = owned(slot, &advance.fence, epoch, owner) else { return false };
+    let row = &mut found.row;
+    let claimed = !guards.hold(Guard::EndIsClaimed) || row.claims.iter().any(|claim| claim.end == advance.end);
+    let stands =
+        row.nexts.dead_letters == advance.dead_letters.0 && row.nexts.postgres == advance.rows.map(|(from, _)| from);
+    if !claimed || !stands {
+        return false;
+    }
+    row.nexts.dead_letters = advance.dead_letters.1;
+    row.nexts.postgres = advance.rows.map(|(_, to)| to);
+    true
+}

@@ -1,0 +1,50 @@
+//! Real Kafka, PostgreSQL and ClickHouse as child processes on free loopback ports, without containers.
+//!
+//! For the demo, the tests and the benchmarks. The way of a server: its programs are fetched once (`download`), its
+//! data gets a directory (`run_dir`) and its listeners ports (`ports`); it is started by one thread (`spawner`) as
+//! a child that cannot outlive us (`process`), asked until it answers, and then lives as a [`Server`].
+//!
+//! Everything is synchronous and safe to call from inside a tokio runtime (it blocks the calling thread).
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod certificates;
+mod deadline;
+mod error;
+mod name;
+mod prerequisites;
+mod progress;
+mod secret;
+
+mod blocking;
+mod cache;
+mod download;
+mod http;
+mod ports;
+mod process;
+mod run_dir;
+mod spawner;
+mod tool;
+
+mod clickhouse;
+mod clickhouse_users;
+mod kafka;
+mod kafka_security;
+mod postgres;
+mod postgres_security;
+mod server;
+mod stack;
+
+pub use certificates::{Certificates, Identity, IdentityFiles};
+pub use clickhouse::ClickHouse;
+pub use clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
+pub use error::StackError;
+pub use kafka::Kafka;
+pub use kafka_security::KafkaSecurity;
+pub use postgres::{Postgres, PostgresSnapshot};
+pub use prerequisites::INSTALL_LINE;
+pub use progress::{Progress, Step};
+pub use server::Server;
+pub use spawner::spawn;
+pub use stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, StackOptions, TEST_ADOPTER, TEST_DATABASES, TEST_USER};
+pub use tool::tail;

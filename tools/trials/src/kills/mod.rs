@@ -1,0 +1,28 @@
+//! What `cargo kills` is made of: the real program dies, stops or loses an answer at every named point, against real
+//! servers, and an oracle says after each round what became of the records.
+//!
+//! `point` is the program's own list. `arrangement` says how a program is brought to each point, `schedule` in which order.
+//! `site` is where it happens: servers, topics, what was sent. `life` is one process. `deaths`, `suspensions` and `losses`
+//! are the three kinds of rounds, `proxy` loses answers, `oracle` judges, `tally` counts.
+
+mod arrangement;
+mod deaths;
+mod life;
+mod losses;
+mod oracle;
+#[path = "../../../../crates/service/src/failpoint/point.rs"]
+mod point;
+mod proxy;
+mod schedule;
+mod site;
+mod suspensions;
+mod tally;
+
+pub use deaths::Deaths;
+pub use life::Protocol;
+pub use losses::{LOSSES, Loss, Losses};
+pub use point::Point;
+pub use schedule::Schedule;
+pub use site::Site;
+pub use suspensions::{Suspensions, can_be_stopped};
+pub use tally::Tally;

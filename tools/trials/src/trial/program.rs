@@ -1,0 +1,336 @@
+//! The real `footprint` program: built once, then run as child processes that cannot outlive us.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, spawn, tail};
+
+/// The end of the log that a failure shows.
+const LOG_TAIL_BYTES: usize = 4_000;
+
+/// Builds `footprint` in the profile that this program was built in, showing cargo's progress, and gives its path; or
+/// gives `given`. Started without cargo, it takes the program that lies beside this one.
+///
+/// # Errors
+/// It does not compile, or there is none.
+pub fn build(given: Option<&Path>) -> Result<PathBuf> {
+    build_named("footprint", &[], given)
+}
+
+/// Builds `footprint-failpoints`, which dies where it is told to; else as [`build`].
+///
+/// # Errors
+/// It does not compile, or there is none.
+pub fn build_with_failpoints(given: Option<&Path>) -> Result<PathBuf> {
+    build_named("footprint-failpoints", &["--features", "footprint/failpoints"], given)
+}
+
+fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(file) = given {
+        ensure!(file.is_file(), "{} is not a file: name the footprint program", file.display());
+        return std::path::absolute(file).context("cannot find the footprint program");
+    }
+    let ours = env::current_exe().context("cannot find this program's own file")?;
+    let directory = ours.parent().context("this program lies in no directory")?;
+    let file = directory.join(name);
+    let (Some(cargo), Some(package)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR")) else {
+        ensure!(file.is_file(), "no {}: start this with cargo, or name the program with --footprint", file.display());
+        return Ok(file);
+    };
+    let workspace = Path::new(&package).ancestors().nth(2).context("the package lies in no workspace")?;
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    // From the workspace's root and without --package: so cargo resolves the same features as for this program, and
+    // builds no dependency twice.
+    let mut command = Command::new(cargo);
+    command.args(["build", "--profile", profile, "--bin", name]).args(features).current_dir(workspace);
+    for (name, _) in env::vars_os() {
+        // What `cargo run` tells this program about itself is no business of the nested cargo.
+        if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.starts_with(ours)))
+        {
+            command.env_remove(&name);
+        }
+    }
+    let status = spawn(command).and_then(|mut child| child.wait()).context("cannot run cargo")?;
+    ensure!(status.success(), "{name} does not build ({status}): see above");
+    Ok(file)
+}
+
+/// The program with its settings: everything it needs to find the stack's servers.
+#[derive(Clone, Debug)]
+pub struct Program {
+    file: PathBuf,
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// What `footprint generate` has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Records that can be stored.
+    pub good: u64,
+    /// Records that become dead letters.
+    pub bad: u64,
+}
+
+impl Program {
+    /// `file` with the settings that lead to `stack` and `topic`; it logs into the stack's directory.
+    ///
+    /// # Errors
+    /// The stack lacks a server.
+    pub fn new(file: PathBuf, stack: &Stack, topic: &str) -> Result<Self> {
+        let (postgres, clickhouse) = (stack.postgres()?, stack.clickhouse()?);
+        let mut program = Self { file, directory: stack.directory().to_owned(), environment: Vec::new() };
+        program.set("BOOTSTRAP_SERVER", stack.kafka()?.bootstrap());
+        program.set("TOPIC", topic);
+        program.set("OFFSET_RESET_CONFIG", "earliest");
+        program.set("DB_HOST", postgres.host());
+        program.set("DB_PORT", &postgres.port().to_string());
+        program.set("DB_NAME", APPLICATION_DATABASE);
+        program.set("DB_USER", APPLICATION_USER);
+        program.set("DB_PASSWORD", stack.user_password());
+        program.set("CH_HOST", clickhouse.host());
+        program.set("CH_PORT", &clickhouse.http_port().to_string());
+        program.set("CH_USER", APPLICATION_USER);
+        program.set("CH_PASSWORD", stack.user_password());
+        program.set("FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0");
+        Ok(program)
+    }
+
+    /// Sets one of the program's environment names; the last value counts.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(found, _)| found != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Its settings, as environment names and values.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// The file that `migrate` and every consumer log to.
+    pub fn log_path(&self) -> PathBuf {
+        self.directory.join("footprint.log")
+    }
+
+    /// The last lines of that log.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log_path(), LOG_TAIL_BYTES)
+    }
+
+    /// Starts `footprint run` with `arguments`; it logs to `log_path`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn consumer(&self, arguments: &[&str]) -> Result<Consumer> {
+        let mut command = self.command("run");
+        command.args(arguments).stdout(self.log()?).stderr(self.log()?);
+        Ok(Consumer { child: self.spawn(command)?, ended: None })
+    }
+
+    /// Runs `footprint migrate` to its end.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn migrate(&self) -> Result<()> {
+        let mut command = self.command("migrate");
+        command.stdout(self.log()?).stderr(self.log()?);
+        let status = self.spawn(command)?.wait().context("cannot wait for footprint migrate")?;
+        ensure!(status.success(), "footprint migrate failed ({status})");
+        Ok(())
+    }
+
+    /// Runs `footprint verify` to its end, its report on our standard output.
+    ///
+    /// # Errors
+    /// It found a fault, or could not verify.
+    pub fn verify(&self) -> Result<()> {
+        let status = self.spawn(self.command("verify"))?.wait().context("cannot wait for footprint verify")?;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(3) => bail!("footprint verify found a fault: see its report above"),
+            _ => bail!("footprint verify could not verify ({status})"),
+        }
+    }
+
+    /// Starts `footprint generate` with `arguments`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn generate(&self, arguments: &[String]) -> Result<Generate> {
+        let mut command = self.command("generate");
+        // A fresh broker makes librdkafka warn of what it then tries again.
+        command.args(arguments).args(["--log", "error"]).stdout(Stdio::piped());
+        Ok(Generate { child: self.spawn(command)? })
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.file);
+        // Settings that were meant for another footprint must not reach this one, nor a .env file.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("FOOTPRINT_") || ["GROUP_ID", "LOG_DIR", "LOG_LEVEL"].contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        command.arg(subcommand).envs(self.environment.iter().cloned());
+        command.current_dir(&self.directory).stdin(Stdio::null());
+        command
+    }
+
+    fn log(&self) -> Result<File> {
+        let path = self.log_path();
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn spawn(&self, command: Command) -> Result<Child> {
+        spawn(command).with_context(|| format!("cannot start {}", self.file.display()))
+    }
+
+    /// Writes a line of our own into the log, so that it can be read as one story.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note(&self, text: &str) -> Result<()> {
+        writeln!(self.log()?, "--- {text}").context("cannot write the log")
+    }
+}
+
+/// Says on standard error how the program's log ends. The stack's directory goes with the stack, so the log is copied to
+/// where it stays, the directory for temporary files.
+pub fn keep_log(name: &str, program: &Program) {
+    let kept = env::temp_dir().join(format!("footprint-{name}-{}.log", std::process::id()));
+    let tail = program.log_tail();
+    match std::fs::copy(program.log_path(), &kept) {
+        Ok(_) => eprintln!("The log of footprint, {}, ends with:\n{tail}", kept.display()),
+        Err(error) => eprintln!("The log of footprint cannot be copied to {} ({error}):\n{tail}", kept.display()),
+    }
+}
+
+/// A running `footprint run`; dropped, it dies.
+#[derive(Debug)]
+pub struct Consumer {
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Consumer {
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        if self.ended.is_none() {
+            // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
+            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        }
+    }
+
+    /// How it ended, when it has.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().context("cannot wait for footprint run")?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().context("cannot kill footprint run")?;
+        let status = self.child.wait().context("cannot wait for footprint run")?;
+        self.ended = Some(status);
+        ensure!(status.signal() == Some(libc::SIGKILL), "footprint run ended by itself ({status})");
+        Ok(())
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A running `footprint generate`; dropped, it dies.
+#[derive(Debug)]
+pub struct Generate {
+    child: Child,
+}
+
+impl Generate {
+    /// Asks it to stop sending, as Ctrl-C does.
+    pub fn stop(&self) {
+        // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+    }
+
+    /// How it ended, when it has.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for footprint generate")
+    }
+
+    /// Waits for its end and gives what it sent.
+    ///
+    /// # Errors
+    /// It fails, or its last line is another than we know.
+    pub fn finish(mut self) -> Result<(Sent, String)> {
+        let mut said = String::new();
+        if let Some(mut output) = self.child.stdout.take() {
+            output.read_to_string(&mut said).context("cannot read what footprint generate says")?;
+        }
+        let status = self.child.wait().context("cannot wait for footprint generate")?;
+        // told to stop before it has sent all, it says so by its status too
+        let is_interrupted = said.trim_end().ends_with(", interrupted");
+        ensure!(status.success() || is_interrupted, "footprint generate failed ({status})");
+        let sent = parse_sent(&said).with_context(|| format!("footprint generate says {said:?}"))?;
+        Ok((sent, said.trim().to_owned()))
+    }
+}
+
+impl Drop for Generate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads `sent N records to TOPIC (P partitions): G good, B bad, in ...`.
+fn parse_sent(said: &str) -> Option<Sent> {
+    let mut parts = said.lines().last()?.split_once("partitions): ")?.1.split(", ");
+    let good = parts.next()?.strip_suffix(" good")?.parse().ok()?;
+    let bad = parts.next()?.strip_suffix(" bad")?.parse().ok()?;
+    Some(Sent { good, bad })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_generate_is_understood() {
+        let said = "sent 10 records to t (4 partitions): 7 good, 3 bad, in 0.01 s, 1000 a second\n";
+        assert_eq!(parse_sent(said), Some(Sent { good: 7, bad: 3 }));
+        assert_eq!(parse_sent("sent nothing"), None);
+    }
+}
