@@ -65,7 +65,7 @@ async fn may_migrate(
 
 /// `database.table` of a route.
 fn clickhouse_table(config: &Config, route: &Route) -> String {
-    let (database, table) = clickhouse::migrate::names(route, &config.clickhouse.database);
+    let (database, table) = route.clickhouse_names(&config.clickhouse.database);
     format!("{database}.{table}")
 }
 

@@ -142,6 +142,11 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl Route {
+    /// ClickHouse's database and table; `database` where the configured name bears none.
+    pub fn clickhouse_names<'a>(&'a self, database: &'a str) -> (&'a str, &'a str) {
+        self.clickhouse_table.split_once('.').unwrap_or((database, &self.clickhouse_table))
+    }
+
     /// Fills what was left out and checks every name, so that SQL may be built from them.
     ///
     /// # Errors

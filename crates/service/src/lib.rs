@@ -14,7 +14,7 @@ pub mod config;
 pub mod dotenv;
 pub mod environment;
 pub mod log_filter;
-pub mod secret_file;
+pub mod secret;
 // servers
 pub mod address;
 pub mod clickhouse;

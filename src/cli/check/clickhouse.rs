@@ -5,7 +5,7 @@ use footprint_service::address::authority;
 use footprint_service::config::Config;
 
 use super::Report;
-use crate::store::clickhouse::migrate::{MigrateError, Migrator, names};
+use crate::store::clickhouse::migrate::{MigrateError, Migrator};
 use crate::store::clickhouse::rights::grant;
 use crate::store::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
@@ -33,7 +33,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
 }
 
 async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report<'_>) {
-    let (database, table) = names(route, &config.clickhouse.database);
+    let (database, table) = route.clickhouse_names(&config.clickhouse.database);
     let what = format!("clickhouse table {database}.{table}");
     rights(migrator, config, route, &what, report).await;
     let found = match migrator.find(route).await {

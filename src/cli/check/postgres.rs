@@ -12,7 +12,6 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Report;
-use crate::store::clickhouse::migrate::names;
 use crate::store::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
 use crate::store::postgres::shape::plan;
 
@@ -106,7 +105,7 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
         .routes
         .iter()
         .map(|route| {
-            let (database, table) = names(route, &config.clickhouse.database);
+            let (database, table) = route.clickhouse_names(&config.clickhouse.database);
             (route, format!("{database}.{table}"))
         })
         .collect();
@@ -174,7 +173,7 @@ async fn rights_on(
 }
 
 async fn route_table(client: &Client, config: &Config, route: &Route, report: &mut Report<'_>) -> Result<(), String> {
-    let (database, table) = names(route, &config.clickhouse.database);
+    let (database, table) = route.clickhouse_names(&config.clickhouse.database);
     let owners = ask(registered(client, route, &format!("{database}.{table}"))).await?;
     let what = format!("route {}", route.name);
     match owners.iter().find(|owner| !owner.is_ours) {

@@ -127,6 +127,28 @@ pub fn refused_row(error: &Error) -> Option<RefusedRow> {
     })
 }
 
+/// What to do about ClickHouse's refusal, and whether the connection broke.
+pub struct Failed {
+    /// What to do.
+    pub error: SinkError,
+    /// Whether the connection broke.
+    pub connection_broke: bool,
+    /// Another query runs under the insert's id: it was refused whole.
+    pub is_taken: bool,
+    /// The row that a table's constraint refuses: nothing was written.
+    pub refused: Option<RefusedRow>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let refused = refused_row(&error);
+        let (error, connection_broke) = classify(&error);
+        let is_taken =
+            matches!(&error, SinkError::Retry { why, uncertain: false } if code_of(why) == Some(QUERY_ID_IS_TAKEN));
+        Self { error, connection_broke, is_taken, refused }
+    }
+}
+
 /// A text up to where ClickHouse repeats the row's values, which belong into no log.
 fn without_values(text: &str) -> &str {
     text.split(" Column values: ").next().unwrap_or(text)

@@ -15,9 +15,9 @@ use footprint_service::config::ClickHouse;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::limits::BATCH_ROWS_MAX;
 
+use super::error::Failed;
 use super::fence::InsertId;
 use super::native::{self, Block};
-use super::writer::Failed;
 use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 
 /// What an insert is of.

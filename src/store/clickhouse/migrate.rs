@@ -15,7 +15,7 @@ use footprint_service::config::ClickHouse;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::rights::{Right, lacking};
+use super::rights::Right;
 use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
 use crate::store::clickhouse::error::classify;
 use crate::store::sink::SinkError;
@@ -72,11 +72,6 @@ pub struct Migrator {
     database: String,
 }
 
-/// The database and the table of a route, apart.
-pub fn names<'a>(route: &'a Route, database: &'a str) -> (&'a str, &'a str) {
-    route.clickhouse_table.split_once('.').unwrap_or((database, &route.clickhouse_table))
-}
-
 impl Migrator {
     /// For a server; nothing is asked yet. The session's database is one that is always there, since the configured one
     /// may be missing.
@@ -121,7 +116,7 @@ impl Migrator {
     /// # Errors
     /// ClickHouse refuses, or the table cannot be adopted.
     pub async fn lacks(&self, route: &Route) -> Result<Vec<Right>, MigrateError> {
-        let (database, _) = names(route, &self.database);
+        let (database, _) = route.clickhouse_names(&self.database);
         let mut wanted = Vec::new();
         if !self.has_database(database).await? {
             wanted.push(Right::to_make_database(database));
@@ -129,7 +124,14 @@ impl Migrator {
         let found = self.find(route).await?;
         let changes = plan(route, &self.database, found.as_ref())?;
         wanted.extend(Right::of_route(route, &self.database, &changes));
-        lacking(self, wanted).await
+        let mut lacking = Vec::new();
+        for right in wanted {
+            let has = self.has(&right).await?;
+            if !has && !lacking.contains(&right) {
+                lacking.push(right);
+            }
+        }
+        Ok(lacking)
     }
 
     /// Makes or adopts a route's table. Gives back what was done.
@@ -138,7 +140,7 @@ impl Migrator {
     /// ClickHouse refuses, or the table cannot be adopted.
     pub async fn route_table(&self, route: &Route) -> Result<Vec<String>, MigrateError> {
         let mut done = Vec::new();
-        let (database, _) = names(route, &self.database);
+        let (database, _) = route.clickhouse_names(&self.database);
         if !self.has_database(database).await? {
             let sql = format!("create database if not exists \"{}\"", database.replace('"', "\\\""));
             self.execute(&format!("making database {database}"), &sql).await?;
@@ -196,7 +198,7 @@ impl Migrator {
             default_kind: String,
             in_key: u8,
         }
-        let (database, table) = names(route, &self.database);
+        let (database, table) = route.clickhouse_names(&self.database);
         let what = format!("looking at table {table}");
         let client = self.client(&what).await?;
         let query = "select engine, engine_full, sorting_key, partition_key, create_table_query from system.tables \
@@ -249,13 +251,9 @@ impl Migrator {
         Ok(self.answer(what, QUESTION_TIMEOUT, client.query(sql).fetch_one::<u8>()).await? != 0)
     }
 
-    /// Whether CHECK GRANT says that the user has a right. A server that does not know that statement is taken at its word
-    /// later: what it then refuses it names.
-    ///
-    /// # Errors
-    /// ClickHouse refuses or does not answer.
-    pub async fn ask_grant(&self, what: &str, sql: &str) -> Result<bool, MigrateError> {
-        match self.ask_flag(what, sql).await {
+    /// Whether the user has a right. A server that does not know the question refuses later what is missing, and names it.
+    async fn has(&self, right: &Right) -> Result<bool, MigrateError> {
+        match self.ask_flag("asking for the user's rights", &right.question()).await {
             Err(MigrateError::Refused { why, .. }) if code_of(&why) == Some(SYNTAX_ERROR) => Ok(true),
             answer => answer,
         }

@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use super::error::classify;
 use super::fence::{InsertId, drain};
-use super::migrate::names;
 use super::native;
 use crate::store::sink::SinkError;
 
@@ -52,7 +51,7 @@ pub struct Questions {
 impl Questions {
     /// For a route's table.
     pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
-        let (own_database, own_table) = names(route, database);
+        let (own_database, own_table) = route.clickhouse_names(database);
         let place = (own_database.to_owned(), own_table.to_owned());
         Self { pins: Pins::questions(client, timeout), place, table: native::table(route, database), timeout }
     }

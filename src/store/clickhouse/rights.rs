@@ -3,7 +3,6 @@
 
 use footprint_event::route::Route;
 
-use super::migrate::{MigrateError, Migrator, names};
 use super::shape::Change;
 
 /// What `run` does with a route's table.
@@ -26,7 +25,7 @@ impl Right {
 
     /// What `run` and the changes of a route's table need.
     pub fn of_route(route: &Route, own_database: &str, changes: &[Change]) -> Vec<Self> {
-        let (database, table) = names(route, own_database);
+        let (database, table) = route.clickhouse_names(own_database);
         let on = format!("{}.{}", identifier(database), identifier(table));
         let mut rights: Vec<Self> = Vec::new();
         for right in RUN.into_iter().chain(changes.iter().map(|change| change.right)) {
@@ -36,21 +35,11 @@ impl Right {
         }
         rights
     }
-}
 
-/// Those of `wanted` that the user does not have, in their order.
-///
-/// # Errors
-/// The server does not answer. One too old to be asked so says itself what it refuses, when it does.
-pub async fn lacking(migrator: &Migrator, wanted: Vec<Right>) -> Result<Vec<Right>, MigrateError> {
-    let mut lacking = Vec::new();
-    for right in wanted {
-        let sql = format!("check grant {} on {}", right.right, right.on);
-        if !migrator.ask_grant("asking for the user's rights", &sql).await? && !lacking.contains(&right) {
-            lacking.push(right);
-        }
+    /// The statement that asks whether the user has it.
+    pub fn question(&self) -> String {
+        format!("check grant {} on {}", self.right, self.on)
     }
-    Ok(lacking)
 }
 
 /// One statement that grants all of them to `user`; none when nothing is lacking.

@@ -9,7 +9,6 @@ use footprint_event::rows::Rows;
 use footprint_protocol::ledger::{Identity, SinkName};
 use footprint_protocol::offset::Offset;
 use footprint_protocol::write::{Delivery, Repair, Step};
-use footprint_service::clickhouse::error::{QUERY_ID_IS_TAKEN, code_of};
 use footprint_service::clickhouse::gate::{Closed, Gate};
 use footprint_service::clickhouse::gated_client;
 use footprint_service::config::ClickHouse;
@@ -20,14 +19,12 @@ use tracing::error;
 
 use super::fence::InsertId;
 use super::insert::{Attempt, Inserters};
-use super::migrate::names;
 use super::native;
 use super::readback::{Questions, missing_rows};
 use super::refused::{Leaving, Refusals, Refused, named};
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::{Proofs, Sighting};
-use crate::store::clickhouse::error::{RefusedRow, classify, refused_row};
 use crate::store::sink::{Sink, SinkError, Verdict};
 
 /// How long an older insert of the partition is waited out before the repair is tried from the start: the server gives a
@@ -114,7 +111,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         timeout: Duration,
         refusals: Refusals,
     ) -> Self {
-        let (database, table) = names(route, &settings.database);
+        let (database, table) = route.clickhouse_names(&settings.database);
         let gate = Gate::new(1);
         let client = gated_client(settings, &gate);
         Self {
@@ -398,27 +395,5 @@ fn left_uncertain(error: SinkError) -> SinkError {
         SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
         // uncertain by itself, or final
         other => other,
-    }
-}
-
-/// What to do about ClickHouse's refusal, and whether the connection broke.
-pub struct Failed {
-    /// What to do.
-    pub error: SinkError,
-    /// Whether the connection broke.
-    pub connection_broke: bool,
-    /// Another query runs under the insert's id: it was refused whole.
-    pub is_taken: bool,
-    /// The row that a table's constraint refuses: nothing was written.
-    pub refused: Option<RefusedRow>,
-}
-
-impl From<clickhouse::error::Error> for Failed {
-    fn from(error: clickhouse::error::Error) -> Self {
-        let refused = refused_row(&error);
-        let (error, connection_broke) = classify(&error);
-        let is_taken =
-            matches!(&error, SinkError::Retry { why, uncertain: false } if code_of(why) == Some(QUERY_ID_IS_TAKEN));
-        Self { error, connection_broke, is_taken, refused }
     }
 }

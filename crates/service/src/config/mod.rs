@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::environment::{Environment, EnvironmentError, OLD_NAMES, PREFIX, TOPIC};
 use crate::limits::{BATCH_ROWS_MAX, LANES_MAX};
 use crate::log_filter;
-use crate::secret_file;
+use crate::secret::{self, Secret};
 use crate::tls::{self, Files};
 
 /// The shipped configuration.
@@ -46,37 +46,9 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
-/// A text that no log shows.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer).map(Self)
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "(empty)" } else { "(hidden)" })
+        text(deserializer).map(Self::from)
     }
 }
 
@@ -608,8 +580,7 @@ impl Config {
         self.check_properties()?;
         let fill = |section: &'static str, password: &mut Secret, file: &Path| {
             let from = || origin(figment, &format!("{section}.password_file")).unwrap_or_default();
-            secret_file::fill(section, password, file)
-                .map_err(|error| ConfigError::Conflict(format!("{}{error}", from())))
+            secret::fill(section, password, file).map_err(|error| ConfigError::Conflict(format!("{}{error}", from())))
         };
         fill("postgres", &mut self.postgres.password, &self.postgres.password_file)?;
         fill("clickhouse", &mut self.clickhouse.password, &self.clickhouse.password_file)?;

@@ -1,13 +1,40 @@
-//! A password from a file, as container platforms and systemd hand them out. What goes wrong names the file, never what is
-//! in it.
+//! A password: a text that no log shows, from the configuration or from a file, as container platforms and systemd give them.
+//! What goes wrong names the file, never what is in it.
 
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::Secret;
-
 /// More than any password: what is larger is another file.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// A text that no log shows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(empty)" } else { "(hidden)" })
+    }
+}
 
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,13 @@
 //! The house's rules as tests: no server is needed. A rule that stands in the way is changed here, with its reason.
 
+mod layers;
+mod size;
+mod sources;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Lines of a file, tests apart, after which it must have been split by concept.
-const FILE_LINES_MAX: usize = 600;
-
-/// Where the sources are, and what their names begin with in this file: `read/reader.rs` is the program's, and
-/// `service/kafka/ear.rs` is `crates/service/src/kafka/ear.rs`.
-const ROOMS: [(&str, &str); 4] = [
-    ("", "src"),
-    ("protocol/", "crates/protocol/src"),
-    ("event/", "crates/event/src"),
-    ("service/", "crates/service/src"),
-];
+use crate::sources::{code, is_test, sources};
 
 /// A rule: only files whose path starts with one of `allowed` may hold `needle`.
 struct Only {
@@ -39,13 +33,6 @@ const ONLY: &[Only] = &[
         allowed: &["store/clickhouse", "claim/take_over", "pipeline.rs", "upkeep", "cli"],
         why: "siblings are strangers",
     },
-    Only { needle: "crate::cli", allowed: &["cli", "main.rs"], why: "nothing calls upstream" },
-    Only { needle: "crate::pipeline", allowed: &["cli", "pipeline.rs"], why: "nothing calls upstream" },
-    Only {
-        needle: "crate::claim::coordinator",
-        allowed: &["cli", "pipeline.rs", "claim/coordinator"],
-        why: "nothing calls upstream",
-    },
 ];
 
 /// The pure machines: no async, no clock of their own, no I/O.
@@ -59,43 +46,8 @@ const PURE: &[&str] = &[
     "upkeep/verify/window.rs",
 ];
 
-fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("src is there") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(&path, into);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                into.push(path);
-            }
-        }
-    }
-    let mut all = Vec::new();
-    for (room, folder) in ROOMS {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let mut paths = Vec::new();
-        walk(&root, &mut paths);
-        assert!(!paths.is_empty(), "the sources of {folder} were not found");
-        all.extend(paths.into_iter().map(|path| {
-            let name = path.strip_prefix(&root).expect("below the folder").to_string_lossy().replace('\\', "/");
-            (format!("{room}{name}"), fs::read_to_string(&path).expect("a source"))
-        }));
-    }
-    all
-}
-
-fn is_test(name: &str) -> bool {
-    name.contains("tests")
-}
-
 fn is_pure(name: &str) -> bool {
     PURE.iter().any(|pure| name.starts_with(pure)) && !is_test(name)
-}
-
-/// A file without its unit tests and comments.
-fn code(text: &str) -> String {
-    let body = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    body.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -106,18 +58,7 @@ fn every_file_says_first_what_it_is() {
 }
 
 #[test]
-fn no_file_grows_past_one_concept() {
-    for (name, text) in sources() {
-        let lines = code(&text).lines().count();
-        assert!(
-            is_test(&name) || lines <= FILE_LINES_MAX,
-            "{name} has {lines} lines: which concept wants a room of its own?"
-        );
-    }
-}
-
-#[test]
-fn imports_go_down_and_clients_stay_where_they_belong() {
+fn clients_stay_where_they_belong() {
     for (name, text) in sources() {
         let code = code(&text);
         for only in ONLY {

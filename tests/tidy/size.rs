@@ -1,0 +1,74 @@
+//! How large a file and a function may grow before they must be split by concept.
+
+use crate::sources::{code, is_test, sources, without_tests};
+
+/// Lines of a file, tests apart.
+const FILE_LINES_MAX: usize = 400;
+/// Lines of a function, from its name to its last brace.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Files that are still to be split, and how large they are: this list only shrinks.
+const FILES_TO_SPLIT: [(&str, usize); 10] = [
+    ("claim/coordinator.rs", 460),
+    ("claim/take_over.rs", 402),
+    ("ledger/statements.rs", 505),
+    ("read/reader.rs", 484),
+    ("store/clickhouse/native.rs", 501),
+    ("store/postgres/writer.rs", 597),
+    ("upkeep/verify/walk.rs", 401),
+    ("upkeep/verify/window.rs", 416),
+    ("service/config/mod.rs", 721),
+    ("service/kafka/mod.rs", 505),
+];
+/// The same of functions.
+const FUNCTIONS_TO_SPLIT: [(&str, usize); 1] = [("run", 111)];
+
+fn larger(list: &[(&str, usize)], name: &str, max: usize) -> usize {
+    list.iter().find(|(listed, _)| *listed == name).map_or(max, |&(_, lines)| lines)
+}
+
+#[test]
+fn no_file_grows_past_one_concept() {
+    let large: Vec<String> = sources()
+        .iter()
+        .filter(|(name, _)| !is_test(name))
+        .map(|(name, text)| (name, without_tests(text).lines().count()))
+        .filter(|&(name, lines)| lines > larger(&FILES_TO_SPLIT, name, FILE_LINES_MAX))
+        .map(|(name, lines)| format!("{name}: {lines} lines"))
+        .collect();
+    assert!(large.is_empty(), "which concept wants a file of its own? {large:#?}");
+}
+
+#[test]
+fn no_function_grows_past_one_thought() {
+    let mut large = Vec::new();
+    for (name, text) in sources().iter().filter(|(name, _)| !is_test(name)) {
+        for (function, lines) in functions(&code(text)) {
+            if lines > larger(&FUNCTIONS_TO_SPLIT, &function, FUNCTION_LINES_MAX) {
+                large.push(format!("{name}: {function}: {lines} lines"));
+            }
+        }
+    }
+    assert!(large.is_empty(), "which part has a name of its own? {large:#?}");
+}
+
+/// Each function's name and lines. It ends at the brace that stands as far in as its first line: rustfmt sees to that.
+fn functions(code: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (first, line) in lines.iter().enumerate() {
+        let Some((before, after)) = line.split_once("fn ") else { continue };
+        let words = before
+            .split_whitespace()
+            .all(|word| word.starts_with("pub") || ["async", "const", "unsafe", "extern", "\"C\""].contains(&word));
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if !words || name.is_empty() {
+            continue;
+        }
+        let end = format!("{}}}", " ".repeat(line.len() - line.trim_start().len()));
+        if let Some(length) = lines[first..].iter().position(|line| *line == end) {
+            found.push((name, length + 1));
+        }
+    }
+    found
+}
