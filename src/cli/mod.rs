@@ -11,7 +11,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use footprint_service::config::{Config, flag};
+use footprint_service::config::Config;
 use footprint_service::console::{self, Output, complain};
 use footprint_service::environment::{Environment, Note};
 use footprint_service::signals::Signals;
@@ -107,11 +107,8 @@ impl Exit {
 impl Cli {
     /// Reads the configuration, sets up logging, and runs the command. Errors are printed here.
     async fn run(self, signals: &Signals, output: &mut Output) -> Exit {
-        let environment = match Environment::load() {
-            Ok(environment) => environment,
-            Err(error) => return usage(&error),
-        };
-        let flags: Vec<_> = self.log.iter().map(|log| ("telemetry.log", flag(log))).collect();
+        let environment = Environment::load();
+        let flags: Vec<_> = self.log.iter().map(|log| ("telemetry.log", log.clone())).collect();
         let config = match Config::load_with(self.config.as_deref(), &environment, &flags) {
             Ok(config) => config,
             Err(error) => return usage(&error),

@@ -183,3 +183,22 @@ fn an_error_of_a_value_names_the_variable() {
     let (status, text) = run(&directory, &["verify"], &[]);
     assert!(status == 2 && text.starts_with("footprint: DB_PORT (.env line 2): setting postgres.port: "), "{text}");
 }
+
+#[test]
+fn every_fault_is_told_in_one_run() {
+    let directory = directory("several", b"A=b\nDB_PASSWORD='secret' s\nCH_PORT=secret\n");
+    std::fs::write(directory.join("site.toml"), "[pipeline]\nlanes = 0\n[postgres]\npasword = \"secret\"\n").unwrap();
+    let (status, text) = run(&directory, &["--config", "site.toml", "verify"], &[("DB_USER", b"secr\xff")]);
+    let begins = [
+        "the variable DB_USER is not UTF-8 text",
+        ".env line 2 (DB_PASSWORD): something follows the value",
+        "site.toml line 2: pipeline.lanes must be 1 to 16",
+        "site.toml line 4: setting postgres.pasword: unknown setting; did you mean postgres.password?",
+        "CH_PORT (.env line 3): setting clickhouse.port: expected a whole number",
+    ];
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(status == 2 && lines.len() == begins.len(), "{status} {text}");
+    for begin in begins {
+        assert!(text.contains(begin), "{begin}: {text}");
+    }
+}

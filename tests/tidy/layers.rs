@@ -35,7 +35,9 @@ const ROOMS: [Room; 4] = [
         layers: &[
             // values and plain tools
             &["address", "clock", "limits", "retry", "secret", "status", "dotenv", "log_filter", "tls"],
-            &["environment", "config/kafka_properties"],
+            &["environment", "config/fault", "config/kafka_properties", "config/nearest", "config/settings"],
+            &["config/tree"],
+            &["config/checks", "config/document", "config/typed"],
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "metrics", "telemetry/repeats", "failpoint/point"],

@@ -125,6 +125,15 @@ pub enum RouteError {
     },
 }
 
+/// One fault of a route, and the setting that it is about.
+#[derive(Debug, PartialEq)]
+pub struct RouteFault {
+    /// The setting's key in the route: `topic`, or `columns.2`, counted from 0.
+    pub setting: String,
+    /// What is wrong.
+    pub error: RouteError,
+}
+
 /// Columns that every table carries beside the route's: a row's identity, and when Kafka received it.
 pub const IDENTITY_COLUMNS: [&str; 4] = ["kafka_source", "kafka_partition", "kafka_offset", "received_at"];
 
@@ -150,39 +159,55 @@ impl Route {
     /// Fills what was left out and checks every name, so that SQL may be built from them.
     ///
     /// # Errors
-    /// A name that is no plain identifier, a column named twice or like an identity column, no or too many columns, a
-    /// default of another kind, an unknown time zone.
+    /// The first fault of [`Self::faults`].
     pub fn validated(mut self) -> Result<Self, RouteError> {
+        self.fill();
+        match self.faults().into_iter().next() {
+            Some(fault) => Err(fault.error),
+            None => Ok(self),
+        }
+    }
+
+    /// Fills what was left out: a column's field is its name.
+    pub fn fill(&mut self) {
         for column in &mut self.columns {
             if column.field.is_empty() {
                 column.field.clone_from(&column.name);
             }
         }
-        self.check_name("route name", &self.name)?;
-        for (what, table) in [("PostgreSQL table", &self.postgres_table), ("ClickHouse table", &self.clickhouse_table)]
-        {
-            if table.split('.').count() > 2 {
-                return Err(self.invalid(format!("{what} {table:?} has more than one dot")));
-            }
-            for part in table.split('.') {
-                self.check_name(what, part)?;
-            }
-        }
+    }
+
+    /// Everything that is wrong: a name that is no plain identifier, a column named twice or like an identity column, no or too
+    /// many columns, a default of another kind, an unknown time zone.
+    pub fn faults(&self) -> Vec<RouteFault> {
+        let mut faults = Vec::new();
+        let mut check = |setting: &str, checked: Result<(), RouteError>| {
+            faults.extend(checked.err().map(|error| RouteFault { setting: setting.to_owned(), error }));
+        };
+        check("name", self.check_name("route name", &self.name));
+        check("postgres_table", self.check_table("PostgreSQL table", &self.postgres_table));
+        check("clickhouse_table", self.check_table("ClickHouse table", &self.clickhouse_table));
         if self.topic.is_empty() {
-            return Err(self.invalid("the topic is empty".into()));
+            check("topic", Err(self.invalid("the topic is empty".into())));
         }
         if self.columns.is_empty() || self.columns.len() > ROUTE_COLUMNS_MAX {
-            return Err(self.invalid(format!("it needs 1 to {ROUTE_COLUMNS_MAX} columns")));
+            check("columns", Err(self.invalid(format!("it needs 1 to {ROUTE_COLUMNS_MAX} columns"))));
         }
         if self.timezone.parse::<chrono_tz::Tz>().is_err() {
-            return Err(
-                self.invalid(format!("timezone {:?} is not an IANA name such as UTC or Asia/Seoul", self.timezone))
-            );
+            let reason = format!("timezone {:?} is not an IANA name such as UTC or Asia/Seoul", self.timezone);
+            check("timezone", Err(self.invalid(reason)));
         }
         for (index, column) in self.columns.iter().enumerate() {
-            self.check_column(index, column)?;
+            check(&format!("columns.{index}"), self.check_column(index, column));
         }
-        Ok(self)
+        faults
+    }
+
+    fn check_table(&self, what: &'static str, table: &str) -> Result<(), RouteError> {
+        if table.split('.').count() > 2 {
+            return Err(self.invalid(format!("{what} {table:?} has more than one dot")));
+        }
+        table.split('.').try_for_each(|part| self.check_name(what, part))
     }
 
     fn check_column(&self, index: usize, column: &Column) -> Result<(), RouteError> {

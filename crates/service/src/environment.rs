@@ -1,5 +1,5 @@
 //! The environment: the process's variables, and below them those of `./.env`. It takes only the names that are ours, says of
-//! each where it came from, and lets what is not ours disturb nobody. No value ever stands in an error or a note.
+//! each where it came from, and ignores the rest, whatever it is. No error and no note holds a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -44,8 +44,8 @@ fn is_ours(name: &str) -> bool {
     name == TOPIC || name.starts_with(PREFIX) || OLD_NAMES.iter().any(|(old, _)| *old == name)
 }
 
-/// Why the environment cannot be used.
-#[derive(Debug, thiserror::Error)]
+/// What makes the environment unusable.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// A variable that is ours is not text.
     #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
@@ -107,7 +107,7 @@ impl fmt::Debug for Variable {
     }
 }
 
-/// Something to be said in the log, when there is one.
+/// Something for the log, once there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// Which file was read, or that none was.
@@ -116,11 +116,12 @@ pub enum Note {
     Ignored(String),
 }
 
-/// The variables that are ours.
+/// The variables that are ours, and what is wrong with them: a configuration gives all its faults at once.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
     notes: Vec<Note>,
+    faults: Vec<EnvironmentError>,
 }
 
 /// Every variable of the process, ours or not.
@@ -128,53 +129,60 @@ type Process = BTreeMap<OsString, OsString>;
 
 impl Environment {
     /// The process's variables alone.
-    ///
-    /// # Errors
-    /// One that is ours is not UTF-8.
-    pub fn of_process() -> Result<Self, EnvironmentError> {
+    pub fn of_process() -> Self {
         Self::of(&std::env::vars_os().collect())
     }
 
-    /// The process's variables, and below them those of `./.env`.
-    ///
-    /// # Errors
-    /// One that is ours is not UTF-8; the file is there and cannot be read, or a line of it that is ours cannot.
-    pub fn load() -> Result<Self, EnvironmentError> {
+    /// The process's variables, and below them those of `./.env`. [`Self::faults`] says what could not be read.
+    pub fn load() -> Self {
         let process: Process = std::env::vars_os().collect();
-        let mut environment = Self::of(&process)?;
+        let mut environment = Self::of(&process);
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let path = directory.join(FILE);
-        match read(&path)? {
-            Read::Text(bytes) => environment.add_file(&path, &bytes, &process)?,
-            Read::Nothing => {
+        match read(&path) {
+            Ok(Read::Text(bytes)) => environment.add_file(&path, &bytes, &process),
+            Ok(Read::Nothing) => {
                 environment.notes.push(Note::File(format!("no {FILE} in {}", directory.display())));
             }
-            Read::NoFile => {
+            Ok(Read::NoFile) => {
                 environment.notes.push(Note::File(format!("{} is not a file and was not read", path.display())));
             }
+            Err(error) => environment.faults.push(error),
         }
-        Ok(environment)
+        environment
     }
 
-    fn of(process: &Process) -> Result<Self, EnvironmentError> {
-        let mut variables = BTreeMap::new();
+    /// These variables, as if the process had them.
+    #[cfg(test)]
+    pub(crate) fn of_variables(variables: &[(&str, &str)]) -> Self {
+        Self::of(&variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    fn of(process: &Process) -> Self {
+        let mut environment = Self::default();
         for (name, value) in process {
             let name = name.to_string_lossy();
             if !is_ours(&name) {
                 continue;
             }
-            let value = value.to_str().ok_or_else(|| EnvironmentError::NotText(name.clone().into_owned()))?;
-            variables.insert(name.into_owned(), Variable { value: value.to_owned(), place: Place::Process });
+            match value.to_str() {
+                Some(value) => {
+                    let variable = Variable { value: value.to_owned(), place: Place::Process };
+                    environment.variables.insert(name.into_owned(), variable);
+                }
+                None => environment.faults.push(EnvironmentError::NotText(name.into_owned())),
+            }
         }
-        Ok(Self { variables, notes: Vec::new() })
+        environment
     }
 
     /// Adds what the file says and the process does not.
-    fn add_file(&mut self, path: &Path, bytes: &[u8], process: &Process) -> Result<(), EnvironmentError> {
+    fn add_file(&mut self, path: &Path, bytes: &[u8], process: &Process) {
         let (text, not_text) = decoded(bytes);
         if text.contains('\0') {
             let why = "it is no UTF-8 text (UTF-16, perhaps)".to_owned();
-            return Err(EnvironmentError::Unreadable { path: path.to_owned(), why });
+            self.faults.push(EnvironmentError::Unreadable { path: path.to_owned(), why });
+            return;
         }
         let bindings = parse(&text);
         let line_of = |binding: &Binding| match binding {
@@ -187,29 +195,25 @@ impl Environment {
             let next = bindings.get(index + 1).map_or(usize::MAX, line_of);
             let is_damaged = not_text.range(line_of(binding)..next).next().is_some();
             match binding {
-                Binding::Broken(broken) => self.note_broken(path, broken, process)?,
+                Binding::Broken(broken) => self.note_broken(path, broken, process),
                 Binding::Set { key, value: None, .. } => drop(known.insert(key.clone(), String::new())),
                 Binding::Set { line, key, value: Some(value) } => {
                     let is_wanted = is_ours(key) && !process.contains_key(OsStr::new(key));
                     let (value, foreign) = expand(value, &known, process);
                     known.insert(key.clone(), value.clone());
-                    let wrong = |why: String| EnvironmentError::Line {
-                        path: path.to_owned(),
-                        line: *line,
-                        key: key.clone(),
-                        why,
-                    };
                     if !is_wanted {
                         continue;
                     }
-                    if is_damaged && value.contains(char::REPLACEMENT_CHARACTER) {
-                        return Err(wrong("it is not UTF-8 text; save the file as UTF-8".into()));
-                    }
-                    if let Some(name) = foreign {
-                        return Err(wrong(format!("it refers to {name}, which is not UTF-8 text")));
-                    }
-                    count += 1;
-                    self.variables.insert(key.clone(), Variable { value, place: Place::Line(*line) });
+                    let why = if is_damaged && value.contains(char::REPLACEMENT_CHARACTER) {
+                        "it is not UTF-8 text; save the file as UTF-8".to_owned()
+                    } else if let Some(name) = foreign {
+                        format!("it refers to {name}, which is not UTF-8 text")
+                    } else {
+                        count += 1;
+                        self.variables.insert(key.clone(), Variable { value, place: Place::Line(*line) });
+                        continue;
+                    };
+                    self.refuse_line(path, *line, key, why);
                 }
             }
         }
@@ -218,20 +222,21 @@ impl Environment {
             let what = format!("{}: {} lines are not UTF-8 text, the first is {first}", path.display(), not_text.len());
             self.notes.push(Note::Ignored(what));
         }
-        Ok(())
+    }
+
+    fn refuse_line(&mut self, path: &Path, line: usize, key: &str, why: String) {
+        self.faults.push(EnvironmentError::Line { path: path.to_owned(), line, key: key.to_owned(), why });
     }
 
     /// A broken line is an error only where one of its names is ours, and the file is what would set it.
-    fn note_broken(&mut self, path: &Path, broken: &Broken, process: &Process) -> Result<(), EnvironmentError> {
+    fn note_broken(&mut self, path: &Path, broken: &Broken, process: &Process) {
         let Broken { line, keys, why } = broken;
-        let ours = keys.iter().find(|key| is_ours(key) && !process.contains_key(OsStr::new(key)));
-        if let Some(key) = ours {
-            let (path, key) = (path.to_owned(), key.clone());
-            return Err(EnvironmentError::Line { path, line: *line, key, why: (*why).to_owned() });
+        if let Some(key) = keys.iter().find(|key| is_ours(key) && !process.contains_key(OsStr::new(key))) {
+            self.refuse_line(path, *line, key, (*why).to_owned());
+            return;
         }
         let name = keys.first().map_or(String::new(), |key| format!(" ({key})"));
         self.notes.push(Note::Ignored(format!("{} line {line}{name}: {why}; ignored", path.display())));
-        Ok(())
     }
 
     /// A variable that is set, and not to nothing.
@@ -245,7 +250,12 @@ impl Environment {
         own.map(|(name, variable)| (name.as_str(), variable))
     }
 
-    /// What is to be said in the log.
+    /// What cannot be used, in the order in which it was found.
+    pub fn faults(&self) -> impl Iterator<Item = &EnvironmentError> {
+        self.faults.iter()
+    }
+
+    /// What the log is to say.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -316,9 +326,10 @@ mod tests {
 
     fn with(file: &[u8], process: &[(&str, &[u8])]) -> Result<Environment, String> {
         let process = process.iter().map(|(name, value)| (name.into(), OsString::from_vec(value.to_vec()))).collect();
-        let mut environment = Environment::of(&process).map_err(|error| error.to_string())?;
-        environment.add_file(Path::new("/x/.env"), file, &process).map_err(|error| error.to_string())?;
-        Ok(environment)
+        let mut environment = Environment::of(&process);
+        environment.add_file(Path::new("/x/.env"), file, &process);
+        let faults: Vec<String> = environment.faults().map(ToString::to_string).collect();
+        if faults.is_empty() { Ok(environment) } else { Err(faults.join("\n")) }
     }
 
     #[test]
@@ -348,6 +359,15 @@ mod tests {
             let error = with(file, &[("X", b"secr\xff")]).unwrap_err();
             assert!(error.starts_with(told) && !error.contains("secr"), "{error}");
         }
+        let several = b"DB_PORT='secret' s\nA='b' c\nDB_PASSWORD=secr\xe4t\nDB_HOST=h";
+        let error = with(several, &[("DB_USER", b"secr\xff")]).unwrap_err();
+        let lines: Vec<&str> = error.lines().map(|line| line.split(':').next().unwrap()).collect();
+        let expected = [
+            "the variable DB_USER is not UTF-8 text; set it again, in a shell that speaks UTF-8",
+            "/x/.env line 1 (DB_PORT)",
+            "/x/.env line 3 (DB_PASSWORD)",
+        ];
+        assert_eq!(lines, expected, "{error}");
         // the file would not have set it
         with(b"DB_PASSWORD='secret' s", &[("DB_PASSWORD", b"x")]).unwrap();
         let error = with(b"", &[("DB_PASSWORD", b"secr\xff")]).unwrap_err();

@@ -5,11 +5,14 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 /// More than any password: what is larger is another file.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A text that no log shows.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
 pub struct Secret(String);
 
 impl Secret {

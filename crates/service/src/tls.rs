@@ -33,6 +33,13 @@ pub struct FileError {
     why: String,
 }
 
+impl FileError {
+    /// The setting that names the file, without its section.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
 /// What to trust and what to show.
 ///
 /// # Errors

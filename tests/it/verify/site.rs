@@ -1,6 +1,6 @@
 //! One test's topic, PostgreSQL database and ClickHouse database, and hands to change them.
 
-use footprint_service::config::{Config, flag};
+use footprint_service::config::Config;
 use footprint_stack::{APPLICATION_USER, TEST_USER};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -60,17 +60,17 @@ impl Site {
         let (kafka, postgres) = (stack().kafka().unwrap(), stack().postgres().unwrap());
         let clickhouse = stack().clickhouse().unwrap();
         let flags = [
-            ("kafka.bootstrap_servers", flag(kafka.bootstrap())),
-            ("postgres.host", flag(postgres.host())),
-            ("postgres.port", flag(postgres.port())),
-            ("postgres.database", flag(&self.database)),
-            ("postgres.user", flag(APPLICATION_USER)),
-            ("postgres.password", flag(stack().user_password())),
-            ("clickhouse.host", flag(clickhouse.host())),
-            ("clickhouse.port", flag(clickhouse.http_port())),
-            ("clickhouse.database", flag(&self.database)),
-            ("clickhouse.user", flag(TEST_USER)),
-            ("clickhouse.password", flag(stack().user_password())),
+            ("kafka.bootstrap_servers", kafka.bootstrap().to_owned()),
+            ("postgres.host", postgres.host().to_owned()),
+            ("postgres.port", postgres.port().to_string()),
+            ("postgres.database", self.database.clone()),
+            ("postgres.user", APPLICATION_USER.to_owned()),
+            ("postgres.password", stack().user_password().to_owned()),
+            ("clickhouse.host", clickhouse.host().to_owned()),
+            ("clickhouse.port", clickhouse.http_port().to_string()),
+            ("clickhouse.database", self.database.clone()),
+            ("clickhouse.user", TEST_USER.to_owned()),
+            ("clickhouse.password", stack().user_password().to_owned()),
         ];
         let mut config = Config::load(None, &flags).unwrap();
         config.routes[0].topic.clone_from(&self.topic);

@@ -1,9 +1,9 @@
 //! Which of librdkafka's properties a configuration may not set: those that footprint sets itself, and those that would break
-//! what it promises. Pure.
+//! its promises. Pure.
 
 use std::collections::BTreeMap;
 
-/// Properties that may not be set at all, and why or where else.
+/// Properties that may not be set at all: why, or where to set them.
 const OURS: [(&str, &str); 13] = [
     ("bootstrap.servers", "set kafka.bootstrap_servers"),
     ("metadata.broker.list", "set kafka.bootstrap_servers"),
@@ -20,38 +20,31 @@ const OURS: [(&str, &str); 13] = [
     ("allow.auto.create.topics", "a topic that is only looked for must not be made"),
 ];
 
-/// Properties that may be set to one value alone, and why.
+/// Properties that may have one value only, and why.
 const PINNED: [(&str, &[&str], &str); 4] = [
     ("isolation.level", &["read_committed"], "records of transactions that were aborted would be stored"),
     ("check.crcs", &["true", "t", "1"], "records that were damaged on the broker's disk would be stored"),
     (
         "enable.ssl.certificate.verification",
         &["true", "t", "1"],
-        "whoever stands between would be taken for the broker; name the authority by ssl.ca.location instead",
+        "any server in between would pass for the broker; name the authority by ssl.ca.location instead",
     ),
     (
         "ssl.endpoint.identification.algorithm",
         &["https"],
-        "whoever has any certificate of the authority's would be taken for the broker; reach it by a name that stands in its own",
+        "any holder of a certificate of that authority would pass for the broker; reach it by a name in its own certificate",
     ),
 ];
 
-/// Looks through what is configured.
-///
-/// # Errors
-/// The first property that may not be set so, and why.
-pub(super) fn check(properties: &BTreeMap<String, String>) -> Result<(), String> {
-    for (name, what) in OURS {
-        if properties.contains_key(name) {
-            return Err(format!("kafka.properties: {name} cannot be set there; {what}"));
-        }
-    }
-    for (name, values, why) in PINNED {
-        if properties.get(name).is_some_and(|value| !values.contains(&value.as_str())) {
-            return Err(format!("kafka.properties: {name} must be {}: otherwise {why}", values[0]));
-        }
-    }
-    Ok(())
+/// Every property that may not be set so, and why.
+pub(super) fn refused(properties: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+    let ours = OURS.iter().filter(|(name, _)| properties.contains_key(*name));
+    let ours = ours.map(|&(name, what)| (name, format!("cannot be set there; {what}")));
+    let pinned = PINNED
+        .iter()
+        .filter(|(name, values, _)| properties.get(*name).is_some_and(|value| !values.contains(&value.as_str())));
+    let pinned = pinned.map(|&(name, values, why)| (name, format!("must be {}: otherwise {why}", values[0])));
+    ours.chain(pinned).collect()
 }
 
 #[cfg(test)]
@@ -59,7 +52,8 @@ mod tests {
     use super::*;
 
     fn refusal(name: &str, value: &str) -> Option<String> {
-        check(&BTreeMap::from([(name.to_owned(), value.to_owned())])).err()
+        let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        refused(&properties).pop().map(|(name, why)| format!("{name} {why}"))
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! What settings must hold beyond their types, alone and together. Every fault is given, each with the place of the setting that
+//! it is about. A setting that has a fault already is not looked at again.
+
+use std::path::Path as File;
+
+use footprint_event::limits::RECORD_BYTES_MAX;
+
+use super::Config;
+use super::fault::{Fault, Origin};
+use super::kafka_properties;
+use super::settings::{GroupProtocol, Tls};
+use super::tree::{Node, Path, Step};
+use crate::limits::{BATCH_ROWS_MAX, LANES_MAX};
+use crate::log_filter;
+use crate::secret;
+use crate::tls::{self, Files};
+
+/// Bytes of a batch, at most: a larger one helps nobody.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// The settings as they were given, and the faults found until now.
+pub(super) struct Checks<'a> {
+    tree: &'a Node,
+    /// Settings that have a fault.
+    broken: Vec<Path>,
+    faults: Vec<Fault>,
+}
+
+/// Checks all settings, and puts the canonical form of some in their place.
+pub(super) fn check(config: &mut Config, tree: &Node, broken: Vec<Path>) -> Vec<Fault> {
+    let mut checks = Checks { tree, broken, faults: Vec::new() };
+    checks.telemetry(config);
+    checks.routes(config);
+    checks.pipeline(config);
+    if !config.postgres.enabled && !config.clickhouse.enabled {
+        checks.refuse_of("clickhouse.enabled", &["postgres.enabled"], || {
+            "both sinks are switched off; enable postgres or clickhouse".into()
+        });
+    }
+    checks.kafka(config);
+    checks.password("postgres", &mut config.postgres.password, &config.postgres.password_file);
+    checks.password("clickhouse", &mut config.clickhouse.password, &config.clickhouse.password_file);
+    checks.tls(config.postgres.tls, config.postgres.tls_files());
+    checks.tls(config.clickhouse.tls, config.clickhouse.tls_files());
+    checks.faults
+}
+
+impl Checks<'_> {
+    fn is_sound(&self, path: &Path) -> bool {
+        !self.broken.iter().any(|broken| broken.is_in(path) || path.is_in(broken))
+    }
+
+    /// A fault of one setting: its text begins with the key. The shipped value, in the place of a refused one, has none.
+    fn refuse(&mut self, key: &str, why: impl std::fmt::Display) {
+        self.refuse_of(key, &[], || format!("{key} {why}"));
+    }
+
+    /// A fault of a setting because of others; none if one of these has a fault of its own.
+    fn refuse_of(&mut self, key: &str, others: &[&str], text: impl FnOnce() -> String) {
+        if others.iter().all(|other| self.is_sound(&Path::of(other))) {
+            self.faults.push(Fault { origin: self.tree.origin_of(&Path::of(key)), text: text() });
+        }
+    }
+
+    fn telemetry(&mut self, config: &mut Config) {
+        match log_filter::canonical(&config.telemetry.log) {
+            Ok(filter) => config.telemetry.log = filter,
+            Err(why) => self.refuse("telemetry.log", format_args!("is wrong: {why}")),
+        }
+    }
+
+    fn pipeline(&mut self, config: &Config) {
+        let pipeline = &config.pipeline;
+        if !(1..=LANES_MAX).contains(&pipeline.lanes) {
+            self.refuse("pipeline.lanes", format_args!("must be 1 to {LANES_MAX}"));
+        }
+        if !(1..=BATCH_ROWS_MAX).contains(&pipeline.batch_rows_max) {
+            self.refuse("pipeline.batch_rows_max", format_args!("must be 1 to {BATCH_ROWS_MAX}"));
+        }
+        if pipeline.budget_bytes < 4 * RECORD_BYTES_MAX {
+            self.refuse("pipeline.budget_bytes", format_args!("must be at least {}", 4 * RECORD_BYTES_MAX));
+        }
+        if !(RECORD_BYTES_MAX..=BATCH_BYTES_MAX).contains(&pipeline.batch_bytes_max) {
+            self.refuse("pipeline.batch_bytes_max", format_args!("must be {RECORD_BYTES_MAX} to {BATCH_BYTES_MAX}"));
+        }
+        for (key, milliseconds) in [
+            ("pipeline.sink_timeout_ms", pipeline.sink_timeout_ms),
+            ("pipeline.drain_deadline_ms", pipeline.drain_deadline_ms),
+        ] {
+            if milliseconds == 0 {
+                self.refuse(key, "must be above 0");
+            }
+        }
+        if !(0.0..=1.0).contains(&pipeline.refused_rows_share_max) {
+            self.refuse("pipeline.refused_rows_share_max", "must be 0 to 1");
+        }
+    }
+
+    fn routes(&mut self, config: &mut Config) {
+        let routes = Path::of("routes");
+        if config.routes.is_empty() {
+            self.refuse_of("routes", &[], || "no [[routes]]: say what becomes of a topic's events".into());
+        }
+        let place = |index| Path([routes.0.clone(), vec![Step::Index(index)]].concat());
+        for (index, route) in config.routes.iter_mut().enumerate() {
+            route.fill();
+            if !self.is_sound(&place(index)) {
+                continue;
+            }
+            for fault in route.faults() {
+                let mut path = place(index);
+                path.0.extend(fault.setting.split('.').map(|step| match step.parse() {
+                    Ok(index) => Step::Index(index),
+                    Err(_) => Step::Key(step.to_owned()),
+                }));
+                self.faults.push(Fault { origin: self.tree.origin_of(&path), text: fault.error.to_string() });
+            }
+        }
+        for (index, route) in config.routes.iter().enumerate() {
+            let other = config.routes[..index].iter().position(|other| {
+                route.name == other.name
+                    || route.topic == other.topic
+                    || route.postgres_table == other.postgres_table
+                    || route.clickhouse_table == other.clickhouse_table
+            });
+            if let Some(other) = other.filter(|&other| self.is_sound(&place(index)) && self.is_sound(&place(other))) {
+                let (origin, other) = (self.tree.origin_of(&place(index)), &config.routes[other]);
+                let text = format!(
+                    "routes {} and {} share a name, a topic or a table; each needs its own",
+                    other.name, route.name
+                );
+                self.faults.push(Fault { origin, text });
+            }
+        }
+    }
+
+    /// Properties that would break what footprint promises, or that the group protocol refuses.
+    fn kafka(&mut self, config: &Config) {
+        let properties = &config.kafka.properties;
+        for (name, why) in kafka_properties::refused(properties) {
+            self.property(name, &why);
+        }
+        if config.kafka.group_protocol == GroupProtocol::Consumer {
+            for name in ["heartbeat.interval.ms", "partition.assignment.strategy"] {
+                if properties.contains_key(name) {
+                    self.property(name, "is the broker's under kafka.group_protocol = \"consumer\"; take it out");
+                }
+            }
+        } else if properties.get("partition.assignment.strategy").is_some_and(|name| name != "cooperative-sticky") {
+            self.property(
+                "partition.assignment.strategy",
+                "must be cooperative-sticky: an eager one takes every partition from every consumer at each change",
+            );
+        }
+    }
+
+    fn property(&mut self, name: &str, why: &str) {
+        let mut path = Path::of("kafka.properties");
+        path.0.push(Step::Key(name.to_owned()));
+        let text = format!("kafka.properties: {name} {why}");
+        self.faults.push(Fault { origin: self.tree.origin_of(&path), text });
+    }
+
+    fn password(&mut self, section: &'static str, password: &mut secret::Secret, file: &File) {
+        if let Err(error) = secret::fill(section, password, file) {
+            let other = format!("{section}.password");
+            self.refuse_of(&format!("{section}.password_file"), &[&other], || error.to_string());
+        }
+    }
+
+    /// A connection must not be plain where somebody gave it certificates.
+    fn tls(&mut self, tls: Tls, files: Files<'_>) {
+        let is_set = |path: &File| !path.as_os_str().is_empty();
+        let section = files.section;
+        let [switch, ca, cert, key] =
+            ["tls", "ca_file", "cert_file", "key_file"].map(|name| format!("{section}.{name}"));
+        let all = [switch.as_str(), &ca, &cert, &key];
+        if is_set(files.cert_file) != is_set(files.key_file) {
+            let given = if is_set(files.cert_file) { &cert } else { &key };
+            self.refuse_of(given, &all, || format!("{cert} and {key} belong together; set both"));
+        } else if tls == Tls::On {
+            if let Err(error) = tls::client_config(files) {
+                self.refuse_of(&format!("{section}.{}", error.setting()), &all, || error.to_string());
+            }
+        } else if is_set(files.ca_file) || is_set(files.cert_file) {
+            let given = if is_set(files.ca_file) { &ca } else { &cert };
+            self.refuse_of(given, &all, || {
+                format!("{ca} or cert_file is set, and {switch} is off: set {switch} = \"on\", or take the files out")
+            });
+        }
+    }
+}
+
+/// A property that one layer sets twice.
+pub(super) fn twice(name: &str, origin: Origin) -> Fault {
+    Fault { origin, text: format!("kafka.properties: {name} is set twice, as nested keys and as one; take one out") }
+}

@@ -1,0 +1,48 @@
+//! A fault of the configuration: what is wrong, and the file and line, variable or flag that it came from. It never holds a
+//! value, which may be a secret in the wrong place.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a setting was given, weakest first.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// In the shipped configuration, or nowhere. A message does not mention it.
+    Shipped,
+    /// In the file of `--config`; the line counts from 1.
+    File(Arc<Path>, usize),
+    /// In a variable, as a message calls it.
+    Variable(String),
+    /// By a flag, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shipped => Ok(()),
+            Self::File(path, line) => write!(f, "{} line {line}: ", path.display()),
+            Self::Variable(name) | Self::Flag(name) => write!(f, "{name}: "),
+        }
+    }
+}
+
+/// One fault. Faults sort by where they came from: the file's by line, then the variables', then the flags'.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fault {
+    pub(super) origin: Origin,
+    pub(super) text: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.text)
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
