@@ -1,8 +1,10 @@
 //! `footprint generate`: page moves into Kafka, to try the pipeline with or to measure it. The records come from
 //! [`footprint_event::generate`]; here they are paced, spread, sent and waited for. It ends well only when Kafka has acknowledged all.
 
+mod acknowledgements;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -10,19 +12,17 @@ use footprint_event::generate::{GenerateOptions, Generated, Generator};
 use footprint_event::normalize::instant_of_text_with_offset;
 use footprint_service::config::Kafka;
 use footprint_service::console::Output;
-use footprint_service::kafka::ear::Ear;
+use footprint_service::kafka::events::ClientEvents;
 use footprint_service::kafka::{AskError, Inquirer, client_config, config_over};
 use footprint_service::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
-use parking_lot::Mutex;
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientConfig, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use self::acknowledgements::Acknowledgements;
 use crate::cli::Exit;
 use crate::limits::PARTITIONS_MAX;
 
@@ -166,8 +166,9 @@ async fn create_topic(kafka: &Kafka, topic: &str, partitions: i32) -> anyhow::Re
     tokio::task::spawn_blocking(move || Inquirer::new(&asking)?.cluster_id(TOPIC_DEADLINE))
         .await
         .context("asking kafka failed")??;
-    let admin: AdminClient<Ear> =
-        client_config(kafka).create_with_context(Ear::default()).map_err(|error| AskError::client(&error))?;
+    let config = client_config(kafka);
+    let admin: AdminClient<ClientEvents> =
+        config.create_with_context(ClientEvents::new(&config)).map_err(|error| AskError::client(&error))?;
     // -1: as many replicas as the broker is configured to keep
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().request_timeout(Some(TOPIC_DEADLINE)).operation_timeout(Some(TOPIC_DEADLINE));
@@ -190,49 +191,6 @@ async fn create_topic(kafka: &Kafka, topic: &str, partitions: i32) -> anyhow::Re
     Ok(())
 }
 
-/// What Kafka said of the records so far.
-#[derive(Default)]
-struct Acknowledgements {
-    acknowledged: AtomicU64,
-    failed: AtomicU64,
-    first_failure: Mutex<Option<String>>,
-    ear: Ear,
-}
-
-impl ClientContext for Acknowledgements {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.ear.log_line(level, fac, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.ear.note(&error, reason);
-    }
-}
-
-impl ProducerContext for Acknowledgements {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => self.acknowledged.fetch_add(1, Ordering::Relaxed),
-            Err((error, message)) => {
-                self.first_failure.lock().get_or_insert_with(|| format!("partition {}: {error}", message.partition()));
-                self.failed.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-    }
-}
-
-impl Acknowledgements {
-    fn check(&self) -> anyhow::Result<()> {
-        let failed = self.failed.load(Ordering::Relaxed);
-        let first = self.first_failure.lock().clone().unwrap_or_default();
-        let last = self.ear.last().map_or(String::new(), |last| format!("; the client's last error: {last}"));
-        ensure!(failed == 0, "kafka did not take {failed} records; the first, of {first}{last}");
-        Ok(())
-    }
-}
-
 /// What was done, in a line, and whether it is all that was asked for.
 struct Sent {
     line: String,
@@ -242,7 +200,7 @@ struct Sent {
 /// The whole of it, on a thread that may block.
 fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<Sent> {
     let producer: BaseProducer<Acknowledgements> =
-        config.create_with_context(Acknowledgements::default()).map_err(|error| AskError::client(&error))?;
+        config.create_with_context(Acknowledgements::new(config)).map_err(|error| AskError::client(&error))?;
     let partition_count = partition_count(&producer, topic)?;
     let mut generator = Generator::new(args.seed, options(args));
     let started = Instant::now();

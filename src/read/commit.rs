@@ -5,10 +5,14 @@ use std::ptr;
 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::kafka::queue::Queue;
+use footprint_service::kafka::trouble::of_commit;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tracing::{debug, warn};
+
+const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 /// Sends commits without waiting, and collects their answers. The binding tells no answers of explicit commits, so the
 /// queue is librdkafka's own.
@@ -36,10 +40,11 @@ impl Commits {
         topic: &str,
         offsets: &[(Partition, Offset)],
         metadata: &str,
-    ) -> Result<(), KafkaError> {
+    ) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
         for &(partition, offset) in offsets {
-            list.add_partition_offset(topic, partition, KafkaOffset::Offset(offset))?;
+            list.add_partition_offset(topic, partition, KafkaOffset::Offset(offset))
+                .map_err(|error| error.to_string())?;
             if let Some(mut element) = list.find_partition(topic, partition) {
                 element.set_metadata(metadata);
             }
@@ -48,10 +53,7 @@ impl Commits {
         // SAFETY: handle, list and queue are alive; librdkafka copies the list before it returns.
         let code =
             unsafe { sys::rd_kafka_commit_queue(handle, list.ptr(), self.queue.as_ptr(), None, ptr::null_mut()) };
-        if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Ok(());
-        }
-        Err(KafkaError::ConsumerCommit(code.into()))
+        if code == NO_ERROR { Ok(()) } else { Err(refused(code)) }
     }
 
     /// The next answer, if one has come.
@@ -63,10 +65,39 @@ impl Commits {
             if event.is_null() {
                 return None;
             }
-            let code = sys::rd_kafka_event_error(event);
+            let code = first_error(event);
             sys::rd_kafka_event_destroy(event);
-            let fine = code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-            Some(if fine { Ok(()) } else { Err(RDKafkaErrorCode::from(code).to_string()) })
+            Some(if code == NO_ERROR { Ok(()) } else { Err(refused(code)) })
         }
+    }
+}
+
+/// Warns of a refused commit, and gives librdkafka's words.
+fn refused(code: sys::rd_kafka_resp_err_t) -> String {
+    let code = RDKafkaErrorCode::from(code);
+    match of_commit(code) {
+        Some(remedy) => warn!("kafka refused to commit offsets: {code}; {remedy}"),
+        None => debug!("kafka refused to commit offsets: {code}"),
+    }
+    code.to_string()
+}
+
+/// The error of a commit, or of the first partition that the broker refused: librdkafka makes that the commit's error only
+/// where it refused all.
+///
+/// # Safety
+/// `event` is a live event of librdkafka, the answer of a commit.
+#[allow(unsafe_code)]
+unsafe fn first_error(event: *mut sys::rd_kafka_event_t) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: the caller's event is alive, and its list is the event's own; nothing of it outlives this call.
+    unsafe {
+        let code = sys::rd_kafka_event_error(event);
+        let list = sys::rd_kafka_event_topic_partition_list(event);
+        if code != NO_ERROR || list.is_null() {
+            return code;
+        }
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        let codes = (0..count).map(|index| (*(*list).elems.add(index)).err);
+        codes.into_iter().find(|&code| code != NO_ERROR).unwrap_or(NO_ERROR)
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::failpoint::{self, Point};
-use footprint_service::kafka;
+use footprint_service::kafka::events::wake;
 use footprint_service::kafka::fetched::{Fetched, InPlaceError};
 use footprint_service::kafka::messages::Messages;
 use footprint_service::kafka::trouble::{InPlace, in_place_of_messages, missing_right};
@@ -153,7 +153,7 @@ impl Reader {
         flights: &Flights,
         ports: Ports,
     ) -> Result<Self, KafkaError> {
-        let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(topic))?;
+        let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
         consumer.subscribe(&[topic])?;
         let consumer = Arc::new(consumer);
         let Ports { commands, events, chunks } = ports;
@@ -214,7 +214,7 @@ impl Reader {
         let taken = self.fetched.take(TAKE_TIMEOUT);
         let nothing = taken.is_empty();
         if !nothing {
-            self.consumer.context().ear.answered();
+            self.consumer.context().events.answered();
         }
         if !self.unheard.is_empty() {
             for partition in taken.partitions() {
@@ -252,13 +252,13 @@ impl Reader {
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
-            kafka::wake(&self.consumer);
+            wake(&self.consumer);
         }
     }
 
     /// What the client has complained of for a while: a broker that restarts is nobody's concern.
     fn complain(&self) {
-        if let Some(text) = self.consumer.context().ear.lasting(COMPLAINT_AFTER) {
+        if let Some(text) = self.consumer.context().events.lasting(COMPLAINT_AFTER) {
             warn!("kafka: {text}");
         }
     }
@@ -313,7 +313,7 @@ impl Reader {
                 RDKafkaErrorCode::InconsistentGroupProtocol => self.events_waiting.push_back(Event::RefusedByGroup),
                 code => match missing_right(*code) {
                     Some(remedy) => self.events_waiting.push_back(Event::Failed(format!("{code}; {remedy}"))),
-                    // the ear has heard it with its reason, and complains when it lasts
+                    // kept with its reason by the context, and warned of when it lasts
                     None => debug!("kafka: {error}"),
                 },
             },
@@ -434,7 +434,7 @@ impl Reader {
         let sent = self.commits.send(&self.consumer, &self.topic, offsets, metadata);
         failpoint::hit(Point::KafkaCommitSent);
         if let Err(error) = sent {
-            self.events_waiting.push_back(Event::Committed(Err(error.to_string())));
+            self.events_waiting.push_back(Event::Committed(Err(error)));
         }
     }
 

@@ -11,6 +11,7 @@ mod adopted;
 mod asked;
 mod bad;
 mod check;
+mod committed;
 mod definition;
 mod encoders;
 mod encrypted;

@@ -2,11 +2,12 @@
 //! says why in one line, and ends.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use footprint_stack::KafkaSecurity;
 
-use crate::support::world::World;
+use crate::support::prove::prove;
+use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
 /// How long a command may take; where it is refused it must not wait for more than its questions do.
@@ -82,6 +83,38 @@ fn with_the_right_password_or_certificate_every_command_works() {
         }
         assert_eq!(world.eye.count("user_footprint"), 1_000, "{name}");
     }
+}
+
+/// How long a token of [`a_token_that_ends_is_renewed`] lasts.
+const TOKEN_LIFE: Duration = Duration::from_secs(8);
+
+/// The story: librdkafka asks for a new token by an event, which nobody took from the client for questions, and of which the
+/// reader's client took no notice. The first token is made with the client, so a login failed only when that had ended.
+#[test]
+fn a_token_that_ends_is_renewed() {
+    let _calm = calm();
+    let security = security();
+    let token = format!("principal={} lifeSeconds={}", security.user, TOKEN_LIFE.as_secs());
+    let properties = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanisms", "OAUTHBEARER"),
+        ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+        ("sasl.oauthbearer.config", &token),
+    ];
+    let mut world = world("bearer", &security.sasl, &properties);
+    let (status, said) = world.attempt(&["check"], DEADLINE);
+    assert_eq!(status, Some(0), "{said}");
+    let mut consumer = world.consumer();
+    let started = Instant::now();
+    // the broker ends a connection with its token
+    while started.elapsed() < TOKEN_LIFE * 2 {
+        let source = world.send(100);
+        world.wait_stored(source, STORED, &mut [&mut consumer]);
+    }
+    let log = consumer.log();
+    assert!(!log.contains("OAUTHBEARER"), "no login failed:\n{log}");
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
 }
 
 /// What must not work: each with librdkafka's reason and the remedy in one line, and an end.

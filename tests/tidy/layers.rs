@@ -43,10 +43,13 @@ const ROOMS: [Room; 4] = [
             &["console", "metrics", "telemetry/repeats", "failpoint/point"],
             &["failpoint", "signals", "telemetry"],
             // Kafka
-            &["kafka/headers", "kafka/partitions", "kafka/queue", "kafka/trouble"],
-            &["kafka/ear", "kafka/messages"],
-            &["kafka/fetched", "kafka/probe"],
-            &["kafka", "kafka/again", "kafka/members"],
+            &["kafka/headers", "kafka/poller", "kafka/queue", "kafka/settings", "kafka/token", "kafka/trouble"],
+            &["kafka/events", "kafka/messages"],
+            &["kafka/error", "kafka/fetched"],
+            &["kafka/describe", "kafka/probe"],
+            &["kafka/inquirer"],
+            &["kafka/again", "kafka/members", "kafka/partitions"],
+            &["kafka"],
             // the databases
             &["clickhouse/error", "clickhouse/gate", "postgres/asked"],
             &["clickhouse/reach", "clickhouse/settings", "postgres/error"],
@@ -97,6 +100,7 @@ const ROOMS: [Room; 4] = [
             &["upkeep/verify"],
             // commands
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
+            &["cli/generate/acknowledgements"],
             &["cli/check", "cli/dead_letters", "cli/generate", "cli/migrate", "cli/verify"],
             &["cli/run"],
             &["cli"],

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the sources are, and what their names begin with in this file: `read/reader.rs` is the program's, and
-/// `service/kafka/ear.rs` is `crates/service/src/kafka/ear.rs`.
+/// `service/kafka/events.rs` is `crates/service/src/kafka/events.rs`.
 const ROOMS: [(&str, &str); 4] = [
     ("", "src"),
     ("protocol/", "crates/protocol/src"),

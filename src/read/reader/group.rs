@@ -2,33 +2,41 @@
 //! follow when they are taken over.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
-use footprint_service::kafka::ear::Ear;
+use footprint_service::kafka::events::ClientEvents;
 use parking_lot::Mutex;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tracing::{debug, warn};
 
 use super::Event;
 
-/// The consumer's ear.
+/// What the group's consumer tells.
 pub(super) struct GroupContext {
     topic: String,
-    pub(super) ear: Ear,
+    pub(super) events: ClientEvents,
     pub(super) queue: Mutex<VecDeque<Event>>,
     /// Whether a revoke is answered at once: the reader is leaving.
     pub(super) closing: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.events.token(config)?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.ear.log_line(level, fac, message);
+        self.events.log_line(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -36,16 +44,16 @@ impl ClientContext for GroupContext {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) {
             return debug!("kafka: {error}: {reason}");
         }
-        self.ear.note(&error, reason);
+        self.events.note(&error, reason);
     }
 }
 
 impl GroupContext {
-    /// For a consumer of `topic`.
-    pub(super) fn new(topic: &str) -> Self {
+    /// For a consumer of `topic`, made of `config`.
+    pub(super) fn new(config: &ClientConfig, topic: &str) -> Self {
         Self {
             topic: topic.to_owned(),
-            ear: Ear::default(),
+            events: ClientEvents::new(config),
             queue: Mutex::new(VecDeque::new()),
             closing: AtomicBool::new(false),
         }

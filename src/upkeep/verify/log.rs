@@ -11,9 +11,9 @@ use footprint_event::route::Route;
 use footprint_event::rows::{Rows, Values};
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_service::config::Kafka;
-use footprint_service::kafka::ear::Ear;
-use footprint_service::kafka::trouble::{InPlace, in_place_of_messages};
-use footprint_service::kafka::{AskError, Inquirer, TopicDescription, consumer_config, is_of_the_client};
+use footprint_service::kafka::events::ClientEvents;
+use footprint_service::kafka::trouble::{InPlace, in_place_of_messages, is_of_the_client};
+use footprint_service::kafka::{AskError, Inquirer, TopicDescription, consumer_config};
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -34,7 +34,7 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Reads one topic's partitions, one at a time.
 pub struct LogReader {
     inquirer: Inquirer,
-    consumer: BaseConsumer<Ear>,
+    consumer: BaseConsumer<ClientEvents>,
     bootstrap_servers: String,
     topic: String,
     /// Where the consumer stands, when it stands somewhere.
@@ -61,7 +61,7 @@ impl LogReader {
         config.remove("group.instance.id");
         let bootstrap_servers = kafka.bootstrap_servers.clone();
         let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };
-        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default())
+        let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config))
             .map_err(|error| refused(AskError::client(&error)))?;
         let inquirer = Inquirer::new(kafka).map_err(refused)?;
         let eye = Eye { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };

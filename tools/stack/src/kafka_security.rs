@@ -17,7 +17,7 @@ const USER: &str = "footprint";
 /// How the secured listeners are reached, and with what.
 #[derive(Debug)]
 pub struct KafkaSecurity {
-    /// `host:port` of SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+    /// `host:port` of SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with unsigned tokens.
     pub sasl: String,
     /// `host:port` of SASL_SSL: SCRAM-SHA-512 alone.
     pub sasl_tls: String,
@@ -68,7 +68,7 @@ impl KafkaSecurity {
         let misnamed = keystore("misnamed-server.pem", &certificates.misnamed_server)?;
         let client = certificates.client.save(directory, "client")?;
 
-        let all = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].as_slice();
+        let all = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"].as_slice();
         let listener = |name, protocol, mechanisms, keystore, needs_client| Listener {
             name,
             protocol,
@@ -78,7 +78,7 @@ impl KafkaSecurity {
         };
         let listeners = [
             listener("SASL", "SASL_PLAINTEXT", all, None, false),
-            listener("SASLTLS", "SASL_SSL", &all[2..], Some(server.as_path()), false),
+            listener("SASLTLS", "SASL_SSL", &all[2..3], Some(server.as_path()), false),
             listener("TLS", "SSL", &[], Some(server.as_path()), false),
             listener("MUTUAL", "SSL", &[], Some(server.as_path()), true),
             listener("MISNAMED", "SSL", &[], Some(misnamed.as_path()), false),
@@ -157,11 +157,14 @@ fn write_properties(to: &mut String, listener: &Listener<'_>, authority: &Path, 
         let _ = writeln!(to, "{prefix}.sasl.enabled.mechanisms={}", listener.mechanisms.join(","));
     }
     for mechanism in listener.mechanisms {
-        let module = if *mechanism == "PLAIN" {
-            format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{password}\";")
-        } else {
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned()
+        let module = match *mechanism {
+            "PLAIN" => format!("plain.PlainLoginModule required user_{USER}=\"{password}\""),
+            "OAUTHBEARER" => {
+                format!("oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"{USER}\"")
+            }
+            _ => "scram.ScramLoginModule required".to_owned(),
         };
-        let _ = writeln!(to, "{prefix}.{}.sasl.jaas.config={module}", mechanism.to_lowercase());
+        let mechanism = mechanism.to_lowercase();
+        let _ = writeln!(to, "{prefix}.{mechanism}.sasl.jaas.config=org.apache.kafka.common.security.{module};");
     }
 }

@@ -2,28 +2,33 @@
 //! payload and headers, and a batch keeps columns alone. It assigns and never joins a group, commits nothing, and is made
 //! when there is something to read: nothing of it costs a batch that is stored. Its calls block, up to their timeout.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_event::record::Headers as _;
 use footprint_event::route::Route;
 use footprint_protocol::ledger::SourceId;
 use footprint_protocol::offset::{Offset, Partition};
+use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
-use super::ear::Ear;
+use super::events::{ClientEvents, serve};
 use super::headers::MessageHeaders;
-use super::trouble::{InPlace, in_place_of_messages};
-use super::{AskError, Inquirer, consumer_config, is_of_the_client};
+use super::poller::Poller;
+use super::trouble::{InPlace, in_place_of_messages, is_of_the_client};
+use super::{AskError, Inquirer, consumer_config};
 use crate::config::Kafka;
 
 /// What is asked, for its errors.
 const WHAT: &str = "a record read again";
 /// How long one poll waits.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long after a record was read the next one is expected: until then nobody else takes what was fetched ahead.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// What librdkafka may fetch ahead, KiB: one record is wanted, seldom its neighbours.
 const QUEUE_KBYTES: u32 = 1_024;
 /// Records passed over to reach the next one wanted; a farther one is fetched for.
@@ -44,10 +49,18 @@ pub struct Parts {
 
 /// Reads records of one topic again.
 pub struct Rereader {
-    consumer: BaseConsumer<Ear>,
+    /// Rests the reading between questions; it ends before the client does.
+    _poller: Poller,
+    reading: Arc<Mutex<Reading>>,
     inquirer: Inquirer,
+}
+
+struct Reading {
+    consumer: BaseConsumer<ClientEvents>,
     topic: String,
+    /// Where the consumer stands, when it stands somewhere.
     at: Option<(Partition, Offset)>,
+    read_at: Instant,
 }
 
 impl Rereader {
@@ -59,9 +72,19 @@ impl Rereader {
         let mut config = consumer_config(kafka, route, QUEUE_KBYTES);
         config.remove("group.instance.id");
         config.set("queued.min.messages", "1");
-        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
+        let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config));
         let consumer = consumer.map_err(|error| AskError::client(&error))?;
-        Ok(Self { consumer, inquirer: Inquirer::new(kafka)?, topic: route.topic.clone(), at: None })
+        let reading = Reading { consumer, topic: route.topic.clone(), at: None, read_at: Instant::now() };
+        let reading = Arc::new(Mutex::new(reading));
+        let rested = Arc::clone(&reading);
+        let poller = Poller::start(move || {
+            // locked: a record is being read, which polls as well
+            if let Some(mut reading) = rested.try_lock() {
+                reading.rest();
+            }
+        });
+        let poller = poller.map_err(|error| AskError::Client(format!("no thread for it: {error}")))?;
+        Ok(Self { _poller: poller, reading, inquirer: Inquirer::new(kafka)? })
     }
 
     /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile.
@@ -70,7 +93,7 @@ impl Rereader {
     /// No answer in time, or no such topic.
     pub fn source(&self, timeout: Duration) -> Result<SourceId, AskError> {
         let cluster_id = self.inquirer.cluster_id(timeout)?;
-        let topic = self.inquirer.describe_topic(&self.topic, timeout)?;
+        let topic = self.inquirer.describe_topic(&self.reading.lock().topic, timeout)?;
         Ok(SourceId::of(&cluster_id, &topic.topic_id))
     }
 
@@ -79,11 +102,26 @@ impl Rereader {
     /// # Errors
     /// No answer in time.
     pub fn read(&mut self, partition: Partition, offset: Offset, timeout: Duration) -> Result<Option<Parts>, AskError> {
-        let answer = self.read_once(partition, offset, timeout);
+        let mut reading = self.reading.lock();
+        let answer = reading.read_once(partition, offset, timeout);
         if !matches!(answer, Ok(Some(_))) {
-            self.at = None;
+            reading.at = None;
         }
+        reading.read_at = Instant::now();
         answer
+    }
+}
+
+impl Reading {
+    /// Stops fetching where nothing was read for a while, and serves the client's events.
+    fn rest(&mut self) {
+        if self.read_at.elapsed() < REST_AFTER {
+            return;
+        }
+        if self.at.take().is_some() {
+            let _ = self.consumer.unassign(); // what is fetched all the same is passed over
+        }
+        serve(&self.consumer);
     }
 
     fn read_once(
@@ -150,5 +188,29 @@ impl Rereader {
             rdkafka::Offset::Offset(offset) => Some(offset),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_reader_that_rests_serves_its_events_and_fetches_nothing() {
+        let mut config = Config::load(None, &[]).unwrap();
+        config.kafka.bootstrap_servers = "127.0.0.1:1".into();
+        let mut reader = Rereader::new(&config.kafka, &config.routes[0]).unwrap();
+        assert!(reader.read(0, 7, Duration::ZERO).is_err(), "there is no broker");
+        let assigned = |reader: &Rereader| reader.reading.lock().consumer.assignment().unwrap().count();
+        assert_eq!(assigned(&reader), 1);
+        reader.reading.lock().at = Some((0, 8));
+        reader.reading.lock().consumer.context().answered();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while assigned(&reader) > 0 || reader.reading.lock().consumer.context().last().is_none() {
+            assert!(Instant::now() < deadline, "it does not rest");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(reader.reading.lock().at, None, "the next record is fetched for");
     }
 }

@@ -115,7 +115,7 @@ impl Inquirer {
                 Ok(members) => return Ok(Strangers::of(members, self.config.get("client.id").unwrap_or_default())),
                 // the group's broker has just started, or is another now
                 Err(Refusal { is_passing: true, .. }) if Instant::now() < deadline => thread::sleep(AGAIN),
-                Err(Refusal { why, .. }) => return Err(AskError::unanswered("describe group", why, self.ear())),
+                Err(Refusal { why, .. }) => return Err(AskError::unanswered("describe group", why, self.events())),
             }
         }
     }

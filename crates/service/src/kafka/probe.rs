@@ -12,8 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 
 use super::AskError;
-use super::ear::Ear;
-use super::trouble::{InPlace, in_place_of_messages};
+use super::events::{ClientEvents, wake};
+use super::trouble::{InPlace, in_place_of_messages, is_of_the_client};
 
 const WHAT: &str = "looking for where the log can be read again";
 /// How long one poll waits.
@@ -37,7 +37,7 @@ impl Probe<'_> {
     fn is_readable(&self, offset: Offset) -> Result<bool, AskError> {
         let mut config = self.config.clone();
         config.set("auto.offset.reset", "error").set("isolation.level", "read_committed").set("check.crcs", "true");
-        let consumer = BaseConsumer::from_config_and_context(&config, Ear::default());
+        let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config));
         let consumer = consumer.map_err(|error| AskError::client(&error))?;
         let failed = |error: KafkaError| AskError::of(WHAT, &error, consumer.context());
         let mut list = TopicPartitionList::new();
@@ -47,7 +47,7 @@ impl Probe<'_> {
             match consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) if message.offset() >= offset => return Ok(true),
                 Some(Err(KafkaError::MessageConsumption(code))) => match in_place_of_messages(code) {
-                    InPlace::Unreadable if !super::is_of_the_client(code) => return Ok(false),
+                    InPlace::Unreadable if !is_of_the_client(code) => return Ok(false),
                     _ => {}
                 },
                 _ => {}
@@ -56,14 +56,14 @@ impl Probe<'_> {
             if self.position(&consumer).is_some_and(|position| position > offset) {
                 return Ok(true);
             }
-            super::wake(&consumer);
+            wake(&consumer);
         }
         Err(AskError::unanswered(WHAT, "no answer in time", consumer.context()))
     }
 }
 
 impl Probe<'_> {
-    fn position(&self, consumer: &BaseConsumer<Ear>) -> Option<Offset> {
+    fn position(&self, consumer: &BaseConsumer<ClientEvents>) -> Option<Offset> {
         let list = consumer.position().ok()?;
         match list.find_partition(self.topic, self.partition)?.offset() {
             rdkafka::Offset::Offset(offset) => Some(offset),

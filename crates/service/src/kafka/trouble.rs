@@ -73,6 +73,36 @@ pub fn missing_right(code: Code) -> Option<&'static str> {
     })
 }
 
+/// What to do about a commit that was refused with `code`; none where that belongs to every change of the group. What is stored
+/// does not depend on it: the ledger says where to go on, and offsets are committed again every minute.
+pub fn of_commit(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::RebalanceInProgress => return None,
+        Code::FencedInstanceId => "another consumer has joined with the same kafka.instance_name; give each its own",
+        Code::UnknownMemberId | Code::IllegalGeneration | Code::StaleMemberEpoch | Code::FencedMemberEpoch => {
+            "the group gave the partitions to others meanwhile; where this repeats, raise kafka.session_timeout_ms"
+        }
+        Code::OffsetMetadataTooLarge => "raise offset.metadata.max.bytes on the broker",
+        code => missing_right(code).unwrap_or(
+            "nothing that is stored depends on it, and it is tried again within a minute; where this repeats, look at the \
+             broker's log",
+        ),
+    })
+}
+
+/// Errors of connections, which come by the same queue as those in place of messages; no record is left out by them.
+pub fn is_of_the_client(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::Authentication
+            | Code::SSL
+    )
+}
+
 /// What an error in place of messages means for its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InPlace {

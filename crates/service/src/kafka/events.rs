@@ -1,24 +1,30 @@
 //! What a client of librdkafka's tells beside its answers. Its errors are kept, not logged: the last of them belongs into the
-//! line that says what was asked in vain. Its own log lines that only repeat them are for debugging.
+//! line that says what was asked in vain. Its own log lines that only repeat them are for debugging. Where it asks for a token
+//! it gets one.
 
-use std::time::{Duration, Instant};
+use std::error::Error;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 use tracing::{debug, info, warn};
 
+use super::token::{self, TokenError};
 use super::trouble::{Trouble, of_client};
 
 /// A broker that restarts may refuse for a moment: only what lasts so long, with nothing else told and no answer, is final.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The ear of one client.
+/// What one client has told.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub struct ClientEvents {
     last: Mutex<Option<Complaint>>,
+    /// Tokens without a signature may be made.
+    makes_tokens: bool,
 }
 
 /// The client's last error.
@@ -32,7 +38,25 @@ struct Complaint {
     is_told: bool,
 }
 
-impl Ear {
+impl ClientEvents {
+    /// For a client made of `config`.
+    pub fn new(config: &ClientConfig) -> Self {
+        let makes_tokens = config.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true");
+        Self { last: Mutex::default(), makes_tokens }
+    }
+
+    /// The next token, of what `sasl.oauthbearer.config` says.
+    ///
+    /// # Errors
+    /// It cannot be made of that.
+    pub fn token(&self, config: Option<&str>) -> Result<OAuthToken, TokenError> {
+        if !self.makes_tokens {
+            return Err(TokenError::NotUnsigned);
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        token::unsigned(config.unwrap_or_default(), i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Keeps an error and librdkafka's words for it.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         debug!("kafka: {error}: {reason}");
@@ -111,7 +135,13 @@ impl Ear {
     }
 }
 
-impl ClientContext for Ear {
+impl ClientContext for ClientEvents {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.token(config)?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         self.log_line(level, fac, message);
     }
@@ -121,7 +151,23 @@ impl ClientContext for Ear {
     }
 }
 
-impl ConsumerContext for Ear {}
+impl ConsumerContext for ClientEvents {}
+
+/// Polls by which a client's events are served: one takes one, and some say that there was none.
+const EVENTS_SERVED_MAX: usize = 64;
+
+/// A client's errors come by its queue, and are heard when that is served.
+pub(super) fn serve(consumer: &BaseConsumer<ClientEvents>) -> &ClientEvents {
+    for _ in 0..EVENTS_SERVED_MAX {
+        let _ = consumer.poll(Duration::ZERO); // an error: the context has kept it
+    }
+    consumer.context()
+}
+
+/// Wakes librdkafka's main thread, which sleeps up to a second when it has nothing else to do: any question does.
+pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    let _ = consumer.assignment();
+}
 
 #[cfg(test)]
 mod tests {
@@ -131,28 +177,28 @@ mod tests {
 
     #[test]
     fn a_refusal_is_final_when_it_lasts() {
-        let (ear, start) = (Ear::default(), Instant::now());
-        ear.note_at(REFUSED, "wrong password", start);
-        assert_eq!(ear.refusal_at(start + PATIENCE / 2), None, "a broker may be starting");
-        ear.note_at(REFUSED, "wrong password, again", start + PATIENCE / 2);
-        assert_eq!(ear.refusal_at(start + PATIENCE), Some(("wrong password, again".into(), "mend it")));
-        ear.note_at(Trouble::Away, "connection refused", start + PATIENCE);
-        assert_eq!(ear.refusal_at(start + PATIENCE), None);
-        ear.note_at(REFUSED, "wrong password", start + PATIENCE);
-        assert_eq!(ear.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
-        ear.note_at(Trouble::Unclear, "disconnected", start + PATIENCE);
-        ear.note_at(REFUSED, "wrong password", start + PATIENCE);
-        assert!(ear.refusal_at(start + PATIENCE * 2).is_some(), "an end of a connection says nothing");
-        ear.answered();
-        assert_eq!((ear.refusal_at(start + PATIENCE * 9), ear.last()), (None, None));
+        let (events, start) = (ClientEvents::default(), Instant::now());
+        events.note_at(REFUSED, "wrong password", start);
+        assert_eq!(events.refusal_at(start + PATIENCE / 2), None, "a broker may be starting");
+        events.note_at(REFUSED, "wrong password, again", start + PATIENCE / 2);
+        assert_eq!(events.refusal_at(start + PATIENCE), Some(("wrong password, again".into(), "mend it")));
+        events.note_at(Trouble::Away, "connection refused", start + PATIENCE);
+        assert_eq!(events.refusal_at(start + PATIENCE), None);
+        events.note_at(REFUSED, "wrong password", start + PATIENCE);
+        assert_eq!(events.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
+        events.note_at(Trouble::Unclear, "disconnected", start + PATIENCE);
+        events.note_at(REFUSED, "wrong password", start + PATIENCE);
+        assert!(events.refusal_at(start + PATIENCE * 2).is_some(), "an end of a connection says nothing");
+        events.answered();
+        assert_eq!((events.refusal_at(start + PATIENCE * 9), events.last()), (None, None));
     }
 
     #[test]
     fn what_lasts_is_told_once() {
-        let ear = Ear::default();
-        ear.note_at(Trouble::Away, "gone", Instant::now());
-        assert_eq!(ear.lasting(Duration::from_secs(60)), None);
-        assert_eq!(ear.lasting(Duration::ZERO).as_deref(), Some("gone"));
-        assert_eq!(ear.lasting(Duration::ZERO), None);
+        let events = ClientEvents::default();
+        events.note_at(Trouble::Away, "gone", Instant::now());
+        assert_eq!(events.lasting(Duration::from_secs(60)), None);
+        assert_eq!(events.lasting(Duration::ZERO).as_deref(), Some("gone"));
+        assert_eq!(events.lasting(Duration::ZERO), None);
     }
 }

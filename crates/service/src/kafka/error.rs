@@ -1,0 +1,71 @@
+//! Why a question to Kafka has no answer.
+
+use rdkafka::error::KafkaError;
+
+use super::events::ClientEvents;
+use super::trouble;
+
+/// Why a question to Kafka has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The client could not be made: a property is wrong.
+    #[error("kafka client: {0}; look at kafka.properties")]
+    Client(String),
+    /// The broker did not answer in time, or refused.
+    #[error("kafka: {what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// We are not let in, or do not let the broker in, or have no right: it would be the same next time.
+    #[error("kafka: {what}: {why}; {remedy}")]
+    NotLetIn {
+        /// What was asked.
+        what: &'static str,
+        /// librdkafka's words.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The topic does not exist.
+    #[error("topic {0} does not exist; create it, or set TOPIC")]
+    NoTopic(String),
+}
+
+impl AskError {
+    /// For a client that could not be made. The binding's own words would show a property's value, which may be a secret.
+    pub fn client(error: &KafkaError) -> Self {
+        Self::Client(match error {
+            KafkaError::ClientConfig(_, _, name, _) => {
+                format!("the property {name} is not known, or its value is none")
+            }
+            error => error.to_string(),
+        })
+    }
+
+    /// For a question that failed with `code`, asked by the client of `events`.
+    pub fn of(what: &'static str, error: &KafkaError, events: &ClientEvents) -> Self {
+        let code = error.rdkafka_error_code();
+        if let Some(remedy) = code.and_then(trouble::missing_right) {
+            return Self::NotLetIn { what, why: code.map_or_else(String::new, |code| code.to_string()), remedy };
+        }
+        Self::unanswered(what, code.map_or_else(|| error.to_string(), |code| code.to_string()), events)
+    }
+
+    /// For a question without an answer, `why` for short; the last error of the client says it best.
+    pub fn unanswered(what: &'static str, why: impl Into<String>, events: &ClientEvents) -> Self {
+        let why = why.into();
+        match (events.refusal(), events.last()) {
+            (Some((why, remedy)), _) => Self::NotLetIn { what, why, remedy },
+            (None, Some(last)) => Self::Refused { what, why: format!("{why}: {last}") },
+            (None, None) => Self::Refused { what, why },
+        }
+    }
+
+    /// Whether asking again is of no use.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::NotLetIn { .. })
+    }
+}
