@@ -175,7 +175,7 @@ fn a_definition_that_nobody_kept_is_told() {
 fn claims_of_a_program_of_before_are_finished() {
     let _calm = calm();
     let mut world = World::new("upgraded", 1, 0.0);
-    world.set("pipeline.sink_timeout_ms", "2000");
+    world.set("pipeline.sink_timeout_ms", "1000");
     let source = claimed_and_killed(&mut world);
     world.eye.query("update footprint_ledger set format = 1, fingerprints = '{12345}', first_offset = null");
     world.eye.query("delete from footprint_definition");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::BytesMut;
 use footprint::store::clickhouse::fence::InsertId;
-use footprint::store::clickhouse::insert::{Attempt, Inserter};
+use footprint::store::clickhouse::insert::{Attempt, Inserter, NotInserted};
 use footprint::store::clickhouse::native;
 use footprint::store::postgres::copy;
 use footprint_event::reject::{DeadLetter, Reason};
@@ -14,6 +14,7 @@ use footprint_event::route::{Column, Kind, Presence, Route};
 use footprint_event::rows::{ColumnData, Rows, Values};
 use footprint_protocol::ledger::{Identity, LedgerId, SourceId};
 use footprint_protocol::offset::Range;
+use footprint_service::traffic::Traffic;
 use futures::SinkExt;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -283,7 +284,7 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
     assert_eq!(read_postgres(&postgres, source).await, written);
 
     let client = databases.clickhouse();
-    let mut inserter = Inserter::new(&client, &databases.config.clickhouse, route, DEADLINE);
+    let mut inserter = Inserter::new(&client, &Traffic::default(), &databases.config.clickhouse, route, DEADLINE);
     let range = Range::new(0, rows.offsets[rows.len() - 1] + 1);
     let identity = Identity { source, partition: PARTITION, range };
     for (level, half) in [true, false].into_iter().enumerate() {
@@ -297,7 +298,10 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
         let id = InsertId::new(&databases.name, &route.clickhouse_table, LedgerId(1), source, PARTITION);
         // the id of the insert before is free a moment after its answer
         while let Err(failed) = inserter.insert(&attempt, &id, block()).await {
-            assert!(failed.is_taken, "{}", failed.error);
+            match failed {
+                NotInserted::Failed(failed) => assert!(failed.is_taken, "{}", failed.error),
+                NotInserted::Silent(silent) => panic!("{silent}"),
+            }
         }
     }
     assert_eq!(read_clickhouse(&client, source).await, written);

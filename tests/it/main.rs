@@ -37,6 +37,7 @@ mod restored;
 mod rights;
 mod secured;
 mod signalled;
+mod slow;
 mod steady;
 mod switched;
 mod takeover;

@@ -34,7 +34,7 @@ const ROOMS: [Room; 4] = [
         path: "footprint_service",
         layers: &[
             // values and plain tools
-            &["address", "clock", "limits", "retry", "secret", "status", "dotenv", "log_filter", "tls"],
+            &["address", "clock", "limits", "retry", "secret", "status", "dotenv", "log_filter", "tls", "traffic"],
             &["environment", "config/fault", "config/kafka_properties", "config/nearest", "config/settings"],
             &["config/tree"],
             &["config/checks", "config/document", "config/typed"],
@@ -52,8 +52,8 @@ const ROOMS: [Room; 4] = [
             &["kafka"],
             // the databases
             &["clickhouse/error", "clickhouse/gate", "postgres/asked"],
-            &["clickhouse/reach", "clickhouse/settings", "postgres/error"],
-            &["clickhouse", "postgres", "postgres/session"],
+            &["clickhouse/reach", "clickhouse/settings", "postgres/error", "postgres/session"],
+            &["clickhouse", "postgres", "postgres/socket"],
         ],
     },
     Room {
@@ -80,9 +80,10 @@ const ROOMS: [Room; 4] = [
             // the sinks
             &["store/sink"],
             &["store/lanes", "store/letters", "store/writer", "store/clickhouse/error"],
-            &["store/postgres/refused", "store/postgres/shares", "store/postgres/stored"],
+            &["store/postgres/onlooker", "store/postgres/refused", "store/postgres/shares", "store/postgres/stored"],
             &["store/clickhouse/fence", "store/clickhouse/migrate", "store/clickhouse/refused"],
-            &["store/clickhouse/insert", "store/clickhouse/readback"],
+            &["store/clickhouse/insert"],
+            &["store/clickhouse/readback"],
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
             &["claim/take_over/definitions", "claim/take_over/first_start", "claim/take_over"],

@@ -21,6 +21,7 @@ pub mod clickhouse;
 pub mod kafka;
 pub mod postgres;
 pub mod tls;
+pub mod traffic;
 // what people and machines see
 pub mod console;
 pub mod metrics;

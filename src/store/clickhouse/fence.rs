@@ -9,10 +9,12 @@ use std::fmt;
 use std::time::Duration;
 
 use clickhouse::Client;
+use clickhouse::error::Error;
 use footprint_protocol::ledger::{LedgerId, SourceId};
 use footprint_protocol::offset::Partition;
 use footprint_service::clickhouse::error::{QUERY_ID_IS_TAKEN, code_of};
 use footprint_service::retry::Backoff;
+use footprint_service::traffic::Standing;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -82,6 +84,16 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
             return Err(SinkError::Retry { why, uncertain: true });
         }
         let _ = timeout_at(until, sleep(backoff.next_wait())).await;
+    }
+}
+
+/// Whether an insert runs under `id`: while it does, the server refuses a question under the same id. It needs no right, and
+/// ends nothing. None: the server does not answer.
+pub async fn is_running(client: &Client, id: &InsertId) -> Option<Standing> {
+    match client.query("select 1").with_setting("query_id", id.as_str()).fetch_all::<u8>().await {
+        Ok(_) => Some(Standing::Waits(0)),
+        Err(Error::BadResponse(text)) if code_of(&text) == Some(QUERY_ID_IS_TAKEN) => Some(Standing::AtWork),
+        Err(_) => None,
     }
 }
 

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::Client;
+use clickhouse::error::Error;
+use clickhouse::insert_formatted::InsertFormatted;
 use footprint_event::definition::Definition;
 use footprint_event::recycle::Pool;
 use footprint_event::route::Route;
 use footprint_protocol::ledger::Identity;
 use footprint_service::clickhouse::settings::Pins;
-use footprint_service::clickhouse::uses_lz4;
+use footprint_service::clickhouse::{client as client_of, uses_lz4};
 use footprint_service::config::ClickHouse;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::limits::BATCH_ROWS_MAX;
+use footprint_service::traffic::{LIMITS_AT_WORK_MAX, Silent, Standing, Traffic, unless_silent};
 
 use super::error::Failed;
-use super::fence::InsertId;
+use super::fence::{InsertId, is_running};
 use super::native::{self, Block};
 use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 
@@ -55,33 +58,59 @@ impl Attempt<'_> {
     }
 }
 
+/// How long the server gives an insert in all, by its limit on silence: an insert whose client is gone must end some time.
+pub fn insert_time_max(silence_max: Duration) -> Duration {
+    silence_max * LIMITS_AT_WORK_MAX
+}
+
+/// Why an insert was not answered OK.
+pub enum NotInserted {
+    /// The server refused, or the connection broke.
+    Failed(Failed),
+    /// No sign of life.
+    Silent(Silent),
+}
+
+impl<E: Into<Failed>> From<E> for NotInserted {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// The inserters of one table: of the route as it is, and of the definition that claimed what is finished just now.
 pub struct Inserters {
     client: Client,
+    traffic: Traffic,
     settings: ClickHouse,
-    timeout: Duration,
+    silence_max: Duration,
     route: Arc<Route>,
     present: Inserter,
     earlier: Option<(i64, Inserter)>,
 }
 
 impl Inserters {
-    /// For a route's table.
-    pub fn new(client: &Client, settings: &ClickHouse, route: &Arc<Route>, timeout: Duration) -> Self {
-        let present = Inserter::new(client, settings, route, timeout);
-        let (client, settings) = (client.clone(), settings.clone());
-        Self { client, settings, timeout, route: Arc::clone(route), present, earlier: None }
+    /// For a route's table, by `client`, whose connections count into `traffic`.
+    pub fn new(
+        client: &Client,
+        traffic: &Traffic,
+        settings: &ClickHouse,
+        route: &Arc<Route>,
+        silence_max: Duration,
+    ) -> Self {
+        let present = Inserter::new(client, traffic, settings, route, silence_max);
+        let (client, traffic, settings) = (client.clone(), traffic.clone(), settings.clone());
+        Self { client, traffic, settings, silence_max, route: Arc::clone(route), present, earlier: None }
     }
 
     /// The one for rows of a definition.
     pub fn of(&mut self, definition: &Definition) -> &mut Inserter {
-        let Self { client, settings, timeout, route, present, earlier } = self;
+        let Self { client, traffic, settings, silence_max, route, present, earlier } = self;
         if Arc::ptr_eq(definition.route(), route) {
             return present;
         }
         let fingerprint = definition.fingerprint();
         let kept = earlier.take().filter(|(of, _)| *of == fingerprint);
-        let made = || (fingerprint, Inserter::new(client, settings, definition.route(), *timeout));
+        let made = || (fingerprint, Inserter::new(client, traffic, settings, definition.route(), *silence_max));
         &mut earlier.insert(kept.unwrap_or_else(made)).1
     }
 }
@@ -92,17 +121,35 @@ pub struct Inserter {
     statement: String,
     lz4: bool,
     pieces: Arc<Pool<Vec<u8>>>,
+    traffic: Traffic,
+    silence_max: Duration,
+    /// By other connections than the inserts': asks whether an insert is running.
+    onlooker: Client,
 }
 
 impl Inserter {
-    /// For a route's table.
-    pub fn new(client: &Client, settings: &ClickHouse, route: &Route, timeout: Duration) -> Self {
+    /// For a route's table, by `client`, whose connections count into `traffic`.
+    pub fn new(
+        client: &Client,
+        traffic: &Traffic,
+        settings: &ClickHouse,
+        route: &Route,
+        silence_max: Duration,
+    ) -> Self {
         let statement = native::insert_statement(route, &settings.database);
         // the server reads so much before it knows of a query: no more than the statement, its line's end and one byte, so
         // that a drain finds an insert as soon as anything of its block has come
-        let pins =
-            Pins::inserts(client, timeout, BATCH_ROWS_MAX).and("max_query_size", (statement.len() + 1).to_string());
-        Self { pins, statement, lz4: uses_lz4(settings), pieces: Pool::new(PIECES_KEPT_BYTES_MAX) }
+        let pins = Pins::inserts(client, insert_time_max(silence_max), BATCH_ROWS_MAX)
+            .and("max_query_size", (statement.len() + 1).to_string());
+        Self {
+            pins,
+            statement,
+            lz4: uses_lz4(settings),
+            pieces: Pool::new(PIECES_KEPT_BYTES_MAX),
+            traffic: traffic.clone(),
+            silence_max,
+            onlooker: client_of(settings),
+        }
     }
 
     /// The client with every setting of an insert. The first insert asks for it.
@@ -120,28 +167,48 @@ impl Inserter {
     ///
     /// # Errors
     /// Whatever the server or the connection says, classed.
-    pub async fn insert(&mut self, attempt: &Attempt<'_>, id: &InsertId, mut block: Block<'_>) -> Result<(), Failed> {
-        let mut id = id.as_str().to_owned();
+    pub async fn insert(
+        &mut self,
+        attempt: &Attempt<'_>,
+        id: &InsertId,
+        mut block: Block<'_>,
+    ) -> Result<(), NotInserted> {
+        let mut query_id = id.as_str().to_owned();
         if failpoint::is_unfenced() {
-            id = format!("{id}-{:x}", rand::random::<u64>());
+            query_id = format!("{query_id}-{:x}", rand::random::<u64>());
         }
         let mut client = self
-            .pinned()
-            .await?
+            .watched(self.pinned())
+            .await??
             .clone()
             .with_setting("insert_deduplication_token", attempt.token())
             .with_setting("log_comment", attempt.comment())
-            .with_setting("query_id", id);
+            .with_setting("query_id", query_id);
         if !self.lz4 {
             // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
             client = client.with_header("Content-Length", block.byte_len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
+        self.watched(self.send(&mut insert, &mut block)).await??;
+        // the client has all of the block, and may hold the last pieces of it still. Then the server works, and nothing moves
+        let ask = || is_running(&self.onlooker, id);
+        let answer = failpoint::sent(Point::InsertSent, insert.end());
+        unless_silent(&self.traffic, self.silence_max, ask, answer).await.map_err(NotInserted::Silent)??;
+        Ok(())
+    }
+
+    /// Waits for what moves bytes all the time it takes.
+    async fn watched<T>(&self, work: impl Future<Output = T>) -> Result<T, NotInserted> {
+        let nobody = std::future::ready::<Option<Standing>>;
+        unless_silent(&self.traffic, self.silence_max, || nobody(None), work).await.map_err(NotInserted::Silent)
+    }
+
+    async fn send(&self, insert: &mut InsertFormatted, block: &mut Block<'_>) -> Result<(), Error> {
         loop {
             let mut piece = self.pieces.take(Vec::new);
             block.put(BLOCK_PIECE_BYTES, &mut piece);
             if piece.is_empty() {
-                break;
+                return Ok(());
             }
             // its memory goes back to the pool when the client has sent it
             let mut body = Bytes::from_owner(piece);
@@ -151,8 +218,6 @@ impl Inserter {
             }
             insert.send(body).await?;
         }
-        failpoint::sent(Point::InsertSent, insert.end()).await?;
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::error::classify;
 use super::fence::{InsertId, drain};
+use super::insert::insert_time_max;
 use super::native;
 use crate::store::sink::SinkError;
 
@@ -65,9 +66,10 @@ impl Questions {
         match timeout(self.timeout, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(classify(&error).0),
-            Err(_) => {
-                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
-            }
+            Err(_) => Err(SinkError::Retry {
+                why: format!("clickhouse: no answer in {:?} (pipeline.sink_timeout_ms)", self.timeout),
+                uncertain: true,
+            }),
         }
     }
 
@@ -153,7 +155,7 @@ impl Questions {
     /// How long an insert can live whose id nobody knows any more: it may run as long as one may, and the server waits for
     /// the rest of a body whose client is gone.
     pub fn insert_lifetime_max(&self) -> Duration {
-        self.timeout + SILENT_CLIENT_MAX
+        insert_time_max(self.timeout) + SILENT_CLIENT_MAX
     }
 }
 

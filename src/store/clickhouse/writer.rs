@@ -14,11 +14,11 @@ use footprint_service::clickhouse::gated_client;
 use footprint_service::config::ClickHouse;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::error;
 
 use super::fence::InsertId;
-use super::insert::{Attempt, Inserters};
+use super::insert::{Attempt, Inserters, NotInserted};
 use super::native;
 use super::readback::{Questions, missing_rows};
 use super::refused::{Leaving, Refusals, Refused, named};
@@ -116,11 +116,11 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let client = gated_client(settings, &gate);
         Self {
             route: Arc::clone(route),
-            gate,
             connections: 0,
             answered_at: None,
-            inserters: Inserters::new(&client, settings, route, timeout),
+            inserters: Inserters::new(&client, gate.traffic(), settings, route, timeout),
             questions: Questions::new(&client, route, &settings.database, timeout),
+            gate,
             proofs: Arc::clone(proofs),
             stored_rows,
             timeout,
@@ -155,13 +155,13 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let block = native::block(batch.definition.route(), rows, identity.source, identity.partition, selection);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
         let id = self.insert_id(batch);
-        match timeout(self.timeout, self.inserters.of(&batch.definition).insert(&attempt, &id, block)).await {
-            Ok(Ok(())) => {
+        match self.inserters.of(&batch.definition).insert(&attempt, &id, block).await {
+            Ok(()) => {
                 self.answered_at = Some(Instant::now());
                 Ok(Sent::Stored)
             }
-            Ok(Err(failed)) if failed.is_taken => Ok(Sent::Taken),
-            Ok(Err(failed)) => {
+            Err(NotInserted::Failed(failed)) if failed.is_taken => Ok(Sent::Taken),
+            Err(NotInserted::Failed(failed)) => {
                 if failed.connection_broke {
                     self.proofs.void();
                 }
@@ -169,9 +169,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 self.refused = refused.and_then(|refused| Refused::of(rows, selection, refused.nth, refused.why));
                 Err(failed.error)
             }
-            Err(_) => {
+            Err(NotInserted::Silent(silent)) => {
                 self.proofs.void();
-                Err(SinkError::Retry { why: format!("clickhouse: no answer in {:?}", self.timeout), uncertain: true })
+                Err(SinkError::Retry { why: format!("clickhouse: {silent}"), uncertain: true })
             }
         }
     }

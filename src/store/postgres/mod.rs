@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod migrate;
+mod onlooker;
 mod refused;
 pub mod rights;
 pub mod shape;

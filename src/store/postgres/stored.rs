@@ -44,7 +44,7 @@ impl PostgresRows {
         failpoint::hit(Point::StoredRowsAnswered);
         match answer {
             Ok(answer) => answer.map_err(retry),
-            Err(_) => Err(retry(format!("no answer in {:?}", self.timeout))),
+            Err(_) => Err(retry(format!("no answer in {:?} (pipeline.sink_timeout_ms)", self.timeout))),
         }
     }
 

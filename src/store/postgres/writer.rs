@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use footprint_event::reject::DeadLetter;
-use footprint_event::route::{IDENTITY_COLUMNS, Route, quoted};
+use footprint_event::route::{IDENTITY_COLUMNS, Route};
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::Offset;
 use footprint_protocol::write::{Resolution, resolve};
@@ -18,15 +18,16 @@ use footprint_service::config::{Kafka, Postgres};
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
 use footprint_service::postgres::asked::DEAD_LETTERS;
-use footprint_service::postgres::error::{Class, During, class_of, describe, message, missing_rights, remedy};
-use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{connect, connect_to_write, is_passing_connect};
+use footprint_service::postgres::error::{Class, During, class_of, describe, message, remedy};
+use footprint_service::postgres::{ConnectError, backend, connect_writer, is_passing_connect};
+use footprint_service::traffic::{Silent, Traffic, unless_silent};
 use futures::SinkExt;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyInSink, Error, Statement, ToStatement};
 use tracing::warn;
 
+use super::onlooker::Onlooker;
 use super::refused::{Halving, Hopeless, Piece, Refused};
 use super::shares::{Share, advance, refusal_mark, share_of, shares, still_ours};
 use crate::batch::Batch;
@@ -53,10 +54,15 @@ pub struct Refusals {
 pub struct PostgresSink {
     settings: Postgres,
     application_name: String,
+    onlooker: Onlooker,
     route: Arc<Route>,
     client: Option<Client>,
     group_rows_max: usize,
-    timeout: Duration,
+    /// How long PostgreSQL may be silent.
+    silence_max: Duration,
+    traffic: Traffic,
+    /// The number of the server process that serves the connection.
+    backend: i32,
     refusals: Refusals,
     /// Tries in a row that ended in a passing refusal while rows were taken.
     passing_tries: u32,
@@ -70,8 +76,8 @@ enum Store {
     Failed { error: Error, during: During },
     /// COPY counts fewer rows than were sent: the table drops some.
     Short { table: String, sent: u64, copied: u64 },
-    /// No answer in time.
-    Silent,
+    /// No answer, and no sign of life.
+    Silent(Silent),
     /// What else ends a try.
     Other(SinkError),
 }
@@ -93,16 +99,19 @@ impl PostgresSink {
         application_name: &str,
         route: &Arc<Route>,
         group_rows_max: usize,
-        timeout: Duration,
+        silence_max: Duration,
         refusals: Refusals,
     ) -> Self {
         Self {
             settings: settings.clone(),
             application_name: application_name.to_owned(),
+            onlooker: Onlooker::new(settings, application_name, silence_max),
             route: Arc::clone(route),
             client: None,
             group_rows_max,
-            timeout,
+            silence_max,
+            traffic: Traffic::default(),
+            backend: 0,
             refusals,
             passing_tries: 0,
         }
@@ -113,10 +122,14 @@ impl PostgresSink {
             return Ok(client);
         }
         failpoint::hit(Point::WriterConnect);
-        let purpose = Purpose::Writer(self.timeout);
         let route = self.settings.enabled.then_some(&*self.route);
-        let connecting = connect_to_write(&self.settings, &self.application_name, purpose, &[DEAD_LETTERS], route);
-        let client = connecting.await.map_err(|error| {
+        let name = &self.application_name;
+        let connecting = async {
+            let client = connect_writer(&self.settings, name, &[DEAD_LETTERS], route, &self.traffic).await?;
+            let backend = backend(&client, &self.settings).await?;
+            Ok((client, backend))
+        };
+        let (client, backend) = connecting.await.map_err(|error: ConnectError| {
             if is_passing_connect(&error) {
                 SinkError::Retry { why: error.to_string(), uncertain: false }
             } else {
@@ -124,13 +137,16 @@ impl PostgresSink {
                 SinkError::Stop { why: error.to_string(), remedy: String::new() }
             }
         })?;
+        self.backend = backend;
         failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
 
-    /// Waits for one step of a transaction, no longer than a write may take.
+    /// Waits for one step of a transaction, as long as there are signs that PostgreSQL is at it.
     async fn within<T>(&self, step: impl Future<Output = Result<T, Store>>) -> Result<T, Store> {
-        timeout(self.timeout, step).await.unwrap_or(Err(Store::Silent))
+        let answer =
+            unless_silent(&self.traffic, self.silence_max, || self.onlooker.standing(self.backend), step).await;
+        answer.unwrap_or_else(|silent| Err(Store::Silent(silent)))
     }
 
     /// What became of each partition's share after an answer was lost or refused.
@@ -326,7 +342,8 @@ impl PostgresSink {
             return Ok(());
         }
         failpoint::hit(Point::Reread);
-        let mut letters = Letters::open(&self.refusals.kafka, &self.route, self.timeout).await.map_err(Store::Other)?;
+        let mut letters =
+            Letters::open(&self.refusals.kafka, &self.route, self.silence_max).await.map_err(Store::Other)?;
         for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {
             let batch = group[of_batch[0].batch];
             let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -448,11 +465,11 @@ impl PostgresSink {
         let stop = |why: String, remedy| SinkError::Stop { why: format!("postgresql: {why}"), remedy };
         match store {
             Store::Other(error) => error,
-            Store::Silent => retry(format!("no answer in {:?}", self.timeout), true),
+            Store::Silent(silent) => retry(silent.to_string(), true),
             // A refused compare says only that some share did not match: which one, the row itself tells.
             Store::Fenced => retry("the compare-and-set found another value".into(), true),
             Store::Short { table, sent, copied } => stop(
-                format!("{copied} of {sent} rows copied into {table}: {}", self.droppers(&table).await),
+                format!("{copied} of {sent} rows copied into {table}: {}", self.onlooker.droppers(&table).await),
                 "a row that is dropped is neither stored nor a dead letter: let the table take every row".into(),
             ),
             Store::Failed { error, during } => match class_of(&error, during, columns) {
@@ -463,31 +480,10 @@ impl PostgresSink {
                         ("dead_letters", &["insert"]),
                         ("footprint_ledger", &["select", "update"]),
                     ];
-                    let asked = async { Some(missing_rights(&self.onlooker().await?, &tables).await) };
-                    let rights = timeout(self.timeout, asked).await.ok().flatten();
-                    stop(message(&error), rights.unwrap_or_else(|| "grant what it names".into()))
+                    stop(message(&error), self.onlooker.missing_rights(&tables).await)
                 }
                 _ => stop(message(&error), remedy(&error)),
             },
-        }
-    }
-
-    /// A connection for a question about a refusal: the writer's own is in a transaction that is lost, if it is there at all.
-    async fn onlooker(&self) -> Option<Client> {
-        connect(&self.settings, &self.application_name, Purpose::Check).await.ok()
-    }
-
-    /// What of a table may drop rows without a word.
-    async fn droppers(&self, table: &str) -> String {
-        let sql = "select coalesce(string_agg(quote_ident(tgname), ', '), '') from pg_trigger \
-                   where tgrelid = to_regclass($1::text) and not tgisinternal and tgenabled <> 'D' \
-                   and tgtype & 1 > 0 and tgtype & 2 > 0 and tgtype & 4 > 0";
-        let asked = async { self.onlooker().await?.query_one(sql, &[&quoted(table)]).await.ok() };
-        match timeout(self.timeout, asked).await {
-            Ok(Some(row)) if !row.get::<_, String>(0).is_empty() => {
-                format!("its trigger {} drops rows", row.get::<_, String>(0))
-            }
-            _ => "a trigger drops rows".into(),
         }
     }
 }
@@ -589,7 +585,7 @@ impl Sink for PostgresSink {
         let is_fenced = matches!(store, Store::Fenced);
         let error = self.sink_error(store, &columns(&group[0])).await;
         if is_fenced {
-            let _ = timeout(self.timeout, client.batch_execute("rollback")).await;
+            let _ = timeout(self.silence_max, client.batch_execute("rollback")).await;
             self.client = Some(client);
         }
         Err(error)

@@ -20,6 +20,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_service::Service;
 
+use crate::traffic::Traffic;
+
 /// How long a request waits for a connection that is there: the client's pool gets it back a moment after the end of an
 /// answer was read.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -49,6 +51,8 @@ pub struct Gate {
     made: Arc<AtomicU64>,
     /// Cancelled to end the connections made under it.
     line: Arc<Mutex<CancellationToken>>,
+    /// What all of them have moved.
+    traffic: Traffic,
 }
 
 /// The gate is closed while it lives.
@@ -63,6 +67,7 @@ impl Gate {
             free: Arc::new(Semaphore::new(connections_max)),
             made: Arc::default(),
             line: Arc::default(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -85,6 +90,11 @@ impl Gate {
     /// How many connections were made so far: another number than before means that the one before is gone.
     pub fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
+    }
+
+    /// What its connections have moved.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     fn turns(&self) -> u64 {
@@ -155,7 +165,7 @@ where
             }
             gate.made.fetch_add(1, Ordering::SeqCst);
             let cut = Box::pin(gate.line.lock().clone().cancelled_owned());
-            Ok(Held { stream, permit: Some(permit), cut })
+            Ok(Held { stream, permit: Some(permit), cut, traffic: gate.traffic.clone() })
         })
     }
 }
@@ -166,6 +176,7 @@ pub struct Held<T> {
     stream: T,
     permit: Option<OwnedSemaphorePermit>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    traffic: Traffic,
 }
 
 impl<T> Held<T> {
@@ -174,6 +185,15 @@ impl<T> Held<T> {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "hung up: nobody waits for the answer"));
         }
         Ok(())
+    }
+}
+
+impl<T> Held<T> {
+    fn written(&self, answer: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &answer {
+            self.traffic.add(*count);
+        }
+        answer
     }
 }
 
@@ -186,14 +206,20 @@ impl<T: Connection> Connection for Held<T> {
 impl<T: Read + Unpin> Read for Held<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.poll_alive(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        if let Poll::Ready(Ok(())) = &read {
+            // how many bytes the cursor does not tell; an answer is a sign, whatever its length
+            self.traffic.add(1);
+        }
+        read
     }
 }
 
 impl<T: Write + Unpin> Write for Held<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_alive(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -215,7 +241,8 @@ impl<T: Write + Unpin> Write for Held<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_alive(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(written)
     }
 }
 
@@ -288,7 +315,8 @@ mod tests {
         let permit = Arc::clone(&gate.free).acquire_owned().await.unwrap();
         let (near, _silent) = tokio::io::duplex(64);
         let cut = Box::pin(gate.line.lock().clone().cancelled_owned());
-        let mut held = Held { stream: hyper_util::rt::TokioIo::new(near), permit: Some(permit), cut };
+        let traffic = gate.traffic.clone();
+        let mut held = Held { stream: hyper_util::rt::TokioIo::new(near), permit: Some(permit), cut, traffic };
         let mut bytes = [0_u8; 8];
         let mut read = reading(&mut held, &mut bytes);
         assert!(futures::poll!(&mut read).is_pending(), "the server is silent");

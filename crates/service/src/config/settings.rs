@@ -224,7 +224,7 @@ pub struct Pipeline {
     pub lanes: usize,
     /// How long a stop or a revoke waits for what is on its way, milliseconds.
     pub drain_deadline_ms: u64,
-    /// How long one write of one batch may take, milliseconds.
+    /// How long a database may give no sign of life while it is written to, milliseconds.
     pub sink_timeout_ms: u64,
     /// The share of a batch's rows that one database may refuse. Each becomes a dead letter.
     pub refused_rows_share_max: f64,

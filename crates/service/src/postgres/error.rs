@@ -170,7 +170,7 @@ fn tls_remedy(error: &Error) -> Option<String> {
 /// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TimedOut(_) | ConnectError::Unknown { .. } => true,
+        ConnectError::TimedOut(_) | ConnectError::Unreachable { .. } | ConnectError::Unknown { .. } => true,
         ConnectError::Postgres { cause, .. } => {
             class(cause.code(), During::Statement) == Class::Passing && tls_remedy(cause).is_none()
         }

@@ -21,8 +21,8 @@ use crate::config::Postgres;
 pub enum Purpose {
     /// The ledger's statements, each short.
     Ledger,
-    /// A writer's transactions; one takes no longer than this.
-    Writer(Duration),
+    /// A writer's transactions. The writer limits the server's silence, not their time.
+    Writer,
     /// Reading the rows of one batch; it takes no longer than this.
     StoredRows(Duration),
     /// Changing tables: an old one of many rows is rewritten.
@@ -58,7 +58,7 @@ const PINNED: [Pinned; 18] = [
     pinned("row_security", "off"),
     // an idle ledger connection that the server ends would cost every ownership
     Pinned { name: "idle_session_timeout", value: "0", since: 14 },
-    // the bound of a transaction is the writer's deadline and statement_timeout
+    // the bound of a transaction is the writer's limit on silence, and statement_timeout
     Pinned { name: "transaction_timeout", value: "0", since: 17 },
     // every error would end the session, and with the ledger's session every ownership
     pinned("exit_on_error", "off"),
@@ -100,7 +100,9 @@ impl Purpose {
     fn limits(self) -> Limits {
         let (statement, lock) = match self {
             Self::Ledger => (15_000, 5_000),
-            Self::Writer(write) | Self::StoredRows(write) => (write.as_millis(), 5_000),
+            // a statement's time counts a whole COPY, which a slow server needs
+            Self::Writer => (0, 5_000),
+            Self::StoredRows(write) => (write.as_millis(), 5_000),
             Self::Migrate => (3_600_000, 60_000),
             Self::Check => (10_000, 5_000),
             Self::Verify => (0, 5_000),
@@ -253,7 +255,8 @@ mod tests {
         assert!(!old.contains("transaction_timeout = 0; set t") && !old.contains("set transaction_timeout"), "{old}");
         assert!(batch(Purpose::Verify, 18).contains("set transaction_timeout = 0"));
         assert!(batch(Purpose::Migrate, 18).contains("default_table_access_method"));
-        assert!(batch(Purpose::Writer(Duration::from_secs(60)), 18).starts_with("set statement_timeout = 60000;"));
+        assert!(batch(Purpose::Writer, 18).starts_with("set statement_timeout = 0;"));
+        assert!(batch(Purpose::StoredRows(Duration::from_secs(60)), 18).starts_with("set statement_timeout = 60000;"));
     }
 
     #[test]
