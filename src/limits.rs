@@ -34,6 +34,9 @@ pub const COORDINATOR_CHANNEL_CAPACITY: usize = 1_024;
 /// Batches that the coordinator holds back until they are claimed or a writer has room. Small ones cost more than the bytes
 /// of the budget they hold, so a trickle during a long outage needs this bound beside the budget.
 pub const READY_BATCHES_MAX: usize = 1_024;
+/// Partitions of a pipeline that are taken over at once, at most. Each asks PostgreSQL on the one ledger connection, and
+/// ClickHouse on a connection of its own.
+pub const TAKE_OVERS_MAX: usize = 16;
 /// Commands waiting before the reader.
 pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 

@@ -14,6 +14,7 @@ use footprint_event::recycle::Recycled;
 use footprint_event::reject::DeadLetter;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::Range;
+use footprint_protocol::partition::Cut;
 
 use self::budget::Permit;
 use self::under_way::Flight;
@@ -40,4 +41,10 @@ pub struct Batch {
     pub permit: Permit,
     /// Counts it among those on their way.
     pub flight: Flight,
+}
+
+impl Cut for Batch {
+    fn range(&self) -> Range {
+        self.range
+    }
 }

@@ -4,6 +4,7 @@
 
 mod claims;
 mod connection;
+mod events;
 mod heartbeat;
 mod release;
 mod status;
@@ -12,11 +13,12 @@ mod take_overs;
 mod topic;
 mod unreadable;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
+use footprint_protocol::partition::{Ended, Machine};
 use footprint_protocol::silence::Silence;
 use footprint_protocol::take_over::OnLostRecords;
 use footprint_protocol::tracker::Tracker;
@@ -27,14 +29,13 @@ use footprint_service::status::Moved;
 use footprint_service::status::Status;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use self::strangers::GroupWatch;
 use self::unreadable::Unreadable;
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
-use crate::claim::coordinator::release::{HAND_OVER_DELAY, Unfinished};
-use crate::claim::coordinator::take_overs::Tries;
+use crate::claim::coordinator::release::Unfinished;
 use crate::claim::take_over::{Context, Life, Skip, TakeOverError};
 use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::{Ledger, LedgerError, ServerIdentity};
@@ -42,7 +43,7 @@ use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::outcome::Outcome;
 use crate::read::reader::{Command, Event};
 use crate::store::lanes::{Lane, Lanes};
-use crate::store::sink::{Ack, Verdict};
+use crate::store::sink::Ack;
 
 /// How often the coordinator looks around when nothing happens.
 const TICK: Duration = Duration::from_millis(100);
@@ -104,47 +105,25 @@ pub struct Settings {
     pub budget: Arc<Budget>,
 }
 
-/// A partition that the group has given us.
-enum Slot {
-    /// A take-over is under way, or is waited for.
-    TakingOver,
-    /// Ours.
-    Owned(Owned),
-}
-
-struct Owned {
-    ownership: Arc<Ownership>,
+/// A partition of this process: its machine, and what only the shell needs.
+struct Held {
+    machine: Machine<Arc<Ownership>, Arc<Batch>>,
     /// The lane of what is under way of it.
     lane: Lane,
-    tracker: Tracker,
-    /// Batches that wait for their claim or for a writer's room, in order.
-    ready: VecDeque<Arc<Batch>>,
-    /// The end of the last range that was sent to the writers.
-    sent: Offset,
-    /// No further claim and no further batch: it is being let go.
-    leaving: bool,
+    /// The waits between tries to take it over.
+    backoff: Backoff,
 }
 
-impl Owned {
-    /// Whether a writer still works on something of it. Claims found at the take-over and not replayed yet are the next
-    /// owner's.
-    fn is_under_way(&self) -> bool {
-        self.tracker.nexts().lowest() < self.sent
+impl Held {
+    fn assigned() -> Self {
+        Self { machine: Machine::assigned(), lane: 0, backoff: Backoff::new() }
     }
 }
 
-/// Partitions on their way out.
-struct Leaving {
-    partitions: BTreeSet<Partition>,
-    /// Until then what is owned of them is worked on as before.
-    begins_at: Instant,
-    deadline: Instant,
-    /// The last commit was sent and its answer is waited for until then.
-    committing_until: Option<Instant>,
-}
+/// Partitions that the group has asked for together: they go back together.
+type Leaving = BTreeSet<Partition>;
 
 struct TakenOver {
-    generation: u64,
     partition: Partition,
     /// The connection it was tried on: the loss of an older one says nothing of today's.
     ledger: Arc<Ledger>,
@@ -186,12 +165,8 @@ pub struct Coordinator {
     life: Option<Life>,
     /// Partitions of the topic, as last described.
     partition_count: usize,
-    slots: BTreeMap<Partition, Slot>,
-    /// Grows with every change of what is assigned; a take-over of an older one is thrown away.
-    generations: BTreeMap<Partition, u64>,
-    generation: u64,
+    partitions: BTreeMap<Partition, Held>,
     takeovers: JoinSet<TakenOver>,
-    takeover_tries: BTreeMap<Partition, Tries>,
     describes: JoinSet<Described>,
     watch: Watch,
     group: GroupWatch,
@@ -228,11 +203,8 @@ impl Coordinator {
             cluster_id: None,
             life: None,
             partition_count: 0,
-            slots: BTreeMap::new(),
-            generations: BTreeMap::new(),
-            generation: 0,
+            partitions: BTreeMap::new(),
             takeovers: JoinSet::new(),
-            takeover_tries: BTreeMap::new(),
             describes: JoinSet::new(),
             watch: Watch { asked_at: None, under_way: false, seen_at: None, backoff: Backoff::new() },
             group: GroupWatch::default(),
@@ -317,130 +289,50 @@ impl Coordinator {
 
     // --- ownerships ---
 
-    fn owned(&self) -> impl Iterator<Item = &Owned> {
-        self.slots.values().filter_map(|slot| match slot {
-            Slot::Owned(owned) => Some(owned),
-            Slot::TakingOver => None,
-        })
+    /// The ownerships, and their progress.
+    fn owned(&self) -> impl Iterator<Item = (&Arc<Ownership>, &Tracker)> {
+        let machines = self.partitions.values().map(|held| &held.machine);
+        machines.filter_map(|machine| machine.right().zip(machine.tracker()))
+    }
+
+    /// Partitions that the group has given us, and that have not left.
+    fn assigned_count(&self) -> usize {
+        self.partitions.values().filter(|held| held.machine.is_assigned()).count()
     }
 
     /// Batches that wait for their claim or for a writer's room.
     fn ready_count(&self) -> usize {
-        self.owned().map(|owned| owned.ready.len()).sum()
+        self.partitions.values().map(|held| held.machine.ready_count()).sum()
     }
 
-    fn owned_mut(&mut self, partition: Partition) -> Option<&mut Owned> {
-        match self.slots.get_mut(&partition) {
-            Some(Slot::Owned(owned)) => Some(owned),
-            _ => None,
+    fn machine(&mut self, partition: Partition) -> Option<&mut Machine<Arc<Ownership>, Arc<Batch>>> {
+        self.partitions.get_mut(&partition).map(|held| &mut held.machine)
+    }
+
+    /// The machine of an ownership, while that is the present one.
+    fn machine_of(&mut self, ownership: &Arc<Ownership>) -> Option<&mut Machine<Arc<Ownership>, Arc<Batch>>> {
+        let machine = self.machine(ownership.partition)?;
+        machine.right().is_some_and(|right| Arc::ptr_eq(right, ownership)).then_some(machine)
+    }
+
+    /// Ends an ownership; as long as the group gives us the partition it is taken over again.
+    fn end(&mut self, partition: Partition, why: &'static str) {
+        if let Some(ended) = self.machine(partition).and_then(|machine| machine.end(why)) {
+            self.on_ended(&ended);
         }
     }
 
-    /// Ends an ownership; as long as the group gives us the partition it is taken over anew.
-    fn end(&mut self, partition: Partition, why: &str) {
-        let leaving = self.is_leaving(partition);
-        let Some(slot) = self.slots.get_mut(&partition) else { return };
-        if let Slot::Owned(owned) = slot {
-            Unfinished::note(&mut self.unfinished, partition, owned);
-            debug!(partition, "ownership ended: {why}");
-            owned.ownership.ended.cancel();
-            *slot = Slot::TakingOver;
-            let _ = self.ports.commands.try_send(Command::Halt(partition));
-        }
-        self.generation += 1;
-        self.generations.insert(partition, self.generation);
-        if leaving {
-            self.slots.remove(&partition);
-        }
+    fn on_ended(&mut self, ended: &Ended<Arc<Ownership>>) {
+        let partition = ended.right.partition;
+        Unfinished::note(&mut self.unfinished, ended);
+        debug!(partition, "ownership ended: {}", ended.why);
+        ended.right.ended.cancel();
+        let _ = self.ports.commands.try_send(Command::Halt(partition));
     }
 
-    fn end_all(&mut self) {
-        for partition in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.end(partition, "all end");
-        }
-    }
-
-    fn is_leaving(&self, partition: Partition) -> bool {
-        self.leaving.iter().any(|leaving| leaving.partitions.contains(&partition))
-    }
-
-    // --- what the others say ---
-
-    fn on_ack(&mut self, ack: &Ack) {
-        let partition = ack.ownership.partition;
-        let Some(owned) = self.owned_mut(partition) else { return };
-        if !Arc::ptr_eq(&owned.ownership, &ack.ownership) {
-            return;
-        }
-        match ack.verdict {
-            Verdict::Stored => {
-                owned.tracker.acknowledged(ack.sink, ack.range);
-                self.moved.last_stored_at = Some(Instant::now());
-            }
-            Verdict::Fenced => {
-                warn!(partition, sink = ack.sink.as_str(), range = %ack.range, "fenced: taking over again");
-                self.end(partition, "a write was fenced");
-            }
-        }
-    }
-
-    fn on_event(&mut self, event: Event) -> Result<(), PipelineError> {
-        match event {
-            Event::Assigned(partitions) => {
-                info!(?partitions, "assigned");
-                for partition in partitions {
-                    self.generation += 1;
-                    self.generations.insert(partition, self.generation);
-                    self.slots.entry(partition).or_insert(Slot::TakingOver);
-                }
-                self.ports.status.send_modify(|status| status.joined = true);
-            }
-            Event::Revoked { partitions, lost } => {
-                info!(?partitions, lost, "revoked");
-                if lost {
-                    for &partition in &partitions {
-                        self.end(partition, "lost");
-                    }
-                }
-                self.leave(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
-            }
-            Event::Committed(result) => {
-                self.commits_under_way = self.commits_under_way.saturating_sub(1);
-                if let Err(error) = result {
-                    debug!("kafka commit: {error}");
-                }
-            }
-            Event::Displaced(why) => {
-                warn!("kafka: {why}: every partition is taken over anew");
-                self.end_all();
-                self.watch.seen_at = None;
-                let wait = Instant::now() + Duration::from_secs(1);
-                for partition in self.slots.keys() {
-                    self.takeover_tries.entry(*partition).or_default().wait_until(wait);
-                }
-            }
-            Event::Unreadable { partition, offset, handed, why } => {
-                return self.on_unreadable(partition, offset, handed, why);
-            }
-            Event::TopicGone => self.watch.seen_at = None,
-            Event::RefusedByGroup => self.on_refused_by_group(),
-            Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),
-        }
-        Ok(())
-    }
-
-    fn on_stop(&mut self) {
-        failpoint::hit(Point::Stop);
-        info!("draining");
-        self.stopping = true;
-        let partitions: Vec<Partition> = self.slots.keys().copied().collect();
-        self.leave(partitions, Duration::ZERO);
-    }
-
-    fn on_batch(&mut self, batch: Batch) {
-        let Some(owned) = self.owned_mut(batch.ownership.partition) else { return };
-        if Arc::ptr_eq(&owned.ownership, &batch.ownership) && !owned.leaving {
-            owned.ready.push_back(Arc::new(batch));
+    fn end_all(&mut self, why: &'static str) {
+        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+            self.end(partition, why);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use footprint_event::definition::Definition;
 use footprint_protocol::ledger::{LedgerId, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_protocol::partition::Right;
 use footprint_protocol::take_over::Plan;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,12 @@ pub struct Ownership {
     pub proof: Proof,
     /// Cancelled when the ownership has ended, for whatever reason: its chunks and batches are thrown away.
     pub ended: CancellationToken,
+}
+
+impl Right for Ownership {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
 }
 
 impl Ownership {

@@ -16,7 +16,13 @@ const ROOMS: [Room; 4] = [
     Room {
         prefix: "protocol/",
         path: "footprint_protocol",
-        layers: &[&["offset"], &["ledger", "silence"], &["first_start", "take_over"], &["tracker", "write"]],
+        layers: &[
+            &["offset"],
+            &["ledger", "silence"],
+            &["first_start", "take_over"],
+            &["take_over/steps", "tracker", "write"],
+            &["partition"],
+        ],
     },
     Room {
         prefix: "event/",
@@ -86,10 +92,12 @@ const ROOMS: [Room; 4] = [
             &["store/clickhouse/readback"],
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
-            &["claim/take_over/definitions", "claim/take_over/first_start", "claim/take_over"],
+            &["claim/take_over/definitions", "claim/take_over/first_start"],
+            &["claim/take_over/asking", "claim/take_over"],
             &["claim/coordinator/connection", "claim/coordinator/status", "claim/coordinator/strangers"],
-            &["claim/coordinator/claims", "claim/coordinator/heartbeat", "claim/coordinator/release"],
-            &["claim/coordinator/take_overs", "claim/coordinator/topic"],
+            &["claim/coordinator/claims", "claim/coordinator/release"],
+            &["claim/coordinator/heartbeat"],
+            &["claim/coordinator/events", "claim/coordinator/take_overs", "claim/coordinator/topic"],
             &["claim/coordinator/unreadable", "claim/coordinator"],
             &["pipeline"],
             // upkeep

@@ -53,7 +53,7 @@ impl Starts {
 }
 
 /// What the route's first start says of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Written {
     /// What another consumer had committed.
     pub commit: Option<Offset>,

@@ -13,5 +13,6 @@ pub mod first_start;
 pub mod take_over;
 pub mod write;
 // machines
+pub mod partition;
 pub mod silence;
 pub mod tracker;

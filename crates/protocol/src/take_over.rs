@@ -1,6 +1,8 @@
 //! What a take-over does with the row it found: the switches of the sinks, what may still be on its way, and the plan that
 //! the new owner follows. No I/O, clock or randomness: the model and the program call the same functions.
 
+pub mod steps;
+
 use crate::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
 use crate::offset::{Offset, Range};
 
@@ -8,7 +10,7 @@ use crate::offset::{Offset, Range};
 const FORMAT_OF_ONE_INSERT_ID: i32 = 2;
 
 /// What to do when retention took records that were never stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnLostRecords {
     /// Stop and tell.
     Stop,
@@ -17,7 +19,7 @@ pub enum OnLostRecords {
 }
 
 /// What a sink does with the records it missed while it was off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhenSwitchedOn {
     /// Store them.
     Fill,
@@ -26,7 +28,7 @@ pub enum WhenSwitchedOn {
 }
 
 /// Which sinks are on, and what a sink that was off does with what it missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Switches {
     /// PostgreSQL's rows: on, and what to do after a time off.
     pub postgres: Option<WhenSwitchedOn>,

@@ -40,11 +40,6 @@ impl Plan {
         self.nexts.dead_letters < range.end
     }
 
-    /// Whether a range must be claimed before it goes anywhere.
-    pub fn needs_claim(&self, range: Range) -> bool {
-        range.end > self.claimed
-    }
-
     /// The claims found that another definition than `own` made, with that definition's fingerprint, rising: each is finished by
     /// the definition that made it.
     pub fn claims_of_others(&self, own: i64) -> Vec<(Range, i64)> {

@@ -1,6 +1,7 @@
 //! Claims: ranges are announced to the ledger, then their batches go to the writers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use footprint_protocol::ledger::Progress;
@@ -9,7 +10,9 @@ use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
 use tracing::warn;
 
-use super::{Coordinator, PipelineError, Slot};
+use super::{Coordinator, Held, PipelineError};
+use crate::ledger::ownership::Ownership;
+use crate::ledger::proof::Sighting;
 use crate::ledger::statements::{ClaimWanted, Fence, Ledger};
 use crate::store::lanes::Lane;
 
@@ -18,20 +21,15 @@ impl Coordinator {
     pub(super) async fn dispatch(&mut self) -> Result<(), PipelineError> {
         self.choose_lanes();
         self.send_claimed();
-        let (Some(ledger), Some(seen_at)) = (self.ledger.clone(), self.watch.seen_at) else { return Ok(()) };
+        let Some(ledger) = self.ledger.clone() else { return Ok(()) };
+        let now = Instant::now();
+        let fingerprint = self.context.definition.fingerprint();
         let mut by_lane: BTreeMap<Lane, Vec<(Instant, ClaimWanted)>> = BTreeMap::new();
-        for owned in self.owned() {
-            let Some(batch) = owned.ready.front() else { continue };
-            let is_next = batch.range.start == owned.tracker.claimed();
-            if is_next && seen_at > batch.read_at && owned.tracker.may_claim() && !owned.leaving {
-                let wanted = ClaimWanted {
-                    fence: Fence::from(&*owned.ownership),
-                    range: batch.range,
-                    fingerprint: self.context.definition.fingerprint(),
-                    clickhouse_next: owned.tracker.clickhouse_next(),
-                };
-                by_lane.entry(owned.lane).or_default().push((batch.first_read_at, wanted));
-            }
+        for held in self.partitions.values() {
+            let Some((batch, clickhouse_next)) = held.machine.to_claim(now) else { continue };
+            let fence = Fence::from(&*batch.ownership);
+            let wanted = ClaimWanted { fence, range: batch.range, fingerprint, clickhouse_next };
+            by_lane.entry(held.lane).or_default().push((batch.first_read_at, wanted));
         }
         for (&lane, wanted) in &mut by_lane {
             // those that have waited longest, where not all may go: each partition has its turn
@@ -61,7 +59,7 @@ impl Coordinator {
         ledger: &Ledger,
         wanted: &[ClaimWanted],
         answers: &[Progress],
-        sighting: crate::ledger::proof::Sighting,
+        sighting: Sighting,
     ) -> Result<(), PipelineError> {
         for claim in wanted {
             let partition = claim.fence.partition;
@@ -79,17 +77,14 @@ impl Coordinator {
                     answer = found;
                 }
             }
-            let Some(progress) = answer else {
+            if answer.is_none() {
                 metrics::fenced(1);
                 warn!(partition, range = %claim.range, "claim fenced: taking over again");
-                self.end(partition, "a claim was fenced");
-                continue;
-            };
-            let Some(owned) = self.owned_mut(partition) else { continue };
-            owned.tracker.claimed_range(claim.range);
-            owned.ownership.proof.renew(sighting);
-            if owned.tracker.recorded(&progress).is_err() {
-                self.end(partition, "the ledger is behind memory");
+            }
+            let Some(machine) = self.machine(partition) else { continue };
+            match machine.claimed(claim.range, answer.as_ref()) {
+                Ok(()) => renew(machine.right(), sighting),
+                Err(ended) => self.on_ended(&ended),
             }
         }
         Ok(())
@@ -97,33 +92,31 @@ impl Coordinator {
 
     /// A partition of which nothing is under way may change its lane: its next batches go where there is least to do.
     fn choose_lanes(&mut self) {
-        let bound: Vec<Lane> = self.owned().filter(|owned| owned.is_under_way()).map(|owned| owned.lane).collect();
-        let Self { slots, ports, .. } = self;
-        let free = slots.values_mut().filter_map(|slot| match slot {
-            Slot::Owned(owned) if !owned.is_under_way() && !owned.ready.is_empty() => Some(&mut owned.lane),
-            _ => None,
-        });
+        let under_way = self.partitions.values().filter(|held| held.machine.is_under_way());
+        let bound: Vec<Lane> = under_way.map(|held| held.lane).collect();
+        let Self { partitions, ports, .. } = self;
+        let is_free = |held: &&mut Held| !held.machine.is_under_way() && held.machine.ready_count() > 0;
+        let free = partitions.values_mut().filter(is_free).map(|held| &mut held.lane);
         ports.lanes.spread(bound.into_iter(), free);
     }
 
-    /// Hands on every batch whose range is claimed and whose records are the source's, as long as the writers have room.
+    /// Sends every batch to the writers whose range is claimed and whose records are the source's, as far as they have room.
     pub(super) fn send_claimed(&mut self) {
-        // a range claimed by an owner before is read anew: its records, too, must be of this life of the topic
-        let Some(seen_at) = self.watch.seen_at else { return };
-        let Self { slots, ports, moved, .. } = self;
-        for slot in slots.values_mut() {
-            let Slot::Owned(owned) = slot else { continue };
-            while let Some(batch) = owned.ready.front() {
-                let claimed = batch.range.end <= owned.tracker.claimed() && seen_at > batch.read_at;
-                if !claimed || ports.lanes.room(owned.lane) == 0 {
-                    break;
-                }
-                let Some(batch) = owned.ready.pop_front() else { break };
-                owned.sent = batch.range.end;
+        let Self { partitions, ports, moved, .. } = self;
+        for held in partitions.values_mut() {
+            while held.machine.wants_to_send() && ports.lanes.room(held.lane) > 0 {
+                let Some(batch) = held.machine.next_to_send() else { break };
                 moved.records += (batch.rows.len() + batch.dead_letters.len()) as u64;
                 moved.first_read_at.get_or_insert(batch.first_read_at);
-                ports.lanes.send(owned.lane, &batch);
+                ports.lanes.send(held.lane, &batch);
             }
         }
+    }
+}
+
+/// A fenced statement that was sent after `sighting` proves the ownership as of then.
+pub(super) fn renew(ownership: Option<&Arc<Ownership>>, sighting: Sighting) {
+    if let Some(ownership) = ownership {
+        ownership.proof.renew(sighting);
     }
 }

@@ -56,7 +56,7 @@ impl Coordinator {
             warn!("ledger: {why}: every partition is taken over anew");
             self.context.proofs.void();
             self.ledger_retry_at = Instant::now() + self.ledger_backoff.next_wait();
-            self.end_all();
+            self.end_all("the ledger's connection was lost");
         }
     }
 

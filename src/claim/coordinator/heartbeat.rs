@@ -8,7 +8,8 @@ use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
 use tracing::warn;
 
-use super::{Coordinator, PipelineError, Slot};
+use super::claims::renew;
+use super::{Coordinator, PipelineError};
 use crate::ledger::statements::Fence;
 use crate::read::reader::Command;
 
@@ -25,8 +26,8 @@ const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
 impl Coordinator {
     pub(super) async fn heartbeat_when_due(&mut self) -> Result<(), PipelineError> {
         let since = self.beaten_at.elapsed();
-        let unrecorded = self.owned().any(|owned| owned.tracker.is_unrecorded());
-        let quiet = self.owned().all(|owned| owned.tracker.pending_count() == 0 && owned.ready.is_empty());
+        let unrecorded = self.owned().any(|(_, tracker)| tracker.is_unrecorded());
+        let quiet = self.ready_count() == 0 && self.owned().all(|(_, tracker)| tracker.pending_count() == 0);
         let soon = if quiet { HEARTBEAT_QUIET } else { HEARTBEAT_SOON };
         if since >= HEARTBEAT_IDLE || (unrecorded && since >= soon) {
             self.heartbeat().await?;
@@ -38,8 +39,11 @@ impl Coordinator {
     pub(super) async fn heartbeat(&mut self) -> Result<(), PipelineError> {
         let Some(ledger) = self.ledger.clone() else { return Ok(()) };
         self.beaten_at = Instant::now();
-        let beats: Vec<(Fence, Option<Offset>)> =
-            self.owned().map(|owned| (Fence::from(&*owned.ownership), owned.tracker.clickhouse_next())).collect();
+        let beats: Vec<(Fence, Option<Offset>)> = {
+            let machines = self.partitions.values().map(|held| &held.machine);
+            let beats = machines.filter_map(|machine| machine.right().zip(machine.beat()));
+            beats.map(|(ownership, clickhouse_next)| (Fence::from(&**ownership), clickhouse_next)).collect()
+        };
         if beats.is_empty() {
             return Ok(());
         }
@@ -53,13 +57,13 @@ impl Coordinator {
         for (fence, _) in beats {
             let partition = fence.partition;
             let answer = answers.iter().find(|progress| progress.partition == partition);
-            let Some(owned) = self.owned_mut(partition) else { continue };
-            match answer.map(|progress| owned.tracker.recorded(progress)) {
-                Some(Ok(())) => owned.ownership.proof.renew(sighting),
-                _ => {
+            let Some(machine) = self.machine(partition) else { continue };
+            match machine.beaten(answer) {
+                Ok(()) => renew(machine.right(), sighting),
+                Err(ended) => {
                     metrics::fenced(1);
                     warn!(partition, "heartbeat: the ledger is not what it was: taking over again");
-                    self.end(partition, "heartbeat");
+                    self.on_ended(&ended);
                 }
             }
         }
@@ -76,14 +80,13 @@ impl Coordinator {
             self.committed_again_at = Instant::now();
         }
         let mut offsets = Vec::new();
-        for slot in self.slots.values_mut() {
-            let Slot::Owned(owned) = slot else { continue };
+        for (&partition, held) in &mut self.partitions {
             if again {
-                owned.tracker.commit_again();
+                held.machine.commit_again();
             }
-            if let Some(offset) = owned.tracker.to_commit() {
-                owned.tracker.committed(offset);
-                offsets.push((owned.ownership.partition, offset));
+            if let Some(offset) = held.machine.to_commit() {
+                held.machine.committed(offset);
+                offsets.push((partition, offset));
             }
         }
         if !offsets.is_empty() {

@@ -1,17 +1,17 @@
 //! Letting go: a revoke or a stop waits for what the writers hold, commits, then answers the group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
+use footprint_protocol::partition::{Ended, Release};
 use tracing::warn;
 
-use super::{Coordinator, Leaving, Owned, PipelineError, Slot};
+use super::{Coordinator, PipelineError};
+use crate::ledger::ownership::Ownership;
 use crate::outcome::{Left, Outcome};
 use crate::read::reader::Command;
-
-/// How long a commit's answer is waited for before partitions are let go.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the group asks back is worked on for so much longer. The member that is to get it has just joined, and librdkafka
 /// lets none join again within a second of its last time (`rkcg_join_intvl`), which it must to be given anything: until then
@@ -30,13 +30,12 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Notes what `owned` leaves unfinished at the end of its ownership; what a former ownership left is finished when this
-    /// one has stored it.
-    pub(super) fn note(unfinished: &mut BTreeMap<Partition, Self>, partition: Partition, owned: &Owned) {
-        let nexts = owned.tracker.nexts();
+    /// Notes what an ownership leaves unfinished; what an earlier one left is finished when this one has stored it.
+    pub(super) fn note(unfinished: &mut BTreeMap<Partition, Self>, ended: &Ended<Arc<Ownership>>) {
+        let (partition, nexts) = (ended.right.partition, ended.stored);
         let stored = nexts.lowest();
-        let before = unfinished.get(&partition).map_or(Offset::MIN, |left| left.sent);
-        let sent = owned.sent.max(before);
+        let earlier = unfinished.get(&partition).map_or(Offset::MIN, |left| left.sent);
+        let sent = ended.sent.max(earlier);
         if stored >= sent {
             unfinished.remove(&partition);
             return;
@@ -67,18 +66,15 @@ impl Coordinator {
 
     /// Lets partitions go, those that are owned after `delay` and a drain.
     pub(super) fn leave(&mut self, partitions: Vec<Partition>, delay: Duration) {
-        for &partition in &partitions {
-            if matches!(self.slots.get(&partition), Some(Slot::TakingOver)) {
-                self.slots.remove(&partition);
-            }
-            self.generation += 1;
-            self.generations.insert(partition, self.generation);
-            self.unreadable.remove(&partition);
-        }
         let begins_at = Instant::now() + delay;
         let deadline = begins_at + self.settings.drain_deadline;
-        let partitions = partitions.into_iter().collect();
-        self.leaving.push(Leaving { partitions, begins_at, deadline, committing_until: None });
+        for &partition in &partitions {
+            if let Some(machine) = self.machine(partition) {
+                machine.revoke(begins_at, deadline);
+            }
+            self.unreadable.remove(&partition);
+        }
+        self.leaving.push(partitions.into_iter().collect());
     }
 
     /// Partitions on their way out are let go when nothing of theirs is under way and the last commit was answered, or
@@ -86,59 +82,69 @@ impl Coordinator {
     pub(super) async fn let_go(&mut self) -> Result<(), PipelineError> {
         let mut index = 0;
         while index < self.leaving.len() {
-            if self.has_left(index).await? {
-                let leaving = self.leaving.remove(index);
-                for partition in &leaving.partitions {
-                    if let Some(Slot::Owned(owned)) = self.slots.remove(partition) {
-                        Unfinished::note(&mut self.unfinished, *partition, &owned);
-                        owned.ownership.ended.cancel();
-                    }
-                    if !self.stopping {
-                        // the next owner's
-                        self.unfinished.remove(partition);
-                    }
-                    self.takeover_tries.remove(partition);
-                }
-                self.command(Command::Release(leaving.partitions.into_iter().collect()))?;
-            } else {
+            if !self.may_leave(index).await? {
                 index += 1;
+                continue;
             }
+            let leaving = self.leaving.remove(index);
+            for &partition in &leaving {
+                self.released(partition);
+            }
+            self.command(Command::Release(leaving.into_iter().collect()))?;
         }
         Ok(())
     }
 
-    /// Whether the partitions can be let go. Where their time has come it stops the work on them, and in the end commits.
-    async fn has_left(&mut self, index: usize) -> Result<bool, PipelineError> {
+    /// Whether partitions that leave together may go back to the group. The last heartbeat and its commits are sent when
+    /// nothing of any is under way.
+    async fn may_leave(&mut self, index: usize) -> Result<bool, PipelineError> {
         let now = Instant::now();
-        let Self { leaving, slots, .. } = &mut *self;
-        let Leaving { partitions, begins_at, deadline, committing_until } = &leaving[index];
-        let (deadline, committing_until) = (*deadline, *committing_until);
-        let mut owned = Vec::new();
-        for &partition in partitions {
-            let Some(Slot::Owned(slot)) = slots.get_mut(&partition) else { continue };
-            owned.push(partition);
-            if now >= *begins_at && !slot.leaving {
-                slot.leaving = true;
-                slot.ready.clear();
-            }
+        let releases = self.releases(index, now);
+        if releases.iter().any(|(_, release)| *release == Release::NotYet) {
+            return Ok(false);
         }
-        if owned.is_empty() || now < *begins_at {
-            return Ok(owned.is_empty());
+        let late: Vec<Partition> = releases
+            .iter()
+            .filter(|(_, release)| *release == Release::Ready { is_late: true })
+            .map(|&(partition, _)| partition)
+            .collect();
+        if !late.is_empty() {
+            warn!(partitions = ?late, "not drained in time: the next owner finishes the claims");
         }
-        if let Some(until) = committing_until {
-            return Ok(self.commits_under_way == 0 || now >= until);
-        }
-        let under_way = |p: &Partition| matches!(self.slots.get(p), Some(Slot::Owned(owned)) if owned.is_under_way());
-        if owned.iter().any(under_way) {
-            if now >= deadline {
-                warn!(partitions = ?owned, "not drained in time: the next owner finishes the claims");
-            }
-            return Ok(now >= deadline);
+        if releases.iter().all(|(_, release)| *release != Release::Commit) {
+            return Ok(true);
         }
         self.heartbeat().await?;
-        if let Some(leaving) = self.leaving.get_mut(index) {
-            leaving.committing_until = Some(now + COMMIT_TIMEOUT);
+        for (partition, _) in releases {
+            if let Some(machine) = self.machine(partition) {
+                machine.committing(now);
+            }
         }
         Ok(self.commits_under_way == 0)
+    }
+
+    fn releases(&mut self, index: usize, now: Instant) -> Vec<(Partition, Release)> {
+        let commits_answered = self.commits_under_way == 0;
+        let Self { leaving, partitions, .. } = self;
+        let together = &leaving[index];
+        let held = partitions.iter_mut().filter(|(partition, _)| together.contains(partition));
+        held.map(|(&partition, held)| (partition, held.machine.release(now, commits_answered))).collect()
+    }
+
+    /// The partition goes back to the group. One whose take-over is under way, and wanted by nobody, is kept until that ends.
+    fn released(&mut self, partition: Partition) {
+        let Some(machine) = self.machine(partition) else { return };
+        let ended = machine.end("released");
+        if machine.is_over() {
+            self.partitions.remove(&partition);
+        }
+        if let Some(ended) = ended {
+            Unfinished::note(&mut self.unfinished, &ended);
+            ended.right.ended.cancel();
+        }
+        if !self.stopping {
+            // the next owner's
+            self.unfinished.remove(&partition);
+        }
     }
 }

@@ -9,7 +9,7 @@ use footprint_service::metrics;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{Coordinator, PipelineError, Slot, cut_interval};
+use super::{Coordinator, PipelineError, cut_interval};
 use crate::read::reader::Command;
 
 /// How often the lag is measured.
@@ -41,11 +41,11 @@ impl Coordinator {
     pub(super) fn tell_frontiers(&self) {
         let route: Arc<str> = self.context.route.as_str().into();
         metrics::owned(&route, self.owned().count());
-        for owned in self.owned() {
-            let nexts = owned.tracker.recorded_nexts();
+        for (ownership, tracker) in self.owned() {
+            let nexts = tracker.recorded_nexts();
             for (sink, next) in [(SinkName::Postgres, nexts.postgres), (SinkName::ClickHouse, nexts.clickhouse)] {
                 if let Some(next) = next {
-                    metrics::frontier(&route, owned.ownership.partition, sink, next);
+                    metrics::frontier(&route, ownership.partition, sink, next);
                 }
             }
         }
@@ -56,7 +56,7 @@ impl Coordinator {
             return;
         }
         self.lag_at = Instant::now();
-        let partitions: Vec<Partition> = self.owned().map(|owned| owned.ownership.partition).collect();
+        let partitions: Vec<Partition> = self.owned().map(|(ownership, _)| ownership.partition).collect();
         let inquirer = Arc::clone(&self.context.inquirer);
         let topic = self.context.topic.clone();
         self.lags.spawn(async move {
@@ -74,22 +74,21 @@ impl Coordinator {
         let route: Arc<str> = self.context.route.as_str().into();
         let (now, is_spent) = (Instant::now(), self.settings.budget.is_spent());
         for &(partition, end) in ends {
-            if let Some(Slot::Owned(owned)) = self.slots.get(&partition) {
-                let next = owned.tracker.recorded_nexts().lowest();
-                metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
-                let waits = end > next && !is_spent && !owned.is_under_way() && owned.ready.is_empty();
-                let after = self.settings.unreadable_after;
-                let at = (owned.ownership.epoch, next);
-                if let Some(stood) = self.silence.look(partition, at, waits, after, now) {
-                    warn!(
-                        partition,
-                        offset = next,
-                        log_end = end,
-                        seconds = stood.as_secs(),
-                        "kafka gives nothing of the partition from there on, and no error, though its log holds more; if this \
-                         lasts, look at the broker's disk and log"
-                    );
-                }
+            let Some(machine) = self.partitions.get(&partition).map(|held| &held.machine) else { continue };
+            let Some((ownership, tracker)) = machine.right().zip(machine.tracker()) else { continue };
+            let next = tracker.recorded_nexts().lowest();
+            metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
+            let waits = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
+            let after = self.settings.unreadable_after;
+            if let Some(stood) = self.silence.look(partition, (ownership.epoch, next), waits, after, now) {
+                warn!(
+                    partition,
+                    offset = next,
+                    log_end = end,
+                    seconds = stood.as_secs(),
+                    "kafka gives nothing of the partition from there on, and no error, though its log holds more; if this \
+                     lasts, look at the broker's disk and log"
+                );
             }
         }
     }

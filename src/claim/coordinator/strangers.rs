@@ -47,7 +47,7 @@ impl Coordinator {
         let interval = if self.group.refused { INTERVAL_REFUSED } else { INTERVAL };
         let is_due = self.group.asked_at.is_none_or(|at| at.elapsed() >= interval);
         // those who own every partition have nobody to wait for; the topic's count is known before anything is ours
-        let waits = self.partition_count > 0 && self.slots.len() < self.partition_count;
+        let waits = self.partition_count > 0 && self.assigned_count() < self.partition_count;
         let tells = waits || self.group.refused || !self.group.known.is_empty();
         if !is_due || !tells || self.stopping || !self.group.asking.is_empty() {
             return;

@@ -9,7 +9,7 @@ use footprint_service::kafka::{AskError, Inquirer, TopicDescription};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{Coordinator, Owned, PipelineError, Slot};
+use super::{Coordinator, PipelineError};
 use crate::claim::take_over::Life;
 
 /// Looks at the topic's id are at least so far apart.
@@ -25,12 +25,10 @@ impl Coordinator {
         if self.watch.under_way || self.watch.asked_at.is_some_and(|at| now < at + DESCRIBE_INTERVAL) {
             return;
         }
-        let waits = |owned: &Owned| {
-            owned.ready.front().is_some_and(|batch| self.watch.seen_at.is_none_or(|seen| seen <= batch.read_at))
-        };
-        let taking_over = self.slots.values().any(|slot| matches!(slot, Slot::TakingOver));
+        let taking_over = self.partitions.values().any(|held| held.machine.is_taking_over());
+        let waits = self.partitions.values().any(|held| held.machine.waits_for_life());
         let is_due = self.watch.asked_at.is_none_or(|at| now >= at + DESCRIBE_IDLE);
-        if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || self.owned().any(waits) {
+        if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || waits {
             self.watch.asked_at = Some(now);
             self.watch.under_way = true;
             let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
@@ -70,7 +68,7 @@ impl Coordinator {
                     );
                     self.life = None;
                     self.forget_unreadable();
-                    self.end_all();
+                    self.end_all("the topic was replaced");
                     // nobody can finish what was of the life before
                     self.unfinished.clear();
                 }
@@ -81,6 +79,9 @@ impl Coordinator {
                 }
                 self.partition_count = usize::try_from(description.partition_count).unwrap_or_default();
                 self.watch.seen_at = Some(asked_at);
+                for held in self.partitions.values_mut() {
+                    held.machine.life_seen(|batch| batch.read_at < asked_at);
+                }
                 self.watch.backoff.reset();
             }
             Err(error) if error.is_final() => return Err(error.into()),

@@ -10,8 +10,7 @@ use footprint_service::metrics;
 use footprint_service::retry::Backoff;
 use tracing::{info, warn};
 
-use super::{Coordinator, PipelineError, Slot};
-use crate::claim::coordinator::take_overs::Tries;
+use super::{Coordinator, PipelineError};
 use crate::claim::take_over::Skip;
 use crate::ledger::ownership::Ownership;
 
@@ -41,7 +40,7 @@ impl Coordinator {
         handed: Offset,
         why: String,
     ) -> Result<(), PipelineError> {
-        if !matches!(self.slots.get(&partition), Some(Slot::Owned(_))) {
+        if self.machine(partition).is_none_or(|machine| machine.right().is_none()) {
             return Ok(()); // read again in any case
         }
         metrics::unreadable();
@@ -75,19 +74,19 @@ impl Coordinator {
     pub(super) fn end_unreadable(&mut self) {
         let now = Instant::now();
         let mut ends = Vec::new();
-        let Self { unreadable, slots, .. } = self;
+        let Self { unreadable, partitions, .. } = self;
         unreadable.retain(|&partition, met| {
-            let Some(Slot::Owned(owned)) = slots.get(&partition) else {
+            let Some(tracker) = partitions.get(&partition).and_then(|held| held.machine.tracker()) else {
                 met.ending = None;
                 return true;
             };
-            let stored_below = owned.tracker.nexts().lowest();
+            let stored_below = tracker.nexts().lowest();
             if stored_below > met.offset {
                 info!(partition, offset = met.offset, "what could not be read was read");
                 return false;
             }
             // recorded as well: a claim that is open would be taken for one that is not whole
-            let is_stored = |handed| stored_below >= handed && !owned.tracker.is_unrecorded();
+            let is_stored = |handed| stored_below >= handed && !tracker.is_unrecorded();
             if met.ending.is_some_and(|(handed, until)| is_stored(handed) || now >= until) {
                 met.ending = None;
                 ends.push((partition, met.backoff.next_wait()));
@@ -96,9 +95,9 @@ impl Coordinator {
         });
         for (partition, wait) in ends {
             self.end(partition, "records could not be read");
-            let mut tries = Tries::default();
-            tries.wait_until(now + wait);
-            self.takeover_tries.insert(partition, tries);
+            if let Some(machine) = self.machine(partition) {
+                machine.wait_until(now + wait);
+            }
         }
     }
 

@@ -1,84 +1,43 @@
-//! Where a partition starts that the ledger does not know: asks Kafka, ClickHouse and the ledger, writes the route's first
-//! start on the source down where nobody has, and lets `protocol/first_start.rs` decide.
+//! Where a partition starts that the ledger does not know: what Kafka, ClickHouse and the ledger are asked for it, and the
+//! route's first start on the source, which is written down where nobody has.
 
-use footprint_protocol::first_start::{FirstStart, Starts, Unknown, commit_mark, first_start, starts_at_end};
-use footprint_protocol::offset::{Offset, Partition};
+use footprint_protocol::first_start::{Committed, FirstStart, Starts, starts_at_end};
+use footprint_protocol::offset::Partition;
 use footprint_service::config::OffsetReset;
 use footprint_service::failpoint::{self, Point};
+use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{ASK_TIMEOUT, Context, Life, TakeOverError, ask, check_life};
-use crate::ledger::statements::Ledger;
+use super::{ASK_TIMEOUT, Context, Life, TakeOverError, ask, is_same_life};
+use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::sink::SinkError;
 
-/// Where the partition starts, whose log reaches from `log_start` to `log_end`.
-pub(super) async fn first(
-    context: &Context,
-    ledger: &Ledger,
-    life: &Life,
-    partition: Partition,
-    (log_start, log_end): (Offset, Offset),
-) -> Result<FirstStart, TakeOverError> {
-    let written = starts(context, ledger, life, partition).await?.and_then(|starts| starts.of(partition));
-    failpoint::hit(Point::FirstStart);
-    let committed =
-        ask(context, move |inquirer, topic| inquirer.committed(topic, partition, ASK_TIMEOUT), partition).await?;
-    let clickhouse_holds_rows = match &context.questions {
-        Some(questions) => {
-            let highest = questions.highest(life.source, partition, 0).await;
-            highest.map_err(|error: SinkError| TakeOverError::of_sink(&error, partition))?.is_some()
-        }
-        None => false,
-    };
-    let start = first_start(&Unknown {
-        committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
-        our_mark: &commit_mark(life.source),
-        clickhouse_holds_rows,
-        written,
-        other_lives_known: life.others_known,
-        log_start,
-        log_end,
-    });
-    failpoint::hit(Point::FirstStartAnswered);
-    if start.ledger_lost {
-        warn!(partition, "the ledger of this partition was lost: starting at the log's start, reading everything back");
-    } else {
-        info!(partition, offset = start.offset, "first start: {}", start.why);
-    }
-    Ok(start)
+/// All partitions of a process start at once: one of them asks and writes, the others wait and read.
+pub(super) async fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, TakeOverError> {
+    let waiting = timeout(ASK_TIMEOUT, context.starting.lock()).await;
+    waiting.map_err(|_| TakeOverError::Passing("the first start of another partition takes long".into()))
 }
 
-/// What the route's first start on the source has written down; it is written when nobody has. None: an older program started
-/// here, and wrote nothing down.
-async fn starts(
-    context: &Context,
-    ledger: &Ledger,
-    life: &Life,
-    partition: Partition,
-) -> Result<Option<Starts>, TakeOverError> {
-    let ledger_error = |error| TakeOverError::of_ledger(error, partition);
-    // all partitions of a process start at once: one of them asks and writes, the others wait and read
-    let Ok(_alone) = timeout(ASK_TIMEOUT, context.starting.lock()).await else {
-        return Err(TakeOverError::Passing("the first start of another partition takes long".into()));
-    };
+/// What the route's first start on the source has written down, if anything.
+pub(super) async fn starts(ledger: &Ledger, life: &Life) -> Result<Option<Starts>, LedgerError> {
     failpoint::hit(Point::Starts);
-    let written = ledger.starts(life.source).await.map_err(ledger_error)?;
+    let written = ledger.starts(life.source).await?;
     failpoint::hit(Point::StartsAnswered);
-    if written.is_some() {
-        return Ok(written);
-    }
-    let seen = look(context, life, partition).await?;
+    Ok(written)
+}
+
+/// Writes it down, unless somebody has.
+pub(super) async fn write(ledger: &Ledger, life: &Life, starts: &Starts) -> Result<(), LedgerError> {
     failpoint::hit(Point::StartsWrite);
-    failpoint::sent(Point::StartsWriteSent, ledger.write_starts(life.source, &seen)).await.map_err(ledger_error)?;
+    failpoint::sent(Point::StartsWriteSent, ledger.write_starts(life.source, starts)).await?;
     failpoint::hit(Point::StartsWriteAnswered);
-    // somebody else's may have come first
-    ledger.starts(life.source).await.map_err(ledger_error)
+    Ok(())
 }
 
 /// Asks Kafka for what is to be written down. An end is asked of every partition, and there is no first start without it: a
 /// partition without a leader holds up the first start at the log's end, not one at its start.
-async fn look(context: &Context, life: &Life, partition: Partition) -> Result<Starts, TakeOverError> {
+pub(super) async fn look(context: &Context, life: &Life, partition: Partition) -> Result<Starts, TakeOverError> {
     let topic = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     let count = topic.partition_count;
     let committed =
@@ -91,6 +50,30 @@ async fn look(context: &Context, life: &Life, partition: Partition) -> Result<St
         false => None,
     };
     // what was asked above is of the topic that bears the name now: it must be of this life
-    check_life(context, life, partition).await?;
-    Ok(Starts::new(life.others_known, &committed, ends))
+    match is_same_life(context, life, partition).await? {
+        true => Ok(Starts::new(life.others_known, &committed, ends)),
+        false => Err(TakeOverError::Replaced),
+    }
+}
+
+/// What the group committed for the partition.
+pub(super) async fn committed(context: &Context, partition: Partition) -> Result<Committed, TakeOverError> {
+    ask(context, move |inquirer, topic| inquirer.committed(topic, partition, ASK_TIMEOUT), partition).await
+}
+
+/// Whether ClickHouse holds any row of the source and partition.
+pub(super) async fn holds_rows(context: &Context, life: &Life, partition: Partition) -> Result<bool, TakeOverError> {
+    let Some(questions) = &context.questions else { return Ok(false) };
+    let highest = questions.highest(life.source, partition, 0).await;
+    Ok(highest.map_err(|error: SinkError| TakeOverError::of_sink(&error, partition))?.is_some())
+}
+
+/// Says where the partition starts, and why there.
+pub(super) fn tell(partition: Partition, start: &FirstStart) {
+    failpoint::hit(Point::FirstStartAnswered);
+    if start.ledger_lost {
+        warn!(partition, "the ledger of this partition was lost: starting at the log's start, reading everything back");
+    } else {
+        info!(partition, offset = start.offset, "first start: {}", start.why);
+    }
 }

@@ -1,12 +1,18 @@
 //! A consumer's memory: what a process knows of the partition, and what it is in the midst of.
 
-use footprint_protocol::first_start::{FirstStart, Starts};
-use footprint_protocol::ledger::{Row, SinkName};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Range};
-use footprint_protocol::take_over::{Plan, Settled};
+use footprint_protocol::partition::{self, Cut, Right};
+use footprint_protocol::take_over::Plan;
+use footprint_protocol::take_over::steps::TakeOver;
 use footprint_protocol::tracker::Tracker;
 use footprint_protocol::write::Repair;
 
+use crate::config::Config;
+use crate::guard::Guard;
 use crate::ledger::Fence;
 use crate::servers::{Fingerprint, Offsets};
 
@@ -21,6 +27,20 @@ pub enum Seat {
     Leaving,
 }
 
+/// A moment: nothing in the model waits by the clock, so every moment is this one, or [`later`].
+pub fn now() -> Instant {
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *NOW
+}
+
+/// A moment at which every deadline has passed.
+pub fn later() -> Instant {
+    now() + Duration::from_secs(3_600)
+}
+
+/// The program's machine of the partition.
+pub type Machine = partition::Machine<Box<Owning>, Batch>;
+
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Consumer {
@@ -30,10 +50,10 @@ pub struct Consumer {
     pub definition: Fingerprint,
     /// What it believes of the group.
     pub seat: Seat,
-    /// What it is in the midst of.
-    pub phase: Phase,
-    /// A take-over whose assignment has passed, and which goes on beside.
-    pub stray: Option<TakeOver>,
+    /// The partition, from its assignment to its release.
+    pub machine: Option<Machine>,
+    /// A take-over under way. One whose assignment has passed goes on beside.
+    pub taking: Option<Taking>,
     /// Its ledger connection is dead, and it does not know.
     pub broken: bool,
 }
@@ -41,63 +61,79 @@ pub struct Consumer {
 impl Consumer {
     /// A process that does not run.
     pub fn down() -> Self {
-        Self { up: false, definition: 0, seat: Seat::Out, phase: Phase::Idle, stray: None, broken: false }
+        Self { up: false, definition: 0, seat: Seat::Out, machine: None, taking: None, broken: false }
     }
 
     /// Its ownership.
     pub fn owning(&self) -> Option<&Owning> {
-        match &self.phase {
-            Phase::Owning(owning) => Some(owning),
-            _ => None,
-        }
+        self.machine.as_ref()?.right().map(|owning| &**owning)
     }
 
     /// Its ownership, to change.
     pub fn owning_mut(&mut self) -> Option<&mut Owning> {
-        match &mut self.phase {
-            Phase::Owning(owning) => Some(owning),
-            _ => None,
+        self.machine.as_mut()?.right_mut().map(|owning| &mut **owning)
+    }
+
+    /// Its progress.
+    pub fn tracker(&self) -> Option<&Tracker> {
+        self.machine.as_ref()?.tracker()
+    }
+
+    /// Whether it takes the partition over, or is about to.
+    pub fn is_taking_over(&self) -> bool {
+        self.machine.as_ref().is_some_and(Machine::is_taking_over)
+    }
+
+    /// Whether a take-over is to begin.
+    pub fn wants_take_over(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.wants_take_over(now()))
+    }
+
+    /// Whether the take-over under way is still wanted.
+    pub fn wants_attempt(&self) -> bool {
+        self.machine.as_ref().is_some_and(Machine::wants_attempt)
+    }
+
+    /// Batches that wait for their claim, or for room.
+    pub fn ready_count(&self) -> usize {
+        self.machine.as_ref().map_or(0, Machine::ready_count)
+    }
+
+    /// Whether its next batch may go to the writers without a claim.
+    pub fn may_send(&self, config: &Config) -> bool {
+        let Some(machine) = &self.machine else { return false };
+        let unclaimed = !config.guards.hold(Guard::Claim) && machine.ready_count() > 0 && !machine.waits_for_life();
+        machine.wants_to_send() || unclaimed
+    }
+
+    /// Whether its next batch can be claimed.
+    pub fn may_claim(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.to_claim(now()).is_some())
+    }
+
+    /// A sink has stored the next `count` batches of its queue.
+    pub fn acknowledge(&mut self, sink: SinkName, count: usize) {
+        let Some(owning) = self.owning_mut() else { return };
+        let ranges = owning.acknowledge(sink, count);
+        if let Some(machine) = &mut self.machine {
+            for range in ranges {
+                machine.stored(sink, range);
+            }
         }
     }
 }
 
-/// What a consumer does with the partition.
+/// A take-over under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Nothing.
-    Idle,
-    /// It takes it over.
-    TakingOver(TakeOver),
-    /// It owns it, as it believes.
-    Owning(Box<Owning>),
-}
-
-/// A take-over's next step. It is of one `life` of the topic. `starts`: the first start to write down; `known`: the ledger had
-/// a row; `start`: where a row that is made begins, and whether it replaces a `lost` one; `row`: as the statement returned it,
-/// under `fence`; `gone_back`: it was settled under another PostgreSQL; `another`: older inserts may have gone under other ids;
-/// `sighted`: no break since the statement was sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "told above, once for all steps")]
-pub enum TakeOver {
-    /// Look at Kafka, the ledger and ClickHouse.
-    Look,
-    /// Write the first start down.
-    Starts { life: usize, starts: Starts },
-    /// Send the statement.
-    Take { life: usize, start: FirstStart, known: bool },
-    /// Drain, ask ClickHouse, look at the topic again, decide.
-    Ask {
-        life: usize,
-        fence: Fence,
-        row: Box<Row>,
-        gone_back: bool,
-        another: bool,
-        known: bool,
-        lost: bool,
-        sighted: bool,
-    },
-    /// Send what was decided.
-    Settle { life: usize, fence: Fence, settled: Box<Settled>, sighted: bool },
+pub struct Taking {
+    /// Of which life of the topic.
+    pub life: usize,
+    /// The program's steps.
+    pub steps: TakeOver,
+    /// Under what the statement took the row.
+    pub fence: Option<Fence>,
+    /// No break since the statement was sent.
+    pub sighted: bool,
 }
 
 /// A batch in memory.
@@ -109,8 +145,12 @@ pub struct Batch {
     pub content: usize,
     /// By which definition its records are decoded.
     pub definition: Fingerprint,
-    /// The topic's id was seen after its last record.
-    pub described: bool,
+}
+
+impl Cut for Batch {
+    fn range(&self) -> Range {
+        self.range
+    }
 }
 
 /// What an owner knows.
@@ -124,12 +164,8 @@ pub struct Owning {
     pub fence: Fence,
     /// What the take-over decided.
     pub plan: Plan,
-    /// Its progress.
-    pub tracker: Tracker,
     /// The next offset to read.
     pub position: Offset,
-    /// Read, not claimed.
-    pub ready: Vec<Batch>,
     /// Claimed, not acknowledged by both.
     pub queue: Vec<Batch>,
     /// How many of the queue PostgreSQL has.
@@ -180,6 +216,12 @@ impl Writer {
     }
 }
 
+impl Right for Owning {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
 impl Owning {
     /// As the take-over leaves it.
     pub fn new(life: usize, cluster: usize, fence: Fence, plan: Plan, proof: bool) -> Self {
@@ -187,9 +229,7 @@ impl Owning {
             life,
             cluster,
             fence,
-            tracker: Tracker::new(&plan),
             position: plan.read_from,
-            ready: Vec::new(),
             queue: Vec::new(),
             postgres_done: 0,
             clickhouse_done: 0,
@@ -206,21 +246,20 @@ impl Owning {
         self.queue.get(self.clickhouse_done).copied()
     }
 
-    /// A sink has stored the next `count` batches of its queue.
-    pub fn acknowledge(&mut self, sink: SinkName, count: usize) {
+    /// A sink has stored the next `count` batches of its queue: their ranges.
+    fn acknowledge(&mut self, sink: SinkName, count: usize) -> Vec<Range> {
         let done = match sink {
             SinkName::Postgres => &mut self.postgres_done,
             SinkName::ClickHouse => &mut self.clickhouse_done,
         };
         let from = *done;
         *done += count;
-        for batch in &self.queue[from..from + count] {
-            self.tracker.acknowledged(sink, batch.range);
-        }
+        let ranges = self.queue[from..from + count].iter().map(|batch| batch.range).collect();
         let both = self.postgres_done.min(self.clickhouse_done);
         self.queue.drain(..both);
         self.postgres_done -= both;
         self.clickhouse_done -= both;
+        ranges
     }
 
     /// Every proof and sighting is void.

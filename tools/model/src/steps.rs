@@ -1,9 +1,9 @@
 //! What can happen next.
 
-use footprint_protocol::offset::{Offset, Range};
+use footprint_protocol::offset::Offset;
 
 use crate::config::Config;
-use crate::consumer::{Owning, Phase, Seat, TakeOver, Writer};
+use crate::consumer::{Machine, Owning, Seat, Writer};
 use crate::guard::Guard;
 use crate::servers::Late;
 use crate::world::{Answer, Orphan, Step, World};
@@ -36,7 +36,7 @@ impl World {
             steps.push(Step::Crash(by));
         }
         match consumer.seat {
-            Seat::Out if member.is_none() && consumer.stray.is_none() => steps.push(Step::Assign(by)),
+            Seat::Out if member.is_none() && consumer.taking.is_none() => steps.push(Step::Assign(by)),
             Seat::Out => {}
             Seat::In if member == Some(by) => {
                 if self.budget.moves > 0 {
@@ -60,56 +60,51 @@ impl World {
 
     fn take_over_steps(&self, config: &Config, by: usize, steps: &mut Vec<Step>) {
         let consumer = &self.consumers[by];
+        let waits = consumer.taking.as_ref().is_some_and(|taking| self.waits_out(config, taking));
         let may_begin = self.kafka.member == Some(by) || self.budget.retakes > 0;
-        if let Phase::TakingOver(taking) = &consumer.phase
-            && (*taking != TakeOver::Look || may_begin)
-            && !self.waits_out(config, taking)
-        {
-            let is_statement = Self::take_over_is_statement(config, taking) && !consumer.broken;
+        let begins = consumer.taking.is_none() && consumer.wants_take_over() && may_begin;
+        if begins || consumer.wants_attempt() && !waits {
+            let is_statement = Self::take_over_is_statement(config, consumer.taking.as_ref()) && !consumer.broken;
             steps.extend(self.answers(is_statement).map(|answer| Step::TakeOver(by, answer)));
-        }
-        if consumer.stray.as_ref().is_some_and(|stray| !self.waits_out(config, stray)) {
+        } else if consumer.taking.is_some() && !consumer.wants_attempt() && !waits {
             steps.push(Step::Stray(by, Answer::Fine));
         }
     }
 
     fn owner_steps(&self, config: &Config, by: usize, steps: &mut Vec<Step>) {
         let consumer = &self.consumers[by];
-        let Some(owning) = consumer.owning() else { return };
+        let (Some(owning), Some(machine)) = (consumer.owning(), &consumer.machine) else { return };
+        let Some(tracker) = consumer.tracker() else { return };
         let has_room = owning.queue.len() < config.queue_max;
-        if consumer.seat == Seat::In && owning.ready.is_empty() {
+        if consumer.seat == Seat::In && machine.ready_count() == 0 {
             for count in self.reads(config, owning) {
                 if config.topic_may_change() {
                     steps.push(Step::Read(by, count));
                 } else if has_room {
-                    let claims = owning.plan.needs_claim(Range::new(owning.position, owning.position + count));
+                    let claims = owning.position + count > tracker.claimed();
                     steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Next(by, count, answer)));
                 }
             }
         }
-        let is_asked = owning.ready.first().is_some_and(|batch| !batch.described)
-            || config.guards.hold(Guard::TopicIdWhenIdle) && self.kafka.life != owning.life;
+        let is_asked =
+            machine.waits_for_life() || config.guards.hold(Guard::TopicIdWhenIdle) && self.kafka.life != owning.life;
         if is_asked && config.guards.hold(Guard::TopicId) {
             steps.push(Step::Describe(by));
         }
-        if has_room && (owning.may_replay(config) || owning.may_claim()) {
-            let claims = !owning.may_replay(config);
+        if has_room && (consumer.may_send(config) || consumer.may_claim()) {
+            let claims = !consumer.may_send(config);
             steps.extend(self.answers(claims && !consumer.broken).map(|answer| Step::Send(by, answer)));
         }
-        if config.guards.hold(Guard::IdleHeartbeat) || owning.tracker.is_unrecorded() || !owning.proof {
+        if config.guards.hold(Guard::IdleHeartbeat) || tracker.is_unrecorded() || !owning.proof {
             steps.push(Step::Beat(by, Answer::Fine));
-            if self.budget.lost_answers > 0 && owning.tracker.is_unrecorded() {
+            if self.budget.lost_answers > 0 && tracker.is_unrecorded() {
                 steps.push(Step::Beat(by, Answer::Lost));
             }
         }
-        if config.slow_commits && self.would_commit(config, owning) {
+        if config.slow_commits && self.would_commit(config, owning, machine) {
             steps.push(Step::Commit(by));
         } else if self.kafka.life == owning.life
-            && self
-                .kafka
-                .committed
-                .as_ref()
-                .is_some_and(|(offset, _)| *offset < owning.tracker.recorded_nexts().lowest())
+            && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < tracker.recorded_nexts().lowest())
         {
             steps.push(Step::Recommit(by));
         }
@@ -137,17 +132,17 @@ impl World {
                 steps.push(Step::Repair { by, unseen: true });
             }
         }
-        if !config.guards.hold(Guard::NoReset) && owning.ready.is_empty() && owning.position < self.kafka.end {
+        if !config.guards.hold(Guard::NoReset) && machine.ready_count() == 0 && owning.position < self.kafka.end {
             steps.push(Step::Reset(by));
         }
     }
 
-    fn would_commit(&self, config: &Config, owning: &Owning) -> bool {
+    fn would_commit(&self, config: &Config, owning: &Owning, machine: &Machine) -> bool {
         if config.guards.hold(Guard::CommitFromLedger) {
-            return owning.tracker.to_commit().is_some();
+            return machine.to_commit().is_some();
         }
         let committed = self.kafka.committed.as_ref().map(|(offset, _)| *offset);
-        self.kafka.life == owning.life && committed != Some(owning.tracker.nexts().lowest())
+        self.kafka.life == owning.life && committed != machine.tracker().map(|tracker| tracker.nexts().lowest())
     }
 
     /// How many offsets the next batch may cover: never across a cut, and below what was claimed up to one exactly.
@@ -193,7 +188,7 @@ impl World {
         let seen = inserts.iter().all(|insert| !insert.unseen);
         let age = self.consumers.iter().any(|consumer| {
             consumer.owning().is_some_and(|owning| owning.proof)
-                || matches!(&consumer.phase, Phase::TakingOver(TakeOver::Ask { .. } | TakeOver::Settle { .. }))
+                || consumer.wants_attempt() && consumer.taking.as_ref().is_some_and(|taking| taking.fence.is_some())
         });
         let optional = [
             (budget.ages > 0 && age, Step::Age),
@@ -216,7 +211,9 @@ impl World {
         let life = self.kafka.life;
         let is_ours = self.kafka.member.is_some()
             || self.postgres.tables.ledger[life].is_some()
-            || self.consumers.iter().any(|consumer| consumer.stray.is_some() || consumer.phase != Phase::Idle)
+            || self.consumers.iter().any(|consumer| {
+                consumer.taking.is_some() || consumer.machine.as_ref().is_some_and(Machine::is_assigned)
+            })
             || self.postgres.late.iter().any(|late| matches!(late, Late::TakeOver { .. }));
         !is_ours && self.floor[life] < self.kafka.end
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
-use crate::consumer::{Consumer, Phase, TakeOver};
+use crate::consumer::Consumer;
 use crate::servers::{ClickHouse, Fingerprint, Kafka, LIVES, Offsets, Postgres};
 
 /// What must never be.
@@ -308,15 +308,7 @@ impl World {
         }
         for consumer in &self.consumers {
             owners.extend(consumer.owning().map(|owning| owning.fence.owner));
-            let taking = match &consumer.phase {
-                Phase::TakingOver(taking) => Some(taking),
-                _ => None,
-            };
-            for taking in taking.into_iter().chain(&consumer.stray) {
-                if let TakeOver::Ask { fence, .. } | TakeOver::Settle { fence, .. } = taking {
-                    owners.push(fence.owner);
-                }
-            }
+            owners.extend(consumer.taking.as_ref().and_then(|taking| taking.fence).map(|fence| fence.owner));
         }
         owners
     }
@@ -377,10 +369,7 @@ impl World {
             late.each_epoch(life, visit);
         }
         for consumer in &mut self.consumers {
-            if let Phase::TakingOver(taking) = &mut consumer.phase {
-                taking.each_epoch(life, visit);
-            }
-            if let Some(taking) = &mut consumer.stray {
+            if let Some(taking) = &mut consumer.taking {
                 taking.each_epoch(life, visit);
             }
             if let Some(owning) = consumer.owning_mut()

@@ -47,7 +47,6 @@ fn pending_claims_are_replayed_as_they_were_cut() {
     assert_eq!(plan.cuts, [20, 30]);
     assert_eq!(plan.clickhouse_delivery(Range::new(10, 20)), Delivery::ReadBackFirst);
     assert!(!plan.postgres_wants_rows(Range::new(10, 20)) && plan.postgres_wants_rows(Range::new(20, 30)));
-    assert!(!plan.needs_claim(Range::new(20, 30)) && plan.needs_claim(Range::new(30, 40)));
     assert_eq!(plan.clickhouse_delivery(Range::new(30, 40)), Delivery::Insert);
 }
 

@@ -82,7 +82,7 @@ impl World {
         let rows = owning.rows(config, batch.range);
         let delivery = owning.delivery(config, batch.range);
         if delivery == Delivery::Skip || rows.is_empty() {
-            return owning.acknowledge(SinkName::ClickHouse, 1);
+            return self.consumers[by].acknowledge(SinkName::ClickHouse, 1);
         }
         if delivery == Delivery::ReadBackFirst {
             owning.clickhouse = Writer::Reading { repair: Repair::new(), sighted: None };
@@ -142,7 +142,7 @@ impl World {
                 let mut repair = if sighted == Some(false) && !keeps { Repair::new() } else { repair };
                 let missing = good.minus(self.clickhouse.rows[life]);
                 match repair.read_back(missing.len()) {
-                    Step::Done => owning.acknowledge(SinkName::ClickHouse, 1),
+                    Step::Done => self.consumers[by].acknowledge(SinkName::ClickHouse, 1),
                     Step::ReadBack => owning.clickhouse = Writer::Reading { repair, sighted: Some(true) },
                     Step::WaitOut => owning.clickhouse = Writer::WaitingOut { repair, sighted: true },
                     Step::Contradicted => {
@@ -278,7 +278,7 @@ impl World {
     fn answer(&mut self, by: usize) {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
-            Writer::Inserting { doubtful: false } => owning.acknowledge(SinkName::ClickHouse, 1),
+            Writer::Inserting { doubtful: false } => self.consumers[by].acknowledge(SinkName::ClickHouse, 1),
             Writer::Inserting { doubtful: true } => {
                 owning.clickhouse = Writer::Reading { repair: Repair::after_ok(), sighted: None };
             }

@@ -1,7 +1,7 @@
 //! What befalls the servers.
 
 use crate::config::Config;
-use crate::consumer::{Consumer, Phase};
+use crate::consumer::Consumer;
 use crate::ledger;
 use crate::servers::{Late, Tables};
 use crate::world::World;
@@ -10,8 +10,8 @@ impl World {
     /// Every proof of a consumer is void.
     pub(super) fn void(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
-        if let Phase::TakingOver(taking) = &mut consumer.phase {
-            taking.void();
+        if let Some(taking) = &mut consumer.taking {
+            taking.sighted = false;
         }
         if let Some(owning) = consumer.owning_mut() {
             owning.void();

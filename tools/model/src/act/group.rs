@@ -1,11 +1,12 @@
 //! The group's side, as `read/reader.rs`, `claim/coordinator.rs` and `claim/coordinator/release.rs` meet it.
 
 use footprint_protocol::first_start::commit_mark;
+use footprint_protocol::partition::{Ended, Release};
 
 use crate::config::Config;
-use crate::consumer::{Consumer, Phase, Seat, TakeOver};
+use crate::consumer::{Consumer, Machine, Owning, Seat, later, now};
 use crate::guard::Guard;
-use crate::world::{World, source};
+use crate::world::{Broken, World, source};
 
 impl World {
     pub(super) fn assign(&mut self, by: usize) {
@@ -15,7 +16,7 @@ impl World {
         }
         self.consumers[by].up = true;
         self.consumers[by].seat = Seat::In;
-        self.consumers[by].phase = Phase::TakingOver(TakeOver::Look);
+        self.consumers[by].machine.get_or_insert_with(Machine::assigned).assign();
     }
 
     /// An old consumer, which has the partition, stores and commits another record.
@@ -29,16 +30,29 @@ impl World {
     pub(super) fn revoke(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
         consumer.seat = Seat::Leaving;
-        match &mut consumer.phase {
-            Phase::Owning(owning) => owning.ready.clear(),
-            _ => self.abandon(by),
+        if let Some(machine) = &mut consumer.machine {
+            machine.revoke(now(), later());
+            machine.release(now(), false);
         }
     }
 
     /// It hears that it has no partition any more.
     pub(super) fn leave(&mut self, by: usize) {
-        self.abandon(by);
-        self.consumers[by].seat = Seat::Out;
+        self.end(by);
+        let consumer = &mut self.consumers[by];
+        consumer.seat = Seat::Out;
+        if let Some(machine) = &mut consumer.machine {
+            machine.revoke(now(), now());
+        }
+        self.forget_machine(by);
+    }
+
+    /// A machine of which nothing is left is dropped, as the coordinator does.
+    pub(super) fn forget_machine(&mut self, by: usize) {
+        let consumer = &mut self.consumers[by];
+        if consumer.seat == Seat::Out && consumer.machine.as_ref().is_some_and(Machine::is_over) {
+            consumer.machine = None;
+        }
     }
 
     /// It lets go, drained or at its deadline.
@@ -46,9 +60,15 @@ impl World {
         if !config.guards.hold(Guard::RevokeOrder)
             && let Some(owning) = self.consumers[by].owning()
             && owning.life == self.kafka.life
+            && let Some(tracker) = self.consumers[by].tracker()
         {
             let mark = commit_mark(source(owning.life));
-            self.kafka.late_commit = Some((owning.tracker.recorded_nexts().lowest(), mark));
+            self.kafka.late_commit = Some((tracker.recorded_nexts().lowest(), mark));
+        }
+        if let Some(machine) = &mut self.consumers[by].machine
+            && !matches!(machine.release(later(), true), Release::Commit | Release::Ready { .. })
+        {
+            return self.fault(Broken::Stuck);
         }
         self.leave(by);
         if self.kafka.member == Some(by) {
@@ -56,21 +76,20 @@ impl World {
         }
     }
 
-    /// The end of whatever it was in the midst of: a take-over goes on unwanted, an insert on its way loses its client.
-    pub(super) fn abandon(&mut self, by: usize) {
-        let phase = std::mem::replace(&mut self.consumers[by].phase, Phase::Idle);
-        match phase {
-            Phase::TakingOver(taking) if taking != TakeOver::Look => self.consumers[by].stray = Some(taking),
-            _ => {}
-        }
-        self.orphan_inserts(by);
-    }
-
-    /// `Coordinator::end`: an ownership ends; as long as the group gives the partition it is taken over anew.
+    /// An ownership ends; as long as the group gives the partition it is taken over again. An insert on its way loses its client.
     pub(super) fn end(&mut self, by: usize) {
         self.orphan_inserts(by);
-        let consumer = &mut self.consumers[by];
-        consumer.phase = if consumer.seat == Seat::In { Phase::TakingOver(TakeOver::Look) } else { Phase::Idle };
+        if let Some(machine) = &mut self.consumers[by].machine {
+            machine.end("");
+        }
+    }
+
+    /// The machine says that the ownership is over.
+    pub(super) fn heard(&mut self, by: usize, heard: Result<(), Ended<Box<Owning>>>) -> bool {
+        if heard.is_err() {
+            self.orphan_inserts(by);
+        }
+        heard.is_ok()
     }
 
     pub(super) fn crash(&mut self, by: usize) {

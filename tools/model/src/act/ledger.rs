@@ -1,11 +1,13 @@
 //! Reading, the topic's id, claims, heartbeats and commits, as the coordinator drives them.
 
 use footprint_protocol::first_start::commit_mark;
+use footprint_protocol::ledger::Progress;
 use footprint_protocol::offset::{Offset, Range};
+use footprint_protocol::tracker::Tracker;
 use footprint_protocol::write::{Resolution, resolve};
 
 use crate::config::Config;
-use crate::consumer::{Batch, Owning, TakeOver};
+use crate::consumer::{Batch, Machine, now};
 use crate::guard::Guard;
 use crate::ledger::{self, ClaimWanted};
 use crate::servers::{Late, Offsets};
@@ -25,19 +27,20 @@ impl World {
             Some((_, definition)) if config.guards.hold(Guard::ByItsDefinition) => definition,
             _ => own,
         };
-        owning.ready.push(Batch { range, content, definition, described });
+        let batch = Batch { range, content, definition };
+        if let Some(machine) = &mut self.consumers[by].machine {
+            machine.cut(batch, described, now());
+        }
     }
 
     /// The topic's id is asked: batches read before are of this life, or the ownership ends.
     pub(super) fn describe(&mut self, by: usize) {
         let life = self.kafka.life;
-        let Some(owning) = self.consumers[by].owning_mut() else { return };
-        if owning.life == life {
-            for batch in &mut owning.ready {
-                batch.described = true;
-            }
-        } else {
-            self.end(by);
+        let consumer = &mut self.consumers[by];
+        match consumer.owning().map(|owning| owning.life == life) {
+            Some(true) => consumer.machine.iter_mut().for_each(|machine| machine.life_seen(|_| true)),
+            Some(false) => self.end(by),
+            None => {}
         }
     }
 
@@ -51,17 +54,29 @@ impl World {
 
     /// The first batch that is ready goes to the writers, when it is claimed, or can be.
     pub(super) fn send(&mut self, config: &Config, by: usize, answer: Answer) {
-        let Some(owning) = self.consumers[by].owning() else { return };
-        if owning.may_replay(config) {
+        if self.consumers[by].may_send(config) {
+            self.pretend_claimed(by);
             self.hand_on(by);
-        } else if owning.may_claim() {
+        } else if self.consumers[by].may_claim() {
             self.claim(config, by, answer);
         }
     }
 
+    /// Only without the guard: what was never claimed goes on as if it were.
+    fn pretend_claimed(&mut self, by: usize) {
+        let Some(machine) = &mut self.consumers[by].machine else { return };
+        let range = machine.ready().next().map(|batch| batch.range);
+        if let Some(range) = range.filter(|_| !machine.wants_to_send())
+            && let Some(nexts) = machine.tracker().map(Tracker::nexts)
+        {
+            let heard = machine.claimed(range, Some(&Progress { partition: 0, claimed: range.end, nexts }));
+            self.heard(by, heard);
+        }
+    }
+
     fn hand_on(&mut self, by: usize) {
+        let Some(batch) = self.consumers[by].machine.as_mut().and_then(Machine::next_to_send) else { return };
         let Some(owning) = self.consumers[by].owning_mut() else { return };
-        let batch = owning.ready.remove(0);
         owning.queue.push(batch);
         if owning.plan.nexts.clickhouse.is_none() {
             owning.clickhouse_done += 1;
@@ -72,9 +87,14 @@ impl World {
         if self.consumers[by].broken {
             return self.lose_ledger(config, by);
         }
-        let Some(owning) = self.consumers[by].owning() else { return };
-        let (life, fence, Batch { range, definition: fingerprint, .. }) = (owning.life, owning.fence, owning.ready[0]);
-        let wanted = ClaimWanted { fence, range, fingerprint, clickhouse_next: owning.tracker.clickhouse_next() };
+        let consumer = &self.consumers[by];
+        let Some(owning) = consumer.owning() else { return };
+        let Some((batch, clickhouse_next)) = consumer.machine.as_ref().and_then(|machine| machine.to_claim(now()))
+        else {
+            return;
+        };
+        let (life, fence, Batch { range, definition: fingerprint, .. }) = (owning.life, owning.fence, *batch);
+        let wanted = ClaimWanted { fence, range, fingerprint, clickhouse_next };
         if answer == Answer::Late {
             self.postgres.late.push(Late::Claim { life, wanted });
             return self.lose_ledger(config, by);
@@ -90,12 +110,13 @@ impl World {
                 progress = found;
             }
         }
-        let Some(progress) = progress else { return self.end(by) };
-        let Some(owning) = self.consumers[by].owning_mut() else { return };
-        owning.tracker.claimed_range(range);
-        owning.proof = true;
-        if owning.tracker.recorded(&progress).is_err() {
-            return self.end(by);
+        let Some(machine) = &mut self.consumers[by].machine else { return };
+        let heard = machine.claimed(range, progress.as_ref());
+        if !self.heard(by, heard) {
+            return;
+        }
+        if let Some(owning) = self.consumers[by].owning_mut() {
+            owning.proof = true;
         }
         self.hand_on(by);
     }
@@ -104,19 +125,24 @@ impl World {
         if self.consumers[by].broken {
             return self.lose_ledger(config, by);
         }
-        let Some(owning) = self.consumers[by].owning() else { return };
-        let next = owning.tracker.clickhouse_next();
+        let consumer = &mut self.consumers[by];
+        let Some(machine) = &mut consumer.machine else { return };
+        let (Some(owning), Some(next)) = (machine.right(), machine.beat()) else { return };
         let (fence, slot) = (owning.fence, &mut self.postgres.tables.ledger[owning.life]);
         let progress = ledger::heartbeat(slot, &fence, next, config.guards);
         if answer == Answer::Lost {
             return self.lose_ledger(config, by);
         }
-        let Some(owning) = self.consumers[by].owning_mut() else { return };
-        let fenced = config.guards.hold(Guard::HeartbeatFence);
-        match progress.map(|progress| owning.tracker.recorded(&progress)) {
-            Some(Ok(())) => owning.proof = true,
-            _ if !fenced => owning.proof = true,
-            _ => return self.end(by),
+        // only without the guard what the ledger says is not compared
+        let compares = config.guards.hold(Guard::HeartbeatFence) || machine.clone().beaten(progress.as_ref()).is_ok();
+        if compares {
+            let heard = machine.beaten(progress.as_ref());
+            if !self.heard(by, heard) {
+                return;
+            }
+        }
+        if let Some(owning) = self.consumers[by].owning_mut() {
+            owning.proof = true;
         }
         if !config.slow_commits {
             self.commit(config, by);
@@ -125,11 +151,11 @@ impl World {
 
     pub(super) fn commit(&mut self, config: &Config, by: usize) {
         let from_ledger = config.guards.hold(Guard::CommitFromLedger);
-        let Some(owning) = self.consumers[by].owning_mut() else { return };
-        let offset = if from_ledger { owning.tracker.to_commit() } else { Some(owning.tracker.nexts().lowest()) };
-        let Some(offset) = offset else { return };
-        owning.tracker.committed(offset);
-        let life = owning.life;
+        let Some(machine) = &mut self.consumers[by].machine else { return };
+        let memory = machine.tracker().map(|tracker| tracker.nexts().lowest());
+        let Some(offset) = (if from_ledger { machine.to_commit() } else { memory }) else { return };
+        machine.committed(offset);
+        let Some(life) = machine.right().map(|owning| owning.life) else { return };
         let mark = if config.guards.hold(Guard::CommitMark) { commit_mark(source(life)) } else { String::new() };
         if self.kafka.life != life {
             return; // the broker does not know that life's log any more
@@ -146,8 +172,8 @@ impl World {
     }
 
     pub(super) fn recommit(&mut self, config: &Config, by: usize) {
-        if let Some(owning) = self.consumers[by].owning_mut() {
-            owning.tracker.commit_again();
+        if let Some(machine) = &mut self.consumers[by].machine {
+            machine.commit_again();
         }
         self.commit(config, by);
     }
@@ -158,28 +184,5 @@ impl World {
         if let Some(owning) = self.consumers[by].owning_mut() {
             owning.position = end;
         }
-    }
-
-    /// Whether its take-over's next step is a statement.
-    pub fn take_over_is_statement(config: &Config, taking: &TakeOver) -> bool {
-        match taking {
-            TakeOver::Look => !config.topic_may_change(),
-            TakeOver::Starts { .. } | TakeOver::Take { .. } | TakeOver::Settle { .. } => true,
-            TakeOver::Ask { .. } => false,
-        }
-    }
-}
-
-impl Owning {
-    /// Whether its next batch was claimed before the take-over, and needs no claim.
-    pub fn may_replay(&self, config: &Config) -> bool {
-        let needs = |batch: &Batch| self.plan.needs_claim(batch.range) && config.guards.hold(Guard::Claim);
-        self.ready.first().is_some_and(|batch| batch.described && !needs(batch))
-    }
-
-    /// Whether its next batch can be claimed.
-    pub fn may_claim(&self) -> bool {
-        let next = |batch: &Batch| batch.range.start == self.tracker.claimed() && batch.described;
-        self.ready.first().is_some_and(next) && self.tracker.may_claim()
     }
 }

@@ -9,7 +9,6 @@ mod postgres;
 mod takeover;
 
 use crate::config::Config;
-use crate::consumer::{Phase, TakeOver};
 use crate::world::{Answer, Step, World};
 
 impl World {
@@ -67,7 +66,7 @@ impl World {
     fn charge(&mut self, step: &Step) {
         if let Step::TakeOver(by, _) = *step
             && self.kafka.member != Some(by)
-            && self.consumers[by].phase == Phase::TakingOver(TakeOver::Look)
+            && self.consumers[by].taking.is_none()
         {
             self.budget.retakes -= 1;
         }

@@ -46,7 +46,7 @@ impl World {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let Some(share) = owning.share(count) else { return };
         if !share.rows && !share.dead_letters {
-            return owning.acknowledge(SinkName::Postgres, count);
+            return self.consumers[by].acknowledge(SinkName::Postgres, count);
         }
         let (life, range) = (owning.life, share.range);
         let still = owning.plan.nexts;
@@ -75,7 +75,7 @@ impl World {
         let landed = answer != Answer::Late && self.land_write(life, &write, config.guards);
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         if landed && answer == Answer::Fine {
-            owning.acknowledge(SinkName::Postgres, count);
+            self.consumers[by].acknowledge(SinkName::Postgres, count);
         } else {
             owning.postgres_uncertain = count;
         }
@@ -122,7 +122,7 @@ impl World {
         let value =
             found.and_then(|row| if share.dead_letters { Some(row.nexts.dead_letters) } else { row.nexts.postgres });
         match resolve(found.is_some(), value, share.range) {
-            Resolution::Landed => owning.acknowledge(SinkName::Postgres, count),
+            Resolution::Landed => self.consumers[by].acknowledge(SinkName::Postgres, count),
             Resolution::SendAgain => {}
             Resolution::TakeOver => self.end(by),
         }

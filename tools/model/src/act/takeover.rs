@@ -1,168 +1,202 @@
 //! A take-over's steps, as `claim/take_over.rs` and `claim/coordinator/take_overs.rs` take them.
 
-use footprint_protocol::first_start::{FirstStart, Starts, Unknown, Written, commit_mark, first_start, starts_at_end};
-use footprint_protocol::ledger::{Row, SinkName};
-use footprint_protocol::take_over::{Observed, Settled, insert_id_is_known, question_from, settle, switch};
+use footprint_protocol::first_start::{Starts, Written, starts_at_end};
+use footprint_protocol::ledger::SinkName;
+use footprint_protocol::offset::Offset;
+use footprint_protocol::take_over::steps::{Answer as Answered, Ask, Ended, Known, TakeOver, Taken};
+use footprint_protocol::take_over::{Plan, Settled};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::consumer::{Owning, Phase, Seat, TakeOver};
+use crate::consumer::{Machine, Owning, Taking};
 use crate::guard::Guard;
-use crate::ledger::{self, Fence, Taken};
+use crate::ledger::{self, Fence};
 use crate::servers::{Insert, Late, Offsets};
 use crate::world::{Answer, Broken, World, source};
 
-/// What a take-over has heard before it asks ClickHouse.
-struct Asked {
-    life: usize,
-    gone_back: bool,
-    known: bool,
-    lost: bool,
-}
-
-/// How a take-over goes on.
-enum Next {
-    On(TakeOver),
-    Owns(Box<Owning>),
-    /// Try again from the start.
-    Again,
-    /// The ledger's connection is lost.
-    LedgerLost,
-}
-
 impl World {
     pub(super) fn step_take_over(&mut self, config: &Config, by: usize, answer: Answer) {
-        let Phase::TakingOver(taking) = std::mem::replace(&mut self.consumers[by].phase, Phase::Idle) else { return };
-        let phase = match self.next_of(config, by, taking, answer) {
-            Next::On(taking) => Phase::TakingOver(taking),
-            Next::Owns(owning) if self.consumers[by].seat == Seat::In => Phase::Owning(owning),
-            Next::Again | Next::Owns(_) => Phase::TakingOver(TakeOver::Look),
-            Next::LedgerLost => {
-                self.consumers[by].broken = false;
-                Phase::TakingOver(TakeOver::Look)
-            }
-        };
-        self.consumers[by].phase = phase;
+        let consumer = &mut self.consumers[by];
+        if let (Some(machine), None) = (&mut consumer.machine, &consumer.taking) {
+            machine.take_over_began();
+        }
+        self.step(config, by, answer);
     }
 
-    /// A take-over that is no longer wanted goes on to its end, which nobody hears.
+    /// A take-over that is no longer wanted goes on to its end, and its right is void.
     pub(super) fn step_stray(&mut self, config: &Config, by: usize, answer: Answer) {
-        let Some(taking) = self.consumers[by].stray.take() else { return };
-        if let Next::On(taking) = self.next_of(config, by, taking, answer) {
-            self.consumers[by].stray = Some(taking);
+        self.step(config, by, answer);
+        self.forget_machine(by);
+    }
+
+    fn step(&mut self, config: &Config, by: usize, answer: Answer) {
+        let taking = self.consumers[by].taking.take();
+        if self.consumers[by].broken {
+            return self.take_over_lost(by);
+        }
+        let mut taking = taking.unwrap_or_else(|| self.begin(config));
+        if !is_statement(&taking.steps) {
+            self.look(config, &mut taking);
+            // what is read before the statement stands until then, except the topic's life: a restore breaks the connection
+            if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::Take { .. } | Ask::WriteStarts(_))) {
+                return self.go_on(config, by, taking);
+            }
+        }
+        if self.state(config, &mut taking, answer) { self.go_on(config, by, taking) } else { self.take_over_lost(by) }
+    }
+
+    fn begin(&self, config: &Config) -> Taking {
+        let life = self.kafka.life;
+        let known = Known {
+            source: source(life),
+            partition: 0,
+            switches: config.switches(self.postgres_on, self.clickhouse_on),
+            other_lives_known: self.other_lives_known(life),
+        };
+        Taking { life, steps: TakeOver::new(known), fence: None, sighted: true }
+    }
+
+    /// The ledger's connection was lost under it.
+    fn take_over_lost(&mut self, by: usize) {
+        let consumer = &mut self.consumers[by];
+        if consumer.wants_attempt() {
+            consumer.broken = false;
+        }
+        if let Some(machine) = &mut consumer.machine {
+            machine.take_over_lost();
         }
     }
 
-    fn next_of(&mut self, config: &Config, by: usize, taking: TakeOver, answer: Answer) -> Next {
-        if self.consumers[by].broken {
-            return Next::LedgerLost;
-        }
-        match taking {
-            // what is read beforehand stands until the statement, save the topic's life: a restore breaks the connection
-            TakeOver::Look if config.topic_may_change() => Next::On(self.look(config)),
-            TakeOver::Look => {
-                let take = self.look(config);
-                self.next_of(config, by, take, answer)
+    /// What comes of the answers so far: more questions, or the end.
+    fn go_on(&mut self, config: &Config, by: usize, taking: Taking) {
+        let plan = match taking.steps.ask() {
+            Ok(_) => {
+                self.consumers[by].taking = Some(taking);
+                return;
             }
-            TakeOver::Starts { life, starts } => {
+            Err(Ended::Ours(plan)) => Some(Plan::clone(plan)),
+            Err(Ended::Replaced | Ended::Fenced) => None,
+        };
+        let (Some(mut plan), Some(fence)) = (plan, taking.fence) else {
+            // nothing in the model waits: the next try begins at once
+            self.consumers[by].machine.iter_mut().for_each(Machine::take_over_lost);
+            return;
+        };
+        if !config.guards.hold(Guard::ClaimEnds) {
+            plan.cuts.clear();
+        }
+        if !config.guards.hold(Guard::Doubtful) {
+            plan.doubtful_below = None;
+        }
+        let life = taking.life;
+        let mut owning = Owning::new(life, self.postgres.cluster, fence, plan, taking.sighted);
+        owning.left_out = self.postgres.tables.refused[life][1];
+        if let Some(machine) = &mut self.consumers[by].machine {
+            machine.taken_over(Box::new(owning));
+        }
+    }
+
+    /// Answers everything that is no statement, up to the next statement or the end.
+    fn look(&mut self, config: &Config, taking: &mut Taking) {
+        while let Ok(ask) = taking.steps.ask().map_err(|_| ()) {
+            if matches!(ask, Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_)) {
+                return;
+            }
+            let answer = self.answer_to(config, taking.life, &ask);
+            if let Err(corrupt) = taking.steps.answer(answer) {
+                return self.fault(Broken::Stopped(corrupt.to_string()));
+            }
+        }
+    }
+
+    /// What Kafka, the ledger and ClickHouse say. Without a guard the answer is what a consumer would make of it that does not
+    /// ask.
+    fn answer_to(&mut self, config: &Config, life: usize, ask: &Ask) -> Answered {
+        let holds = |guard| config.guards.hold(guard);
+        match ask {
+            Ask::Watermarks => Answered::Watermarks(0, self.kafka.end),
+            Ask::Row => Answered::Row(self.postgres.tables.ledger[life].is_some()),
+            Ask::Starts if !config.has_first_start() => {
+                Answered::Starts(Some(Starts { commits: vec![None], ends: None }))
+            }
+            Ask::Starts if !holds(Guard::FirstStart) => {
+                let end = config.starts_at_end.then_some(vec![self.kafka.end]);
+                Answered::Starts(Some(Starts { commits: vec![None], ends: end }))
+            }
+            Ask::Starts => Answered::Starts(self.postgres.tables.starts[life].clone()),
+            Ask::FirstStart => Answered::FirstStart(self.starts_seen(config, life)),
+            Ask::Committed => Answered::Committed(self.committed_seen(config)),
+            Ask::HoldsRows => {
+                let holds_rows = self.clickhouse_on && !self.clickhouse.rows[life].is_empty();
+                Answered::HoldsRows(holds_rows && holds(Guard::LostLedger))
+            }
+            Ask::Drain { .. } => {
+                if holds(Guard::Drain) {
+                    self.drain(config, life);
+                }
+                Answered::Drained
+            }
+            Ask::Highest { from, .. } => {
+                let above = self.clickhouse.rows[life].minus(Offsets::below(*from));
+                Answered::Highest(above.highest().filter(|_| holds(Guard::HighestOffset)))
+            }
+            Ask::End => Answered::End(self.kafka.end),
+            Ask::Life => Answered::Life(self.kafka.life == life || !holds(Guard::TopicId)),
+            Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_) => unreachable!("a statement"),
+        }
+    }
+
+    /// What was committed, as a take-over sees it. Without the guard of a lost ledger our own mark says nothing.
+    fn committed_seen(&self, config: &Config) -> Option<(Offset, String)> {
+        let seen = self.kafka.committed.clone();
+        if !config.guards.hold(Guard::LostLedger) {
+            return seen.map(|(offset, _)| (offset, String::new()));
+        }
+        seen.filter(|(_, mark)| !mark.is_empty() || config.guards.hold(Guard::CommitWhenTaken))
+    }
+
+    /// A statement. False: the connection is lost with its answer.
+    fn state(&mut self, config: &Config, taking: &mut Taking, answer: Answer) -> bool {
+        let life = taking.life;
+        let Ok(ask) = taking.steps.ask() else { return true };
+        let answered = match ask {
+            Ask::WriteStarts(starts) => {
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::Starts { life, starts });
-                    return Next::LedgerLost;
+                    return false;
                 }
                 self.land_starts(config, life, &starts);
-                if answer == Answer::Lost { Next::LedgerLost } else { Next::On(TakeOver::Look) }
+                Answered::Written
             }
-            TakeOver::Take { life, start, known } => {
-                let ledger_lost = start.ledger_lost;
+            Ask::Take { start, .. } => {
                 let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { Uuid::nil() };
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::TakeOver { life, owner, start });
-                    return Next::LedgerLost;
+                    return false;
                 }
                 let birth = self.fresh_birth(life);
                 let slot = &mut self.postgres.tables.ledger[life];
-                let Taken { row, gone_back, another } = ledger::take_over(slot, owner, &start, birth);
-                if answer == Answer::Lost {
-                    return Next::LedgerLost;
-                }
-                let fence = Fence { epoch: row.epoch, owner };
-                Next::On(TakeOver::Ask {
-                    life,
-                    fence,
-                    row: Box::new(row),
-                    gone_back,
-                    another,
-                    known,
-                    lost: ledger_lost,
-                    sighted: true,
-                })
+                let ledger::Taken { row, gone_back, another } = ledger::take_over(slot, owner, &start, birth);
+                (taking.fence, taking.sighted) = (Some(Fence { epoch: row.epoch, owner }), true);
+                Answered::Taken(Box::new(Taken { row, may_have_gone_back: gone_back, is_anothers: another }))
             }
-            TakeOver::Ask { life, fence, row, gone_back, known, lost, sighted, .. } => {
-                let asked = Asked { life, gone_back, known, lost };
-                self.ask(config, *row, &asked).map_or(Next::Again, |settled| {
-                    Next::On(TakeOver::Settle { life, fence, settled: Box::new(settled), sighted })
-                })
-            }
-            TakeOver::Settle { life, fence, settled, sighted } => {
+            Ask::Settle(settled) => {
+                let Some(fence) = taking.fence else { return true };
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::Settle { life, fence, settled });
-                    return Next::LedgerLost;
+                    return false;
                 }
-                let landed = self.land_settled(life, &fence, &settled);
-                match (landed, answer) {
-                    (_, Answer::Lost) => Next::LedgerLost,
-                    (false, _) => Next::Again,
-                    (true, _) => {
-                        let mut plan = settled.plan;
-                        if !config.guards.hold(Guard::ClaimEnds) {
-                            plan.cuts.clear();
-                        }
-                        if !config.guards.hold(Guard::Doubtful) {
-                            plan.doubtful_below = None;
-                        }
-                        let mut owning = Owning::new(life, self.postgres.cluster, fence, plan, sighted);
-                        owning.left_out = self.postgres.tables.refused[life][1];
-                        Next::Owns(Box::new(owning))
-                    }
-                }
+                Answered::Settled(self.land_settled(life, &fence, &settled))
             }
-        }
-    }
-
-    /// Before the statement: what Kafka, the ledger and ClickHouse say of the partition.
-    fn look(&self, config: &Config) -> TakeOver {
-        let life = self.kafka.life;
-        let ledger = &self.postgres.tables.ledger;
-        let known = ledger[life].is_some();
-        let at = |offset| FirstStart { offset, ledger_lost: false, why: "" };
-        if known {
-            return TakeOver::Take { life, start: at(0), known };
-        }
-        let starts = &self.postgres.tables.starts[life];
-        if config.has_first_start() && starts.is_none() {
-            return TakeOver::Starts { life, starts: self.starts_seen(config, life) };
-        }
-        if !config.guards.hold(Guard::LostLedger) {
-            // what a consumer does that knows nothing but Kafka's offsets
-            let start = self.kafka.committed.as_ref().map_or(0, |(offset, _)| *offset);
-            return TakeOver::Take { life, start: at(start), known };
-        }
-        let committed = self.kafka.committed.as_ref().map(|(offset, mark)| (*offset, mark.as_str()));
-        let committed = committed.filter(|(_, mark)| !mark.is_empty() || config.guards.hold(Guard::CommitWhenTaken));
-        let written = match config.guards.hold(Guard::FirstStart) {
-            true => starts.as_ref().and_then(|starts| starts.of(0)),
-            false => Some(Written { commit: None, end: config.starts_at_end.then_some(self.kafka.end) }),
+            _ => return true,
         };
-        let start = first_start(&Unknown {
-            committed,
-            our_mark: &commit_mark(source(life)),
-            clickhouse_holds_rows: self.clickhouse_on && !self.clickhouse.rows[life].is_empty(),
-            written,
-            other_lives_known: self.other_lives_known(life),
-            log_start: 0,
-            log_end: self.kafka.end,
-        });
-        TakeOver::Take { life, start, known }
+        if answer == Answer::Lost {
+            return false;
+        }
+        if let Err(corrupt) = taking.steps.answer(answered) {
+            self.fault(Broken::Stopped(corrupt.to_string()));
+        }
+        true
     }
 
     fn other_lives_known(&self, life: usize) -> bool {
@@ -186,51 +220,24 @@ impl World {
         }
     }
 
-    /// After the statement: drain, ask for the highest offset, look at the topic's id again, decide.
-    fn ask(&mut self, config: &Config, row: Row, asked: &Asked) -> Option<Settled> {
-        let Asked { life, gone_back, known, lost: ledger_lost } = *asked;
-        let switches = config.switches(self.postgres_on, self.clickhouse_on);
-        let drains = footprint_protocol::take_over::must_drain(&row, known && !ledger_lost, gone_back);
-        let (row, gaps) = switch(row, &switches);
-        let mut clickhouse_highest = None;
-        if self.clickhouse_on {
-            if drains && config.guards.hold(Guard::Drain) {
-                self.drain(config, life);
-            }
-            let above = self.clickhouse.rows[life].minus(Offsets::below(question_from(&row)));
-            clickhouse_highest = above.highest().filter(|_| config.guards.hold(Guard::HighestOffset));
-        }
-        if self.kafka.life != life && config.guards.hold(Guard::TopicId) {
-            return None;
-        }
-        let observed = Observed {
-            log_start: 0,
-            log_end: self.kafka.end,
-            may_have_gone_back: gone_back,
-            clickhouse_highest,
-            ledger_lost,
-        };
-        match settle(row, &observed, &switches) {
-            Ok(mut settled) => {
-                settled.gaps.extend(gaps);
-                Some(settled)
-            }
-            Err(corrupt) => {
-                self.fault(Broken::Stopped(corrupt.to_string()));
-                None
-            }
-        }
+    /// Whether a take-over waits: older inserts may go under ids that nobody knows, and one of them runs.
+    pub fn waits_out(&self, config: &Config, taking: &Taking) -> bool {
+        let cluster = self.postgres.cluster;
+        let runs = |insert: &Insert| insert.life == taking.life && insert.cluster != cluster && !insert.unseen;
+        config.guards.hold(Guard::WaitOutUnknown)
+            && matches!(taking.steps.ask(), Ok(Ask::Drain { id_is_known: false }))
+            && self.clickhouse.inserts.iter().any(runs)
     }
 
-    /// Whether a take-over waits: older inserts may go under ids that nobody knows, and one of them runs.
-    pub fn waits_out(&self, config: &Config, taking: &TakeOver) -> bool {
-        let TakeOver::Ask { life, row, another, lost, .. } = taking else { return false };
-        let cluster = self.postgres.cluster;
-        let runs = |insert: &Insert| insert.life == *life && insert.cluster != cluster && !insert.unseen;
-        config.guards.hold(Guard::WaitOutUnknown)
-            && self.clickhouse_on
-            && !insert_id_is_known(row, *lost, *another)
-            && self.clickhouse.inserts.iter().any(runs)
+    /// Whether the next step of a take-over sends a statement.
+    pub fn take_over_is_statement(config: &Config, taking: Option<&Taking>) -> bool {
+        match taking.map(|taking| taking.steps.ask()) {
+            None => !config.topic_may_change(),
+            Some(Ok(Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_))) => true,
+            Some(Ok(Ask::Drain { .. } | Ask::Highest { .. } | Ask::End | Ask::Life)) => false,
+            Some(Ok(_)) => !config.topic_may_change(),
+            Some(Err(_)) => false,
+        }
     }
 
     /// Ends what runs under the query id of a life's inserts.
@@ -263,26 +270,21 @@ impl World {
     }
 }
 
-impl TakeOver {
-    /// Visits the epoch it holds of a life.
-    pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
-        match self {
-            Self::Ask { life, fence, row, .. } if *life == of => {
-                visit(&mut fence.epoch);
-                visit(&mut row.epoch);
-            }
-            Self::Settle { life, fence, settled, .. } if *life == of => {
-                visit(&mut fence.epoch);
-                visit(&mut settled.row.epoch);
-            }
-            _ => {}
-        }
-    }
+fn is_statement(steps: &TakeOver) -> bool {
+    matches!(steps.ask(), Ok(Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_)))
+}
 
-    /// Sightings are void.
-    pub fn void(&mut self) {
-        if let Self::Ask { sighted, .. } | Self::Settle { sighted, .. } = self {
-            *sighted = false;
+impl Taking {
+    /// Visits the epochs it holds of a life.
+    pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
+        if self.life != of {
+            return;
+        }
+        if let Some(fence) = &mut self.fence {
+            visit(&mut fence.epoch);
+        }
+        if let Some(row) = self.steps.row_mut() {
+            visit(&mut row.epoch);
         }
     }
 }

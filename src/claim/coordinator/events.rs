@@ -1,0 +1,90 @@
+//! What the reader, the batcher and the writers say, and what follows from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use footprint_protocol::offset::Partition;
+use footprint_service::failpoint::{self, Point};
+use tracing::{debug, info, warn};
+
+use super::release::HAND_OVER_DELAY;
+use super::{Coordinator, Held, PipelineError};
+use crate::batch::Batch;
+use crate::read::reader::Event;
+use crate::store::sink::{Ack, Verdict};
+
+impl Coordinator {
+    pub(super) fn on_ack(&mut self, ack: &Ack) {
+        let partition = ack.ownership.partition;
+        let Some(machine) = self.machine_of(&ack.ownership) else { return };
+        match ack.verdict {
+            Verdict::Stored => {
+                machine.stored(ack.sink, ack.range);
+                self.moved.last_stored_at = Some(Instant::now());
+            }
+            Verdict::Fenced => {
+                warn!(partition, sink = ack.sink.as_str(), range = %ack.range, "fenced: taking over again");
+                self.end(partition, "a write was fenced");
+            }
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: Event) -> Result<(), PipelineError> {
+        match event {
+            Event::Assigned(partitions) => {
+                info!(?partitions, "assigned");
+                for partition in partitions {
+                    self.partitions.entry(partition).or_insert_with(Held::assigned).machine.assign();
+                }
+                self.ports.status.send_modify(|status| status.joined = true);
+            }
+            Event::Revoked { partitions, lost } => {
+                info!(?partitions, lost, "revoked");
+                if lost {
+                    for &partition in &partitions {
+                        self.end(partition, "lost");
+                    }
+                }
+                self.leave(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
+            }
+            Event::Committed(result) => {
+                self.commits_under_way = self.commits_under_way.saturating_sub(1);
+                if let Err(error) = result {
+                    debug!("kafka commit: {error}");
+                }
+            }
+            Event::Displaced(why) => {
+                warn!("kafka: {why}: every partition is taken over again");
+                self.end_all("the log does not hold what was to be read");
+                self.watch.seen_at = None;
+                let wait = Instant::now() + Duration::from_secs(1);
+                for held in self.partitions.values_mut() {
+                    held.machine.wait_until(wait);
+                }
+            }
+            Event::Unreadable { partition, offset, handed, why } => {
+                return self.on_unreadable(partition, offset, handed, why);
+            }
+            Event::TopicGone => self.watch.seen_at = None,
+            Event::RefusedByGroup => self.on_refused_by_group(),
+            Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_stop(&mut self) {
+        failpoint::hit(Point::Stop);
+        info!("draining");
+        self.stopping = true;
+        let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
+        self.leave(partitions, Duration::ZERO);
+    }
+
+    pub(super) fn on_batch(&mut self, batch: Batch) {
+        let is_of_life = self.watch.seen_at.is_some_and(|seen| seen > batch.read_at);
+        let ownership = Arc::clone(&batch.ownership);
+        if let Some(machine) = self.machine_of(&ownership) {
+            machine.cut(Arc::new(batch), is_of_life, Instant::now());
+        }
+    }
+}

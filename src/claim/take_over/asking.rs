@@ -1,0 +1,280 @@
+//! The questions of a take-over, asked of Kafka, the ledger and ClickHouse, and what only the shell needs to know of the answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use footprint_protocol::first_start::FirstStart;
+use footprint_protocol::ledger::SourceId;
+use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_protocol::take_over::steps::{Answer, Ask, Taken};
+use footprint_protocol::take_over::{Gap, Plan, Settled};
+use footprint_service::failpoint::{self, Point};
+use footprint_service::kafka::Inquirer;
+use tokio::sync::MutexGuard;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Context, Life, Skip, TakeOverError, ask, definitions, first_start, is_same_life, watermarks};
+use crate::ledger::ownership::{Earlier, LeftOut, Ownership};
+use crate::ledger::proof::{Proof, Sighting};
+use crate::ledger::statements::{Fence, Ledger, LedgerError, fresh_owner};
+use crate::store::clickhouse::readback::Questions;
+use crate::store::sink::SinkError;
+
+/// How long older inserts are waited out.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the search for where a log can be read again may take.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(120);
+/// Why there is a gap where Kafka could not give records.
+const UNREADABLE: &str = "could not be read from kafka's log";
+/// How far below ClickHouse's frontier its last rows are looked for.
+const LOST_ROWS_WINDOW: Offset = 1_000_000;
+
+/// Whom a take-over asks, and what only its shell needs to know.
+pub(super) struct Asking<'a> {
+    context: &'a Context,
+    ledger: &'a Ledger,
+    life: &'a Life,
+    partition: Partition,
+    skips: &'a [Skip],
+    /// Held while the route's first start on the source is asked for and written down.
+    alone: Option<MutexGuard<'a, ()>>,
+    /// Under what the statement took the row, and when it was sent.
+    taken: Option<(Fence, Sighting)>,
+    log_end: Offset,
+    earlier: Vec<Earlier>,
+    given_up: Vec<Range>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        ledger: &'a Ledger,
+        life: &'a Life,
+        partition: Partition,
+        skips: &'a [Skip],
+    ) -> Self {
+        let (earlier, given_up) = (Vec::new(), Vec::new());
+        Self { context, ledger, life, partition, skips, alone: None, taken: None, log_end: 0, earlier, given_up }
+    }
+
+    /// Asks, and gives the answer.
+    pub(super) async fn ask(&mut self, ask: Ask) -> Result<Answer, TakeOverError> {
+        let Self { context, ledger, life, partition, .. } = *self;
+        let ledger_error = |error| TakeOverError::of_ledger(error, partition);
+        Ok(match ask {
+            Ask::Watermarks => {
+                failpoint::hit(Point::Watermarks);
+                let (start, end) = watermarks(context, partition).await?;
+                failpoint::hit(Point::WatermarksAnswered);
+                self.log_end = end;
+                Answer::Watermarks(start, end)
+            }
+            Ask::Row => {
+                failpoint::hit(Point::Known);
+                let has_row = ledger.knows(life.source, partition).await.map_err(ledger_error)?;
+                failpoint::hit(Point::KnownAnswered);
+                Answer::Row(has_row)
+            }
+            Ask::Starts => {
+                if self.alone.is_none() {
+                    self.alone = Some(first_start::alone(context).await?);
+                }
+                Answer::Starts(first_start::starts(ledger, life).await.map_err(ledger_error)?)
+            }
+            Ask::FirstStart => Answer::FirstStart(first_start::look(context, life, partition).await?),
+            Ask::WriteStarts(starts) => {
+                first_start::write(ledger, life, &starts).await.map_err(ledger_error)?;
+                Answer::Written
+            }
+            Ask::Committed => {
+                self.alone = None;
+                failpoint::hit(Point::FirstStart);
+                Answer::Committed(first_start::committed(context, partition).await?)
+            }
+            Ask::HoldsRows => Answer::HoldsRows(first_start::holds_rows(context, life, partition).await?),
+            Ask::Take { start, has_row } => {
+                if !has_row {
+                    first_start::tell(partition, &start);
+                }
+                Answer::Taken(Box::new(self.take(&start).await?))
+            }
+            Ask::Drain { id_is_known } => {
+                self.drain(id_is_known).await.map_err(|error| TakeOverError::of_sink(&error, partition))?;
+                Answer::Drained
+            }
+            Ask::Highest { from, stored } => {
+                let highest = self.highest(from, stored).await;
+                Answer::Highest(highest.map_err(|error| TakeOverError::of_sink(&error, partition))?)
+            }
+            Ask::End => {
+                let end = watermarks(context, partition).await?.1;
+                self.log_end = self.log_end.max(end);
+                Answer::End(end)
+            }
+            Ask::Life => Answer::Life(is_same_life(context, life, partition).await?),
+            Ask::Settle(settled) => Answer::Settled(self.settle(*settled).await?),
+        })
+    }
+
+    /// The statement. When the row is locked, the old owner's connections are ended, so that the next try finds it free.
+    async fn take(&mut self, start: &FirstStart) -> Result<Taken, TakeOverError> {
+        let Self { context, ledger, life, partition, .. } = *self;
+        let ledger_error = |error| TakeOverError::of_ledger(error, partition);
+        let sighting = context.proofs.before_sending();
+        let owner = fresh_owner(context.instance);
+        failpoint::hit(Point::TakeOver);
+        let taken = failpoint::sent(Point::TakeOverSent, ledger.take_over(life.source, partition, owner, start)).await;
+        if let Err(LedgerError::Locked(_)) = &taken {
+            let ended = ledger.end_owners_backends(life.source, partition).await.map_err(ledger_error)?;
+            warn!(partition, ended, "the row was locked: ended the old owner's connections");
+        }
+        let taken = taken.map_err(ledger_error)?;
+        failpoint::hit(Point::TakeOverAnswered);
+        let fence = Fence { source: life.source, partition, epoch: taken.row.epoch, owner };
+        self.taken = Some((fence, sighting));
+        Ok(Taken { row: taken.row, may_have_gone_back: taken.may_have_gone_back, is_anothers: taken.is_anothers })
+    }
+
+    /// Ends the insert under the partition's query id. One under an id that nobody knows any more, because the ledger was
+    /// lost or moved to another cluster, can only be waited out: as long as one may live since the ledger that runs now was
+    /// first seen, which was after the one before had given its last right.
+    async fn drain(&self, id_is_known: bool) -> Result<(), SinkError> {
+        let Self { ledger, life, partition, .. } = *self;
+        let Some(questions) = &self.context.questions else { return Ok(()) };
+        failpoint::hit(Point::Drain);
+        let id = questions.insert_id(ledger.id(), life.source, partition);
+        failpoint::sent(Point::DrainSent, questions.drain(&id, DRAIN_TIMEOUT)).await?;
+        failpoint::hit(Point::DrainAnswered);
+        if !id_is_known {
+            let until = ledger.connected_at() + questions.insert_lifetime_max();
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            warn!(
+                partition,
+                seconds = left.as_secs(),
+                "another ledger's inserts may be on their way: waiting them out"
+            );
+            tokio::time::sleep_until(until.into()).await;
+        }
+        Ok(())
+    }
+
+    /// The highest offset that ClickHouse holds where the ledger says that it holds none; and a look whether it lost rows.
+    async fn highest(&self, from: Offset, stored: Option<Range>) -> Result<Option<Offset>, SinkError> {
+        let Self { life, partition, .. } = *self;
+        let Some(questions) = &self.context.questions else { return Ok(None) };
+        failpoint::hit(Point::Highest);
+        let highest = questions.highest(life.source, partition, from).await?;
+        failpoint::hit(Point::HighestAnswered);
+        if highest.is_some() {
+            warn!(
+                partition,
+                "clickhouse holds rows above the ledger: it went back in time; reading back what is uncertain"
+            );
+        }
+        if let Some(stored) = stored {
+            warn_of_lost_rows(questions, life.source, partition, stored).await?;
+        }
+        Ok(highest)
+    }
+
+    /// Writes what was decided, with the gaps of what is given up. False: the row is no longer ours.
+    async fn settle(&mut self, mut settled: Settled) -> Result<bool, TakeOverError> {
+        let Self { context, ledger, partition, skips, log_end, .. } = *self;
+        let Some((fence, _)) = self.taken else { return Ok(false) };
+        self.earlier = definitions::earlier(context, ledger, partition, &settled.plan).await?;
+        self.given_up = unreadable_ranges(context, partition, skips, log_end).await?;
+        let unnoted = skips.iter().zip(&self.given_up).filter(|(skip, _)| !skip.is_noted);
+        settled.gaps.extend(unnoted.map(|(_, &range)| Gap { sink: None, range, reason: UNREADABLE }));
+        for gap in &settled.gaps {
+            warn!(partition, range = %gap.range, "gap: {}", gap.reason);
+        }
+        failpoint::hit(Point::Settle);
+        let sent = failpoint::sent(Point::SettleSent, ledger.settle(fence, &settled)).await;
+        let is_ours = sent.map_err(|error| TakeOverError::of_ledger(error, partition))?;
+        failpoint::hit(Point::SettleAnswered);
+        Ok(is_ours)
+    }
+
+    /// The ownership. What one database lacks for good is read after the take-over has committed: nobody else can add to it.
+    pub(super) async fn own(self, plan: Plan) -> Result<Arc<Ownership>, TakeOverError> {
+        let Self { context, ledger, partition, earlier, given_up, .. } = self;
+        let Some((fence, sighting)) = self.taken else {
+            return Err(TakeOverError::Passing("the take-over has no row".into()));
+        };
+        let left_out = ledger.left_out(fence.source, partition, plan.start).await;
+        let left_out = left_out.map_err(|error| TakeOverError::of_ledger(error, partition))?;
+        info!(
+            partition,
+            epoch = fence.epoch,
+            start = plan.start,
+            claimed = plan.claimed,
+            pending = plan.claims.len(),
+            doubtful_below = plan.doubtful_below,
+            "taken over"
+        );
+        Ok(Arc::new(Ownership {
+            ledger: ledger.id(),
+            source: fence.source,
+            partition,
+            epoch: fence.epoch,
+            owner: fence.owner,
+            plan,
+            earlier,
+            skips: given_up,
+            left_out: LeftOut::new(left_out),
+            proof: Proof::new(Arc::clone(&context.proofs), sighting),
+            ended: CancellationToken::new(),
+        }))
+    }
+}
+
+/// The offsets of what is given up; where the log can be read again is looked for.
+async fn unreadable_ranges(
+    context: &Context,
+    partition: Partition,
+    skips: &[Skip],
+    log_end: Offset,
+) -> Result<Vec<Range>, TakeOverError> {
+    let mut ranges = Vec::new();
+    for skip in skips {
+        let behind = Range::new(skip.start, log_end.max(skip.start + 1));
+        let question =
+            move |inquirer: &Inquirer, topic: &str| inquirer.first_readable(topic, partition, behind, SEARCH_TIMEOUT);
+        let end = match skip.end {
+            Some(end) => Some(end),
+            None => ask(context, question, partition).await?,
+        };
+        let Some(end) = end else {
+            let why = format!(
+                "the records from offset {} on cannot be read, and none behind them can, so they cannot be skipped; look at \
+                 the broker's disk and log",
+                skip.start
+            );
+            return Err(TakeOverError::Stop { partition, why });
+        };
+        ranges.push(Range::new(skip.start, end));
+    }
+    Ok(ranges)
+}
+
+/// Asks for the last rows that ClickHouse should hold: dead letters alone in a whole window below its frontier would be strange.
+async fn warn_of_lost_rows(
+    questions: &Questions,
+    source: SourceId,
+    partition: Partition,
+    stored: Range,
+) -> Result<(), SinkError> {
+    let next = stored.end;
+    let from = (next - LOST_ROWS_WINDOW).max(stored.start);
+    failpoint::hit(Point::LostRows);
+    let highest = questions.highest_below(source, partition, from, next).await?;
+    failpoint::hit(Point::LostRowsAnswered);
+    if highest.is_none() {
+        warn!(
+            partition,
+            from, next, "clickhouse holds no row below its frontier: it lost some; run `footprint verify`"
+        );
+    }
+    Ok(())
+}
