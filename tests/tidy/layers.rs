@@ -21,7 +21,8 @@ const ROOMS: [Room; 4] = [
             &["ledger", "silence"],
             &["first_start", "take_over"],
             &["take_over/steps", "tracker", "write"],
-            &["partition"],
+            &["partition/attempt"],
+            &["partition/asked", "partition"],
         ],
     },
     Room {

@@ -11,11 +11,15 @@
 //!   [`release`](Machine::release);
 //! - what is asked: the tracker, the right, whether something is under way.
 
+mod asked;
+mod attempt;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ledger::{Progress, SinkName};
+use self::attempt::Attempt;
+use crate::ledger::{Nexts, Progress, SinkName};
 use crate::offset::{Offset, Range};
 use crate::take_over::Plan;
 use crate::tracker::Tracker;
@@ -91,17 +95,6 @@ struct Ready<B> {
     is_of_life: bool,
 }
 
-/// The latest try to take the partition over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Attempt {
-    /// There was none, or the next one may begin at once.
-    None,
-    /// One is under way, and no other begins. `is_wanted`: the assignment that it began under still holds.
-    UnderWay { is_wanted: bool },
-    /// The last one failed; the next one waits until then.
-    Waits(Instant),
-}
-
 /// The group has asked for the partition, or the program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Leaving {
@@ -119,7 +112,7 @@ pub struct Ended<R> {
     /// The right that is void now.
     pub right: R,
     /// The frontiers, as far as this process knows.
-    pub stored: crate::ledger::Nexts,
+    pub stored: Nexts,
     /// The end of what was sent to the writers.
     pub sent: Offset,
     /// Why, for the log.
@@ -155,7 +148,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         if matches!(self.state, State::Idle) {
             self.state = State::TakingOver;
         }
-        self.disown_attempt();
+        self.attempt.disown();
     }
 
     /// The group asks for it, or the program stops. Until `begins_at` it is worked on as before. Then nothing new is claimed,
@@ -164,13 +157,13 @@ impl<R: Right, B: Cut> Machine<R, B> {
         if matches!(self.state, State::TakingOver) {
             self.state = State::Idle;
         }
-        self.disown_attempt();
+        self.attempt.disown();
         self.leaving = Some(Leaving { begins_at, deadline, committing_until: None });
     }
 
     /// The ownership is over, for whatever reason. As long as the group gives us the partition, it is taken over again.
     pub fn end(&mut self, why: &'static str) -> Option<Ended<R>> {
-        self.disown_attempt();
+        self.attempt.disown();
         let next = match self.state {
             State::Idle => State::Idle,
             _ if self.leaving.is_some() => State::Idle,
@@ -191,7 +184,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// A take-over has ended well. Whether it was still wanted: if not, its right is void, and nobody acts upon it.
     pub fn taken_over(&mut self, right: R) -> bool {
-        let is_wanted = self.wants_attempt();
+        let is_wanted = self.attempt.is_wanted();
         self.attempt = Attempt::None;
         if !is_wanted || !matches!(self.state, State::TakingOver) {
             return false;
@@ -204,10 +197,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// A take-over has failed; the next one waits until `retry_at`. One that is no longer wanted leaves no wait behind.
     pub fn take_over_failed(&mut self, retry_at: Instant) {
-        self.attempt = match self.attempt {
-            Attempt::UnderWay { is_wanted: true } => Attempt::Waits(retry_at),
-            _ => Attempt::None,
-        };
+        self.attempt.fail(retry_at);
     }
 
     /// A take-over has ended because the ledger's connection was lost: the next one begins with the next connection.
@@ -217,7 +207,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// The next take-over waits until then, unless one is under way.
     pub fn wait_until(&mut self, retry_at: Instant) {
-        if !matches!(self.attempt, Attempt::UnderWay { .. }) {
+        if !self.attempt.is_under_way() {
             self.attempt = Attempt::Waits(retry_at);
         }
     }
@@ -294,12 +284,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// Whether a take-over is to begin now.
     pub fn wants_take_over(&self, now: Instant) -> bool {
-        let is_due = match self.attempt {
-            Attempt::None => true,
-            Attempt::UnderWay { .. } => false,
-            Attempt::Waits(until) => until <= now,
-        };
-        matches!(self.state, State::TakingOver) && is_due
+        matches!(self.state, State::TakingOver) && self.attempt.may_begin(now)
     }
 
     /// The batch whose range is to be claimed next, and ClickHouse's frontier, which the statement records on its way.
@@ -362,72 +347,6 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    // --- what is asked ---
-
-    /// Whether the group has given it to us, and has not asked for it.
-    pub fn is_assigned(&self) -> bool {
-        !matches!(self.state, State::Idle)
-    }
-
-    /// Whether it is taken over, or to be.
-    pub fn is_taking_over(&self) -> bool {
-        matches!(self.state, State::TakingOver)
-    }
-
-    /// Whether it is on its way out, or out.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
-    /// Whether the take-over that is under way is still wanted.
-    pub fn wants_attempt(&self) -> bool {
-        self.attempt == (Attempt::UnderWay { is_wanted: true })
-    }
-
-    /// Whether nothing is left of it to wait for: not even a take-over that nobody wants.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Idle) && !matches!(self.attempt, Attempt::UnderWay { .. })
-    }
-
-    /// The right to write it, while it is ours.
-    pub fn right(&self) -> Option<&R> {
-        self.owned().map(|owned| &owned.right)
-    }
-
-    /// The same, to change.
-    pub fn right_mut(&mut self) -> Option<&mut R> {
-        match &mut self.state {
-            State::Owned(owned) => Some(&mut owned.right),
-            _ => None,
-        }
-    }
-
-    /// Its progress, while it is ours.
-    pub fn tracker(&self) -> Option<&Tracker> {
-        self.owned().map(|owned| &owned.tracker)
-    }
-
-    /// Batches that wait for their claim or for room, in order.
-    pub fn ready(&self) -> impl Iterator<Item = &B> {
-        self.owned().into_iter().flat_map(|owned| owned.ready.iter().map(|ready| &ready.batch))
-    }
-
-    /// How many those are.
-    pub fn ready_count(&self) -> usize {
-        self.owned().map_or(0, |owned| owned.ready.len())
-    }
-
-    /// Whether the first batch waits for a look at the topic's id.
-    pub fn waits_for_life(&self) -> bool {
-        self.owned().and_then(|owned| owned.ready.front()).is_some_and(|ready| !ready.is_of_life)
-    }
-
-    /// Whether a writer still works on something of it. Claims that the take-over found, and that were not sent yet, are the
-    /// next owner's.
-    pub fn is_under_way(&self) -> bool {
-        self.owned().is_some_and(Owned::is_under_way)
-    }
-
     fn owned(&self) -> Option<&Owned<R, B>> {
         match &self.state {
             State::Owned(owned) => Some(owned),
@@ -441,13 +360,6 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     fn over(&mut self, why: &'static str) -> Result<(), Ended<R>> {
         self.end(why).map_or(Ok(()), Err)
-    }
-
-    fn disown_attempt(&mut self) {
-        self.attempt = match self.attempt {
-            Attempt::UnderWay { .. } => Attempt::UnderWay { is_wanted: false },
-            other => other,
-        };
     }
 }
 

@@ -1,7 +1,7 @@
 //! One partition in virtual time: alone, and as a pair of processes that pass it to each other over one ledger row.
 
 use super::*;
-use crate::ledger::{Claim, FORMAT, Nexts, Row, SourceId};
+use crate::ledger::{Claim, FORMAT, Row, SourceId};
 use crate::take_over::steps::{Answer, Ask, Ended as TakeOverEnded, Known, TakeOver, Taken};
 use crate::take_over::{OnLostRecords, Settled, Switches, WhenSwitchedOn};
 use uuid::Uuid;
