@@ -1,6 +1,9 @@
 //! Proves that no event costs an allocation on its way from a raw record to both wire formats: everything is done for so many
 //! events and for twice as many, and what the second half allocates must be a small number a batch. Fails when it is not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -45,6 +48,7 @@ impl Counting {
 }
 
 // SAFETY: every call goes to the system's allocator as it came.
+#[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count(layout.size());

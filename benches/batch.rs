@@ -1,5 +1,8 @@
 //! What the batcher costs a record: full chunks in, batches of the shipped size out, decoding included.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,8 @@
 //! What PostgreSQL's binary COPY costs a row: columns in, wire bytes out, as a lane makes them, and thrown away.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::hint::black_box;

@@ -1,5 +1,8 @@
 //! What decoding costs a record: the whole decoder, JSON bytes in and one row of columns out, by the record's shape.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,8 @@
 //! What a generated page move costs: the share of it that `footprint generate` and the other benches' set-up pay.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,8 @@
 //! What ClickHouse's Native format costs a row: columns in, one block out, in a buffer that is used again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::hint::black_box;

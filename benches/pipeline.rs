@@ -2,6 +2,9 @@
 //! that throw the bytes away, and the real bounded channels and byte budget between them. What it leaves out is waiting:
 //! Kafka, the ledger and the databases. Where the coordinator stands, a task hands batches on and counts acknowledgements.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::hint::black_box;

@@ -1,6 +1,9 @@
 //! What the protocol decides a batch and a take-over, without its SQL: a ledger row full of claims, a plan full of cuts, and
 //! the trackers of many partitions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::hint::black_box;

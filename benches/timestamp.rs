@@ -1,6 +1,9 @@
 //! What a timestamp costs, by its spelling: the normalizer, and beside it chrono's parsers over the same texts. Each run
 //! takes a thousand different instants, so that no branch is learned by heart.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 use std::hint::black_box;

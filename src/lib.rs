@@ -1,10 +1,6 @@
 //! Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse. The modules stand in the order of
 //! the data's way; ARCHITECTURE.md tells the story.
 
-#![deny(clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
-#![warn(missing_docs)]
-
 // the road: Kafka's records are read, decoded and cut into batches, claimed in the ledger, and stored
 pub mod batch;
 pub mod claim;

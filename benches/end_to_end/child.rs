@@ -43,6 +43,7 @@ pub struct Ended {
 
 impl Child {
     /// Starts `command`, which `what` names in messages; its standard error goes to the file `log`.
+    #[allow(unsafe_code)]
     pub fn start(mut command: Command, what: String, log: PathBuf) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(&log).context("cannot write a log")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
@@ -113,6 +114,7 @@ impl Child {
         Ok(())
     }
 
+    #[allow(unsafe_code)]
     fn signal(&self, signal: libc::c_int) {
         if !self.reaped {
             // SAFETY: kill only takes numbers, and the process has not been waited for: the number is still its own.
@@ -121,6 +123,7 @@ impl Child {
     }
 
     /// Returns when it ends, or after `timeout`.
+    #[allow(unsafe_code)]
     fn await_end(&self, timeout: Duration) -> Result<()> {
         let milliseconds = timeout.as_millis() as libc::c_int;
         let mut poll = libc::pollfd { fd: self.ending.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -132,6 +135,7 @@ impl Child {
     }
 
     /// How it ended, when it has.
+    #[allow(unsafe_code)]
     fn ended(&mut self) -> Result<Option<Ended>> {
         let now = peak_bytes(self.process.id()).unwrap_or(0);
         self.peak_bytes = self.peak_bytes.max(now);
@@ -182,6 +186,7 @@ fn peak_bytes(pid: u32) -> Option<u64> {
 }
 
 /// CPU time that this process has used, all threads.
+#[allow(unsafe_code)]
 pub fn own_cpu() -> Duration {
     // SAFETY: rusage is plain numbers, for which zeros are a value; the pointer is to a live variable.
     let usage = unsafe {

@@ -61,6 +61,7 @@ fn process(stat: &str) -> Option<Process> {
     Some(Process { parent: fields.get(1)?.parse().ok()?, ticks })
 }
 
+#[allow(unsafe_code)]
 fn tree_seconds(processes: &HashMap<u32, Process>, root: u32) -> Option<f64> {
     let mut ticks = processes.get(&root)?.ticks;
     let mut parents = vec![root];

@@ -1,6 +1,9 @@
 //! `footprint` against real servers: how fast, how it grows, how late, how it scales and how it recovers. Each scenario checks
 //! that both databases hold every record exactly once, or fails. `benches/README.md` says how to run and read each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+
 mod bare;
 mod caught_up;
 mod check;

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+/// The program as it is shipped. It is public, so that its exported symbols are reachable here too.
 #[path = "../main.rs"]
-mod program;
+pub mod program;
 
 fn main() -> ExitCode {
     program::main()

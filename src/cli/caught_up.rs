@@ -28,7 +28,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is to be stored, and how to ask whether it is.
-pub struct CaughtUp<'a> {
+pub(super) struct CaughtUp<'a> {
     config: &'a Config,
     /// One a route; empty until Kafka has told where the topics end.
     goals: OnceCell<Vec<Goal>>,
@@ -79,7 +79,7 @@ impl Goal {
 
 impl<'a> CaughtUp<'a> {
     /// Nothing is asked yet.
-    pub fn new(config: &'a Config) -> Self {
+    pub(super) fn new(config: &'a Config) -> Self {
         Self { config, goals: OnceCell::new(), last: Mutex::default() }
     }
 
@@ -87,7 +87,7 @@ impl<'a> CaughtUp<'a> {
     ///
     /// # Errors
     /// Kafka or the ledger cannot be asked, or a topic does not exist.
-    pub async fn wait(&self) -> anyhow::Result<()> {
+    pub(super) async fn wait(&self) -> anyhow::Result<()> {
         let mut found = Vec::new();
         for route in &self.config.routes {
             let inquirer = Arc::new(Inquirer::new(&self.config.kafka)?);
@@ -123,7 +123,7 @@ impl<'a> CaughtUp<'a> {
 
     /// How much is stored now, and whether that is all; none while it is not known what there is to store. When the ledger
     /// does not answer, what it said last is the least.
-    pub async fn stored(&self) -> Option<(Stored, bool)> {
+    pub(super) async fn stored(&self) -> Option<(Stored, bool)> {
         let goals = self.goals.get()?;
         let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
         match timeout(LAST_TIMEOUT, self.ask(goals, &mut ledgers)).await {

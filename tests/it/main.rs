@@ -5,6 +5,9 @@
 //! with a deadline; each scenario asserts that its fault really hit, then `prove` asks the oracle; a missing server fails,
 //! never skips.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(unreachable_pub, reason = "nothing else uses it")]
+
 mod support;
 
 mod adopted;

@@ -1,5 +1,8 @@
 //! The house's rules as tests: no server is needed. A rule that stands in the way is changed here, with its reason.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(unreachable_pub, reason = "nothing else uses it")]
+
 mod layers;
 mod size;
 mod sources;

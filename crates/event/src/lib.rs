@@ -1,10 +1,6 @@
 //! Events, without I/O: what a route says of them, how a record is decoded into a row of columns or becomes a dead letter, and
 //! how events are made up to try it all with.
 
-#![deny(clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
-#![warn(missing_docs)]
-
 // bounds
 pub mod limits;
 // what becomes of an event

@@ -29,7 +29,7 @@ const DAY_S: i64 = 86_400;
 
 /// The first instant both databases hold: 1900-01-01 00:00:00 UTC, ClickHouse's bound for `DateTime64(6)`. PostgreSQL
 /// reaches from 4713 BC to 294276 AD.
-pub const INSTANT_MIN_US: i64 = days_from_civil(1900, 1, 1) * DAY_S * SECOND_US;
+pub(crate) const INSTANT_MIN_US: i64 = days_from_civil(1900, 1, 1) * DAY_S * SECOND_US;
 /// The last instant both databases hold: 2299-12-31 23:59:59.999999 UTC.
 pub const INSTANT_MAX_US: i64 = days_from_civil(2300, 1, 1) * DAY_S * SECOND_US - 1;
 

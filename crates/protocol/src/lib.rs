@@ -1,10 +1,6 @@
 //! The protocol of exactly once, as pure functions and machines: no I/O, no clock, no randomness. The program calls them, and
 //! the model checks them. docs/protocol.md gives each rule with its reason.
 
-#![deny(clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
-#![warn(missing_docs)]
-
 // words
 pub mod ledger;
 pub mod offset;

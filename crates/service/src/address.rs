@@ -25,7 +25,7 @@ pub fn authority(host: &str, port: u16) -> String {
 }
 
 /// Whether the host is this machine.
-pub fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     let host = bare(host);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -64,7 +64,7 @@ pub enum Failure<E> {
 
 /// Why no address was of use.
 #[derive(Debug)]
-pub enum Unreached<E> {
+pub(crate) enum Unreached<E> {
     /// The last one that was tried failed.
     Failed(E),
     /// The last one that was tried was silent.
@@ -75,7 +75,7 @@ pub enum Unreached<E> {
 ///
 /// # Errors
 /// None was of use.
-pub async fn try_each<T, E, A: Future<Output = Result<T, Failure<E>>>>(
+pub(crate) async fn try_each<T, E, A: Future<Output = Result<T, Failure<E>>>>(
     addresses: &[SocketAddr],
     total: Duration,
     mut attempt: impl FnMut(SocketAddr) -> A,

@@ -62,7 +62,7 @@ pub fn errors_are_seen() -> bool {
 
 /// Standard error, for the logs. What cannot be written is thrown away.
 #[derive(Clone, Copy, Debug)]
-pub struct LogLines;
+pub(crate) struct LogLines;
 
 impl Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -12,7 +12,7 @@
 
 /// One thing that the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Binding {
+pub(crate) enum Binding {
     /// A key, and its value not yet expanded; none without an equals sign.
     Set {
         /// The line that it begins in, from 1.
@@ -28,7 +28,7 @@ pub enum Binding {
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub(crate) struct Broken {
     /// The line, from 1.
     pub line: usize,
     /// Every name that the line, or one that it has swallowed by a quote, seems to set.
@@ -45,7 +45,7 @@ const UNCLOSED: Why = "its quote is not closed";
 const REST: Why = "something follows the value or the name; put the whole value into quotes";
 
 /// Reads the file.
-pub fn parse(text: &str) -> Vec<Binding> {
+pub(crate) fn parse(text: &str) -> Vec<Binding> {
     // Python reads text with every line end made \n
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
     let mut reader = Reader { text: &text, at: 0 };
@@ -245,7 +245,7 @@ fn unquoted(line: &str) -> String {
 
 /// The value with every `${NAME}` and `${NAME:-default}` replaced by what `lookup` has of the name, or by the default, or by
 /// nothing.
-pub fn expanded(value: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> String {
+pub(crate) fn expanded(value: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> String {
     let mut result = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(start) = rest.find("${") {

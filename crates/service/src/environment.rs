@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::dotenv::{Binding, Broken, expanded, parse};
 
 /// The old consumer's names and the settings they mean.
-pub const OLD_NAMES: [(&str, &str); 16] = [
+pub(crate) const OLD_NAMES: [(&str, &str); 16] = [
     ("BOOTSTRAP_SERVER", "kafka.bootstrap_servers"),
     ("GROUP_ID", "kafka.group_id"),
     ("OFFSET_RESET_CONFIG", "kafka.offset_reset"),
@@ -33,7 +33,7 @@ pub const OLD_NAMES: [(&str, &str); 16] = [
 /// The old name of the first route's topic.
 pub const TOPIC: &str = "TOPIC";
 /// What our own names begin with.
-pub const PREFIX: &str = "FOOTPRINT_";
+pub(crate) const PREFIX: &str = "FOOTPRINT_";
 
 /// The file, in the working directory alone.
 const FILE: &str = ".env";

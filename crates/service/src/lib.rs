@@ -1,20 +1,16 @@
 //! What every program of footprint needs and no part of the protocol knows: settings, the clients of the three servers, logs,
 //! metrics, signals, printing.
 
-#![deny(clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
-#![warn(missing_docs)]
-
 // bounds and time
 pub mod clock;
 pub mod limits;
 pub mod retry;
 // settings
 pub mod config;
-pub mod dotenv;
+mod dotenv;
 pub mod environment;
-pub mod log_filter;
-pub mod secret;
+mod log_filter;
+mod secret;
 // servers
 pub mod address;
 pub mod clickhouse;

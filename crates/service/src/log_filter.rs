@@ -22,7 +22,7 @@ fn level(word: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// A word that is no level, with the words allowed.
-pub fn canonical(text: &str) -> Result<String, String> {
+pub(crate) fn canonical(text: &str) -> Result<String, String> {
     let directives: Result<Vec<String>, String> = text.split(',').map(|part| directive(part.trim())).collect();
     directives.map(|directives| directives.join(","))
 }

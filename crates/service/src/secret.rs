@@ -41,7 +41,7 @@ impl fmt::Debug for Secret {
 
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretFileError {
+pub(crate) enum SecretFileError {
     /// One of them is a mistake, and which cannot be told.
     #[error("{0}.password and {0}.password_file are both set; take one out")]
     Both(&'static str),
@@ -61,7 +61,7 @@ pub enum SecretFileError {
 ///
 /// # Errors
 /// Both are given, or the file is missing, unreadable, too large, empty or not UTF-8.
-pub fn fill(section: &'static str, password: &mut Secret, file: &Path) -> Result<(), SecretFileError> {
+pub(crate) fn fill(section: &'static str, password: &mut Secret, file: &Path) -> Result<(), SecretFileError> {
     if file.as_os_str().is_empty() {
         return Ok(());
     }

@@ -62,6 +62,7 @@ async fn hear(mut terminate: Signal, mut interrupt: Signal, mut hangup: Option<S
             Some(at) if is_hangup && at.elapsed() < HANGUP_ECHO => {}
             Some(_) => {
                 complain("second signal: exiting at once; nothing is lost, the next start finishes what was claimed");
+                #[expect(clippy::disallowed_methods, reason = "a second signal waits for nothing")]
                 std::process::exit(AT_ONCE);
             }
         }

@@ -21,7 +21,7 @@ use crate::upkeep::verify::window::Tally;
 
 /// How many rows a window holds, and from when: so that monthly partitions without any are not opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub(super) struct Extent {
     /// Rows.
     pub rows: u64,
     /// The lowest and highest `received_at`, microseconds; none when a row lacks it.
@@ -29,10 +29,10 @@ pub struct Extent {
 }
 
 /// The windows of each partition that hold rows.
-pub type Extents = BTreeMap<(i64, Partition), BTreeMap<i64, Extent>>;
+pub(super) type Extents = BTreeMap<(i64, Partition), BTreeMap<i64, Extent>>;
 
 /// One route's table.
-pub struct Table {
+pub(super) struct Table {
     pins: Pins,
     address: String,
     name: String,
@@ -46,7 +46,7 @@ const WHO: &str = "clickhouse";
 
 impl Table {
     /// The table of `route`; nothing is asked yet. `stall` bounds a silence, `scan` a pass over the table.
-    pub fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
+    pub(super) fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
         let columns = route.columns.iter().map(|column| format!(", {}", nullable(&column.name, column.kind))).collect();
         Self {
             pins: Pins::questions(&client(clickhouse), scan),
@@ -63,7 +63,7 @@ impl Table {
     ///
     /// # Errors
     /// It does not, or refuses the user.
-    pub async fn ping(&self) -> Result<(), VerifyError> {
+    pub(super) async fn ping(&self) -> Result<(), VerifyError> {
         let answer = self.within(self.stall.min(Duration::from_secs(10)), self.pins.client()).await?;
         answer.map(|_| ()).map_err(|error| self.refused("connect", &error))
     }
@@ -72,7 +72,7 @@ impl Table {
     ///
     /// # Errors
     /// ClickHouse refuses, is silent too long, or holds offsets that cannot be Kafka's.
-    pub async fn extents(&self, window_bits: u32) -> Result<Extents, VerifyError> {
+    pub(super) async fn extents(&self, window_bits: u32) -> Result<Extents, VerifyError> {
         let query = format!(
             "select assumeNotNull(kafka_source) as source, assumeNotNull(kafka_partition) as partition, \
              bitShiftRight(assumeNotNull(kafka_offset), {window_bits}) as window, toUInt64(count()) as rows, \
@@ -108,7 +108,7 @@ impl Table {
     ///
     /// # Errors
     /// ClickHouse refuses, is silent too long, or sends fewer rows than it had counted.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         (source, partition): (i64, Partition),
         (base, offsets): (Offset, i64),

@@ -7,47 +7,47 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Builds a content's number field by field.
 #[derive(Debug, Default)]
-pub struct Content {
+pub(super) struct Content {
     bytes: Vec<u8>,
 }
 
 impl Content {
     /// Starts a new content.
-    pub fn begin(&mut self) -> &mut Self {
+    pub(super) fn begin(&mut self) -> &mut Self {
         self.bytes.clear();
         self
     }
 
     /// A null of any kind.
-    pub fn null(&mut self) {
+    pub(super) fn null(&mut self) {
         self.bytes.push(0);
     }
 
     /// A text or bytes; the length keeps two neighbours apart.
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         self.bytes.extend_from_slice(bytes);
     }
 
     /// An integer, or an instant in microseconds since the epoch.
-    pub fn integer(&mut self, integer: i64) {
+    pub(super) fn integer(&mut self, integer: i64) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&integer.to_le_bytes());
     }
 
     /// A double, bit by bit: both databases keep the sign of zero.
-    pub fn float(&mut self, float: f64) {
+    pub(super) fn float(&mut self, float: f64) {
         self.integer(float.to_bits().cast_signed());
     }
 
     /// A truth value.
-    pub fn boolean(&mut self, truth: bool) {
+    pub(super) fn boolean(&mut self, truth: bool) {
         self.bytes.extend_from_slice(&[1, u8::from(truth)]);
     }
 
     /// Bytes or null.
-    pub fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
+    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bytes(bytes),
             None => self.null(),
@@ -55,12 +55,12 @@ impl Content {
     }
 
     /// The number.
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         xxh3_64(&self.bytes)
     }
 
     /// The number of one decoded row.
-    pub fn of_row(&mut self, rows: &Rows, row: usize) -> u64 {
+    pub(super) fn of_row(&mut self, rows: &Rows, row: usize) -> u64 {
         self.begin().integer(rows.received_at_us[row]);
         for column in &rows.columns {
             self.value(column, row);
@@ -81,7 +81,7 @@ impl Content {
     }
 
     /// The number of a dead letter.
-    pub fn of_dead_letter(&mut self, received_at_us: i64, key: Option<&[u8]>, payload: Option<&[u8]>) -> u64 {
+    pub(super) fn of_dead_letter(&mut self, received_at_us: i64, key: Option<&[u8]>, payload: Option<&[u8]>) -> u64 {
         self.begin().integer(received_at_us);
         self.optional_bytes(key);
         self.optional_bytes(payload);

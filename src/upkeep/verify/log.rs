@@ -32,7 +32,7 @@ const OUT_OF_RANGE_MAX: u32 = 3;
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Reads one topic's partitions, one at a time.
-pub struct LogReader {
+pub(super) struct LogReader {
     inquirer: Inquirer,
     consumer: BaseConsumer<ClientEvents>,
     bootstrap_servers: String,
@@ -56,7 +56,7 @@ impl LogReader {
     ///
     /// # Errors
     /// A property that librdkafka refuses, or a route that cannot be decoded.
-    pub fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
+    pub(super) fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
         let mut config = consumer_config(kafka, route, kafka.queue_kbytes_max);
         config.remove("group.instance.id");
         let bootstrap_servers = kafka.bootstrap_servers.clone();
@@ -72,7 +72,7 @@ impl LogReader {
     ///
     /// # Errors
     /// No answer in time.
-    pub fn cluster_id(&self) -> Result<String, VerifyError> {
+    pub(super) fn cluster_id(&self) -> Result<String, VerifyError> {
         self.inquirer.cluster_id(ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
@@ -80,7 +80,7 @@ impl LogReader {
     ///
     /// # Errors
     /// No answer in time.
-    pub fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
+    pub(super) fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
         match self.inquirer.describe_topic(&self.topic, ANSWER_TIMEOUT) {
             Ok(description) => Ok(Some(description)),
             Err(AskError::NoTopic(_)) => Ok(None),
@@ -92,7 +92,7 @@ impl LogReader {
     ///
     /// # Errors
     /// No answer in time.
-    pub fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
+    pub(super) fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
         self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
@@ -101,7 +101,12 @@ impl LogReader {
     ///
     /// # Errors
     /// Kafka refuses, cannot give a record, or sends nothing for too long.
-    pub fn read(&mut self, partition: Partition, holes: &[Range], tally: &mut LogTally) -> Result<(), VerifyError> {
+    pub(super) fn read(
+        &mut self,
+        partition: Partition,
+        holes: &[Range],
+        tally: &mut LogTally,
+    ) -> Result<(), VerifyError> {
         while let Some(known) = tally.known() {
             let mut shrunk = false;
             for range in without_holes(known, holes) {

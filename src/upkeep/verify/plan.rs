@@ -7,7 +7,7 @@ use crate::upkeep::verify::report::{Findings, GapReport, Kind, PartitionReport, 
 use crate::upkeep::verify::window::Promise;
 
 /// What is known of a partition before its rows are read.
-pub struct Known<'a> {
+pub(super) struct Known<'a> {
     /// The ledger's row; none when the ledger does not know the partition.
     pub promised: Option<&'a Promised>,
     /// The ledger's gaps, rising.
@@ -20,7 +20,7 @@ pub struct Known<'a> {
 
 /// What is to be compared.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The partition.
     pub key: Key,
     /// What the log is read for.
@@ -39,7 +39,7 @@ impl Plan {
     /// Sets what no place may hold, from the ledger as it is after the rows were read (none: it does not know the partition).
     /// PostgreSQL's rows and dead letters are committed together with their frontiers, so none lies past them; ClickHouse may
     /// hold anything that is claimed. A sink that is off is not judged past where it stopped.
-    pub fn forbid(&mut self, promised: Option<&Promised>) {
+    pub(super) fn forbid(&mut self, promised: Option<&Promised>) {
         let Some(promised) = promised else {
             (self.rows.none_from, self.clickhouse.none_from, self.dead.none_from) = (0, 0, 0);
             return;
@@ -50,13 +50,13 @@ impl Plan {
     }
 
     /// Whether the window that ends before `end` may hold rows that nothing promises.
-    pub fn reaches_past(&self, end: Offset) -> bool {
+    pub(super) fn reaches_past(&self, end: Offset) -> bool {
         end > self.rows.due_below.min(self.clickhouse.due_below).min(self.dead.due_below)
     }
 }
 
 /// Makes the plan, and the report as far as it is known; ranges that can no longer be stored are found here.
-pub fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, PartitionReport) {
+pub(super) fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, PartitionReport) {
     let promised = known.promised.cloned().unwrap_or_default();
     let gaps_of = |sink: &str| {
         let ours = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");

@@ -26,11 +26,11 @@ use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::stream::{CopyReader, Fields};
 
 /// A partition's key: source and partition.
-pub type Key = (i64, Partition);
+pub(super) type Key = (i64, Partition);
 
 /// One row of the ledger.
 #[derive(Clone, Debug, Default)]
-pub struct Promised {
+pub(super) struct Promised {
     /// Every batch that a sink was ever sent ends at or below it.
     pub claimed: Offset,
     /// Frontier of the dead letters.
@@ -67,7 +67,7 @@ impl From<&tokio_postgres::Row> for Promised {
 
 /// A source as the ledger knows it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(super) struct Source {
     /// Its number.
     pub id: i64,
     /// The cluster's id.
@@ -96,7 +96,7 @@ type Tid = (u32, u16);
 
 /// Where a window's rows lie, and how many they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub(super) struct Extent {
     /// Rows.
     pub rows: u64,
     first: Tid,
@@ -104,11 +104,11 @@ pub struct Extent {
 }
 
 /// The windows of each partition that hold rows.
-pub type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
+pub(super) type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
 
 /// Which of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
+pub(super) enum Table {
     /// The route's rows.
     Rows,
     /// Its dead letters for both databases.
@@ -131,7 +131,7 @@ fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyEr
 }
 
 /// One route's tables.
-pub struct Tables {
+pub(super) struct Tables {
     client: Client,
     route: String,
     rows_table: String,
@@ -146,7 +146,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL cannot be reached or refuses.
-    pub async fn open(
+    pub(super) async fn open(
         postgres: &Postgres,
         route: &Route,
         stall: Duration,
@@ -173,7 +173,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub async fn has_rows_table(&self) -> Result<bool, VerifyError> {
+    pub(super) async fn has_rows_table(&self) -> Result<bool, VerifyError> {
         let query = "select to_regclass($1) is not null";
         let row = within("postgresql", self.stall, self.client.query_one(query, &[&self.rows_table])).await?;
         Ok(row.map_err(refused("look for the table"))?.get(0))
@@ -183,7 +183,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses, or the ledger is not there.
-    pub async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
+    pub(super) async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
         let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
         let rows = within("postgresql", self.stall, self.client.query(&query, &[&self.route])).await?;
         let is_old = |error: &tokio_postgres::Error| {
@@ -200,7 +200,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub async fn promised(&self, (source, partition): Key) -> Result<Option<Promised>, VerifyError> {
+    pub(super) async fn promised(&self, (source, partition): Key) -> Result<Option<Promised>, VerifyError> {
         let query =
             format!("select {PROMISED} from footprint_ledger where route = $1 and source = $2 and partition = $3");
         let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
@@ -214,7 +214,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
+    pub(super) async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
         let query = "select id, cluster_id, topic, topic_id from footprint_source order by first_seen, id";
         let rows = within("postgresql", self.stall, self.client.query(query, &[]))
             .await?
@@ -229,7 +229,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
+    pub(super) async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
         let query = "select source, partition, sink, start_offset, end_offset, reason from footprint_gap \
                      where route = $1 and start_offset < end_offset order by start_offset";
         let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route]))
@@ -247,7 +247,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses, is silent too long, or holds offsets that cannot be Kafka's.
-    pub async fn extents(&self, table: Table, window_bits: u32) -> Result<Extents, VerifyError> {
+    pub(super) async fn extents(&self, table: Table, window_bits: u32) -> Result<Extents, VerifyError> {
         let (from, whose) = self.from(table);
         let query = format!(
             "select kafka_source::bigint, kafka_partition::integer, kafka_offset::bigint >> {window_bits}, count(*), \
@@ -281,7 +281,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses, is silent too long, or sends fewer rows than it had counted.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         table: Table,
         (source, partition): Key,

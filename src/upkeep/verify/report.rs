@@ -154,7 +154,7 @@ impl Counts {
 
 /// The findings of one route: the first `show` of each kind are kept by name, so its memory is bounded.
 #[derive(Debug)]
-pub struct Findings {
+pub(super) struct Findings {
     show: usize,
     kept: [usize; Kind::ALL.len()],
     named: Vec<Finding>,
@@ -166,22 +166,22 @@ pub struct Findings {
 
 impl Findings {
     /// None yet.
-    pub fn new(show: usize) -> Self {
+    pub(super) fn new(show: usize) -> Self {
         Self { show, kept: [0; Kind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
     }
 
     /// What follows is about this partition; its counts start at zero.
-    pub fn begin(&mut self, source: i64, partition: Partition) {
+    pub(super) fn begin(&mut self, source: i64, partition: Partition) {
         (self.source, self.partition, self.counts) = (source, partition, Counts::default());
     }
 
     /// Counts an identity, and names it while there is room.
-    pub fn push(&mut self, kind: Kind, place: Place, offset: Offset) {
+    pub(super) fn push(&mut self, kind: Kind, place: Place, offset: Offset) {
         self.push_range(kind, place, offset, None);
     }
 
     /// Counts a range of identities as one.
-    pub fn push_range(&mut self, kind: Kind, place: Place, offset: Offset, end_offset: Option<Offset>) {
+    pub(super) fn push_range(&mut self, kind: Kind, place: Place, offset: Offset, end_offset: Option<Offset>) {
         *self.counts.of_mut(kind) += 1;
         let kept = &mut self.kept[kind as usize];
         if *kept < self.show {
@@ -192,12 +192,12 @@ impl Findings {
     }
 
     /// The counts of the partition begun last.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.counts
     }
 
     /// The names kept, by kind.
-    pub fn into_named(mut self) -> Vec<Finding> {
+    pub(super) fn into_named(mut self) -> Vec<Finding> {
         self.named.sort();
         self.named
     }

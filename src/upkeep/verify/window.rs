@@ -24,7 +24,7 @@ use crate::upkeep::verify::report::{Findings, Kind, Place};
 
 /// What one place holds of a window: how often each offset, and the content of one copy.
 #[derive(Debug)]
-pub struct Tally {
+pub(super) struct Tally {
     base: Offset,
     counts: Vec<u8>,
     numbers: Vec<u64>,
@@ -33,12 +33,12 @@ pub struct Tally {
 
 impl Tally {
     /// An empty tally of `offsets` offsets from `base`.
-    pub fn new(base: Offset, offsets: usize) -> Self {
+    pub(super) fn new(base: Offset, offsets: usize) -> Self {
         Self { base, counts: vec![0; offsets], numbers: vec![0; offsets], rows: 0 }
     }
 
     /// Empties it for the window from `base`.
-    pub fn reset(&mut self, base: Offset) {
+    pub(super) fn reset(&mut self, base: Offset) {
         (self.base, self.rows) = (base, 0);
         self.counts.fill(0);
     }
@@ -47,7 +47,7 @@ impl Tally {
     ///
     /// # Panics
     /// When `offset` is not in the window: the query asked for nothing else.
-    pub fn add(&mut self, offset: Offset, number: u64) {
+    pub(super) fn add(&mut self, offset: Offset, number: u64) {
         let index = (offset - self.base) as usize;
         assert!(offset >= self.base && index < self.counts.len(), "offset {offset} is not in the window");
         if self.counts[index] == 0 {
@@ -58,36 +58,36 @@ impl Tally {
     }
 
     /// Rows added.
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 }
 
 /// Dead letters for one database alone, of one window: how often each offset, and the content of one copy. They are few.
 #[derive(Debug, Default)]
-pub struct Refused(BTreeMap<Offset, (u8, u64)>);
+pub(super) struct Refused(BTreeMap<Offset, (u8, u64)>);
 
 impl Refused {
     /// Adds one.
-    pub fn add(&mut self, offset: Offset, number: u64) {
+    pub(super) fn add(&mut self, offset: Offset, number: u64) {
         let (count, _) = self.0.entry(offset).or_insert((0, number));
         *count = count.saturating_add(1);
     }
 
     /// Offsets that have one, rising.
-    pub fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+    pub(super) fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
         self.0.keys().copied()
     }
 
     /// Dead letters added.
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.0.values().map(|(count, _)| u64::from(*count)).sum()
     }
 }
 
 /// What the log says of an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logged {
+pub(super) enum Logged {
     /// The log does not reach so far (any more), or does not exist.
     Unknown,
     /// The log reaches so far and holds no committed record there.
@@ -100,7 +100,7 @@ pub enum Logged {
 
 /// What the log holds of a window.
 #[derive(Debug)]
-pub struct LogTally {
+pub(super) struct LogTally {
     base: Offset,
     known: Option<Range>,
     states: Vec<u8>,
@@ -112,7 +112,7 @@ pub struct LogTally {
 
 impl LogTally {
     /// An empty tally of `offsets` offsets from `base`, of which nothing is known.
-    pub fn new(base: Offset, offsets: usize) -> Self {
+    pub(super) fn new(base: Offset, offsets: usize) -> Self {
         Self {
             base,
             known: None,
@@ -124,29 +124,29 @@ impl LogTally {
     }
 
     /// The records at these offsets are looked at as dead letters too.
-    pub fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
+    pub(super) fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
         self.letters = offsets.map(|offset| (offset, None)).collect();
     }
 
     /// Whether a good record's content as a dead letter is wanted.
-    pub fn wants_letter(&self, offset: Offset) -> bool {
+    pub(super) fn wants_letter(&self, offset: Offset) -> bool {
         self.letters.contains_key(&offset)
     }
 
     /// Adds the content of a good record as a dead letter.
-    pub fn add_letter(&mut self, offset: Offset, number: u64) {
+    pub(super) fn add_letter(&mut self, offset: Offset, number: u64) {
         self.letters.insert(offset, Some(number));
     }
 
     /// Empties it for the window from `base`; `known` is what the log is about to be read for.
-    pub fn reset(&mut self, base: Offset, known: Option<Range>) {
+    pub(super) fn reset(&mut self, base: Offset, known: Option<Range>) {
         (self.base, self.known, self.records) = (base, known, 0);
         self.letters.clear();
         self.states.fill(0);
     }
 
     /// The log turned out to begin only at `start`.
-    pub fn shorten(&mut self, start: Offset) {
+    pub(super) fn shorten(&mut self, start: Offset) {
         self.known =
             self.known.filter(|known| known.end > start).map(|known| Range::new(start.max(known.start), known.end));
         for offset in self.base..start.min(self.base.saturating_add(self.states.len() as i64)) {
@@ -157,17 +157,17 @@ impl LogTally {
     }
 
     /// What is known of the log.
-    pub fn known(&self) -> Option<Range> {
+    pub(super) fn known(&self) -> Option<Range> {
         self.known
     }
 
     /// Adds a record that is a row.
-    pub fn add_good(&mut self, offset: Offset, number: u64) {
+    pub(super) fn add_good(&mut self, offset: Offset, number: u64) {
         self.add(offset, 1, number);
     }
 
     /// Adds a record that is a dead letter.
-    pub fn add_bad(&mut self, offset: Offset, number: u64) {
+    pub(super) fn add_bad(&mut self, offset: Offset, number: u64) {
         self.add(offset, 2, number);
     }
 
@@ -180,7 +180,7 @@ impl LogTally {
     }
 
     /// Records added.
-    pub fn records(&self) -> u64 {
+    pub(super) fn records(&self) -> u64 {
         self.records
     }
 
@@ -197,7 +197,7 @@ impl LogTally {
 
 /// What the ledger promises of one place.
 #[derive(Clone, Debug, Default)]
-pub struct Promise {
+pub(super) struct Promise {
     /// Nothing may be there below: it was before the first start.
     pub none_below: Offset,
     /// Everything from there on and below this must be there; rows from here on are in flight.
@@ -210,7 +210,7 @@ pub struct Promise {
 
 /// One place's part in a comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Side<'a> {
+pub(super) struct Side<'a> {
     /// What it holds; none when it could not be asked, and nothing is promised of it.
     pub tally: &'a Tally,
     /// What it must hold.
@@ -274,7 +274,7 @@ impl View {
 
 /// All that is known of one window.
 #[derive(Clone, Copy, Debug)]
-pub struct Window<'a> {
+pub(super) struct Window<'a> {
     /// Kafka.
     pub log: &'a LogTally,
     /// PostgreSQL's rows.
@@ -287,7 +287,7 @@ pub struct Window<'a> {
 
 impl Window<'_> {
     /// Compares every offset of the window.
-    pub fn compare(&self, findings: &mut Findings) {
+    pub(super) fn compare(&self, findings: &mut Findings) {
         let base = self.log.base;
         assert!([self.postgres, self.clickhouse, self.dead_letters].iter().all(|side| side.tally.base == base));
         for index in 0..self.log.states.len() {

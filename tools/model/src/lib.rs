@@ -2,8 +2,6 @@
 //! decisions are the program's own functions (`footprint_protocol::take_over`, `footprint_protocol::tracker`); `check.rs` visits every
 //! reachable state, `simulate.rs` walks long random histories through a larger world.
 
-#![warn(missing_docs)]
-
 mod act;
 pub mod check;
 pub mod config;

@@ -1,6 +1,9 @@
 //! The protocol's proof, as much of it as every run of the tests can afford: each scenario's nearest states, each guard's
 //! tooth, some thousands of random histories. `cargo model` does all of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(unreachable_pub, reason = "nothing else uses it")]
+
 use footprint_model::check::check;
 use footprint_model::guard::{Guard, Guards};
 use footprint_model::simulate::walk_many;

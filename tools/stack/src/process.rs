@@ -124,6 +124,7 @@ fn wait_failed(what: &str, source: io::Error) -> StackError {
     StackError::ToolStart { tool: what.to_owned(), source }
 }
 
+#[allow(unsafe_code)]
 fn send(pid: u32, signal: libc::c_int) {
     // A number that is no pid would be a process group or all processes: never send to one.
     if let Ok(pid @ 2..) = libc::pid_t::try_from(pid) {

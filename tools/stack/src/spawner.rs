@@ -7,18 +7,19 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The spawner's mailbox. Unbounded, yet each caller has at most one job in it: `spawn` waits for the answer.
-static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+/// The spawner's mailbox. Callers wait for the answer, so a place for one job is enough.
+static SPAWNER: OnceLock<SyncSender<Job>> = OnceLock::new();
 
 /// The account the servers get when we are root: `nobody`, whose number is the same on every Linux.
 const NOBODY: u32 = 65_534;
 
 /// True when this process is root, and the servers therefore run as `nobody` (initdb refuses root outright).
+#[allow(unsafe_code)]
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() == 0 }
@@ -45,6 +46,7 @@ pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
 ///
 /// # Errors
 /// It does not start.
+#[allow(unsafe_code)]
 pub fn spawn(mut command: Command) -> io::Result<Child> {
     let parent = std::process::id();
     command.process_group(0);
@@ -72,8 +74,8 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
     answered.recv().map_err(|_| gone())?
 }
 
-fn start() -> Sender<Job> {
-    let (sender, jobs) = channel::<Job>();
+fn start() -> SyncSender<Job> {
+    let (sender, jobs) = sync_channel::<Job>(1);
     let started = thread::Builder::new().name("stack-spawner".into()).spawn(move || {
         for job in jobs {
             job();

@@ -114,14 +114,14 @@ fn is_open(turns: u64) -> bool {
 
 /// Connects when the gate is open from before to after.
 #[derive(Clone)]
-pub struct Gated<C> {
+pub(crate) struct Gated<C> {
     connector: C,
     gate: Gate,
 }
 
 impl<C> Gated<C> {
     /// A connector behind a gate.
-    pub fn new(connector: C, gate: &Gate) -> Self {
+    pub(crate) fn new(connector: C, gate: &Gate) -> Self {
         Self { connector, gate: gate.clone() }
     }
 }

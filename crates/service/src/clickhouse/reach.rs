@@ -27,7 +27,7 @@ use tower_service::Service;
 use crate::address::{Failure, Unreached, resolve, try_each};
 
 /// How long connecting may take, over all addresses.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Problem = Box<dyn Error + Send + Sync>;
 
@@ -51,7 +51,7 @@ impl Service<Name> for Fixed {
 
 /// Connects to the first address of a name that answers.
 #[derive(Clone)]
-pub struct Reach<C> {
+pub(crate) struct Reach<C> {
     make: Arc<dyn Fn(SocketAddr) -> C + Send + Sync>,
     /// The address that answered last: it is tried first.
     last: Arc<Mutex<Option<SocketAddr>>>,
@@ -65,7 +65,7 @@ where
     C::Future: Send,
 {
     /// `make` gives a connector to one address.
-    pub fn new(make: impl Fn(SocketAddr) -> C + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(make: impl Fn(SocketAddr) -> C + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), last: Arc::default() }
     }
 

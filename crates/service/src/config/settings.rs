@@ -196,14 +196,14 @@ pub struct ClickHouse {
 
 impl Postgres {
     /// The files of a connection's TLS.
-    pub fn tls_files(&self) -> Files<'_> {
+    pub(crate) fn tls_files(&self) -> Files<'_> {
         Files { section: "postgres", ca_file: &self.ca_file, cert_file: &self.cert_file, key_file: &self.key_file }
     }
 }
 
 impl ClickHouse {
     /// The files of a connection's TLS.
-    pub fn tls_files(&self) -> Files<'_> {
+    pub(crate) fn tls_files(&self) -> Files<'_> {
         Files { section: "clickhouse", ca_file: &self.ca_file, cert_file: &self.cert_file, key_file: &self.key_file }
     }
 }

@@ -29,7 +29,7 @@ pub enum TokenError {
 }
 
 /// A token that lasts from `now_ms` on, milliseconds since the epoch. `config` is `name=value` pairs with spaces between them.
-pub fn unsigned(config: &str, now_ms: i64) -> Result<OAuthToken, TokenError> {
+pub(super) fn unsigned(config: &str, now_ms: i64) -> Result<OAuthToken, TokenError> {
     let (mut principal, mut principal_claim) = ("", "sub");
     let (mut scope, mut scope_claim) = (None, "scope");
     let mut life_seconds = LIFE_SECONDS;

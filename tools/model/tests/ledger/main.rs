@@ -3,6 +3,9 @@
 //!
 //! Every run draws new histories. `LEDGER_SEED=<n> cargo test --workspace --test ledger` repeats the one that failed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(unreachable_pub, reason = "nothing else uses it")]
+
 mod history;
 mod operation;
 mod server;

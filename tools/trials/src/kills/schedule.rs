@@ -7,7 +7,7 @@ use crate::trial::Dice;
 
 /// One round to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Where.
     pub point: Point,
     /// Under which protocol.

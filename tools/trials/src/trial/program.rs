@@ -229,6 +229,7 @@ impl Consumer {
     }
 
     /// Sends it a signal.
+    #[allow(unsafe_code)]
     pub fn signal(&self, signal: libc::c_int) {
         if self.ended.is_none() {
             // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
@@ -277,6 +278,7 @@ pub struct Generate {
 
 impl Generate {
     /// Asks it to stop sending, as Ctrl-C does.
+    #[allow(unsafe_code)]
     pub fn stop(&self) {
         // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
