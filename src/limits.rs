@@ -18,7 +18,7 @@ pub const BATCHES_KEPT_BYTES_MAX: usize = 64 << 20;
 /// Memory of ClickHouse blocks' pieces that is kept for the next ones, bytes a lane: one in the making, one in the client's
 /// channel, those that the socket has not taken.
 pub const PIECES_KEPT_BYTES_MAX: usize = 2 << 20;
-/// Partitions at a time whose claims of before are read again: such ranges cannot be cut, so each may need a whole batch's
+/// Partitions at a time whose claims of earlier owners are read again: such ranges cannot be cut, so each may need a whole batch's
 /// share of the byte budget.
 pub const REPLAYS_MAX: usize = 4;
 
@@ -37,8 +37,6 @@ pub const READY_BATCHES_MAX: usize = 1_024;
 /// Partitions of a pipeline that are taken over at once, at most. Each asks PostgreSQL on the one ledger connection, and
 /// ClickHouse on a connection of its own.
 pub const TAKE_OVERS_MAX: usize = 16;
-/// Commands waiting before the reader.
-pub const READER_CHANNEL_CAPACITY: usize = 1_024;
 
 /// Rows of one batch that a database may refuse, at least, however small the batch: each becomes a dead letter.
 pub const REFUSED_ROWS_MIN: usize = 100;

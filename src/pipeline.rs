@@ -26,10 +26,10 @@ use crate::claim::take_over::Context;
 use crate::ledger::proof::Proofs;
 use crate::ledger::statements::application_name;
 use crate::limits::{
-    BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, READER_CHANNEL_CAPACITY,
-    WRITER_CHANNEL_CAPACITY,
+    BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
 use crate::outcome::Outcome;
+use crate::read::commands::commands;
 use crate::read::reader::{self, Reader};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::readback::Questions;
@@ -70,7 +70,7 @@ pub async fn run(
     let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (chunk_sender, chunks) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
     let (event_sender, events) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
-    let (commands, command_receiver) = mpsc::channel(READER_CHANNEL_CAPACITY);
+    let (commands, command_queue) = commands();
 
     let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
     let rows_max = config.pipeline.batch_rows_max;
@@ -146,7 +146,7 @@ pub async fn run(
     let coordinator = Coordinator::new(context, settings, ports);
 
     let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
-    let ports = reader::Ports { commands: command_receiver, events: event_sender, chunks: chunk_sender };
+    let ports = reader::Ports { commands: command_queue, events: event_sender, chunks: chunk_sender };
     let reader =
         Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, &flights, ports)
             .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;

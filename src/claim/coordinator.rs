@@ -41,7 +41,8 @@ use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::{Ledger, LedgerError, ServerIdentity};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::outcome::Outcome;
-use crate::read::reader::{Command, Event};
+use crate::read::commands::{Command, Commands};
+use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
 use crate::store::sink::Ack;
 
@@ -65,7 +66,7 @@ pub enum PipelineError {
 /// The coordinator's ends of its channels.
 pub struct Ports {
     /// The reader.
-    pub commands: mpsc::Sender<Command>,
+    pub commands: Commands,
     /// From the reader.
     pub events: mpsc::Receiver<Event>,
     /// From the batcher.
@@ -327,7 +328,7 @@ impl Coordinator {
         Unfinished::note(&mut self.unfinished, ended);
         debug!(partition, "ownership ended: {}", ended.why);
         ended.right.ended.cancel();
-        let _ = self.ports.commands.try_send(Command::Halt(partition));
+        let _ = self.ports.commands.send(Command::Halt(partition)); // the next command finds that the reader ended
     }
 
     fn end_all(&mut self, why: &'static str) {

@@ -1,9 +1,9 @@
 //! Commits to Kafka: sent by the reader, in order with its other commands, and answered on a queue of their own. The
 //! offset is one that the ledger itself returned; the metadata is our mark, by which a lost ledger is noticed (R6).
 
+use std::collections::VecDeque;
 use std::ptr;
 
-use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::kafka::queue::Queue;
 use footprint_service::kafka::trouble::of_commit;
 use rdkafka::bindings as sys;
@@ -12,12 +12,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tracing::{debug, warn};
 
+use crate::read::commands::Commit;
+
 const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 /// Sends commits without waiting, and collects their answers. The binding tells no answers of explicit commits, so the
 /// queue is librdkafka's own.
 pub struct Commits {
     queue: Queue,
+    /// Of each commit that was sent, how many commands it answers. librdkafka answers in order.
+    sent: VecDeque<usize>,
 }
 
 impl Commits {
@@ -26,7 +30,7 @@ impl Commits {
     /// # Errors
     /// librdkafka gives no queue.
     pub fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<Self, KafkaError> {
-        Ok(Self { queue: Queue::new(consumer)? })
+        Ok(Self { queue: Queue::new(consumer)?, sent: VecDeque::new() })
     }
 
     /// Sends one commit; its answer comes by [`Self::answer`].
@@ -35,30 +39,33 @@ impl Commits {
     /// librdkafka refuses the list.
     #[allow(unsafe_code)]
     pub fn send<C: ConsumerContext>(
-        &self,
+        &mut self,
         consumer: &BaseConsumer<C>,
         topic: &str,
-        offsets: &[(Partition, Offset)],
-        metadata: &str,
+        commit: &Commit,
     ) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
-        for &(partition, offset) in offsets {
+        for (&partition, &offset) in &commit.offsets {
             list.add_partition_offset(topic, partition, KafkaOffset::Offset(offset))
                 .map_err(|error| error.to_string())?;
             if let Some(mut element) = list.find_partition(topic, partition) {
-                element.set_metadata(metadata);
+                element.set_metadata(&commit.metadata);
             }
         }
         let handle = consumer.client().native_ptr();
         // SAFETY: handle, list and queue are alive; librdkafka copies the list before it returns.
         let code =
             unsafe { sys::rd_kafka_commit_queue(handle, list.ptr(), self.queue.as_ptr(), None, ptr::null_mut()) };
-        if code == NO_ERROR { Ok(()) } else { Err(refused(code)) }
+        if code != NO_ERROR {
+            return Err(refused(code));
+        }
+        self.sent.push_back(commit.count);
+        Ok(())
     }
 
-    /// The next answer, if one has come.
+    /// The next answer, if one has come, and how many commands it answers.
     #[allow(unsafe_code)]
-    pub fn answer(&self) -> Option<Result<(), String>> {
+    pub fn answer(&mut self) -> Option<(usize, Result<(), String>)> {
         // SAFETY: the queue is alive; the event is read, then destroyed.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), 0);
@@ -67,7 +74,8 @@ impl Commits {
             }
             let code = first_error(event);
             sys::rd_kafka_event_destroy(event);
-            Some(if code == NO_ERROR { Ok(()) } else { Err(refused(code)) })
+            let result = if code == NO_ERROR { Ok(()) } else { Err(refused(code)) };
+            Some((self.sent.pop_front().unwrap_or(1), result))
         }
     }
 }

@@ -37,6 +37,7 @@ mod refused;
 mod replaced;
 mod restarted;
 mod restored;
+mod retention;
 mod rights;
 mod secured;
 mod signalled;

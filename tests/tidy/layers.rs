@@ -75,8 +75,10 @@ const ROOMS: [Room; 4] = [
             &["batch/batcher"],
             &["batch/assemble"],
             // reading
+            &["read/commands", "read/event"],
             &["read/commit", "read/reader/group"],
-            &["read/reader/intake", "read/reader"],
+            &["read/reader/fetching", "read/reader/intake"],
+            &["read/reader/deferred", "read/reader"],
             // the tables' form, and the encoders
             &["store/postgres/shape", "store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::release::HAND_OVER_DELAY;
 use super::{Coordinator, Held, PipelineError};
 use crate::batch::Batch;
-use crate::read::reader::Event;
+use crate::read::event::Event;
 use crate::store::sink::{Ack, Verdict};
 
 impl Coordinator {
@@ -47,19 +47,16 @@ impl Coordinator {
                 }
                 self.leave(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
             }
-            Event::Committed(result) => {
-                self.commits_under_way = self.commits_under_way.saturating_sub(1);
-                if let Err(error) = result {
-                    debug!("kafka commit: {error}");
-                }
-            }
-            Event::Displaced(why) => {
-                warn!("kafka: {why}: every partition is taken over again");
-                self.end_all("the log does not hold what was to be read");
+            Event::Committed { count, .. } => self.commits_under_way = self.commits_under_way.saturating_sub(count),
+            Event::Displaced { partitions, why } => {
+                warn!(?partitions, "kafka: {why}: taking over again");
                 self.watch.seen_at = None;
-                let wait = Instant::now() + Duration::from_secs(1);
-                for held in self.partitions.values_mut() {
-                    held.machine.wait_until(wait);
+                let retry_at = Instant::now() + Duration::from_secs(1);
+                for partition in partitions {
+                    self.end(partition, "the log does not hold what was to be read");
+                    if let Some(machine) = self.machine(partition) {
+                        machine.wait_until(retry_at);
+                    }
                 }
             }
             Event::Unreadable { partition, offset, handed, why } => {

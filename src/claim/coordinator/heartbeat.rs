@@ -11,7 +11,7 @@ use tracing::warn;
 use super::claims::renew;
 use super::{Coordinator, PipelineError};
 use crate::ledger::statements::Fence;
-use crate::read::reader::Command;
+use crate::read::commands::Command;
 
 /// What was committed is committed again so often: a late commit of an owner of before has moved it back, perhaps.
 const COMMIT_AGAIN: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Coordinator, PipelineError};
 use crate::ledger::ownership::Ownership;
 use crate::outcome::{Left, Outcome};
-use crate::read::reader::Command;
+use crate::read::commands::Command;
 
 /// What the group asks back is worked on for so much longer. The member that is to get it has just joined, and librdkafka
 /// lets none join again within a second of its last time (`rkcg_join_intvl`), which it must to be given anything: until then

@@ -10,17 +10,14 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{Coordinator, PipelineError, cut_interval};
-use crate::read::reader::Command;
+use crate::read::commands::Command;
 
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Coordinator {
     pub(super) fn command(&self, command: Command) -> Result<(), PipelineError> {
-        self.ports
-            .commands
-            .try_send(command)
-            .map_err(|_| PipelineError::Stop("the reader ended, or does not keep up with its commands".into()))
+        self.ports.commands.send(command).map_err(|gone| PipelineError::Stop(gone.to_string()))
     }
 
     pub(super) fn tell_status(&self) {

@@ -13,7 +13,7 @@ use crate::claim::take_over::{TakeOverError, take_over};
 use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::Ledger;
 use crate::limits::{TAKE_OVERS_MAX, UNCLEAR_TRIES_MAX};
-use crate::read::reader::Command;
+use crate::read::commands::Command;
 
 impl Coordinator {
     /// Starts the take-overs that are due, as many as may be under way at once.

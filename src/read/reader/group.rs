@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::Event;
+use crate::read::event::Event;
 
 /// What the group's consumer tells.
 pub(super) struct GroupContext {
@@ -78,7 +78,10 @@ impl ConsumerContext for GroupContext {
         failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
         if assigns {
             if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
-                self.queue.lock().push_back(Event::Displaced(format!("assignment refused: {error}")));
+                self.queue.lock().push_back(Event::Displaced {
+                    partitions: partitions.clone(),
+                    why: format!("assignment refused: {error}"),
+                });
             }
             self.queue.lock().push_back(Event::Assigned(partitions));
         } else if self.closing.load(Ordering::SeqCst) {

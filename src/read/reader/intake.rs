@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// After so long with the budget spent and nothing on its way that could give bytes back, reading goes on all the same.
 const STUCK: Duration = Duration::from_secs(1);
 
+/// A replay of which nothing has come for this long, of the time spent taking messages, may have to give up its place.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(2);
+
 /// What was met between messages.
 pub(super) enum Met {
     /// An error in place of messages; everything below `handed` was handed on before it.
@@ -41,11 +44,19 @@ pub(super) enum Met {
     Skip { partition: Partition, next: Offset },
 }
 
+/// A partition, and where it is to be read from.
+pub(super) struct Place {
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) from: Offset,
+}
+
 /// A partition that is read.
 struct Reading {
     ownership: Arc<Ownership>,
     /// Everything below it was handed on.
     handed: Offset,
+    /// When that was last moved, by the intake's clock.
+    moved_at: Duration,
 }
 
 /// See the module's head.
@@ -58,6 +69,8 @@ pub(super) struct Intake {
     /// Partitions that are read no further because of an error, and are still fetched.
     broken: BTreeSet<Partition>,
     waiting: VecDeque<Chunk<Messages>>,
+    /// Time spent taking messages: it stands still while none may be taken.
+    clock: Duration,
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
     overdraws: bool,
@@ -77,6 +90,7 @@ impl Intake {
             reading: BTreeMap::new(),
             broken: BTreeSet::new(),
             waiting: VecDeque::new(),
+            clock: Duration::ZERO,
             held_since: None,
             stuck_since: None,
             overdraws: false,
@@ -88,7 +102,7 @@ impl Intake {
     /// Takes a partition's messages from `from` on.
     pub(super) fn start(&mut self, ownership: Arc<Ownership>, from: Offset) {
         self.broken.remove(&ownership.partition);
-        self.reading.insert(ownership.partition, Reading { handed: from, ownership });
+        self.reading.insert(ownership.partition, Reading { handed: from, moved_at: self.clock, ownership });
     }
 
     /// Takes none of a partition's messages any more. True when any were taken.
@@ -107,14 +121,27 @@ impl Intake {
         !self.reading.is_empty()
     }
 
-    /// Partitions whose claims of before are not read whole yet.
+    /// Partitions whose claims of earlier owners are not read whole yet.
     pub(super) fn replaying(&self) -> usize {
-        let replays =
-            |reading: &&Reading| !reading.ownership.has_ended() && reading.handed < reading.ownership.plan.claimed;
-        self.reading.values().filter(replays).count()
+        self.reading.values().filter(|reading| reading.replays()).count()
     }
 
-    /// Whether messages may be taken now. The budget bounds all but one case: claims of before cannot be cut, so where
+    /// Stops taking messages of the replay of which nothing has come for the longest time, where that is too long.
+    pub(super) fn stop_stalled(&mut self) -> Option<Place> {
+        let stalled = |reading: &&Reading| reading.replays() && self.clock >= reading.moved_at + STALLED_AFTER;
+        let oldest = self.reading.values().filter(stalled).min_by_key(|reading| reading.moved_at)?;
+        let partition = oldest.ownership.partition;
+        let Reading { ownership, handed, .. } = self.reading.remove(&partition)?;
+        debug!(partition, offset = handed, "nothing comes of a claimed range; another partition is read in its place");
+        Some(Place { ownership, from: handed })
+    }
+
+    /// Messages were taken, or waited for, for so long.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.clock += time;
+    }
+
+    /// Whether messages may be taken now. The budget bounds all but one case: claims of earlier owners cannot be cut, so where
     /// nothing is on its way that could give bytes back, they are read to their end past it.
     pub(super) fn may_take(&mut self) -> bool {
         self.send();
@@ -126,7 +153,10 @@ impl Intake {
             let since = *self.stuck_since.get_or_insert_with(Instant::now);
             self.overdraws = since.elapsed() >= STUCK;
             if self.overdraws {
-                debug!(taken = self.budget.taken(), "reading past the budget to the end of a claim of before");
+                debug!(
+                    taken = self.budget.taken(),
+                    "reading past the budget to the end of a claim of an earlier owner"
+                );
             }
         }
         let may = self.waiting.is_empty() && (!spent || self.overdraws);
@@ -204,6 +234,7 @@ impl Intake {
         for message in messages {
             if message.offset() >= reading.handed {
                 reading.handed = message.offset() + 1;
+                reading.moved_at = self.clock;
                 taken.push(message);
             }
         }
@@ -219,6 +250,7 @@ impl Intake {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
         if position > reading.handed && !reading.ownership.has_ended() {
             reading.handed = position;
+            reading.moved_at = self.clock;
             self.waiting.push_back(reading.chunk(Messages::default().into(), false, Instant::now(), &self.budget));
         }
     }
@@ -230,6 +262,10 @@ impl Intake {
 }
 
 impl Reading {
+    fn replays(&self) -> bool {
+        !self.ownership.has_ended() && self.handed < self.ownership.plan.claimed
+    }
+
     /// What was taken last, up to what is handed on with it.
     fn chunk(
         &self,

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use footprint_event::generate::{GenerateOptions, Generator};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
@@ -148,6 +150,16 @@ pub fn committed(group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (
         _ => None,
     });
     offsets.collect()
+}
+
+/// Has Kafka delete the records of a partition below an offset, as retention does.
+pub fn delete_records(topic: &str, partition: i32, below: i64) {
+    let admin: AdminClient<DefaultClientContext> = client_config().create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(below)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let deleted = runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    deleted.find_partition(topic, partition).unwrap().error().unwrap();
 }
 
 /// Commits for a group as an old consumer has: without our mark.

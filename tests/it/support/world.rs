@@ -316,6 +316,11 @@ impl World {
         until_or("some records are stored", STORED, enough, || consumer.tail());
     }
 
+    /// How often each partition of a life was taken over.
+    pub fn epochs(&mut self, source: i64) -> std::collections::BTreeMap<i32, i64> {
+        self.ledger(source).iter().map(|row| (row.partition, row.epoch)).collect()
+    }
+
     /// Which processes own partitions of a life: the upper half of an owner is the process's.
     pub fn owners(&mut self, source: i64) -> std::collections::BTreeSet<u64> {
         self.ledger(source).iter().map(|row| row.owner.as_u64_pair().0).collect()

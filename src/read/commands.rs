@@ -1,0 +1,218 @@
+//! What the coordinator wants of the reader. Of each partition only the latest wish is kept, so a burst of commands costs one
+//! entry a partition, however long the reader takes; sending never waits.
+//!
+//! The reader takes everything at once, and does it in this order: commits, halts, releases, assignments, the end. That is the
+//! order of the commands, as far as it matters: nothing is committed for a partition after its release, and a partition that is
+//! released must be given by the group again before it can be assigned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use footprint_protocol::offset::{Offset, Partition};
+use parking_lot::Mutex;
+
+use crate::ledger::ownership::Ownership;
+
+/// What the coordinator tells the reader.
+#[derive(Debug)]
+pub enum Command {
+    /// Read a partition from `plan.read_from` on, under this ownership.
+    Assign(Arc<Ownership>),
+    /// Its ownership has ended: stop fetching until the next `Assign`.
+    Halt(Partition),
+    /// Answer a revoke: the partitions are let go.
+    Release(Vec<Partition>),
+    /// Commit offsets with our mark, and tell what came of it.
+    Commit {
+        /// Partitions and next offsets.
+        offsets: Vec<(Partition, Offset)>,
+        /// The mark.
+        metadata: String,
+    },
+    /// Leave the group and end.
+    Close,
+}
+
+/// Offsets to commit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Partitions and next offsets.
+    pub offsets: BTreeMap<Partition, Offset>,
+    /// The mark.
+    pub metadata: String,
+    /// Commands that this one answers.
+    pub count: usize,
+}
+
+/// What is wanted, and was not taken yet.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Offsets to commit.
+    pub commit: Option<Commit>,
+    /// Partitions to stop fetching.
+    pub halted: BTreeSet<Partition>,
+    /// Partitions to let go; a release of none answers a revoke as well.
+    pub released: Option<BTreeSet<Partition>>,
+    /// Partitions to read.
+    pub assigned: BTreeMap<Partition, Arc<Ownership>>,
+    /// The reader is to end.
+    pub closes: bool,
+    /// The reader has ended.
+    is_gone: bool,
+}
+
+/// The reader has ended.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reader ended; see the lines above")]
+pub struct ReaderGone;
+
+/// The coordinator's end. Dropping it ends the reader.
+#[derive(Debug)]
+pub struct Commands(Arc<Mutex<Wanted>>);
+
+/// The reader's end.
+#[derive(Debug)]
+pub struct CommandQueue(Arc<Mutex<Wanted>>);
+
+/// Both ends; nothing is wanted yet.
+pub fn commands() -> (Commands, CommandQueue) {
+    let wanted = Arc::new(Mutex::new(Wanted::default()));
+    (Commands(Arc::clone(&wanted)), CommandQueue(wanted))
+}
+
+impl Commands {
+    /// Adds a command to what is wanted.
+    ///
+    /// # Errors
+    /// Nobody takes it any more.
+    pub fn send(&self, command: Command) -> Result<(), ReaderGone> {
+        let mut wanted = self.0.lock();
+        if wanted.is_gone {
+            return Err(ReaderGone);
+        }
+        wanted.add(command);
+        Ok(())
+    }
+}
+
+impl Wanted {
+    fn add(&mut self, command: Command) {
+        match command {
+            Command::Assign(ownership) => {
+                self.halted.remove(&ownership.partition);
+                self.assigned.insert(ownership.partition, ownership);
+            }
+            Command::Halt(partition) => {
+                self.assigned.remove(&partition);
+                self.halted.insert(partition);
+            }
+            Command::Release(partitions) => {
+                for partition in &partitions {
+                    self.assigned.remove(partition);
+                    self.halted.remove(partition);
+                }
+                self.released.get_or_insert_default().extend(partitions);
+            }
+            Command::Commit { offsets, metadata } => {
+                let commit = self.commit.get_or_insert_default();
+                if commit.metadata != metadata {
+                    // offsets of an earlier life of the topic
+                    commit.offsets.clear();
+                    commit.metadata = metadata;
+                }
+                commit.offsets.extend(offsets);
+                commit.count += 1;
+            }
+            Command::Close => self.closes = true,
+        }
+    }
+}
+
+impl CommandQueue {
+    /// Everything that is wanted.
+    pub fn take(&self) -> Wanted {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.0.lock().closes = true;
+    }
+}
+
+impl Drop for CommandQueue {
+    fn drop(&mut self) {
+        self.0.lock().is_gone = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::PARTITIONS_MAX;
+    use crate::read::tests::ownership;
+
+    fn partitions() -> impl Iterator<Item = Partition> {
+        0..Partition::try_from(PARTITIONS_MAX).unwrap()
+    }
+
+    /// The story: a channel held 1,024 commands, and one more stopped the pipeline: a reader that was busy for a moment while
+    /// the ledger was lost, or while many partitions were taken over, ended it.
+    #[test]
+    fn a_burst_of_commands_is_one_wish_a_partition() {
+        let (commands, queue) = commands();
+        for round in 0..3 {
+            for partition in partitions() {
+                commands.send(Command::Assign(ownership(partition, 0))).unwrap();
+                commands.send(Command::Commit { offsets: vec![(partition, round)], metadata: "mark".into() }).unwrap();
+                commands.send(Command::Halt(partition)).unwrap();
+            }
+        }
+        commands.send(Command::Assign(ownership(7, 0))).unwrap();
+        let wanted = queue.take();
+        assert_eq!(wanted.assigned.keys().copied().collect::<Vec<_>>(), [7], "the latest wish");
+        assert!(wanted.halted.iter().copied().eq(partitions().filter(|&partition| partition != 7)));
+        let commit = wanted.commit.unwrap();
+        assert!(commit.offsets.into_iter().eq(partitions().map(|partition| (partition, 2))), "the latest offsets");
+        assert_eq!(commit.count, 3 * PARTITIONS_MAX, "each is answered");
+        assert!(queue.take().assigned.is_empty(), "and taken once");
+    }
+
+    #[test]
+    fn a_release_withdraws_what_was_wanted_before_and_keeps_the_commit() {
+        let (commands, queue) = commands();
+        for partition in [1, 2] {
+            commands.send(Command::Assign(ownership(partition, 0))).unwrap();
+        }
+        commands.send(Command::Commit { offsets: vec![(1, 10)], metadata: "mark".into() }).unwrap();
+        commands.send(Command::Release(vec![1])).unwrap();
+        commands.send(Command::Release(vec![])).unwrap();
+        let wanted = queue.take();
+        assert_eq!(wanted.assigned.keys().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!(wanted.released, Some([1].into()));
+        assert_eq!(wanted.commit.unwrap().offsets, [(1, 10)].into());
+        commands.send(Command::Release(vec![])).unwrap();
+        assert_eq!(queue.take().released, Some([].into()), "the group waits for an answer");
+    }
+
+    #[test]
+    fn offsets_of_another_life_are_dropped_and_their_command_is_answered() {
+        let (commands, queue) = commands();
+        commands.send(Command::Commit { offsets: vec![(1, 10), (2, 10)], metadata: "old".into() }).unwrap();
+        commands.send(Command::Commit { offsets: vec![(1, 3)], metadata: "new".into() }).unwrap();
+        let expected = Commit { offsets: [(1, 3)].into(), metadata: "new".into(), count: 2 };
+        assert_eq!(queue.take().commit, Some(expected));
+    }
+
+    #[test]
+    fn each_end_learns_that_the_other_is_gone() {
+        let (commands, queue) = commands();
+        drop(queue);
+        assert_eq!(commands.send(Command::Close), Err(ReaderGone));
+        let (commands, queue) = super::commands();
+        assert!(!queue.take().closes);
+        drop(commands);
+        assert!(queue.take().closes);
+    }
+}
