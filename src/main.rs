@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use footprint::cli::{self, Exit};
 use footprint_service::console::complain;
+use footprint_service::panics::abort_on_panic;
 use footprint_service::signals::Signals;
 
 /// Also of librdkafka, which takes and frees several pieces a message on different threads: beside glibc's 10 % less CPU and a
@@ -19,6 +20,7 @@ pub static MALLOC_CONF: Option<&u8> = Some(&b"dirty_decay_ms:500,muzzy_decay_ms:
 
 /// Runs the command line and gives the exit status. `footprint-failpoints` calls it too.
 pub fn main() -> ExitCode {
+    abort_on_panic();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

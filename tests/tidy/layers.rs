@@ -48,7 +48,7 @@ const ROOMS: [Room; 4] = [
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "metrics", "telemetry/repeats", "failpoint/point"],
-            &["failpoint", "signals", "telemetry"],
+            &["failpoint", "panics", "signals", "telemetry"],
             // Kafka
             &["kafka/headers", "kafka/poller", "kafka/queue", "kafka/settings", "kafka/token", "kafka/trouble"],
             &["kafka/events", "kafka/messages"],

@@ -25,4 +25,5 @@ pub mod status;
 pub mod telemetry;
 // what stops the program
 pub mod failpoint;
+pub mod panics;
 pub mod signals;
