@@ -25,6 +25,7 @@ use crate::claim::coordinator::{self, Coordinator, PipelineError};
 use crate::claim::take_over::Context;
 use crate::ledger::proof::Proofs;
 use crate::ledger::statements::application_name;
+use crate::ledger::statements::holder::Holder;
 use crate::limits::{
     BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
 };
@@ -115,7 +116,7 @@ pub async fn run(
     let context = Arc::new(Context {
         route: route.name.clone(),
         topic: route.topic.clone(),
-        group_id: config.kafka.group_id.clone(),
+        holder: Holder::this_process(&config.kafka.group_id),
         instance,
         inquirer,
         definition,

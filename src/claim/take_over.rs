@@ -22,6 +22,7 @@ use tokio::task::spawn_blocking;
 use self::asking::Asking;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::Proofs;
+use crate::ledger::statements::holder::Holder;
 use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::readback::Questions;
@@ -36,8 +37,8 @@ pub struct Context {
     pub route: String,
     /// The topic.
     pub topic: String,
-    /// The consumer group.
-    pub group_id: String,
+    /// This process, by the names that others see in the ledger; its group is the route's.
+    pub holder: Holder,
     /// This process, in the upper half of every owner.
     pub instance: u64,
     /// Questions to Kafka.

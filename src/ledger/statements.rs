@@ -2,6 +2,7 @@
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
 mod definitions;
+pub mod holder;
 mod left_out;
 mod starts;
 
@@ -20,6 +21,8 @@ use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
+
+use self::holder::Holder;
 
 /// How long any one statement of the ledger may take before its connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -246,20 +249,6 @@ impl Ledger {
         Ok(others)
     }
 
-    /// Whether the ledger knows the partition.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn knows(&self, source: SourceId, partition: Partition) -> Result<bool, LedgerError> {
-        let rows = self
-            .query(
-                "select 1 from footprint_ledger where route = $1 and source = $2 and partition = $3",
-                &[&self.route, &source.0, &partition],
-            )
-            .await?;
-        Ok(!rows.is_empty())
-    }
-
     /// Takes a partition over: the row is made at `start` when there is none, else its epoch grows and its owner is new. A row
     /// that is made in place of a lost one says so until it is settled.
     ///
@@ -271,12 +260,15 @@ impl Ledger {
         partition: Partition,
         owner: Uuid,
         start: &FirstStart,
+        holder: &Holder,
     ) -> Result<Taken, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
-             clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $9, $7, $8, {FORMAT}) \
-             on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner \
+             clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format, \
+             holder_group, holder_host, holder_pid) \
+             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $9, $7, $8, {FORMAT}, $10, $11, $12) \
+             on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner, \
+             holder_group = excluded.holder_group, holder_host = excluded.holder_host, holder_pid = excluded.holder_pid \
              returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back, \
              postgres_identity not in ('', $6) and split_part(postgres_identity, '/', 1) <> split_part($6, '/', 1) \
              as is_anothers"
@@ -284,8 +276,21 @@ impl Ledger {
         let birth = rand::random_range(1..i64::MAX);
         let (offset, first_offset) = (start.offset, start.first_offset());
         let unsettled = if start.ledger_lost { LOST } else { "" };
-        let row: [&(dyn ToSql + Sync); 9] =
-            [&self.route, &source.0, &partition, &owner, &offset, &self.identity.0, &birth, &first_offset, &unsettled];
+        let Holder { group, host, pid } = holder;
+        let row: [&(dyn ToSql + Sync); 12] = [
+            &self.route,
+            &source.0,
+            &partition,
+            &owner,
+            &offset,
+            &self.identity.0,
+            &birth,
+            &first_offset,
+            &unsettled,
+            group,
+            host,
+            pid,
+        ];
         let rows = self.query(&sql, &row).await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
@@ -434,22 +439,6 @@ impl Ledger {
         let found = self.query(&sql, &[&self.route, &source.0]).await?;
         let read = |row: &tokio_postgres::Row| Ok((row.try_get("partition")?, read_row(row)?));
         found.iter().map(read).collect::<Result<_, Error>>().map_err(|error| LedgerError::of(&error))
-    }
-
-    /// Ends the backends of the process that owns the partition's row: for a take-over that meets a lock. How many.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn end_owners_backends(&self, source: SourceId, partition: Partition) -> Result<i64, LedgerError> {
-        let rows = self
-            .query(
-                "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a, footprint_ledger l \
-                 where l.route = $1 and l.source = $2 and l.partition = $3 and a.pid <> pg_backend_pid() \
-                 and a.application_name like 'footprint ' || left(l.owner::text, 18) || '%'",
-                &[&self.route, &source.0, &partition],
-            )
-            .await?;
-        Ok(rows.first().map_or(0, |row| row.get(0)))
     }
 }
 

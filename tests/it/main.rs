@@ -45,5 +45,6 @@ mod slow;
 mod steady;
 mod switched;
 mod takeover;
+mod two_groups;
 mod unreadable;
 mod verify;

@@ -84,7 +84,12 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
-            &["ledger/statements/left_out", "ledger/statements/starts", "ledger/statements"],
+            &[
+                "ledger/statements/holder",
+                "ledger/statements/left_out",
+                "ledger/statements/starts",
+                "ledger/statements",
+            ],
             &["ledger/statements/definitions"],
             // the sinks
             &["store/sink"],

@@ -68,7 +68,7 @@ impl Coordinator {
                 if strangers.is_empty() {
                     info!("the other consumers have left the group");
                 } else {
-                    warn!("{}", strangers.told(&self.context.group_id));
+                    warn!("{}", strangers.told(&self.context.holder.group));
                 }
                 self.group.known = strangers;
             }

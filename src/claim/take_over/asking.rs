@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{Context, Life, Skip, TakeOverError, ask, definitions, first_start, is_same_life, watermarks};
 use crate::ledger::ownership::{Earlier, LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Sighting};
+use crate::ledger::statements::holder::{Blocker, Holder, Known};
 use crate::ledger::statements::{Fence, Ledger, LedgerError, fresh_owner};
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
@@ -72,9 +73,13 @@ impl<'a> Asking<'a> {
             }
             Ask::Row => {
                 failpoint::hit(Point::Known);
-                let has_row = ledger.knows(life.source, partition).await.map_err(ledger_error)?;
+                let known = ledger.knows(life.source, partition, &context.holder.group).await.map_err(ledger_error)?;
                 failpoint::hit(Point::KnownAnswered);
-                Answer::Row(has_row)
+                match known {
+                    Known::No => Answer::Row(false),
+                    Known::Row => Answer::Row(true),
+                    Known::OfAnotherGroup { holder, renewed_s } => return Err(contended(&holder, renewed_s)),
+                }
             }
             Ask::Starts => {
                 if self.alone.is_none() {
@@ -124,10 +129,10 @@ impl<'a> Asking<'a> {
         let sighting = context.proofs.before_sending();
         let owner = fresh_owner(context.instance);
         failpoint::hit(Point::TakeOver);
-        let taken = failpoint::sent(Point::TakeOverSent, ledger.take_over(life.source, partition, owner, start)).await;
+        let taking = ledger.take_over(life.source, partition, owner, start, &context.holder);
+        let taken = failpoint::sent(Point::TakeOverSent, taking).await;
         if let Err(LedgerError::Locked(_)) = &taken {
-            let ended = ledger.end_owners_backends(life.source, partition).await.map_err(ledger_error)?;
-            warn!(partition, ended, "the row was locked: ended the old owner's connections");
+            tell_blocker(partition, ledger.end_blocker(life.source, partition).await.map_err(ledger_error)?);
         }
         let taken = taken.map_err(ledger_error)?;
         failpoint::hit(Point::TakeOverAnswered);
@@ -226,6 +231,33 @@ impl<'a> Asking<'a> {
             proof: Proof::new(Arc::clone(&context.proofs), sighting),
             ended: CancellationToken::new(),
         }))
+    }
+}
+
+/// Another consumer group is at work on this ledger. Neither may take from the other for ever, so whoever comes second waits.
+fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
+    let Holder { group, host, pid } = holder;
+    TakeOverError::Passing(format!(
+        "process {pid} on {host}, of consumer group {group:?}, has the partition and renewed it {renewed_s:.0} s ago; two groups \
+         must not share a route's ledger: stop one of them, or give this one another database or another route name and tables"
+    ))
+}
+
+/// Who keeps the row locked, and what was done about it.
+fn tell_blocker(partition: Partition, blocker: Option<Blocker>) {
+    match blocker {
+        Some(Blocker { application, pid, was_ended: true }) => {
+            warn!(partition, application, pid, "the row was locked by another owner's connection, which was ended");
+        }
+        Some(Blocker { application, pid, was_ended: false }) => {
+            warn!(
+                partition,
+                application,
+                pid,
+                "the row is locked by a session that is not footprint's: end it, or its transaction, in postgresql"
+            );
+        }
+        None => warn!(partition, "the row was locked; whoever locked it has let go since"),
     }
 }
 

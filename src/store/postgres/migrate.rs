@@ -22,12 +22,13 @@ use super::rights::{lacking_for_ledger, lacking_for_route};
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 
 /// The ledger's files, in order.
-const VERSIONS: [(&str, &str); 5] = [
+const VERSIONS: [(&str, &str); 6] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
     ("V3__first_start", include_str!("../../../migrations/postgres/V3__first_start.sql")),
     ("V5__refused", include_str!("../../../migrations/postgres/V5__refused.sql")),
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
+    ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
 ];
 /// Where refinery notes which files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use footprint::ledger::statements;
+use footprint::ledger::statements::{self, holder::Holder};
 use footprint::store::sink::{Sink, SinkError, Verdict};
 use footprint_model::guard::Guards;
 use footprint_model::ledger::{self as reference, Advance, Fence, LedgerRow};
@@ -134,7 +134,9 @@ impl History {
                 tally.count(6, written);
             }
             Operation::TakeOver { partition, owner, start } => {
-                let taken = server.ledger.take_over(self.source, key(*partition), *owner, start).await.unwrap();
+                let holder = Holder::this_process("model");
+                let taken =
+                    server.ledger.take_over(self.source, key(*partition), *owner, start, &holder).await.unwrap();
                 // chance is the program's own: the birth of a new row is told to the reference
                 let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
                 let found = reference::Taken {
