@@ -33,7 +33,7 @@ mod log;
 mod plan;
 mod postgres;
 mod report;
-mod stream;
+pub mod stream;
 mod walk;
 mod window;
 

@@ -10,11 +10,11 @@ use crate::upkeep::verify::content::Content;
 
 /// An answer in another form than asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// What one row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub struct Row {
     /// Its offset.
     pub offset: i64,
     /// Its content's number.
@@ -27,7 +27,7 @@ const COPY_SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
 /// What the fields after offset and `received_at` are.
 #[derive(Clone, Debug)]
-pub(super) enum Fields {
+pub enum Fields {
     /// A route's columns.
     Columns(Vec<Kind>),
     /// A dead letter's key and payload.
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
 
 /// Reads `copy (select kafka_offset, received_at, ...) to stdout (format binary)`.
 #[derive(Debug)]
-pub(super) struct CopyReader {
+pub struct CopyReader {
     fields: Fields,
     pending: Pending,
     content: Content,
@@ -90,7 +90,7 @@ pub(super) struct CopyReader {
 
 impl CopyReader {
     /// A reader of rows with these fields.
-    pub(super) fn new(fields: Fields) -> Self {
+    pub fn new(fields: Fields) -> Self {
         Self { fields, pending: Pending::default(), content: Content::default(), started: false, ended: false }
     }
 
@@ -98,7 +98,7 @@ impl CopyReader {
     ///
     /// # Errors
     /// Bytes that are no such rows.
-    pub(super) fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
+    pub fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
         let Self { fields, pending, content, started, ended } = self;
         pending.feed(chunk, |bytes| {
             let mut cursor = Cursor { bytes, at: 0 };
@@ -130,7 +130,7 @@ impl CopyReader {
     }
 
     /// Whether the trailer came, and nothing is left over.
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.ended && self.pending.0.is_empty()
     }
 }
@@ -209,7 +209,7 @@ fn copy_value(field: &[u8], kind: Kind, content: &mut Content) -> Result<(), Mal
 
 /// Reads RowBinary of offset (Int64), `received_at` (Nullable(Int64)) and a route's columns, all nullable.
 #[derive(Debug)]
-pub(super) struct RowBinaryReader {
+pub struct RowBinaryReader {
     kinds: Vec<Kind>,
     pending: Pending,
     content: Content,
@@ -217,7 +217,7 @@ pub(super) struct RowBinaryReader {
 
 impl RowBinaryReader {
     /// A reader of rows with these columns.
-    pub(super) fn new(kinds: Vec<Kind>) -> Self {
+    pub fn new(kinds: Vec<Kind>) -> Self {
         Self { kinds, pending: Pending::default(), content: Content::default() }
     }
 
@@ -225,7 +225,7 @@ impl RowBinaryReader {
     ///
     /// # Errors
     /// Bytes that are no such rows.
-    pub(super) fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
+    pub fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
         let Self { kinds, pending, content } = self;
         pending.feed(chunk, |bytes| {
             let mut cursor = Cursor { bytes, at: 0 };
@@ -240,7 +240,7 @@ impl RowBinaryReader {
     }
 
     /// Whether nothing is left over.
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.pending.0.is_empty()
     }
 }
