@@ -38,6 +38,9 @@ pub const READY_BATCHES_MAX: usize = 1_024;
 /// ClickHouse on a connection of its own.
 pub const TAKE_OVERS_MAX: usize = 16;
 
+/// Months of one batch, by when Kafka received its records, at most: ClickHouse makes and syncs a part for each. More than ten
+/// years, so that the load of an archive in any order still goes in large batches.
+pub const BATCH_MONTHS_MAX: usize = 128;
 /// Rows of one batch that a database may refuse, at least, however small the batch: each becomes a dead letter.
 pub const REFUSED_ROWS_MIN: usize = 100;
 /// Tries in a row that may end in a refusal of which nobody knows whether it passes: some 40 seconds, then the program stops.

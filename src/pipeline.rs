@@ -27,7 +27,8 @@ use crate::ledger::proof::Proofs;
 use crate::ledger::statements::application_name;
 use crate::ledger::statements::holder::Holder;
 use crate::limits::{
-    BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, WRITER_CHANNEL_CAPACITY,
+    BATCH_MONTHS_MAX, BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY,
+    WRITER_CHANNEL_CAPACITY,
 };
 use crate::outcome::Outcome;
 use crate::read::commands::commands;
@@ -172,6 +173,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         rows_max: config.pipeline.batch_rows_max,
         bytes_max: config.pipeline.batch_bytes_max,
+        months_max: if config.clickhouse.enabled { BATCH_MONTHS_MAX } else { usize::MAX },
         linger: Duration::from_millis(config.pipeline.linger_ms),
         kept_bytes_max: BATCHES_KEPT_BYTES_MAX / config.routes.len().max(1),
     }

@@ -12,7 +12,7 @@ use footprint::batch::batcher::Limits;
 use footprint::batch::budget::Budget;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
-use footprint::limits::{BATCHES_KEPT_BYTES_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
+use footprint::limits::{BATCH_MONTHS_MAX, BATCHES_KEPT_BYTES_MAX, CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use footprint::read::chunk::Chunk;
 use footprint_event::decode::Decoder;
 use footprint_event::definition::Definition;
@@ -73,6 +73,7 @@ pub fn limits() -> Limits {
         rows_max: scaled(pipeline.batch_rows_max),
         bytes_max: pipeline.batch_bytes_max,
         linger: Duration::from_millis(pipeline.linger_ms),
+        months_max: BATCH_MONTHS_MAX,
         kept_bytes_max: BATCHES_KEPT_BYTES_MAX,
     }
 }

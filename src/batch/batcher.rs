@@ -1,6 +1,7 @@
 //! Chunks -> batches: decodes each record into the open batch of its partition, and cuts where the plan says, at the
 //! limits of rows and bytes, or after the linger, no faster than the pace. Pure: time is a parameter.
 
+mod months;
 mod pacing;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use footprint_event::reject::DeadLetter;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::{Offset, Partition, Range};
 
+use self::months::Months;
 use self::pacing::Pacing;
 pub use self::pacing::{Pace, Room};
 use crate::batch::Batch;
@@ -32,6 +34,8 @@ pub struct Limits {
     pub rows_max: usize,
     /// Payload bytes of a batch, at most; the first record is not subject to this limit.
     pub bytes_max: usize,
+    /// Distinct months, of when Kafka received its records, of a batch at most.
+    pub months_max: usize,
     /// How long an incomplete batch waits for more, at least.
     pub linger: Duration,
     /// Memory of batches that is kept for the next ones, bytes.
@@ -51,6 +55,7 @@ struct Open {
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     bytes: usize,
+    months: Months,
     /// Decodes what an earlier definition claimed; none: the present one does.
     earlier: Option<Box<Reading>>,
     /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
@@ -132,6 +137,11 @@ impl Batcher {
         open.is_behind = chunk.is_behind;
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, supplies, full);
+            if !open.takes_month_of(record, &self.limits) {
+                full.push(open.close(open.covered, supplies));
+                open.first_read_at = Some(chunk.first_read_at);
+                open.takes_month_of(record, &self.limits);
+            }
             open.push(record, &mut self.decoder, supplies, now);
             if open.is_full(&self.limits) {
                 full.push(open.close(open.covered, supplies));
@@ -205,6 +215,7 @@ impl Open {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             bytes: 0,
+            months: Months::default(),
             earlier: Reading::of(ownership, ownership.plan.start),
             is_first: true,
             is_behind: false,
@@ -271,6 +282,11 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
+    /// Notes the record's month. False: the batch has as many as it may, and ends before the record.
+    fn takes_month_of(&mut self, record: Record<'_>, limits: &Limits) -> bool {
+        self.is_bound() || self.months.note(record.timestamp_ms, limits.months_max)
+    }
+
     /// Where the budget is spent and nothing will give bytes back, nothing is waited for but the linger.
     fn due_at(&self, pacing: &Pacing, linger: Duration, pace: Pace, is_stuck: bool) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
@@ -302,6 +318,7 @@ impl Open {
         self.covered = self.covered.max(end);
         self.bytes = 0;
         self.dead_letter_bytes = 0;
+        self.months.clear();
         self.is_first = false;
         self.since = None;
         let fresh = self.permit.fresh();

@@ -28,6 +28,7 @@ mod killed;
 mod lanes;
 mod memory;
 mod migrations;
+mod months;
 mod narrow;
 mod outage;
 mod pinned;

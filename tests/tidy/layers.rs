@@ -70,7 +70,7 @@ const ROOMS: [Room; 4] = [
             &["limits", "outcome", "ledger/proof"],
             &["ledger/ownership"],
             // batches
-            &["batch/batcher/pacing", "batch/budget", "batch/under_way"],
+            &["batch/batcher/months", "batch/batcher/pacing", "batch/budget", "batch/under_way"],
             &["read/chunk", "batch"],
             &["batch/batcher"],
             &["batch/assemble"],

@@ -50,7 +50,13 @@ fn batcher(rows_max: usize) -> Batcher {
     let route = Arc::new(Config::load(None, &[]).unwrap().routes[0].clone());
     Batcher::new(
         &Arc::new(Definition::of(&route).unwrap()),
-        Limits { rows_max, bytes_max: 1 << 30, linger: Duration::from_millis(50), kept_bytes_max: 1 << 20 },
+        Limits {
+            rows_max,
+            bytes_max: 1 << 30,
+            months_max: 2,
+            linger: Duration::from_millis(50),
+            kept_bytes_max: 1 << 20,
+        },
         &Flights::default(),
     )
 }
@@ -109,6 +115,32 @@ fn claims_found_are_cut_exactly_whatever_the_limits_say() {
     assert_eq!(batcher.due_at(PACE), None, "a bound batch does not linger");
     batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
+}
+
+/// The story: a batch whose producers' clocks spanned centuries became thousands of parts of ClickHouse, each synced.
+#[test]
+fn a_batch_ends_before_a_record_of_one_month_too_many_unless_it_was_claimed_so() {
+    let of_months = |owner: &Arc<Ownership>, start: Offset, months: &[i64], now| {
+        let offsets: Vec<Offset> = (start..).take(months.len()).collect();
+        let mut chunk = chunk(owner, &offsets, start + months.len() as i64, now);
+        for (record, month) in chunk.records.0.iter_mut().zip(months) {
+            record.timestamp_ms = month * 31 * 86_400_000;
+        }
+        chunk
+    };
+    let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
+    let owner = ownership(10, 10, &[]);
+    batcher.add(of_months(&owner, 10, &[0, 1, 1, 0, 2, 1, 2], now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 14)], "a third month");
+    batcher.add(of_months(&owner, 17, &[2, 3, 4, 5, 6], now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 14), (14, 18), (18, 20)]);
+    let held: usize = full.iter().map(|batch| batch.rows.len() + batch.dead_letters.len()).sum();
+    assert_eq!(held, 10, "no record is lost or comes twice");
+
+    let owner = ownership(10, 16, &[16]);
+    full.clear();
+    batcher.add(of_months(&owner, 10, &[0, 1, 2, 3, 4, 5], now), now, &mut full);
+    assert_eq!(ranges(&full), [(10, 16)], "what was claimed is written as it was claimed");
 }
 
 #[test]

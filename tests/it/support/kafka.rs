@@ -114,11 +114,21 @@ impl Feed {
 impl Feed {
     /// Sends these payloads to one partition, in order, each with a key and a header.
     pub fn send_these(&mut self, partition: i32, payloads: &[String]) -> Vec<(i32, i64, Sent)> {
+        self.send_at(partition, payloads, |_| self.start_ms)
+    }
+
+    /// The same, each at the time that `time_ms` says of its place among them.
+    pub fn send_at(
+        &self,
+        partition: i32,
+        payloads: &[String],
+        time_ms: impl Fn(usize) -> i64,
+    ) -> Vec<(i32, i64, Sent)> {
         for (number, payload) in payloads.iter().enumerate() {
             let headers = OwnedHeaders::new().insert(Header { key: "from", value: Some("a test") });
             let record = BaseRecord::with_opaque_to(&self.topic, number)
                 .partition(partition)
-                .timestamp(self.start_ms)
+                .timestamp(time_ms(number))
                 .key("a key")
                 .payload(payload)
                 .headers(headers);
@@ -127,14 +137,14 @@ impl Feed {
         self.producer.flush(Duration::from_secs(120)).unwrap();
         let mut places = std::mem::take(&mut *self.producer.context().0.lock().unwrap());
         places.sort_unstable();
-        let sent = |payload: &String| Sent {
-            timestamp_ms: self.start_ms,
-            payload: Some(payload.clone().into_bytes()),
+        let sent = |number: usize| Sent {
+            timestamp_ms: time_ms(number),
+            payload: Some(payloads[number].clone().into_bytes()),
             key: Some(b"a key".to_vec()),
             header_count: 1,
             fault: None,
         };
-        places.into_iter().map(|(number, partition, offset)| (partition, offset, sent(&payloads[number]))).collect()
+        places.into_iter().map(|(number, partition, offset)| (partition, offset, sent(number))).collect()
     }
 }
 
