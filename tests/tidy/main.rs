@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod layers;
+mod manifests;
 mod size;
 mod sources;
 

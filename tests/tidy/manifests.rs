@@ -1,0 +1,34 @@
+//! What every manifest of the workspace says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The manifests of the workspace's packages.
+fn manifests() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let members = ["crates", "tools"].iter().flat_map(|folder| fs::read_dir(root.join(folder)).expect("a folder"));
+    let manifests = members.map(|member| member.expect("an entry").path().join("Cargo.toml"));
+    manifests.filter(|manifest| manifest.is_file()).chain([root.join("Cargo.toml")]).collect()
+}
+
+#[test]
+fn every_package_has_the_licence_and_the_lints_of_the_workspace() {
+    let manifests = manifests();
+    for manifest in &manifests {
+        let text = fs::read_to_string(manifest).expect("a manifest");
+        for line in ["license.workspace = true\n", "[lints]\nworkspace = true\n"] {
+            assert!(text.contains(line), "{} lacks {line:?}", manifest.display());
+        }
+    }
+    assert!(manifests.len() > 7, "only {} manifests were found", manifests.len());
+}
+
+/// Lints of one crate alone hide from whoever reads `[workspace.lints]`.
+#[test]
+fn no_crate_sets_lints_for_itself() {
+    for (name, text) in crate::sources::sources() {
+        for level in ["#![allow(", "#![warn(", "#![deny(", "#![forbid(", "#![cfg_attr("] {
+            assert!(!text.contains(level), "{name} holds {level}: lints are in [workspace.lints] of Cargo.toml");
+        }
+    }
+}
