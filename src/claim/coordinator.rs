@@ -131,13 +131,14 @@ struct TakenOver {
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
-/// When the topic was asked about; the cluster's id and the topic's description.
-type Described = (Instant, Result<(String, TopicDescription), AskError>);
+/// The cluster's id and the topic's description.
+type Described = Result<(String, TopicDescription), AskError>;
 
 /// Looks at the topic's id: one under way, the latest answer, and when it was asked.
 struct Watch {
     asked_at: Option<Instant>,
-    under_way: bool,
+    /// When the question under way was asked.
+    under_way: Option<Instant>,
     /// When the latest answer that showed our topic id was asked.
     seen_at: Option<Instant>,
     backoff: Backoff,
@@ -207,7 +208,7 @@ impl Coordinator {
             partitions: BTreeMap::new(),
             takeovers: JoinSet::new(),
             describes: JoinSet::new(),
-            watch: Watch { asked_at: None, under_way: false, seen_at: None, backoff: Backoff::new() },
+            watch: Watch { asked_at: None, under_way: None, seen_at: None, backoff: Backoff::new() },
             group: GroupWatch::default(),
             lags: JoinSet::new(),
             lag_at: now,
@@ -243,10 +244,7 @@ impl Coordinator {
                 }
                 Some(event) = self.ports.events.recv() => self.on_event(event)?,
                 Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
-                Some(ended) = self.describes.join_next() => {
-                    let (asked_at, answer) = finished(ended)?;
-                    self.on_description(asked_at, answer)?;
-                }
+                Some(ended) = self.describes.join_next() => self.on_description(finished(ended)?)?,
                 Some(ended) = self.lags.join_next() => self.on_ends(&finished(ended)?),
                 Some(ended) = self.group.answer() => self.on_strangers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,

@@ -74,8 +74,11 @@ impl Proof {
 
     /// Whether `sighting` may still be acted upon.
     pub fn is_good(&self, sighting: Sighting) -> bool {
-        sighting.voided == self.proofs.voided.load(Ordering::SeqCst)
-            && BootInstant::now().since(sighting.at) < PROOF_LIFETIME
+        self.is_good_at(sighting, BootInstant::now())
+    }
+
+    fn is_good_at(&self, sighting: Sighting, now: BootInstant) -> bool {
+        sighting.voided == self.proofs.voided.load(Ordering::SeqCst) && now.since(sighting.at) < PROOF_LIFETIME
     }
 
     /// The latest sighting, when it is good.
@@ -114,6 +117,21 @@ mod tests {
         proof.renew(proofs.before_sending());
         assert!(proof.current().is_some(), "a later statement proves it again");
         assert!(!proof.is_good(old), "the old sighting stays void");
+    }
+
+    /// The protocol counts on this bound: a take-over elsewhere waits for nothing else.
+    #[test]
+    fn a_proof_lasts_five_seconds_from_before_its_statement_was_sent() {
+        let proofs = Arc::new(Proofs::default());
+        let sighting = proofs.before_sending();
+        let proof = Proof::new(Arc::clone(&proofs), sighting);
+        assert!(proof.is_good_at(sighting, sighting.at.later(Duration::from_millis(4_999))));
+        assert!(!proof.is_good_at(sighting, sighting.at.later(Duration::from_secs(5))));
+        // a later statement counts from its own sending, and an earlier one takes nothing back
+        let later = Sighting { at: sighting.at.later(Duration::from_secs(3)), ..sighting };
+        proof.renew(later);
+        proof.renew(sighting);
+        assert_eq!(*proof.latest.lock(), later);
     }
 
     #[test]

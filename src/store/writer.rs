@@ -139,3 +139,6 @@ async fn tell(group: Vec<Arc<Batch>>, verdicts: &[Verdict], sink: &impl Sink, ac
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

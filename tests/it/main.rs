@@ -43,6 +43,7 @@ mod rights;
 mod secured;
 mod signalled;
 mod slow;
+mod slow_ledger;
 mod steady;
 mod switched;
 mod takeover;

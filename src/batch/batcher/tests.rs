@@ -143,6 +143,19 @@ fn a_batch_ends_before_a_record_of_one_month_too_many_unless_it_was_claimed_so()
     assert_eq!(ranges(&full), [(10, 16)], "what was claimed is written as it was claimed");
 }
 
+/// A claim needs a look at the topic's id after the batch's last record was read; latency counts from its first.
+#[test]
+fn a_batch_was_read_when_its_last_chunk_was_and_began_with_its_first() {
+    let (mut batcher, start, mut full) = (batcher(3), Instant::now(), Vec::new());
+    let owner = ownership(0, 0, &[]);
+    let at = |milliseconds| start + Duration::from_millis(milliseconds);
+    batcher.add(chunk(&owner, &[1, 2], 3, at(1)), at(1), &mut full);
+    batcher.add(chunk(&owner, &[3, 4], 5, at(2)), at(2), &mut full);
+    assert_eq!((full.len(), full[0].first_read_at, full[0].read_at), (1, at(1), at(2)));
+    batcher.add(chunk(&owner, &[5, 6], 7, at(3)), at(3), &mut full);
+    assert_eq!((full.len(), full[1].first_read_at, full[1].read_at), (2, at(2), at(3)));
+}
+
 #[test]
 fn a_range_is_decoded_by_the_definition_that_claimed_it() {
     let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());

@@ -22,7 +22,7 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 impl Coordinator {
     pub(super) fn describe_when_needed(&mut self) {
         let now = Instant::now();
-        if self.watch.under_way || self.watch.asked_at.is_some_and(|at| now < at + DESCRIBE_INTERVAL) {
+        if self.watch.under_way.is_some() || self.watch.asked_at.is_some_and(|at| now < at + DESCRIBE_INTERVAL) {
             return;
         }
         let taking_over = self.partitions.values().any(|held| held.machine.is_taking_over());
@@ -30,7 +30,7 @@ impl Coordinator {
         let is_due = self.watch.asked_at.is_none_or(|at| now >= at + DESCRIBE_IDLE);
         if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || waits {
             self.watch.asked_at = Some(now);
-            self.watch.under_way = true;
+            self.watch.under_way = Some(now);
             let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
             let topic = self.context.topic.clone();
             let known = self.cluster_id.clone();
@@ -45,18 +45,18 @@ impl Coordinator {
                     what: "describe topic",
                     why: error.to_string(),
                 };
-                (now, answer.map_err(failed).flatten())
+                answer.map_err(failed).flatten()
             });
         }
     }
 
     pub(super) fn on_description(
         &mut self,
-        asked_at: Instant,
         answer: Result<(String, TopicDescription), AskError>,
     ) -> Result<(), PipelineError> {
         failpoint::hit(Point::SourceAnswered);
-        self.watch.under_way = false;
+        // what an answer shows is as of its question
+        let Some(asked_at) = self.watch.under_way.take() else { return Ok(()) };
         match answer {
             Ok((cluster_id, description)) => {
                 let replaced = self.life.as_ref().is_some_and(|known| *known.topic_id != *description.topic_id);

@@ -296,3 +296,6 @@ impl TakeOver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
