@@ -11,7 +11,7 @@ use footprint_protocol::take_over::Switches;
 use footprint_service::config::Config;
 use footprint_service::kafka::{Inquirer, consumer_config};
 use footprint_service::status::Status;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -39,7 +39,7 @@ use crate::store::clickhouse::writer::{ClickHouseSink, StoredRows};
 use crate::store::lanes::Lanes;
 use crate::store::postgres::stored::PostgresRows;
 use crate::store::postgres::writer::{PostgresSink, Refusals};
-use crate::store::sink::SinkError;
+use crate::store::sink::{Ack, SinkError};
 use crate::store::writer::serve;
 
 /// How long the reader's thread may take to leave the group.
@@ -50,6 +50,21 @@ impl StoredRows for PostgresRows {
         self.of(batch).await
     }
 }
+
+/// What every part of a route's pipeline is made of.
+struct Parts<'a> {
+    config: &'a Config,
+    route: &'a Arc<Route>,
+    budget: &'a Arc<Budget>,
+    instance: u64,
+    /// The name of this process's connections to PostgreSQL.
+    name: String,
+    proofs: Arc<Proofs>,
+    flights: Flights,
+}
+
+/// The stages that run beside the coordinator; none may end before it.
+type Stages = JoinSet<Result<(), PipelineError>>;
 
 /// Runs one route until told to stop; says whether it was drained.
 ///
@@ -63,101 +78,33 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: watch::Sender<Status>,
 ) -> Result<Outcome, PipelineError> {
-    let proofs = Arc::new(Proofs::default());
-    let name = application_name(instance);
-    let sink_timeout = Duration::from_millis(config.pipeline.sink_timeout_ms);
+    let (name, proofs, flights) = (application_name(instance), Arc::default(), Flights::default());
+    let parts = Parts { config, route, budget, instance, name, proofs, flights };
+    let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let definition = Arc::new(definition);
 
     // built from the tail: each stage gets its successor's channel
+    let mut stages = Stages::new();
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
+    let lanes = parts.writers(&ack_sender, &mut stages);
+    drop(ack_sender);
     let (batch_sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (chunk_sender, chunks) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
     let (event_sender, events) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let (commands, command_queue) = commands();
-
-    let mut stages: JoinSet<Result<(), PipelineError>> = JoinSet::new();
-    let rows_max = config.pipeline.batch_rows_max;
-    let refusals = Refusals { kafka: config.kafka.clone(), share_max: config.pipeline.refused_rows_share_max };
-    let refused = crate::store::clickhouse::refused::Refusals {
-        postgres: config.postgres.clone(),
-        kafka: config.kafka.clone(),
-        share_max: config.pipeline.refused_rows_share_max,
-        application_name: name.clone(),
-    };
-    let mut lanes = Vec::new();
-    for _ in 0..config.pipeline.lanes {
-        let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
-        let sink = PostgresSink::new(&config.postgres, &name, route, rows_max, sink_timeout, refusals.clone());
-        stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
-        let mut writers = vec![sender];
-        if config.clickhouse.enabled {
-            let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
-            let rows = PostgresRows::new(&config.postgres, &name, route, sink_timeout);
-            let sink = ClickHouseSink::new(&config.clickhouse, route, &proofs, rows, sink_timeout, refused.clone());
-            stages.spawn(stage(serve(sink, batches, ack_sender.clone())));
-            writers.push(sender);
-        }
-        lanes.push(writers);
-    }
-    drop(ack_sender);
-
-    let flights = Flights::default();
     let (cut_interval_sender, cut_interval) = watch::channel(coordinator::cut_interval(1, 1));
-    let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.to_string()))?;
-    let definition = Arc::new(definition);
-    let batcher = Batcher::new(&definition, limits(config), &flights);
-    let assembling = assemble(batcher, chunks, batch_sender, flights.clone(), cut_interval);
+    let batcher = Batcher::new(&definition, limits(config), &parts.flights);
+    let assembling = assemble(batcher, chunks, batch_sender, parts.flights.clone(), cut_interval);
     stages.spawn(async move {
         assembling.await;
         Ok(())
     });
-
-    let inquirer = Arc::new(Inquirer::new(&config.kafka)?);
-    let client = footprint_service::clickhouse::client(&config.clickhouse);
-    let questions = Questions::new(&client, route, &config.clickhouse.database, sink_timeout);
-    let context = Arc::new(Context {
-        route: route.name.clone(),
-        topic: route.topic.clone(),
-        holder: Holder::this_process(&config.kafka.group_id),
-        instance,
-        inquirer,
-        definition,
-        questions: config.clickhouse.enabled.then_some(questions),
-        clickhouse_tables: config.clickhouse.enabled.then(|| Migrator::new(&config.clickhouse)),
-        switches: switches(config),
-        offset_reset: config.kafka.offset_reset,
-        starting: tokio::sync::Mutex::new(()),
-        proofs,
-    });
-    let settings = coordinator::Settings {
-        postgres: config.postgres.clone(),
-        drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
-        on_unreadable: config.kafka.on_unreadable_records,
-        unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),
-        budget: Arc::clone(budget),
-    };
-    let ports = coordinator::Ports {
-        commands,
-        events,
-        batches,
-        lanes: Lanes::new(lanes),
-        acks,
-        status,
-        stop,
-        cut_interval: cut_interval_sender,
-    };
-    let coordinator = Coordinator::new(context, settings, ports);
-
-    let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
-    let ports = reader::Ports { commands: command_queue, events: event_sender, chunks: chunk_sender };
-    let reader =
-        Reader::new(&consumer_config(&config.kafka, route, queue_kbytes), &route.topic, budget, &flights, ports)
-            .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
-    let (left_sender, left) = tokio::sync::oneshot::channel::<()>();
-    let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
-        reader.run();
-        drop(left_sender);
-    });
-    thread.map_err(|error| PipelineError::Stop(format!("no thread for the reader: {error}")))?;
+    let context = Arc::new(parts.context(definition)?);
+    let cut_interval = cut_interval_sender;
+    let ports = coordinator::Ports { commands, events, batches, lanes, acks, status, stop, cut_interval };
+    let coordinator = Coordinator::new(context, parts.settings(), ports);
+    let left =
+        parts.start_reader(reader::Ports { commands: command_queue, events: event_sender, chunks: chunk_sender })?;
 
     let result = supervise(coordinator, &mut stages).await;
     stages.shutdown().await;
@@ -167,6 +114,91 @@ pub async fn run(
     }
     info!(route = route.name, "pipeline ended");
     result
+}
+
+impl Parts<'_> {
+    fn sink_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.pipeline.sink_timeout_ms)
+    }
+
+    /// A writer for each lane and sink.
+    fn writers(&self, acks: &mpsc::Sender<Ack>, stages: &mut Stages) -> Lanes {
+        let Self { config, route, name, proofs, .. } = self;
+        let (rows_max, sink_timeout) = (config.pipeline.batch_rows_max, self.sink_timeout());
+        let share_max = config.pipeline.refused_rows_share_max;
+        let refusals = Refusals { kafka: config.kafka.clone(), share_max };
+        let refused = crate::store::clickhouse::refused::Refusals {
+            postgres: config.postgres.clone(),
+            kafka: config.kafka.clone(),
+            share_max,
+            application_name: name.clone(),
+        };
+        let mut lanes = Vec::new();
+        for _ in 0..config.pipeline.lanes {
+            let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+            let sink = PostgresSink::new(&config.postgres, name, route, rows_max, sink_timeout, refusals.clone());
+            stages.spawn(stage(serve(sink, batches, acks.clone())));
+            let mut writers = vec![sender];
+            if config.clickhouse.enabled {
+                let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
+                let rows = PostgresRows::new(&config.postgres, name, route, sink_timeout);
+                let sink = ClickHouseSink::new(&config.clickhouse, route, proofs, rows, sink_timeout, refused.clone());
+                stages.spawn(stage(serve(sink, batches, acks.clone())));
+                writers.push(sender);
+            }
+            lanes.push(writers);
+        }
+        Lanes::new(lanes)
+    }
+
+    /// What every take-over shares.
+    fn context(&self, definition: Arc<Definition>) -> Result<Context, PipelineError> {
+        let Self { config, route, .. } = self;
+        let client = footprint_service::clickhouse::client(&config.clickhouse);
+        let questions = Questions::new(&client, route, &config.clickhouse.database, self.sink_timeout());
+        Ok(Context {
+            route: route.name.clone(),
+            topic: route.topic.clone(),
+            holder: Holder::this_process(&config.kafka.group_id),
+            instance: self.instance,
+            inquirer: Arc::new(Inquirer::new(&config.kafka)?),
+            definition,
+            questions: config.clickhouse.enabled.then_some(questions),
+            clickhouse_tables: config.clickhouse.enabled.then(|| Migrator::new(&config.clickhouse)),
+            switches: switches(config),
+            offset_reset: config.kafka.offset_reset,
+            starting: tokio::sync::Mutex::new(()),
+            proofs: Arc::clone(&self.proofs),
+        })
+    }
+
+    fn settings(&self) -> coordinator::Settings {
+        let Self { config, budget, .. } = self;
+        coordinator::Settings {
+            postgres: config.postgres.clone(),
+            drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
+            on_unreadable: config.kafka.on_unreadable_records,
+            unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),
+            budget: Arc::clone(budget),
+        }
+    }
+
+    /// Starts the reader's thread. What comes back ends when the thread does.
+    fn start_reader(&self, ports: reader::Ports) -> Result<oneshot::Receiver<()>, PipelineError> {
+        let Self { config, route, budget, flights, .. } = self;
+        let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
+        let consumer = consumer_config(&config.kafka, route, queue_kbytes);
+        let reader = Reader::new(&consumer, &route.topic, budget, flights, ports);
+        let reader = reader
+            .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
+        let (left_sender, left) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
+            reader.run();
+            drop(left_sender);
+        });
+        thread.map_err(|error| PipelineError::Stop(format!("no thread for the reader: {error}")))?;
+        Ok(left)
+    }
 }
 
 fn limits(config: &Config) -> Limits {
