@@ -1,6 +1,7 @@
 //! The ledger's SQL. Every statement that changes a row is fenced by epoch and owner, and its compare-and-set is the
 //! statement's own `where`; what the answers mean is decided in `protocol.rs`.
 
+mod claims;
 mod definitions;
 pub mod holder;
 mod left_out;
@@ -9,8 +10,8 @@ mod starts;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::first_start::FirstStart;
-use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, Progress, Row, SinkName, SourceId};
-use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, Row, SinkName, SourceId};
+use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::{Gap, Settled};
 use footprint_service::config::Postgres;
 use footprint_service::postgres::asked::LEDGER_TABLES;
@@ -22,6 +23,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
+pub use self::claims::ClaimWanted;
 use self::holder::Holder;
 
 /// How long any one statement of the ledger may take before its connection is given up.
@@ -36,10 +38,13 @@ pub enum LedgerError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A row is locked by somebody who does not let go.
+    /// A row is locked by somebody who does not let go. Nothing of the statement landed.
     #[error("ledger: a row stayed locked: {0}")]
     Locked(String),
-    /// A passing refusal: deadlock, serialization, shutting down, read-only, out of connections.
+    /// PostgreSQL undid the statement, as the victim of a deadlock or of another transaction. Nothing of it landed.
+    #[error("ledger: a statement was undone: {0}")]
+    Undone(String),
+    /// A passing refusal: shutting down, read-only, out of connections.
     #[error("ledger: {0}; trying again")]
     Passing(String),
     /// PostgreSQL refuses and will refuse again.
@@ -60,6 +65,8 @@ impl LedgerError {
         };
         match code.code() {
             "55P03" => Self::Locked(text),
+            // 40003 says itself that nobody knows whether the statement landed
+            code if code.starts_with("40") && code != "40003" => Self::Undone(text),
             _ if error.is_closed() => Self::Lost(text),
             code if code.starts_with("08") || code.starts_with("57P") => Self::Lost(text),
             _ if class(Some(code), During::Statement) == Class::Passing => Self::Passing(text),
@@ -71,7 +78,7 @@ impl LedgerError {
     /// Whether trying again can help.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::Locked(_) | Self::Passing(_) => true,
+            Self::Lost(_) | Self::Locked(_) | Self::Undone(_) | Self::Passing(_) => true,
             Self::Connect(error) => footprint_service::postgres::is_passing_connect(error),
             Self::Refused(..) | Self::Collision(..) => false,
         }
@@ -162,10 +169,6 @@ fn read_nexts(row: &tokio_postgres::Row) -> Result<Nexts, Error> {
         postgres: row.try_get("postgres_next")?,
         clickhouse: row.try_get("clickhouse_next")?,
     })
-}
-
-fn read_progress(row: &tokio_postgres::Row) -> Result<Progress, Error> {
-    Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, nexts: read_nexts(row)? })
 }
 
 impl Ledger {
@@ -344,92 +347,6 @@ impl Ledger {
         Ok(!rows.is_empty())
     }
 
-    /// Claims one range of each of several partitions in one statement, and records ClickHouse's frontiers. What comes
-    /// back are the partitions whose claim landed.
-    ///
-    /// # Errors
-    /// No answer: the claims may have landed.
-    pub async fn claim(&self, wanted: &[ClaimWanted]) -> Result<Vec<Progress>, LedgerError> {
-        let fences: Vec<Fence> = wanted.iter().map(|claim| claim.fence).collect();
-        let columns = FenceColumns::of(&fences);
-        let starts: Vec<Offset> = wanted.iter().map(|claim| claim.range.start).collect();
-        let ends: Vec<Offset> = wanted.iter().map(|claim| claim.range.end).collect();
-        let fingerprints: Vec<i64> = wanted.iter().map(|claim| claim.fingerprint).collect();
-        let clickhouse: Vec<Option<Offset>> = wanted.iter().map(|claim| claim.clickhouse_next).collect();
-        let rows = self
-            .query(
-                "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[], \
-                 $7::bigint[], $8::bigint[], $9::bigint[]) as g (source, partition, epoch, owner, range_start, range_end, \
-                 fingerprint, clickhouse)) \
-                 update footprint_ledger l set claimed = g.range_end, \
-                 clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
-                 claims = array(select c from unnest(l.claims) c where c > least(l.dead_letters_next, l.postgres_next, \
-                 greatest(l.clickhouse_next, g.clickhouse)) order by c) || g.range_end, \
-                 fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
-                 least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c) \
-                 || g.fingerprint, updated_at = clock_timestamp() \
-                 from given g where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
-                 and l.owner = g.owner and l.claimed = g.range_start \
-                 returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next",
-                &[
-                    &self.route,
-                    &columns.sources,
-                    &columns.partitions,
-                    &columns.epochs,
-                    &columns.owners,
-                    &starts,
-                    &ends,
-                    &fingerprints,
-                    &clickhouse,
-                ],
-            )
-            .await?;
-        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
-    }
-
-    /// One fenced statement for every partition given: records ClickHouse's frontier, drops claims that all have
-    /// acknowledged, and returns the rows. A partition that does not come back is no longer ours.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn heartbeat(&self, beats: &[(Fence, Option<Offset>)]) -> Result<Vec<Progress>, LedgerError> {
-        let fences: Vec<Fence> = beats.iter().map(|(fence, _)| *fence).collect();
-        let columns = FenceColumns::of(&fences);
-        let clickhouse: Vec<Option<Offset>> = beats.iter().map(|(_, next)| *next).collect();
-        let rows = self
-            .query(
-                "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[]) \
-                 as g (source, partition, epoch, owner, clickhouse)) \
-                 update footprint_ledger l set clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
-                 claims = array(select c from unnest(l.claims) c where c > least(l.dead_letters_next, l.postgres_next, \
-                 greatest(l.clickhouse_next, g.clickhouse)) order by c), \
-                 fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
-                 least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c), \
-                 updated_at = clock_timestamp() \
-                 from given g where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
-                 and l.owner = g.owner \
-                 returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next",
-                &[&self.route, &columns.sources, &columns.partitions, &columns.epochs, &columns.owners, &clickhouse],
-            )
-            .await?;
-        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
-    }
-
-    /// Reads a row `for update`, so that no statement of ours is still on its way past it. None: no longer ours.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn reread(&self, fence: Fence) -> Result<Option<Progress>, LedgerError> {
-        let rows = self
-            .query(
-                "select partition, claimed, dead_letters_next, postgres_next, clickhouse_next from footprint_ledger \
-                 where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update",
-                &[&self.route, &fence.source.0, &fence.partition, &fence.epoch, &fence.owner],
-            )
-            .await?;
-        rows.first().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).transpose()
-    }
-
     /// The row of every partition of a source, whoever owns it.
     ///
     /// # Errors
@@ -439,37 +356,6 @@ impl Ledger {
         let found = self.query(&sql, &[&self.route, &source.0]).await?;
         let read = |row: &tokio_postgres::Row| Ok((row.try_get("partition")?, read_row(row)?));
         found.iter().map(read).collect::<Result<_, Error>>().map_err(|error| LedgerError::of(&error))
-    }
-}
-
-/// A range to claim.
-#[derive(Clone, Copy, Debug)]
-pub struct ClaimWanted {
-    /// Whose.
-    pub fence: Fence,
-    /// What; it starts where the last claim ended.
-    pub range: Range,
-    /// The decoder's.
-    pub fingerprint: i64,
-    /// ClickHouse's frontier, to be recorded on the way.
-    pub clickhouse_next: Option<Offset>,
-}
-
-struct FenceColumns {
-    sources: Vec<i64>,
-    partitions: Vec<Partition>,
-    epochs: Vec<i64>,
-    owners: Vec<Uuid>,
-}
-
-impl FenceColumns {
-    fn of(fences: &[Fence]) -> Self {
-        Self {
-            sources: fences.iter().map(|fence| fence.source.0).collect(),
-            partitions: fences.iter().map(|fence| fence.partition).collect(),
-            epochs: fences.iter().map(|fence| fence.epoch).collect(),
-            owners: fences.iter().map(|fence| fence.owner).collect(),
-        }
     }
 }
 

@@ -26,6 +26,7 @@ mod first_start;
 mod group;
 mod killed;
 mod lanes;
+mod locks;
 mod memory;
 mod migrations;
 mod months;

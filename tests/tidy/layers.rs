@@ -85,6 +85,7 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[
+                "ledger/statements/claims",
                 "ledger/statements/holder",
                 "ledger/statements/left_out",
                 "ledger/statements/starts",

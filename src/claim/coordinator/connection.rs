@@ -64,6 +64,8 @@ impl Coordinator {
     pub(super) fn on_ledger_error(&mut self, error: LedgerError) -> Result<(), PipelineError> {
         match error {
             LedgerError::Lost(_) | LedgerError::Connect(_) => self.lose_ledger(&error.to_string()),
+            // nothing of it landed: what was wanted is asked for again, and every ownership stays what it was
+            LedgerError::Locked(_) | LedgerError::Undone(_) => warn!("{error}; trying again"),
             error if error.is_passing() => {
                 // the statement may have landed: what the next one finds decides
                 warn!("{error}");

@@ -105,8 +105,11 @@ pub(super) fn advance(route: &str, shares: &[Share<'_>]) -> String {
     }
     let _ = write!(
         sql,
-        "), moved as (update footprint_ledger l set dead_letters_next = g.dead_to, postgres_next = g.rows_to, \
-         updated_at = clock_timestamp() from given g \
+        "), locked as (select l.source, l.partition from footprint_ledger l join given g \
+         on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
+         where l.route = '{route}' order by l.source, l.partition for no key update of l), \
+         moved as (update footprint_ledger l set dead_letters_next = g.dead_to, postgres_next = g.rows_to, \
+         updated_at = clock_timestamp() from locked join given g using (source, partition) \
          where l.route = '{route}' and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
          and l.owner = g.owner and l.dead_letters_next = g.dead_from and l.postgres_next is not distinct from g.rows_from \
          and g.range_end = any(l.claims) returning 1) \

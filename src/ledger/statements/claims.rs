@@ -1,0 +1,146 @@
+//! Claims and heartbeats: the statements that serve many partitions at once, and the look at one row after an answer that was
+//! refused or lost.
+
+use footprint_protocol::ledger::Progress;
+use footprint_protocol::offset::{Offset, Partition, Range};
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use super::{Fence, Ledger, LedgerError, read_nexts};
+
+/// Locks the rows of `given` that are still ours, in the order of their key: every statement that touches several rows of the ledger
+/// begins with it, or two of them could wait for each other. The route is `$1`.
+const LOCKED: &str = "locked as (select l.source, l.partition from footprint_ledger l join given g \
+                      on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
+                      where l.route = $1 order by l.source, l.partition for no key update of l)";
+
+fn read_progress(row: &Row) -> Result<Progress, Error> {
+    Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, nexts: read_nexts(row)? })
+}
+
+/// A range to claim.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimWanted {
+    /// Whose.
+    pub fence: Fence,
+    /// What; it starts where the last claim ended.
+    pub range: Range,
+    /// The decoder's.
+    pub fingerprint: i64,
+    /// ClickHouse's frontier, to be recorded on the way.
+    pub clickhouse_next: Option<Offset>,
+}
+
+struct FenceColumns {
+    sources: Vec<i64>,
+    partitions: Vec<Partition>,
+    epochs: Vec<i64>,
+    owners: Vec<Uuid>,
+}
+
+impl FenceColumns {
+    fn of(fences: &[Fence]) -> Self {
+        Self {
+            sources: fences.iter().map(|fence| fence.source.0).collect(),
+            partitions: fences.iter().map(|fence| fence.partition).collect(),
+            epochs: fences.iter().map(|fence| fence.epoch).collect(),
+            owners: fences.iter().map(|fence| fence.owner).collect(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Claims one range of each of several partitions in one statement, and records ClickHouse's frontiers. What comes
+    /// back are the partitions whose claim landed.
+    ///
+    /// # Errors
+    /// No answer: the claims may have landed.
+    pub async fn claim(&self, wanted: &[ClaimWanted]) -> Result<Vec<Progress>, LedgerError> {
+        let fences: Vec<Fence> = wanted.iter().map(|claim| claim.fence).collect();
+        let columns = FenceColumns::of(&fences);
+        let starts: Vec<Offset> = wanted.iter().map(|claim| claim.range.start).collect();
+        let ends: Vec<Offset> = wanted.iter().map(|claim| claim.range.end).collect();
+        let fingerprints: Vec<i64> = wanted.iter().map(|claim| claim.fingerprint).collect();
+        let clickhouse: Vec<Option<Offset>> = wanted.iter().map(|claim| claim.clickhouse_next).collect();
+        let sql = format!(
+            "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[], \
+             $7::bigint[], $8::bigint[], $9::bigint[]) as g (source, partition, epoch, owner, range_start, range_end, \
+             fingerprint, clickhouse)), {LOCKED} \
+             update footprint_ledger l set claimed = g.range_end, \
+             clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
+             claims = array(select c from unnest(l.claims) c where c > least(l.dead_letters_next, l.postgres_next, \
+             greatest(l.clickhouse_next, g.clickhouse)) order by c) || g.range_end, \
+             fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
+             least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c) \
+             || g.fingerprint, updated_at = clock_timestamp() \
+             from locked join given g using (source, partition) \
+             where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             and l.owner = g.owner and l.claimed = g.range_start \
+             returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
+        );
+        let rows = self
+            .query(
+                &sql,
+                &[
+                    &self.route,
+                    &columns.sources,
+                    &columns.partitions,
+                    &columns.epochs,
+                    &columns.owners,
+                    &starts,
+                    &ends,
+                    &fingerprints,
+                    &clickhouse,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
+    }
+
+    /// One fenced statement for every partition given: records ClickHouse's frontier, drops claims that all have
+    /// acknowledged, and returns the rows. A partition that does not come back is no longer ours.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn heartbeat(&self, beats: &[(Fence, Option<Offset>)]) -> Result<Vec<Progress>, LedgerError> {
+        let fences: Vec<Fence> = beats.iter().map(|(fence, _)| *fence).collect();
+        let columns = FenceColumns::of(&fences);
+        let clickhouse: Vec<Option<Offset>> = beats.iter().map(|(_, next)| *next).collect();
+        let sql = format!(
+            "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[]) \
+             as g (source, partition, epoch, owner, clickhouse)), {LOCKED} \
+             update footprint_ledger l set clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
+             claims = array(select c from unnest(l.claims) c where c > least(l.dead_letters_next, l.postgres_next, \
+             greatest(l.clickhouse_next, g.clickhouse)) order by c), \
+             fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
+             least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c), \
+             updated_at = clock_timestamp() \
+             from locked join given g using (source, partition) \
+             where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             and l.owner = g.owner \
+             returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
+        );
+        let rows = self
+            .query(
+                &sql,
+                &[&self.route, &columns.sources, &columns.partitions, &columns.epochs, &columns.owners, &clickhouse],
+            )
+            .await?;
+        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
+    }
+
+    /// Reads a row `for update`, so that no statement of ours is still on its way past it. None: no longer ours.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn reread(&self, fence: Fence) -> Result<Option<Progress>, LedgerError> {
+        let rows = self
+            .query(
+                "select partition, claimed, dead_letters_next, postgres_next, clickhouse_next from footprint_ledger \
+                 where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update",
+                &[&self.route, &fence.source.0, &fence.partition, &fence.epoch, &fence.owner],
+            )
+            .await?;
+        rows.first().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).transpose()
+    }
+}
