@@ -202,6 +202,7 @@ impl Log {
             is_behind: self.turn != 0,
             first_read_at,
             read_at: Instant::now(),
+            brokers: footprint_service::kafka::brokers::Brokers::default(),
             permit,
         }
     }

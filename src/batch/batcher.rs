@@ -16,6 +16,7 @@ use footprint_event::recycle::{Buffer, Pool, Recycled};
 use footprint_event::reject::DeadLetter;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_service::kafka::brokers::Brokers;
 
 use self::months::Months;
 use self::pacing::Pacing;
@@ -66,6 +67,8 @@ struct Open {
     since: Option<Instant>,
     first_read_at: Option<Instant>,
     read_at: Instant,
+    /// Of what was not cut yet.
+    brokers: Brokers,
     permit: Permit,
 }
 
@@ -135,6 +138,11 @@ impl Batcher {
         open.first_read_at.get_or_insert(chunk.first_read_at);
         open.read_at = chunk.read_at;
         open.is_behind = chunk.is_behind;
+        if open.since.is_none() {
+            open.brokers = Brokers::default();
+        }
+        open.brokers.extend(&chunk.brokers);
+        let cut_before = full.len();
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, supplies, full);
             if !open.takes_month_of(record, &self.limits) {
@@ -150,6 +158,9 @@ impl Batcher {
         }
         open.move_to(chunk.position, now);
         open.cut_up_to(chunk.position, supplies, full);
+        if full.len() > cut_before {
+            open.brokers = chunk.brokers;
+        }
         // the columns' bytes are taken before the chunk's are given back
         open.permit.set(open.cost());
     }
@@ -222,6 +233,7 @@ impl Open {
             since: None,
             first_read_at: None,
             read_at: now,
+            brokers: Brokers::default(),
             permit: chunk.permit.fresh(),
         }
     }
@@ -331,6 +343,7 @@ impl Open {
             dead_letters: std::mem::take(&mut self.dead_letters),
             first_read_at: self.first_read_at.take().unwrap_or(self.read_at),
             read_at: self.read_at,
+            brokers: self.brokers.clone(),
             permit: std::mem::replace(&mut self.permit, fresh),
             flight,
         }

@@ -15,6 +15,7 @@ use footprint_event::reject::DeadLetter;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::Range;
 use footprint_protocol::partition::Cut;
+use footprint_service::kafka::brokers::Brokers;
 
 use self::budget::Permit;
 use self::under_way::Flight;
@@ -37,6 +38,8 @@ pub struct Batch {
     pub first_read_at: Instant,
     /// When its last record was read: a claim needs a later look at the topic's id.
     pub read_at: Instant,
+    /// The brokers that gave its records: each is to be looked at.
+    pub brokers: Brokers,
     /// Its share of the byte budget.
     pub permit: Permit,
     /// Counts it among those on their way.

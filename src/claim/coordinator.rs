@@ -23,7 +23,7 @@ use footprint_protocol::silence::Silence;
 use footprint_protocol::take_over::OnLostRecords;
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
-use footprint_service::kafka::{AskError, TopicDescription};
+use footprint_service::kafka::AskError;
 use footprint_service::retry::Backoff;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
@@ -32,6 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
 use self::strangers::GroupWatch;
+use self::topic::{Described, Watch};
 use self::unreadable::Unreadable;
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
@@ -131,19 +132,6 @@ struct TakenOver {
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
-/// The cluster's id and the topic's description.
-type Described = Result<(String, TopicDescription), AskError>;
-
-/// Looks at the topic's id: one under way, the latest answer, and when it was asked.
-struct Watch {
-    asked_at: Option<Instant>,
-    /// When the question under way was asked.
-    under_way: Option<Instant>,
-    /// When the latest answer that showed our topic id was asked.
-    seen_at: Option<Instant>,
-    backoff: Backoff,
-}
-
 /// What a task has given. One that panicked ends the pipeline: what it was about would wait for it for ever.
 fn finished<T>(ended: Result<T, JoinError>) -> Result<T, PipelineError> {
     ended.map_err(|error| PipelineError::Stop(format!("a task of the coordinator failed: {error}; please report it")))
@@ -208,7 +196,7 @@ impl Coordinator {
             partitions: BTreeMap::new(),
             takeovers: JoinSet::new(),
             describes: JoinSet::new(),
-            watch: Watch { asked_at: None, under_way: None, seen_at: None, backoff: Backoff::new() },
+            watch: Watch::default(),
             group: GroupWatch::default(),
             lags: JoinSet::new(),
             lag_at: now,

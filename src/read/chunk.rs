@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use footprint_event::recycle::{Buffer, Recycled};
 use footprint_protocol::offset::Offset;
+use footprint_service::kafka::brokers::Brokers;
 
 use crate::batch::budget::Permit;
 use crate::ledger::ownership::Ownership;
@@ -17,6 +18,8 @@ pub struct Chunk<R: Buffer> {
     pub ownership: Arc<Ownership>,
     /// The records; none when only the position moved (gaps, control records).
     pub records: Recycled<R>,
+    /// The brokers that gave the records.
+    pub brokers: Brokers,
     /// The consumer's position after the last record: everything below it was seen.
     pub position: Offset,
     /// The log held more of the partition when it was last fetched from.

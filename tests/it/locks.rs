@@ -130,6 +130,7 @@ fn batch(route: &Arc<Route>, fence: Fence) -> Arc<Batch> {
         dead_letters: Vec::new(),
         first_read_at: Instant::now(),
         read_at: Instant::now(),
+        brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
         flight: Flights::default().start(0),
     })

@@ -13,6 +13,7 @@ mod support;
 mod adopted;
 mod asked;
 mod bad;
+mod brokers;
 mod check;
 mod committed;
 mod definition;

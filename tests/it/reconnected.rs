@@ -155,6 +155,7 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
         dead_letters: Vec::new(),
         first_read_at: Instant::now(),
         read_at: Instant::now(),
+        brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
         flight: Flights::default().start(0),
     })

@@ -50,7 +50,15 @@ const ROOMS: [Room; 4] = [
             &["console", "metrics", "telemetry/repeats", "failpoint/point"],
             &["failpoint", "panics", "signals", "telemetry"],
             // Kafka
-            &["kafka/headers", "kafka/poller", "kafka/queue", "kafka/settings", "kafka/token", "kafka/trouble"],
+            &[
+                "kafka/brokers",
+                "kafka/headers",
+                "kafka/poller",
+                "kafka/queue",
+                "kafka/settings",
+                "kafka/token",
+                "kafka/trouble",
+            ],
             &["kafka/events", "kafka/messages"],
             &["kafka/error", "kafka/fetched"],
             &["kafka/describe", "kafka/probe"],

@@ -97,6 +97,7 @@ fn chunk(ownership: &Arc<Ownership>, offsets: &[Offset], position: Offset, now: 
         is_behind: false,
         first_read_at: now,
         read_at: now,
+        brokers: Brokers::default(),
         permit,
     }
 }
@@ -381,6 +382,20 @@ fn a_dead_letters_time_is_bounded_like_a_rows() {
     batcher.add(wild, now, &mut full);
     batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     assert!(full[0].dead_letters[0].received_at_us <= footprint_event::normalize::INSTANT_MAX_US);
+}
+
+#[test]
+fn a_batch_names_the_brokers_that_gave_its_records_and_no_others() {
+    let (now, ownership) = (Instant::now(), ownership(0, 0, &[]));
+    let (mut batcher, mut full) = (batcher(3), Vec::new());
+    for (broker, offsets) in [(1, [1, 2]), (2, [3, 4]), (2, [5, 6]), (3, [8, 9])] {
+        let mut chunk = chunk(&ownership, &offsets, offsets[1] + 1, now);
+        chunk.brokers.add(broker);
+        batcher.add(chunk, now, &mut full);
+    }
+    let named: Vec<Vec<i32>> = full.iter().map(|batch| batch.brokers.iter().collect()).collect();
+    assert_eq!(ranges(&full), [(0, 4), (4, 7)]);
+    assert_eq!(named, [vec![1, 2], vec![2]]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Coordinator {
             Event::Committed { count, .. } => self.commits_under_way = self.commits_under_way.saturating_sub(count),
             Event::Displaced { partitions, why } => {
                 warn!(?partitions, "kafka: {why}: taking over again");
-                self.watch.seen_at = None;
+                self.watch.doubt();
                 let retry_at = Instant::now() + Duration::from_secs(1);
                 for partition in partitions {
                     self.end(partition, "the log does not hold what was to be read");
@@ -62,7 +62,7 @@ impl Coordinator {
             Event::Unreadable { partition, offset, handed, why } => {
                 return self.on_unreadable(partition, offset, handed, why);
             }
-            Event::TopicGone => self.watch.seen_at = None,
+            Event::TopicGone => self.watch.doubt(),
             Event::RefusedByGroup => self.on_refused_by_group(),
             Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),
         }
@@ -78,7 +78,7 @@ impl Coordinator {
     }
 
     pub(super) fn on_batch(&mut self, batch: Batch) {
-        let is_of_life = self.watch.seen_at.is_some_and(|seen| seen > batch.read_at);
+        let is_of_life = self.watch.has_seen(&batch);
         let ownership = Arc::clone(&batch.ownership);
         if let Some(machine) = self.machine_of(&ownership) {
             machine.cut(Arc::new(batch), is_of_life, Instant::now());

@@ -98,7 +98,7 @@ impl Coordinator {
                 }
                 return Ok(());
             }
-            TakeOverError::Replaced => self.watch.seen_at = None,
+            TakeOverError::Replaced => self.watch.doubt(),
             TakeOverError::Stop { .. } | TakeOverError::Unclear { .. } | TakeOverError::Passing(_) => {}
         }
         warn!(partition, "take-over: {error}; trying again");

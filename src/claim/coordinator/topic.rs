@@ -1,96 +1,286 @@
 //! The topic's life: which source is read, and whether it still is.
+//!
+//! A broker that has not heard of a topic's new life answers with the id of the life before. So a batch goes on only when each broker
+//! that gave its records was asked after the last of them was read: a broker that has given a record of a life knows of that life,
+//! and never forgets it. A broker that does not answer gives way: the partition is read again from another.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::ledger::SourceId;
+use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
+use footprint_service::kafka::brokers::{BrokerId, Brokers};
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription};
+use footprint_service::retry::Backoff;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{Coordinator, PipelineError};
+use crate::batch::Batch;
 use crate::claim::take_over::Life;
 
-/// Looks at the topic's id are at least so far apart.
+/// Questions to one broker are at least so far apart.
 const DESCRIBE_INTERVAL: Duration = Duration::from_millis(10);
-/// Looks are at most so far apart: where nothing is read, only a look tells that the topic was replaced.
+/// Questions are at most so far apart: where nothing is read, only a question tells that the topic was replaced.
 const DESCRIBE_IDLE: Duration = Duration::from_secs(5);
-/// How long one look may take.
+/// How long one question may take.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker that has not answered for this long is not waited for: what it gave is read again.
+const BROKER_PATIENCE: Duration = Duration::from_secs(15);
+/// Lives of the topic that are remembered as replaced, at most.
+const FORMER_LIVES_MAX: usize = 100;
+
+/// An answer: who was asked, and the cluster's id and the topic's description.
+pub(super) struct Described {
+    broker: Option<BrokerId>,
+    answer: Result<(String, TopicDescription), AskError>,
+}
+
+/// Questions for the topic's id: at most one under way to each broker, and one to any of them.
+#[derive(Default)]
+pub(super) struct Watch {
+    questions: BTreeMap<Option<BrokerId>, Question>,
+    /// When the latest answer that showed our topic id was asked, whoever gave it.
+    seen_at: Option<Instant>,
+    /// Something speaks for another life of the topic.
+    is_doubtful: bool,
+    /// The ids of lives that were replaced: whoever shows one has not heard of that.
+    former: BTreeSet<Arc<str>>,
+}
+
+/// The questions to one broker.
+struct Question {
+    /// When the question under way was asked: what its answer shows is as of then.
+    under_way: Option<Instant>,
+    /// The next one may be asked then.
+    next_at: Instant,
+    /// When the latest answer that showed our topic id was asked.
+    seen_at: Option<Instant>,
+    failing_since: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Watch {
+    /// The topic may have been replaced: it is asked for before the next take-over.
+    pub(super) fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// Whether our topic id was seen, since a batch's last record was read, by every broker that gave it records.
+    pub(super) fn has_seen(&self, batch: &Batch) -> bool {
+        self.has_seen_since(batch.read_at, &batch.brokers)
+    }
+
+    fn has_seen_since(&self, read_at: Instant, brokers: &Brokers) -> bool {
+        let is_later = |seen_at: Option<Instant>| seen_at.is_some_and(|seen_at| seen_at > read_at);
+        if brokers.is_empty() {
+            return is_later(self.seen_at);
+        }
+        brokers.iter().all(|broker| is_later(self.questions.get(&Some(broker)).and_then(|question| question.seen_at)))
+    }
+
+    /// Brokers that a batch waits for.
+    fn missing<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Option<BrokerId>> + 'a {
+        let any = (batch.brokers.is_empty() && !self.has_seen(batch)).then_some(None);
+        let is_missing = |&broker: &BrokerId| {
+            let question = self.questions.get(&Some(broker));
+            question.and_then(|question| question.seen_at).is_none_or(|seen_at| seen_at <= batch.read_at)
+        };
+        batch.brokers.iter().filter(is_missing).map(Some).chain(any)
+    }
+
+    /// Begins a question, unless one is under way or it is too early.
+    fn ask(&mut self, broker: Option<BrokerId>, now: Instant) -> bool {
+        let question = self.questions.entry(broker).or_insert_with(|| Question {
+            under_way: None,
+            next_at: now,
+            seen_at: None,
+            failing_since: None,
+            backoff: Backoff::new(),
+        });
+        let may = question.under_way.is_none() && now >= question.next_at;
+        if may {
+            question.under_way = Some(now);
+            question.next_at = now + DESCRIBE_INTERVAL;
+        }
+        may
+    }
+
+    /// Whether nobody has answered for a while.
+    fn is_due(&self, now: Instant) -> bool {
+        self.seen_at.is_none_or(|seen_at| now >= seen_at + DESCRIBE_IDLE)
+    }
+
+    /// The question under way was answered with our topic id.
+    fn seen(&mut self, broker: Option<BrokerId>) {
+        let Some(question) = self.questions.get_mut(&broker) else { return };
+        let Some(asked_at) = question.under_way.take() else { return };
+        question.seen_at = Some(asked_at);
+        question.failing_since = None;
+        question.backoff.reset();
+        self.is_doubtful = false;
+        self.seen_at = self.seen_at.max(Some(asked_at));
+    }
+
+    /// No answer, or one that says nothing. True: it has been like that for too long.
+    fn failed(&mut self, broker: Option<BrokerId>, now: Instant) -> bool {
+        let Some(question) = self.questions.get_mut(&broker) else { return false };
+        question.under_way = None;
+        question.next_at = now + question.backoff.next_wait();
+        now >= *question.failing_since.get_or_insert(now) + BROKER_PATIENCE
+    }
+
+    /// The topic has another id than the one known.
+    fn replaced(&mut self, former: Arc<str>) {
+        if self.former.len() >= FORMER_LIVES_MAX {
+            self.former.pop_first();
+        }
+        self.former.insert(former);
+        self.seen_at = None;
+        for question in self.questions.values_mut() {
+            question.seen_at = None;
+        }
+    }
+}
 
 impl Coordinator {
     pub(super) fn describe_when_needed(&mut self) {
         let now = Instant::now();
-        if self.watch.under_way.is_some() || self.watch.asked_at.is_some_and(|at| now < at + DESCRIBE_INTERVAL) {
-            return;
-        }
+        let waiting = self.partitions.values().filter(|held| held.machine.waits_for_life());
+        let fronts = waiting.filter_map(|held| held.machine.ready().next());
+        let mut wanted: BTreeSet<Option<BrokerId>> = fronts.flat_map(|batch| self.watch.missing(batch)).collect();
         let taking_over = self.partitions.values().any(|held| held.machine.is_taking_over());
-        let waits = self.partitions.values().any(|held| held.machine.waits_for_life());
-        let is_due = self.watch.asked_at.is_none_or(|at| now >= at + DESCRIBE_IDLE);
-        if self.life.is_none() || is_due || (taking_over && self.watch.seen_at.is_none()) || waits {
-            self.watch.asked_at = Some(now);
-            self.watch.under_way = Some(now);
-            let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
-            let topic = self.context.topic.clone();
-            let known = self.cluster_id.clone();
-            failpoint::hit(Point::SourceAsk);
-            self.describes.spawn(async move {
-                let answer = spawn_blocking(move || {
-                    let cluster_id = known.map_or_else(|| inquirer.cluster_id(DESCRIBE_TIMEOUT), Ok)?;
-                    Ok((cluster_id, inquirer.describe_topic(&topic, DESCRIBE_TIMEOUT)?))
-                })
-                .await;
-                let failed = |error: tokio::task::JoinError| AskError::Refused {
-                    what: "describe topic",
-                    why: error.to_string(),
-                };
-                answer.map_err(failed).flatten()
-            });
+        if self.life.is_none() || self.watch.is_due(now) || (taking_over && self.watch.is_doubtful) {
+            wanted.insert(None);
+        }
+        for broker in wanted {
+            if self.watch.ask(broker, now) {
+                self.describe(broker);
+            }
         }
     }
 
-    pub(super) fn on_description(
-        &mut self,
-        answer: Result<(String, TopicDescription), AskError>,
-    ) -> Result<(), PipelineError> {
+    fn describe(&mut self, broker: Option<BrokerId>) {
+        let inquirer: Arc<Inquirer> = Arc::clone(&self.context.inquirer);
+        let topic = self.context.topic.clone();
+        let known = self.cluster_id.clone();
+        failpoint::hit(Point::SourceAsk);
+        self.describes.spawn(async move {
+            let answer = spawn_blocking(move || {
+                let cluster_id = known.map_or_else(|| inquirer.cluster_id(DESCRIBE_TIMEOUT), Ok)?;
+                Ok((cluster_id, inquirer.describe_topic_at(broker, &topic, DESCRIBE_TIMEOUT)?))
+            })
+            .await;
+            let failed =
+                |error: tokio::task::JoinError| AskError::Refused { what: "describe topic", why: error.to_string() };
+            Described { broker, answer: answer.map_err(failed).flatten() }
+        });
+    }
+
+    pub(super) fn on_description(&mut self, described: Described) -> Result<(), PipelineError> {
         failpoint::hit(Point::SourceAnswered);
-        // what an answer shows is as of its question
-        let Some(asked_at) = self.watch.under_way.take() else { return Ok(()) };
+        let Described { broker, answer } = described;
         match answer {
-            Ok((cluster_id, description)) => {
-                let replaced = self.life.as_ref().is_some_and(|known| *known.topic_id != *description.topic_id);
-                if replaced {
-                    warn!(
-                        topic = self.context.topic,
-                        topic_id = description.topic_id,
-                        "the topic was replaced: a new source begins"
-                    );
-                    self.life = None;
-                    self.forget_unreadable();
-                    self.end_all("the topic was replaced");
-                    // nobody can finish what was of the life before
-                    self.unfinished.clear();
-                }
-                if self.life.is_none() {
-                    let source = SourceId::of(&cluster_id, &description.topic_id);
-                    self.cluster_id = Some(cluster_id);
-                    self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
-                }
-                self.partition_count = usize::try_from(description.partition_count).unwrap_or_default();
-                self.watch.seen_at = Some(asked_at);
-                for held in self.partitions.values_mut() {
-                    held.machine.life_seen(|batch| batch.read_at < asked_at);
-                }
-                self.watch.backoff.reset();
+            Ok((_, description)) if self.watch.former.contains(&*description.topic_id) => {
+                let topic = self.context.topic.as_str();
+                warn!(topic, broker, "a broker has not heard yet that the topic was replaced; asking it again");
+                self.no_answer(broker);
             }
+            Ok((cluster_id, description)) => self.on_life(broker, cluster_id, description),
             Err(error) if error.is_final() => return Err(error.into()),
             Err(error) => {
                 // no answer, no claim; asked again a little later
-                self.watch.asked_at = Some(Instant::now() + self.watch.backoff.next_wait());
-                warn!("{error}");
+                warn!(broker, "{error}");
+                self.no_answer(broker);
             }
         }
         Ok(())
+    }
+
+    fn on_life(&mut self, broker: Option<BrokerId>, cluster_id: String, description: TopicDescription) {
+        if let Some(known) = self.life.take_if(|known| *known.topic_id != *description.topic_id) {
+            let topic = self.context.topic.as_str();
+            warn!(topic, topic_id = description.topic_id, "the topic was replaced: a new source begins");
+            self.watch.replaced(known.topic_id);
+            self.forget_unreadable();
+            self.end_all("the topic was replaced");
+            // nobody can finish what was of the life before
+            self.unfinished.clear();
+        }
+        if self.life.is_none() {
+            let source = SourceId::of(&cluster_id, &description.topic_id);
+            self.cluster_id = Some(cluster_id);
+            self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
+        }
+        self.partition_count = usize::try_from(description.partition_count).unwrap_or_default();
+        self.watch.seen(broker);
+        let Self { partitions, watch, .. } = self;
+        for held in partitions.values_mut() {
+            held.machine.life_seen(|batch| watch.has_seen(batch));
+        }
+    }
+
+    /// What a broker gave that has not answered for too long is read again, from another if need be.
+    fn no_answer(&mut self, broker: Option<BrokerId>) {
+        if !self.watch.failed(broker, Instant::now()) || broker.is_none() {
+            return;
+        }
+        let waits = |batch: &Arc<Batch>| self.watch.missing(batch).any(|missing| missing == broker);
+        let waiting = self.partitions.iter().filter(|(_, held)| held.machine.waits_for_life());
+        let waiting = waiting.filter(|(_, held)| held.machine.ready().next().is_some_and(waits));
+        let partitions: Vec<Partition> = waiting.map(|(&partition, _)| partition).collect();
+        for partition in partitions {
+            self.end(partition, "the broker that gave its records does not answer");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brokers(ids: &[BrokerId]) -> Brokers {
+        let mut brokers = Brokers::default();
+        ids.iter().for_each(|&id| brokers.add(id));
+        brokers
+    }
+
+    /// The story: any broker's answer let a batch go on, also that of one that had not heard of the topic's new life.
+    #[test]
+    fn only_those_that_gave_the_records_can_say_of_which_life_they_are() {
+        let (mut watch, read_at) = (Watch::default(), Instant::now());
+        let later = read_at + DESCRIBE_INTERVAL;
+        for broker in [None, Some(2), Some(3)] {
+            assert!(watch.ask(broker, later));
+            assert!(!watch.ask(broker, later + DESCRIBE_INTERVAL), "one at a time");
+        }
+        watch.seen(Some(3));
+        watch.seen(None);
+        assert!(watch.has_seen_since(read_at, &brokers(&[])), "without a record there is nothing to mistake");
+        assert!(!watch.has_seen_since(read_at, &brokers(&[1])));
+        assert!(watch.ask(Some(1), read_at));
+        watch.seen(Some(1));
+        assert!(!watch.has_seen_since(read_at, &brokers(&[1])), "it was asked before");
+        assert!(watch.ask(Some(1), later));
+        watch.seen(Some(1));
+        assert!(watch.has_seen_since(read_at, &brokers(&[1])));
+        assert!(!watch.has_seen_since(read_at, &brokers(&[1, 2])), "each of them");
+        watch.replaced("an id".into());
+        assert!(!watch.has_seen_since(read_at, &brokers(&[1])), "it was another life that was seen");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_given_up_after_a_while() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        assert!(watch.ask(Some(1), now));
+        assert!(!watch.failed(Some(1), now));
+        assert!(!watch.ask(Some(1), now), "a little later");
+        assert!(watch.ask(Some(1), now + BROKER_PATIENCE));
+        assert!(watch.failed(Some(1), now + BROKER_PATIENCE));
+        assert!(watch.ask(Some(1), now + BROKER_PATIENCE * 2));
+        watch.seen(Some(1));
+        assert!(!watch.failed(Some(1), now + BROKER_PATIENCE * 2), "it has answered since");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use footprint_event::recycle::{Pool, Recycled};
 use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::kafka::brokers::Brokers;
 use footprint_service::kafka::fetched::{InPlaceError, Incoming, Run, Taken};
 use footprint_service::kafka::messages::Messages;
 use footprint_service::kafka::trouble::{InPlace, in_place_of_messages};
@@ -231,8 +232,10 @@ impl Intake {
         }
         let (first_read_at, log_end) = (Instant::now(), messages.log_end());
         let mut taken = self.pool.take(Messages::default);
+        let mut brokers = Brokers::default();
         for message in messages {
             if message.offset() >= reading.handed {
+                brokers.add(message.broker());
                 reading.handed = message.offset() + 1;
                 reading.moved_at = self.clock;
                 taken.push(message);
@@ -241,7 +244,7 @@ impl Intake {
         if !taken.is_empty() {
             let is_behind = log_end.is_some_and(|end| reading.handed < end);
             metrics::read(taken.len(), taken.byte_len());
-            self.waiting.push_back(reading.chunk(taken, is_behind, first_read_at, &self.budget));
+            self.waiting.push_back(reading.chunk(taken, brokers, is_behind, first_read_at, &self.budget));
         }
     }
 
@@ -251,7 +254,13 @@ impl Intake {
         if position > reading.handed && !reading.ownership.has_ended() {
             reading.handed = position;
             reading.moved_at = self.clock;
-            self.waiting.push_back(reading.chunk(Messages::default().into(), false, Instant::now(), &self.budget));
+            self.waiting.push_back(reading.chunk(
+                Messages::default().into(),
+                Brokers::default(),
+                false,
+                Instant::now(),
+                &self.budget,
+            ));
         }
     }
 
@@ -270,6 +279,7 @@ impl Reading {
     fn chunk(
         &self,
         records: Recycled<Messages>,
+        brokers: Brokers,
         is_behind: bool,
         first_read_at: Instant,
         budget: &Arc<Budget>,
@@ -278,6 +288,7 @@ impl Reading {
             ownership: Arc::clone(&self.ownership),
             permit: budget.take(records.byte_len() + records.len() * RECORD_OVERHEAD_BYTES),
             records,
+            brokers,
             position: self.handed,
             is_behind,
             first_read_at,

@@ -115,6 +115,7 @@ impl Lane {
             dead_letters: Vec::new(),
             first_read_at: Instant::now(),
             read_at: Instant::now(),
+            brokers: footprint_service::kafka::brokers::Brokers::default(),
             permit: Permit::default(),
             flight: Flights::default().start(0),
         };

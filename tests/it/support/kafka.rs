@@ -18,8 +18,13 @@ use super::oracle::Sent;
 use super::stack;
 
 pub fn client_config() -> ClientConfig {
+    client_config_of(stack().kafka().unwrap().bootstrap())
+}
+
+/// The same for other brokers.
+pub fn client_config_of(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", stack().kafka().unwrap().bootstrap());
+    config.set("bootstrap.servers", bootstrap);
     config
 }
 
@@ -50,8 +55,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub fn new(topic: &str, partitions: usize, seed: u64, bad_share: f64) -> Self {
-        let mut config = client_config();
+    pub fn new(bootstrap: &str, topic: &str, partitions: usize, seed: u64, bad_share: f64) -> Self {
+        let mut config = client_config_of(bootstrap);
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
@@ -149,8 +154,8 @@ impl Feed {
 }
 
 /// What a group has committed of a topic: by partition, offset and mark.
-pub fn committed(group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (i64, String)> {
-    let consumer: Arc<BaseConsumer> = Arc::new(client_config().set("group.id", group).create().unwrap());
+pub fn committed(bootstrap: &str, group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (i64, String)> {
+    let consumer: Arc<BaseConsumer> = Arc::new(client_config_of(bootstrap).set("group.id", group).create().unwrap());
     let mut list = TopicPartitionList::new();
     list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap() - 1);
     let list = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();

@@ -3,6 +3,7 @@
 
 pub mod consumer;
 pub mod databases;
+pub mod gate;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;
@@ -15,7 +16,9 @@ pub mod world;
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use footprint_stack::{Progress, Stack, StackOptions};
+use footprint_stack::{KafkaCluster, Progress, Stack, StackOptions};
+
+use self::gate::Gate;
 
 /// The servers; started by the first test that asks, ended with the process.
 pub fn stack() -> &'static Stack {
@@ -24,6 +27,20 @@ pub fn stack() -> &'static Stack {
         Stack::start(StackOptions { kafka_secured: true, progress: Progress::Lines, ..StackOptions::default() })
             .expect("the stack starts")
     })
+}
+
+/// A cluster of three brokers, and the gate on the way by which the second and the third hear from the controller; started by the
+/// first test that asks. The guard is held by one test at a time.
+pub fn cluster() -> (&'static KafkaCluster, &'static Gate, MutexGuard<'static, ()>) {
+    static CLUSTER: OnceLock<(KafkaCluster, Gate)> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (cluster, gate) = CLUSTER.get_or_init(|| {
+        let gate = Gate::default();
+        let cluster = KafkaCluster::start(3, &Progress::Lines, |controller| gate.open_to(controller));
+        (cluster.expect("the cluster starts"), gate)
+    });
+    (cluster, gate, turn)
 }
 
 /// Who uses the servers: any number of calm tests, or one that disturbs them.

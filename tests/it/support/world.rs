@@ -20,6 +20,8 @@ pub const STORED: Duration = Duration::from_secs(60);
 
 /// A topic and databases of one test's own.
 pub struct World {
+    /// Where Kafka is.
+    bootstrap: String,
     pub topic: String,
     pub database: String,
     pub partitions: u16,
@@ -55,6 +57,13 @@ impl World {
 
     /// With empty databases.
     pub fn without_tables(name: &str, partitions: u16, bad_share: f64) -> Self {
+        let world = Self::at(stack().kafka().unwrap().bootstrap(), name, partitions, bad_share);
+        world.create_topic();
+        world
+    }
+
+    /// With empty databases, at other brokers; the topic is the test's to make.
+    pub fn at(bootstrap: &str, name: &str, partitions: u16, bad_share: f64) -> Self {
         let unique = &uuid::Uuid::new_v4().simple().to_string()[..12];
         let topic = format!("{name}-{unique}");
         let database = format!("test_{name}_{unique}");
@@ -64,7 +73,7 @@ impl World {
         stack().clickhouse().unwrap().create_database(&database).unwrap();
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&topic);
         std::fs::create_dir_all(&directory).unwrap();
-        let feed = Feed::new(&topic, usize::from(partitions), 1, bad_share);
+        let feed = Feed::new(bootstrap, &topic, usize::from(partitions), 1, bad_share);
         let eye = Eye::new(&database);
         let (oracle, settings) = (Oracle::default(), Vec::new());
         let columns = [
@@ -72,7 +81,8 @@ impl World {
             r#"{ name = "link", kind = "text" }"#,
             r#"{ name = "footprint_time", kind = "timestamp" }"#,
         ];
-        let world = Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
             topic,
             database,
             partitions,
@@ -86,9 +96,7 @@ impl World {
             settings,
             further_routes: Vec::new(),
             definition: Definition { timezone: "UTC", columns },
-        };
-        world.create_topic();
-        world
+        }
     }
 
     fn create_topic(&self) {
@@ -101,25 +109,35 @@ impl World {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic();
         self.lives += 1;
-        self.feed = Feed::new(&self.topic, usize::from(self.partitions), self.lives, self.bad_share);
+        self.feed = Feed::new(&self.bootstrap, &self.topic, usize::from(self.partitions), self.lives, self.bad_share);
     }
 
     /// The topic's present life.
     pub fn source(&self) -> i64 {
+        self.source_known_to(None)
+    }
+
+    /// The topic's life, as one broker knows it.
+    pub fn source_known_to(&self, broker: Option<i32>) -> i64 {
         let mut config = Config::load(None, &[]).unwrap();
-        config.kafka.bootstrap_servers = stack().kafka().unwrap().bootstrap().to_owned();
+        config.kafka.bootstrap_servers.clone_from(&self.bootstrap);
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let wait = Duration::from_secs(10);
         let cluster = inquirer.cluster_id(wait).unwrap();
-        SourceId::of(&cluster, &inquirer.describe_topic(&self.topic, wait).unwrap().topic_id).0
+        SourceId::of(&cluster, &inquirer.describe_topic_at(broker, &self.topic, wait).unwrap().topic_id).0
     }
 
     /// Sends `count` generated records and notes them; gives the topic's life they went to.
     pub fn send(&mut self, count: usize) -> i64 {
         let source = self.source();
+        self.send_to(source, count);
+        source
+    }
+
+    /// Sends `count` generated records to a life of the topic that the test knows.
+    pub fn send_to(&mut self, source: i64, count: usize) {
         let sent = self.feed.send(count);
         self.oracle.note(source, sent);
-        source
     }
 
     /// Sends these payloads to one partition and notes them; gives the topic's life they went to.
@@ -132,11 +150,11 @@ impl World {
 
     /// The configuration as a file.
     fn config_file(&self, name: &str) -> PathBuf {
-        let (kafka, postgres) = (stack().kafka().unwrap(), stack().postgres().unwrap());
+        let postgres = stack().postgres().unwrap();
         let (clickhouse, password) = (stack().clickhouse().unwrap(), stack().user_password());
         let text = |value: &str| format!("{value:?}");
         let mut values = vec![
-            ("kafka.bootstrap_servers", text(kafka.bootstrap())),
+            ("kafka.bootstrap_servers", text(&self.bootstrap)),
             ("kafka.group_id", text(&self.topic)),
             ("kafka.session_timeout_ms", "1500".to_owned()),
             ("postgres.host", text(postgres.host())),
@@ -242,7 +260,7 @@ impl World {
     pub fn grow(&mut self, partitions: u16) {
         self.partitions = partitions;
         self.lives += 1;
-        self.feed = Feed::new(&self.topic, usize::from(partitions), self.lives, self.bad_share);
+        self.feed = Feed::new(&self.bootstrap, &self.topic, usize::from(partitions), self.lives, self.bad_share);
     }
 
     /// Starts a consumer.
@@ -259,7 +277,7 @@ impl World {
 
     /// What the group has committed.
     pub fn committed(&self) -> std::collections::BTreeMap<i32, (i64, String)> {
-        committed(&self.topic, &self.topic, usize::from(self.partitions))
+        committed(&self.bootstrap, &self.topic, &self.topic, usize::from(self.partitions))
     }
 
     /// The ledger's rows of one life of the topic.

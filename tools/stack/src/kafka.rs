@@ -228,7 +228,7 @@ fn led_partitions(client: &BaseConsumer, topic: &str) -> Result<Option<usize>, S
 }
 
 /// Ready when it answers as the cluster we have formatted, and counts itself among the live brokers.
-fn is_ready(bootstrap: &str, cluster_id: &str) -> bool {
+pub(crate) fn is_ready(bootstrap: &str, cluster_id: &str) -> bool {
     let Ok(client) = client_config(bootstrap).create::<BaseConsumer>() else { return false };
     client.fetch_metadata(None, PROBE_LIMIT).is_ok_and(|metadata| !metadata.brokers().is_empty())
         && client.client().fetch_cluster_id(PROBE_LIMIT).as_deref() == Some(cluster_id)
@@ -255,7 +255,7 @@ fn properties(broker: u16, controller: u16, security: Option<&KafkaSecurity>, da
 
 /// One broker, so one replica of everything; few internal partitions, since each costs files and start-up time; and
 /// short sessions allowed, so that a test need not wait 45 s for a dead member.
-const FIXED_PROPERTIES: &str = "\
+pub(crate) const FIXED_PROPERTIES: &str = "\
 auto.create.topics.enable=false
 delete.topic.enable=true
 offsets.topic.num.partitions=4
@@ -285,7 +285,7 @@ fn java(libraries: &Path, memory: &str) -> Command {
     command
 }
 
-fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> Command {
+pub(crate) fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> Command {
     let mut command = java(libraries, "-Xmx512m");
     command
         // It lives for minutes. The better compiler would be busy all that time, at the expense of what is measured, for code
@@ -298,7 +298,7 @@ fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> C
     command
 }
 
-fn format_storage(
+pub(crate) fn format_storage(
     libraries: &Path,
     directory: &Path,
     configuration: &Path,
@@ -318,7 +318,7 @@ fn format_storage(
 }
 
 /// The cluster's identity, made once for a data directory.
-fn cluster_id(directory: &Path) -> Result<String, StackError> {
+pub(crate) fn cluster_id(directory: &Path) -> Result<String, StackError> {
     let path = directory.join("cluster.id");
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id);

@@ -11,11 +11,13 @@ use footprint_protocol::ledger::SourceId;
 use footprint_protocol::offset::{Offset, Partition};
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
+use rdkafka::bindings as sys;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
+use super::brokers::Brokers;
 use super::events::{ClientEvents, serve};
 use super::headers::MessageHeaders;
 use super::poller::Poller;
@@ -61,6 +63,8 @@ struct Reading {
     /// Where the consumer stands, when it stands somewhere.
     at: Option<(Partition, Offset)>,
     read_at: Instant,
+    /// Those that gave records since the topic was last asked for.
+    brokers: Brokers,
 }
 
 impl Rereader {
@@ -74,7 +78,13 @@ impl Rereader {
         config.set("queued.min.messages", "1");
         let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config));
         let consumer = consumer.map_err(|error| AskError::client(&error))?;
-        let reading = Reading { consumer, topic: route.topic.clone(), at: None, read_at: Instant::now() };
+        let reading = Reading {
+            consumer,
+            topic: route.topic.clone(),
+            at: None,
+            read_at: Instant::now(),
+            brokers: Brokers::default(),
+        };
         let reading = Arc::new(Mutex::new(reading));
         let rested = Arc::clone(&reading);
         let poller = Poller::start(move || {
@@ -87,14 +97,28 @@ impl Rereader {
         Ok(Self { _poller: poller, reading, inquirer: Inquirer::new(kafka)? })
     }
 
-    /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile.
+    /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile. Each
+    /// broker that gave a record is asked itself: another may not have heard of a new life.
     ///
     /// # Errors
-    /// No answer in time, or no such topic.
+    /// No answer in time, no such topic, or brokers that name different lives.
     pub fn source(&self, timeout: Duration) -> Result<SourceId, AskError> {
         let cluster_id = self.inquirer.cluster_id(timeout)?;
-        let topic = self.inquirer.describe_topic(&self.reading.lock().topic, timeout)?;
-        Ok(SourceId::of(&cluster_id, &topic.topic_id))
+        let (topic, brokers) = {
+            let reading = self.reading.lock();
+            (reading.topic.clone(), reading.brokers.clone())
+        };
+        let any = brokers.is_empty().then_some(None);
+        let mut found: Option<String> = None;
+        for broker in brokers.iter().map(Some).chain(any) {
+            let topic_id = self.inquirer.describe_topic_at(broker, &topic, timeout)?.topic_id;
+            if found.get_or_insert_with(|| topic_id.clone()) != &topic_id {
+                let why = "brokers name different ids of the topic: it was made again".to_owned();
+                return Err(AskError::Refused { what: WHAT, why });
+            }
+        }
+        self.reading.lock().brokers = Brokers::default();
+        Ok(SourceId::of(&cluster_id, &found.unwrap_or_default()))
     }
 
     /// The record at a place; none when the log no longer holds it.
@@ -151,7 +175,11 @@ impl Reading {
                     self.at = Some((partition, offset + 1));
                     // SAFETY: the message is alive as long as `message`, which is only read
                     #[allow(unsafe_code)]
-                    let headers = unsafe { MessageHeaders::of(&*message.ptr()).to_json() };
+                    let (headers, broker) = unsafe {
+                        let raw = message.ptr();
+                        (MessageHeaders::of(&*raw).to_json(), sys::rd_kafka_message_broker_id(raw))
+                    };
+                    self.brokers.add(broker);
                     let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
                     let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                     return Ok(Some(Parts {

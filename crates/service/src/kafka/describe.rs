@@ -10,6 +10,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
+use super::brokers::BrokerId;
 use super::error::AskError;
 use super::events::{ClientEvents, serve};
 use super::settings::client_config;
@@ -57,6 +58,7 @@ const DESCRIBE: &str = "describe topic";
 #[allow(unsafe_code)]
 pub(super) fn describe_topic(
     consumer: &BaseConsumer<ClientEvents>,
+    broker: Option<BrokerId>,
     topic: &str,
     timeout: Duration,
 ) -> Result<TopicDescription, AskError> {
@@ -71,6 +73,9 @@ pub(super) fn describe_topic(
         let options =
             sys::rd_kafka_AdminOptions_new(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        if let Some(broker) = broker {
+            sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
+        }
         let queue = sys::rd_kafka_queue_new(handle);
         sys::rd_kafka_DescribeTopics(handle, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1_000));

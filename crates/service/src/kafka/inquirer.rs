@@ -10,6 +10,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
+use super::brokers::BrokerId;
 use super::describe::{TopicDescription, describe_topic};
 use super::error::AskError;
 use super::events::{ClientEvents, serve, wake};
@@ -141,7 +142,21 @@ impl Inquirer {
     /// # Errors
     /// No answer in time, or no such topic.
     pub fn describe_topic(&self, topic: &str, timeout: Duration) -> Result<TopicDescription, AskError> {
-        let answer = describe_topic(&self.consumer, topic, timeout);
+        self.describe_topic_at(None, topic, timeout)
+    }
+
+    /// The same asked of one broker, or of whichever librdkafka takes: one that has not heard of a change yet shows the topic as it
+    /// was before.
+    ///
+    /// # Errors
+    /// No answer in time, or no such topic.
+    pub fn describe_topic_at(
+        &self,
+        broker: Option<BrokerId>,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<TopicDescription, AskError> {
+        let answer = describe_topic(&self.consumer, broker, topic, timeout);
         match &answer {
             Ok(_) | Err(AskError::NoTopic(_)) => self.events().answered(),
             Err(_) => {}

@@ -13,6 +13,7 @@ use footprint_protocol::offset::Offset;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
+use super::brokers::BrokerId;
 use super::headers::MessageHeaders;
 
 pub(super) const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -74,6 +75,13 @@ impl<'a> Message<'a> {
     #[allow(unsafe_code)]
     pub(super) unsafe fn new(raw: Raw, lease: &'a Arc<Lease>) -> Self {
         Self { raw, lease }
+    }
+
+    /// The broker that gave it; -1 where librdkafka does not know.
+    #[allow(unsafe_code)]
+    pub fn broker(&self) -> BrokerId {
+        // SAFETY: the message is alive as long as `self`.
+        unsafe { sys::rd_kafka_message_broker_id(self.raw.as_ptr()) }
     }
 
     /// Its place.

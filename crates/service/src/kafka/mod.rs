@@ -2,6 +2,7 @@
 //! With the reader and commit it is all that names rdkafka's types.
 
 pub mod again;
+pub mod brokers;
 mod describe;
 mod error;
 pub mod events;

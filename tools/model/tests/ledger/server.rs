@@ -217,6 +217,7 @@ fn batch(definition: &Arc<Definition>, ownership: &Arc<Ownership>, range: Range)
         dead_letters: of(1).map(letter).collect(),
         first_read_at: Instant::now(),
         read_at: Instant::now(),
+        brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
         flight: Flights::default().start(0),
     }

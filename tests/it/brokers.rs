@@ -1,0 +1,64 @@
+//! More than one broker: one goes away, and some have not heard of a topic's new life.
+
+use std::time::Duration;
+
+use crate::support::cluster;
+use crate::support::prove::{prove, prove_tables, prove_within};
+use crate::support::wait::until_or;
+use crate::support::world::{STORED, World};
+
+/// The story: any broker was asked for the topic's id, and one that had not heard of the new life let its records be stored as those
+/// of the life before, and then once more as what they are.
+#[test]
+fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers_say() {
+    let (cluster, gate, _turn) = cluster();
+    let mut world = World::at(&cluster.bootstrap(), "heldback", 1, 0.0);
+    world.command(&["migrate"]);
+    cluster.create_topic_at(1, &world.topic, &[vec![1]]).unwrap();
+    let old = world.source_known_to(Some(1));
+    world.send_to(old, 1_000);
+    let mut consumer = world.consumer();
+    world.wait_stored(old, STORED, &mut [&mut consumer]);
+
+    gate.hold();
+    cluster.delete_topic_at(1, &world.topic).unwrap();
+    cluster.create_topic_at(1, &world.topic, &[vec![1]]).unwrap();
+    let known = [1, 2, 3].map(|broker| world.source_known_to(Some(broker)));
+    let new = known[0];
+    assert!(new != old && known[1..] == [old, old], "two of three have not heard: {known:?}");
+    // more than the life before, since the reader goes on where it was; by the same producer: a new one needs the controller
+    world.send_to(new, 3_000);
+    world.wait_stored(new, STORED, &mut [&mut consumer]);
+    prove_tables(&mut world);
+
+    gate.release();
+    until_or(
+        "every broker knows the new life",
+        STORED,
+        || [2, 3].iter().all(|&broker| world.source_known_to(Some(broker)) == new).then_some(()),
+        || consumer.tail(),
+    );
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
+
+#[test]
+fn a_broker_that_goes_and_comes_back_costs_nothing() {
+    let (cluster, _gate, _turn) = cluster();
+    let mut world = World::at(&cluster.bootstrap(), "brokers", 3, 0.0);
+    world.command(&["migrate"]);
+    cluster.create_topic_at(1, &world.topic, &[vec![1, 2, 3], vec![2, 3, 1], vec![3, 1, 2]]).unwrap();
+    world.set("pipeline.batch_rows_max", "400");
+    let source = world.send(30_000);
+    let mut consumer = world.consumer();
+    world.wait_some(source, 1_000, &consumer);
+    world.wait_claimed(source, &consumer);
+    cluster.broker(3).stop().unwrap();
+    assert!(cluster.broker(3).pid().is_err(), "it is gone");
+    world.send_to(source, 10_000);
+    world.wait_stored(source, Duration::from_secs(90), &mut [&mut consumer]);
+    prove_tables(&mut world);
+    cluster.broker(3).restart().unwrap();
+    prove_within(&mut world, STORED, &mut [&mut consumer]);
+    consumer.stop();
+}
