@@ -374,7 +374,7 @@ pub fn fresh_owner(instance: u64) -> Uuid {
     Uuid::from_u64_pair(instance, rand::random())
 }
 
-/// The application name of every connection of an instance: what [`Ledger::end_owners_backends`] looks for.
+/// The application name of every connection of an instance: what [`Ledger::end_blocker`] looks for.
 pub fn application_name(instance: u64) -> String {
     format!("footprint {}", &Uuid::from_u64_pair(instance, 0).to_string()[..18])
 }

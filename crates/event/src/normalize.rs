@@ -16,7 +16,7 @@
 //! | larger                | microseconds     |
 //!
 //! The magnitude rule holds for both signs, so `-86400` is 1969-12-31. Its price: milliseconds between 1966-10-31 and
-//! 1973-03-03 look like seconds, and microseconds like milliseconds. Most of them then lie outside [`INSTANT_MIN_US`] ..=
+//! 1973-03-03 look like seconds, and microseconds like milliseconds. Most of them then lie outside `INSTANT_MIN_US` ..=
 //! [`INSTANT_MAX_US`] and are refused; those within four months of 1970 are read as seconds, as the contract says.
 
 use std::str::FromStr;

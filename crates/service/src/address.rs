@@ -14,7 +14,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const ADDRESSES_MAX: usize = 8;
 
 /// The host without the brackets of an IPv6 address.
-pub fn bare(host: &str) -> &str {
+pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn is_local(host: &str) -> bool {
 ///
 /// # Errors
 /// Nobody knows the name, or does not say so in time.
-pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = bare(host);
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -55,7 +55,7 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// What an attempt says of the next address.
 #[derive(Debug)]
-pub enum Failure<E> {
+pub(crate) enum Failure<E> {
     /// This address is of no use; another may be.
     Here(E),
     /// The server has answered, and refuses.

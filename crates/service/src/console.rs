@@ -21,7 +21,7 @@ impl Output {
     }
 
     /// Another writer.
-    pub fn to(writer: impl Write + Send + 'static) -> Self {
+    pub(crate) fn to(writer: impl Write + Send + 'static) -> Self {
         Self { to: Box::new(writer), failure: None }
     }
 

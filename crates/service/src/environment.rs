@@ -31,7 +31,7 @@ pub(crate) const OLD_NAMES: [(&str, &str); 16] = [
     ("LOG_LEVEL", "telemetry.log"),
 ];
 /// The old name of the first route's topic.
-pub const TOPIC: &str = "TOPIC";
+pub(crate) const TOPIC: &str = "TOPIC";
 /// What our own names begin with.
 pub(crate) const PREFIX: &str = "FOOTPRINT_";
 
@@ -46,7 +46,7 @@ fn is_ours(name: &str) -> bool {
 
 /// What makes the environment unusable.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum EnvironmentError {
+pub(crate) enum EnvironmentError {
     /// A variable that is ours is not text.
     #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
     NotText(String),
@@ -81,19 +81,19 @@ enum Place {
 
 /// A variable that is ours.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Variable {
+pub(crate) struct Variable {
     value: String,
     place: Place,
 }
 
 impl Variable {
     /// Its value.
-    pub fn value(&self) -> &str {
+    pub(crate) fn value(&self) -> &str {
         &self.value
     }
 
     /// What an error calls it: its name, and the line of the file that set it.
-    pub fn called(&self, name: &str) -> String {
+    pub(crate) fn called(&self, name: &str) -> String {
         match self.place {
             Place::Process => name.to_owned(),
             Place::Line(line) => format!("{name} ({FILE} line {line})"),
@@ -129,11 +129,11 @@ type Process = BTreeMap<OsString, OsString>;
 
 impl Environment {
     /// The process's variables alone.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self::of(&std::env::vars_os().collect())
     }
 
-    /// The process's variables, and below them those of `./.env`. [`Self::faults`] says what could not be read.
+    /// The process's variables, and below them those of `./.env`. What could not be read is a fault of the configuration.
     pub fn load() -> Self {
         let process: Process = std::env::vars_os().collect();
         let mut environment = Self::of(&process);
@@ -240,18 +240,18 @@ impl Environment {
     }
 
     /// A variable that is set, and not to nothing.
-    pub fn get(&self, name: &str) -> Option<&Variable> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Variable> {
         self.variables.get(name).filter(|variable| !variable.value.is_empty())
     }
 
     /// Our own names, `FOOTPRINT_SECTION__KEY`.
-    pub fn own(&self) -> impl Iterator<Item = (&str, &Variable)> {
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&str, &Variable)> {
         let own = self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
         own.map(|(name, variable)| (name.as_str(), variable))
     }
 
     /// What cannot be used, in the order in which it was found.
-    pub fn faults(&self) -> impl Iterator<Item = &EnvironmentError> {
+    pub(crate) fn faults(&self) -> impl Iterator<Item = &EnvironmentError> {
         self.faults.iter()
     }
 

@@ -12,7 +12,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 /// Where one client's certificates are; an empty path: none.
 #[derive(Clone, Copy, Debug)]
-pub struct Files<'a> {
+pub(crate) struct Files<'a> {
     /// The configuration's section, `postgres` or `clickhouse`.
     pub section: &'static str,
     /// Authorities; without it the public ones.
@@ -35,7 +35,7 @@ pub struct FileError {
 
 impl FileError {
     /// The setting that names the file, without its section.
-    pub fn setting(&self) -> &'static str {
+    pub(crate) fn setting(&self) -> &'static str {
         self.setting
     }
 }
@@ -44,7 +44,7 @@ impl FileError {
 ///
 /// # Errors
 /// A file is missing, holds nothing of the kind, or the key is not the certificate's.
-pub fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError> {
+pub(crate) fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

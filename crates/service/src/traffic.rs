@@ -2,7 +2,7 @@
 //! again, and never get to their end. What is limited is the time in which nothing moves: no byte goes into the connection,
 //! none comes out of it, and the server does not say by another way that it is still at work.
 //!
-//! [`Watch`] decides and is pure; [`unless_silent`] drives it.
+//! `Watch` decides and is pure; [`unless_silent`] drives it.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -26,12 +26,12 @@ pub struct Traffic(Arc<AtomicU64>);
 
 impl Traffic {
     /// Some bytes more.
-    pub fn add(&self, bytes: usize) {
+    pub(crate) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes moved so far.
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -163,14 +163,14 @@ pub async fn unless_silent<T, A: Future<Output = Option<Standing>>>(
 
 /// A stream that counts what it moves.
 #[derive(Debug)]
-pub struct Counted<S> {
+pub(crate) struct Counted<S> {
     stream: S,
     traffic: Traffic,
 }
 
 impl<S> Counted<S> {
     /// Counts into `traffic`.
-    pub fn new(stream: S, traffic: &Traffic) -> Self {
+    pub(crate) fn new(stream: S, traffic: &Traffic) -> Self {
         Self { stream, traffic: traffic.clone() }
     }
 }

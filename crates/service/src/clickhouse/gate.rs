@@ -28,7 +28,7 @@ const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// A proof and a read-back hold for the connection that was there, which is gone.
     #[error("the connection that the insert had to go by is gone; trying again by a new one")]
     Closed,
@@ -172,7 +172,7 @@ where
 
 /// A connection that counts until it is closed: dropped, or only asked to shut down, which over TLS waits for the peer.
 #[derive(Debug)]
-pub struct Held<T> {
+pub(crate) struct Held<T> {
     stream: T,
     permit: Option<OwnedSemaphorePermit>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,

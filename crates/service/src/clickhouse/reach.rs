@@ -33,7 +33,7 @@ type Problem = Box<dyn Error + Send + Sync>;
 
 /// A name that has one address.
 #[derive(Clone, Copy, Debug)]
-pub struct Fixed(pub SocketAddr);
+pub(crate) struct Fixed(pub SocketAddr);
 
 impl Service<Name> for Fixed {
     type Response = Once<SocketAddr>;

@@ -246,7 +246,7 @@ pub enum LogFormat {
 pub struct Telemetry {
     /// The address of `/metrics`, `/livez` and `/readyz`. Empty: none.
     pub listen: String,
-    /// A level or a filter, as [`crate::log_filter::canonical`] spells it.
+    /// A level or a filter, as `log_filter::canonical` spells it.
     pub log: String,
     /// The form of a line.
     pub log_format: LogFormat,

@@ -125,7 +125,7 @@ impl Facts {
 ///
 /// # Errors
 /// It must not, or PostgreSQL refuses.
-pub async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) -> Result<(), Unfit> {
+pub(crate) async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) -> Result<(), Unfit> {
     let sql = "select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_user::text";
     let row = client.query_one(sql, &[]).await?;
     let user: String = row.get(2);

@@ -113,7 +113,7 @@ async fn connect_counted(
 /// The same, to write `tables`, and `route`'s where one is given: asks whether that may be done.
 ///
 /// # Errors
-/// As [`connect`], and what [`asked::may_write`] found.
+/// As [`connect`], and what `asked::may_write` found.
 pub async fn connect_to_write(
     postgres: &Postgres,
     application_name: &str,
