@@ -232,3 +232,42 @@ fn another_table_of_the_same_name_is_named() {
     world.send(500);
     world.is_named("public.user_footprint");
 }
+
+/// What the protocol rests on, asked of the sessions themselves: a test that stores cannot tell that a commit was not on disk.
+#[test]
+fn a_session_has_what_exactly_once_rests_on_whatever_the_role_says() {
+    let _calm = calm();
+    let (world, role) = world_with_role("rests_on", 1, 0.0);
+    let wanted = [
+        ("synchronous_commit", "on", "off"),
+        ("default_transaction_isolation", "read committed", "serializable"),
+        ("row_security", "off", "on"),
+        ("client_encoding", "UTF8", "latin1"),
+    ];
+    for (name, _, against) in wanted {
+        let sql = format!("alter role {role} set {name} = {}", format_args!("'{against}'"));
+        stack().postgres().unwrap().execute("postgres", &sql).unwrap();
+    }
+    let mut config = footprint_service::config::Config::load(None, &[]).unwrap().postgres;
+    let postgres = stack().postgres().unwrap();
+    (config.host, config.port) = (postgres.host().to_owned(), postgres.port());
+    (config.database, config.user) = (world.database.clone(), role);
+    config.password = stack().user_password().to_owned().into();
+    let purposes = [
+        Purpose::Ledger,
+        Purpose::Writer,
+        Purpose::StoredRows(Duration::from_secs(5)),
+        Purpose::Migrate,
+        Purpose::Check,
+        Purpose::Verify,
+    ];
+    for purpose in purposes {
+        for (name, value, _) in wanted {
+            let held: String = runtime().block_on(async {
+                let client = connect(&config, "footprint test", purpose).await.unwrap();
+                client.query_one(&format!("show {name}"), &[]).await.unwrap().get(0)
+            });
+            assert_eq!(held, value, "{name} of {purpose:?}");
+        }
+    }
+}

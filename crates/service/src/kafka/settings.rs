@@ -103,6 +103,22 @@ mod tests {
         assert!(!format!("{config:?}").contains("the sasl"), "no log shows it");
     }
 
+    /// What exactly-once rests on, and what no test that stores can tell while the broker's disk is sound.
+    #[test]
+    fn a_consumer_checks_what_it_reads_and_never_decides_where_to_read() {
+        let config = Config::load(None, &[]).unwrap();
+        let consumer = consumer_config(&config.kafka, &config.routes[0], 1_024);
+        for (name, value) in [
+            ("check.crcs", "true"),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", "error"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+        ] {
+            assert_eq!(consumer.get(name), Some(value), "{name}");
+        }
+    }
+
     /// Started again on another topic while its dead self was still a member, a consumer was given the old topic's
     /// partitions and took their numbers for its own topic's. Found by `cargo kills`: when another consumer joined, both
     /// held the same partitions and took them over from each other without end; the ledger kept every row single.
