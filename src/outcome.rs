@@ -17,7 +17,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// How much of what was asked for is stored, whoever stored it.
+/// How much of what was asked for is stored, by this process or another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Records that every sink has.

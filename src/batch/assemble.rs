@@ -1,4 +1,4 @@
-//! The batcher's task: it feeds the batcher with chunks, and hands on the batches that are full or due.
+//! The batcher's task: it feeds the batcher with chunks, and sends on the batches that are full or due.
 
 use std::time::{Duration, Instant};
 

@@ -21,7 +21,7 @@ struct Shared {
 }
 
 impl Flights {
-    /// One more is on its way with so many rows, until what comes back is dropped.
+    /// Counts one more batch of this many rows, until what is returned is dropped.
     pub fn start(&self, rows: usize) -> Flight {
         self.shared.count.fetch_add(1, Ordering::SeqCst);
         self.shared.rows.fetch_add(rows, Ordering::SeqCst);
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_flight_counts_until_it_is_dropped_and_wakes_whoever_waits() {
+    async fn a_flight_counts_until_it_is_dropped_and_wakes_those_who_wait() {
         let flights = Flights::default();
         let (first, second) = (flights.start(5), flights.start(7));
         assert_eq!((flights.count(), flights.rows()), (2, 12));

@@ -1,5 +1,6 @@
-//! The coordinator: the one task that owns every partition's state. It takes partitions over, claims ranges, hands claimed
-//! batches to the writers, beats the ledger's heart, commits to Kafka and answers revokes. It decides; the stages compute.
+//! The coordinator: the one task that owns every partition's state. It takes partitions over, claims ranges, sends claimed
+//! batches to the writers, renews its ownerships in the ledger, commits to Kafka and answers revokes. The decisions are
+//! the partitions' machines' (`protocol/partition.rs`); this is the shell around them.
 //! It never waits for a writer: batches go on only where the writer's channel has room.
 
 mod claims;
@@ -47,7 +48,7 @@ use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
 use crate::store::sink::Ack;
 
-/// How often the coordinator looks around when nothing happens.
+/// How often the coordinator looks for what is due when nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a pipeline ended early.
@@ -76,7 +77,7 @@ pub struct Ports {
     pub lanes: Lanes,
     /// From the writers.
     pub acks: mpsc::Receiver<Ack>,
-    /// To whom it may concern.
+    /// Status, for /readyz and `--until-caught-up`.
     pub status: watch::Sender<Status>,
     /// True: drain and end.
     pub stop: watch::Receiver<bool>,
@@ -132,13 +133,13 @@ struct TakenOver {
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
-/// What a task has given. One that panicked ends the pipeline: what it was about would wait for it for ever.
+/// The result of a task. A task that panicked ends the pipeline: nothing else would tell that its result never comes.
 fn finished<T>(ended: Result<T, JoinError>) -> Result<T, PipelineError> {
     ended.map_err(|error| PipelineError::Stop(format!("a task of the coordinator failed: {error}; please report it")))
 }
 
-/// Waits until told to stop; a teller that is gone tells so.
-async fn told(stop: &mut watch::Receiver<bool>) {
+/// Waits until the program is asked to stop. A sender that is gone counts as that.
+async fn stop_requested(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
@@ -247,7 +248,7 @@ impl Coordinator {
                     }
                     None => return Err(PipelineError::Stop("the batcher ended; see the lines above".into())),
                 },
-                () = told(&mut stop), if !self.stopping => self.on_stop(),
+                () = stop_requested(&mut stop), if !self.stopping => self.on_stop(),
                 () = tokio::time::sleep(TICK) => {}
             }
             self.work().await?;
@@ -270,7 +271,7 @@ impl Coordinator {
         self.heartbeat_when_due().await?;
         self.let_go().await?;
         self.measure_lag();
-        self.tell_status();
+        self.publish_status();
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Taking a partition over: asks Kafka, the ledger and ClickHouse what `protocol/take_over/steps.rs` wants to know, in its order.
-//! Runs beside the reader, as often as it takes.
+//! Runs beside the reader, until it succeeds.
 
 mod asking;
 mod definitions;

@@ -104,7 +104,7 @@ pub struct Row {
     pub epoch: i64,
     /// Who may write.
     pub owner: Uuid,
-    /// Every batch that a sink was ever sent ends at or below it, save while a sink is being filled.
+    /// Every batch that a sink was ever sent ends at or below it, except while a sink is being filled.
     pub claimed: Offset,
     /// The frontiers.
     pub nexts: Nexts,
@@ -117,10 +117,10 @@ pub struct Row {
     /// H: ranges that start below it are read back even after an OK.
     pub doubtful_below: Option<Offset>,
     /// Of the row: random, from the take-over that made it. It is part of every token, so that a row that is lost and made
-    /// again never meets the tokens of before.
+    /// again never meets the tokens of the lost one.
     pub birth: i64,
     /// Where the partition first started: below it nothing is ours. Not known of a row that an older program made, or that was
-    /// made anew after the ledger was lost.
+    /// made again after the ledger was lost.
     pub first_offset: Option<Offset>,
     /// The row's layout.
     pub format: i32,

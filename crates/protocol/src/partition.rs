@@ -1,5 +1,5 @@
 //! One partition, from its assignment to its release: what its process hears of it, and what it then wants. No I/O, no clock
-//! and no randomness: time is a parameter. The coordinator drives one of these a partition, and the model drives the same.
+//! and no randomness: time is a parameter. The coordinator drives one for each partition, and the model drives the same code.
 //!
 //! The calls come in three classes:
 //! - what is heard: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over),
@@ -213,7 +213,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
     }
 
     /// A batch was cut under the present right. `is_of_life`: the topic's id was seen since its last record was read. False: it
-    /// is thrown away, since the partition is on its way out.
+    /// is thrown away, since the partition is leaving.
     pub fn cut(&mut self, batch: B, is_of_life: bool, now: Instant) -> bool {
         let is_leaving = self.has_begun_to_leave(now);
         let State::Owned(owned) = &mut self.state else { return false };
@@ -340,7 +340,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// The last heartbeat and its commit were sent; the commit's answer is waited for, though not for ever.
+    /// The last heartbeat and its commit were sent. The commit's answer is waited for, up to [`COMMIT_TIMEOUT`].
     pub fn committing(&mut self, now: Instant) {
         if let Some(leaving) = &mut self.leaving {
             leaving.committing_until = Some(now + COMMIT_TIMEOUT);

@@ -122,8 +122,8 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
         }
     }
     if filled {
-        // Claims are made anew from the lowest frontier on. What ClickHouse may hold of the old ones is found by the
-        // highest-offset question, PostgreSQL's are all or nothing; tokens of the old ones may lie in wait, their rows lost.
+        // Claims are made again from the lowest frontier on. What ClickHouse may hold of the old ones is found by asking for its
+        // highest offset; PostgreSQL's are all or nothing. ClickHouse may remember tokens of old claims whose rows were lost.
         row.doubtful_below = row.doubtful_below.max(Some(claimed));
         row.claimed = row.nexts.lowest();
         row.claims.clear();
@@ -166,7 +166,7 @@ pub struct Observed {
     pub may_have_gone_back: bool,
     /// The highest offset that ClickHouse holds at or above [`question_from`].
     pub clickhouse_highest: Option<Offset>,
-    /// The ledger row was lost and made anew: nothing below the log's end is certain.
+    /// The ledger row was lost and made again: nothing below the log's end is certain.
     pub ledger_lost: bool,
 }
 

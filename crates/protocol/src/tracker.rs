@@ -134,7 +134,7 @@ impl Tracker {
         self.recorded
     }
 
-    /// What was committed is news again: the broker takes a late commit of an owner of before, which moves it back.
+    /// What was committed is to be committed again: a late commit of a previous owner may have moved it back.
     pub fn commit_again(&mut self) {
         self.committed = None;
     }

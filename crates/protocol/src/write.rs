@@ -11,7 +11,7 @@ pub enum Delivery {
     Skip,
     /// One insert; an OK acknowledges it.
     Insert,
-    /// One insert, then read back: a token of before a restore may lie in wait.
+    /// One insert, then read back: ClickHouse may remember its token from before a restore, and drop the rows.
     InsertThenReadBack,
     /// Read back first: some of it may be there.
     ReadBackFirst,

@@ -21,7 +21,7 @@ impl Coordinator {
         match self.ledger_with_definition().await {
             Ok(ledger) => {
                 if self.ledger_identity.as_ref().is_some_and(|before| before != ledger.identity()) {
-                    warn!("postgresql was restarted, restored or failed over: every partition is taken over anew");
+                    warn!("postgresql was restarted, restored or failed over: every partition is taken over again");
                 }
                 self.ledger_identity = Some(ledger.identity().clone());
                 self.ledger = Some(Arc::new(ledger));
@@ -53,7 +53,7 @@ impl Coordinator {
     /// After the ledger's connection is lost every ownership is gone (R4).
     pub(super) fn lose_ledger(&mut self, why: &str) {
         if self.ledger.take().is_some() {
-            warn!("ledger: {why}: every partition is taken over anew");
+            warn!("ledger: {why}: every partition is taken over again");
             self.context.proofs.void();
             self.ledger_retry_at = Instant::now() + self.ledger_backoff.next_wait();
             self.end_all("the ledger's connection was lost");

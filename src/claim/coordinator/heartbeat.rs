@@ -13,14 +13,14 @@ use super::{Coordinator, PipelineError};
 use crate::ledger::statements::Fence;
 use crate::read::commands::Command;
 
-/// What was committed is committed again so often: a late commit of an owner of before has moved it back, perhaps.
+/// What was committed is committed again at this interval, because a late commit of a previous owner may have moved it back.
 const COMMIT_AGAIN: Duration = Duration::from_secs(60);
 
-/// A heartbeat comes at most so soon after the one before, when nothing is under way any more.
+/// The shortest time between two heartbeats when nothing is under way.
 const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
-/// A heartbeat comes so soon after something that the ledger does not know.
+/// The ledger knows within this time what a sink has acknowledged.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
-/// A heartbeat comes at least so often: an idle owner must notice a restore (R9).
+/// The longest time between two heartbeats: an idle owner must notice a restore (R9).
 const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
 
 impl Coordinator {
@@ -67,7 +67,7 @@ impl Coordinator {
                 }
             }
         }
-        self.tell_frontiers();
+        self.publish_frontiers();
         self.commit()
     }
 

@@ -13,7 +13,7 @@ use crate::ledger::ownership::Ownership;
 use crate::outcome::{Left, Outcome};
 use crate::read::commands::Command;
 
-/// What the group asks back is worked on for so much longer. The member that is to get it has just joined, and librdkafka
+/// What the group asks for is worked on this much longer. The member that is to get it has just joined, and librdkafka
 /// lets none join again within a second of its last time (`rkcg_join_intvl`), which it must to be given anything: until then
 /// the partition would stand still.
 pub(super) const HAND_OVER_DELAY: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ impl Coordinator {
         self.ports.commands.send(command).map_err(|gone| PipelineError::Stop(gone.to_string()))
     }
 
-    pub(super) fn tell_status(&self) {
+    pub(super) fn publish_status(&self) {
         let owned = self.owned().count();
         let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
         self.ports.status.send_if_modified(|status| {
@@ -35,7 +35,7 @@ impl Coordinator {
         self.ports.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
     }
 
-    pub(super) fn tell_frontiers(&self) {
+    pub(super) fn publish_frontiers(&self) {
         let route: Arc<str> = self.context.route.as_str().into();
         metrics::owned(&route, self.owned().count());
         for (ownership, tracker) in self.owned() {

@@ -234,7 +234,7 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Another consumer group is at work on this ledger. Neither may take from the other for ever, so whoever comes second waits.
+/// Another consumer group is at work on this ledger. They would take the partition from each other for ever, so the second one waits.
 fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
     let Holder { group, host, pid } = holder;
     TakeOverError::Passing(format!(
@@ -257,7 +257,7 @@ fn tell_blocker(partition: Partition, blocker: Option<Blocker>) {
                 "the row is locked by a session that is not footprint's: end it, or its transaction, in postgresql"
             );
         }
-        None => warn!(partition, "the row was locked; whoever locked it has let go since"),
+        None => warn!(partition, "the row was locked; the lock is gone since"),
     }
 }
 

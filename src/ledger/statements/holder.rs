@@ -1,4 +1,4 @@
-//! Who holds a partition, by name: for the log of whoever else wants it.
+//! Who holds a partition, by name: for the log of another process that wants it.
 
 use std::time::Duration;
 

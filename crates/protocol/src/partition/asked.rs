@@ -14,7 +14,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         matches!(self.state, State::TakingOver)
     }
 
-    /// Whether it is on its way out, or out.
+    /// Whether the group has asked for it, or it has left.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }

@@ -1,5 +1,5 @@
 //! The steps of one try to take a partition over: what it asks, in the order that the protocol demands, and what it makes of
-//! the answers. No I/O: whoever drives it asks Kafka, the ledger and ClickHouse, and gives the answers back.
+//! the answers. No I/O: its driver asks Kafka, the ledger and ClickHouse, and passes the answers back.
 
 use super::{
     Corrupt, Gap, Observed, Plan, Settled, Switches, insert_id_is_known, must_drain, question_from, settle, switch,
