@@ -174,6 +174,13 @@ mod tests {
     }
 
     #[test]
+    fn where_a_lost_ledger_began_is_not_known() {
+        let start = FirstStart { offset: 40, ledger_lost: false, why: "" };
+        assert_eq!(start.first_offset(), Some(40));
+        assert_eq!(FirstStart { ledger_lost: true, ..start }.first_offset(), None);
+    }
+
+    #[test]
     fn what_is_written_down_is_of_other_consumers_alone() {
         let committed = |metadata: &str| Some((40, metadata.to_owned()));
         let all = [committed(""), None, committed("footprint 8"), committed("footprint 7")];

@@ -147,3 +147,28 @@ pub struct Identity {
     /// The range.
     pub range: Range,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frontiers_of_the_sinks_that_are_on_count() {
+        let nexts = |postgres, clickhouse| Nexts { dead_letters: 20, postgres, clickhouse };
+        assert_eq!((nexts(Some(30), Some(10)).lowest(), nexts(Some(30), Some(10)).highest()), (10, 30));
+        assert_eq!((nexts(None, None).lowest(), nexts(None, None).highest()), (20, 20));
+    }
+
+    /// Ids are in every ledger, and names in every metric and token: another one of the same thing would be another thing.
+    #[test]
+    fn ids_and_names_are_the_same_in_every_version() {
+        let source = SourceId::of("cluster", "topic");
+        assert_eq!(source, SourceId::of("cluster", "topic"));
+        assert!(
+            source.0 > 0 && source != SourceId::of("cluster", "another") && source != SourceId::of("clustert", "opic")
+        );
+        assert_eq!(SourceId(7).to_string(), "7");
+        assert_eq!(LedgerId(10).to_string(), "000000000000000a");
+        assert_eq!([SinkName::Postgres, SinkName::ClickHouse].map(SinkName::as_str), ["postgres", "clickhouse"]);
+    }
+}

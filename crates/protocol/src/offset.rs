@@ -80,6 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_range_holds_its_start_and_not_its_end() {
+        let range = Range::new(3, 7);
+        assert_eq!((range.len(), range.is_empty(), range.to_string().as_str()), (4, false, "[3, 7)"));
+        let held: Vec<Offset> = (0..10).filter(|&offset| range.contains(offset)).collect();
+        assert_eq!(held, [3, 4, 5, 6]);
+    }
+
+    #[test]
     fn a_frontier_moves_over_what_touches_it() {
         let mut frontier = Frontier::at(5);
         frontier.advance(Range::new(5, 9));

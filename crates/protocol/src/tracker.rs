@@ -189,6 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn no_more_claims_are_open_than_the_ledger_row_may_hold() {
+        let mut tracker = Tracker::new(&plan(at(0), 0));
+        for start in 0..CLAIMS_PENDING_MAX as Offset {
+            assert!(tracker.may_claim(), "{start}");
+            tracker.claimed_range(Range::new(start, start + 1));
+        }
+        assert!(!tracker.may_claim());
+        for sink in [SinkName::Postgres, SinkName::ClickHouse] {
+            tracker.acknowledged(sink, Range::new(0, 1));
+        }
+        assert!(tracker.may_claim());
+    }
+
+    #[test]
     fn a_ledger_behind_memory_is_unexpected() {
         let mut tracker = Tracker::new(&plan(at(10), 10));
         tracker.claimed_range(Range::new(10, 20));

@@ -152,3 +152,6 @@ impl Default for Repair {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

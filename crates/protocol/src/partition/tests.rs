@@ -343,3 +343,35 @@ fn what_comes_after_the_end_of_an_ownership_is_heard_by_nobody() {
     machine.committed(10);
     assert!(machine.is_taking_over() && machine.tracker().is_none() && machine.end("again").is_none());
 }
+
+#[test]
+fn what_may_be_sent_is_said_before_it_is_taken() {
+    let (mut machine, now) = (owned(plan(0, &[10])), Instant::now());
+    assert!(!machine.wants_to_send());
+    machine.cut(Range::new(0, 10), true, now);
+    machine.cut(Range::new(10, 20), true, now);
+    assert_eq!((machine.ready_count(), machine.ready().count()), (2, 2));
+    assert!(machine.wants_to_send());
+    machine.next_to_send();
+    assert!(!machine.wants_to_send() && machine.ready_count() == 1, "the second is not claimed");
+}
+
+#[test]
+fn a_wait_is_set_from_outside_unless_a_try_is_under_way() {
+    let (mut machine, now) = (Process::assigned(), Instant::now());
+    machine.wait_until(now + SECOND);
+    assert!(!machine.wants_take_over(now) && machine.wants_take_over(now + SECOND));
+    machine.take_over_began();
+    machine.wait_until(now);
+    assert!(!machine.wants_take_over(now + SECOND), "one at a time");
+    assert!(machine.taken_over(Epoch(1, plan(0, &[]))));
+}
+
+#[test]
+fn an_idle_partition_stays_idle_whatever_ends() {
+    let (mut machine, now) = (Process::assigned(), Instant::now());
+    machine.revoke(now, now);
+    assert!(machine.end("lost").is_none() && !machine.is_assigned() && machine.is_leaving() && machine.is_over());
+    machine.assign();
+    assert!(machine.is_assigned() && !machine.is_leaving() && !machine.is_over());
+}

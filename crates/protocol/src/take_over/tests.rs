@@ -225,3 +225,21 @@ fn a_sink_that_is_filled_meets_old_tokens() {
     assert_eq!(plan.clickhouse_delivery(Range::new(10, 30)), Delivery::InsertThenReadBack);
     assert_eq!(plan.clickhouse_delivery(Range::new(30, 40)), Delivery::Insert);
 }
+
+#[test]
+fn a_sink_that_missed_nothing_leaves_no_gap() {
+    let skip = Switches { clickhouse: Some(WhenSwitchedOn::Skip), ..ON };
+    let mut off = row(20, 20, &[], 20);
+    (off.nexts.clickhouse, off.clickhouse_stopped) = (None, Some(20));
+    let (on, gaps) = switch(off, &skip);
+    assert_eq!((on.nexts.clickhouse, gaps.len()), (Some(20), 0));
+}
+
+#[test]
+fn a_row_below_zero_is_corruption() {
+    let mut negative = row(0, 0, &[], -5);
+    negative.nexts = Nexts { dead_letters: -5, postgres: Some(-5), clickhouse: Some(-5) };
+    assert!(matches!(settle(negative, &seen(100), &ON), Err(Corrupt::Claims(..))));
+    let repeated = row(10, 10, &[20, 20], 20);
+    assert!(matches!(settle(repeated, &seen(100), &ON), Err(Corrupt::Claims(..))), "the same claim twice");
+}

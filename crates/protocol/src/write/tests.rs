@@ -1,0 +1,61 @@
+//! What each sink still needs of a range.
+
+use super::*;
+use crate::ledger::{Claim, Nexts};
+
+/// An owner that found one claim up to 30, which another definition made; PostgreSQL is at 20 and ClickHouse at 10.
+fn plan() -> Plan {
+    Plan {
+        start: 10,
+        read_from: 10,
+        claimed: 30,
+        cuts: vec![20, 30],
+        claims: vec![Claim { end: 20, fingerprint: 2 }, Claim { end: 30, fingerprint: 2 }],
+        nexts: Nexts { dead_letters: 20, postgres: Some(20), clickhouse: Some(10) },
+        uncertain_through: None,
+        doubtful_below: None,
+        birth: 1,
+    }
+}
+
+#[test]
+fn clickhouse_gets_what_it_has_not_acknowledged() {
+    let delivery = |nexts: Nexts, range| Plan { nexts, ..plan() }.clickhouse_delivery(range);
+    let nexts = plan().nexts;
+    let new = Range::new(30, 40);
+    assert_eq!(delivery(nexts, new), Delivery::Insert);
+    assert_eq!(delivery(Nexts { clickhouse: None, ..nexts }, new), Delivery::Skip, "it is off");
+    assert_eq!(delivery(Nexts { clickhouse: Some(40), ..nexts }, new), Delivery::Skip, "it has it");
+    assert_eq!(delivery(nexts, Range::new(20, 30)), Delivery::ReadBackFirst, "it was claimed by another");
+}
+
+#[test]
+fn rows_and_dead_letters_are_wanted_above_their_frontiers() {
+    let plan = plan();
+    assert!(!plan.wants_dead_letters(Range::new(10, 20)) && plan.wants_dead_letters(Range::new(20, 30)));
+    assert!(!plan.postgres_wants_rows(Range::new(10, 20)) && plan.postgres_wants_rows(Range::new(20, 30)));
+    let off = Plan { nexts: Nexts { postgres: None, ..plan.nexts }, ..plan };
+    assert!(!off.postgres_wants_rows(Range::new(20, 30)) && off.wants_dead_letters(Range::new(20, 30)));
+}
+
+/// What another definition claimed and PostgreSQL has stored is what ClickHouse gets as well.
+#[test]
+fn the_rows_of_another_definition_are_the_truth_where_postgresql_has_them() {
+    let plan = plan();
+    let (stored, open) = (Range::new(10, 20), Range::new(20, 30));
+    assert!(plan.is_anothers_truth(stored, 1));
+    assert!(!plan.is_anothers_truth(stored, 2), "it is our own definition");
+    assert!(!plan.is_anothers_truth(open, 1), "postgresql does not have it");
+    assert!(!plan.is_anothers_truth(Range::new(10, 15), 1), "no such claim");
+    let off = Plan { nexts: Nexts { postgres: None, ..plan.nexts }, ..plan };
+    assert!(!off.is_anothers_truth(stored, 1), "postgresql is off, and has none");
+}
+
+#[test]
+fn a_repair_after_an_ok_knows_of_the_ok() {
+    // rows that are missing after an OK and after older inserts were waited out: the token lied, and the next level is taken
+    let mut repair = Repair::after_ok();
+    assert_eq!(repair.read_back(3), Step::WaitOut);
+    assert_eq!(repair.read_back(3), Step::Insert { level: 1 });
+    assert_eq!(Repair::default(), Repair::new());
+}
