@@ -1,10 +1,12 @@
-//! The ledger's SQL. Every statement that changes a row is fenced by epoch and owner, and its compare-and-set is the
-//! statement's own `where`; what the answers mean is decided in `protocol.rs`.
+//! The ledger's SQL, all of it: the sinks' compare-and-set too (`advance`). Every statement that changes a row is fenced by epoch
+//! and owner, and its compare-and-set is the statement's own `where`. `footprint-protocol` decides what the answers mean.
 
+pub mod advance;
 mod claims;
 mod definitions;
 pub mod holder;
 mod left_out;
+mod named;
 mod starts;
 
 use std::time::{Duration, Instant};
@@ -14,10 +16,9 @@ use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, Row, SinkName, 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::{Gap, Settled};
 use footprint_service::config::Postgres;
-use footprint_service::postgres::asked::LEDGER_TABLES;
-use footprint_service::postgres::error::{Class, During, class, remedy};
+use footprint_service::postgres::asked::ledger_tables;
+use footprint_service::postgres::connect_to_write;
 use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{ConnectError, connect_to_write, describe};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
@@ -25,65 +26,11 @@ use uuid::Uuid;
 
 pub use self::claims::ClaimWanted;
 use self::holder::Holder;
+use self::named::{Parameter, numbered};
+pub use crate::ledger::error::LedgerError;
 
 /// How long any one statement of the ledger may take before its connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Why the ledger did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The connection is lost, or no answer came in time: every proof is void.
-    #[error("ledger: connection lost: {0}")]
-    Lost(String),
-    /// There is no connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// A row is locked by somebody who does not let go. Nothing of the statement landed.
-    #[error("ledger: a row stayed locked: {0}")]
-    Locked(String),
-    /// PostgreSQL undid the statement, as the victim of a deadlock or of another transaction. Nothing of it landed.
-    #[error("ledger: a statement was undone: {0}")]
-    Undone(String),
-    /// A passing refusal: shutting down, read-only, out of connections.
-    #[error("ledger: {0}; trying again")]
-    Passing(String),
-    /// PostgreSQL refuses and will refuse again.
-    #[error("ledger: {0}; {1}")]
-    Refused(String, String),
-    /// Two topics with one id.
-    #[error(
-        "source id {0} belongs to topic {1:?} already: a hash collision; recreate the topic to get another topic id"
-    )]
-    Collision(SourceId, String),
-}
-
-impl LedgerError {
-    fn of(error: &Error) -> Self {
-        let text = describe(error);
-        let Some(code) = error.code() else {
-            return Self::Lost(text);
-        };
-        match code.code() {
-            "55P03" => Self::Locked(text),
-            // 40003 says itself that nobody knows whether the statement landed
-            code if code.starts_with("40") && code != "40003" => Self::Undone(text),
-            _ if error.is_closed() => Self::Lost(text),
-            code if code.starts_with("08") || code.starts_with("57P") => Self::Lost(text),
-            _ if class(Some(code), During::Statement) == Class::Passing => Self::Passing(text),
-            "42501" => Self::Refused(text, "run `footprint check`: it names each right that the user lacks".into()),
-            _ => Self::Refused(text, remedy(error)),
-        }
-    }
-
-    /// Whether trying again can help.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Lost(_) | Self::Locked(_) | Self::Undone(_) | Self::Passing(_) => true,
-            Self::Connect(error) => footprint_service::postgres::is_passing_connect(error),
-            Self::Refused(..) | Self::Collision(..) => false,
-        }
-    }
-}
 
 /// Which PostgreSQL answers: its system identifier, timeline and start. A restored, failed-over or restarted one is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +124,7 @@ impl Ledger {
     /// # Errors
     /// No connection, no answer.
     pub async fn connect(postgres: &Postgres, route: &str, application_name: &str) -> Result<Self, LedgerError> {
-        let client = connect_to_write(postgres, application_name, Purpose::Ledger, &LEDGER_TABLES, None).await?;
+        let client = connect_to_write(postgres, application_name, Purpose::Ledger, &ledger_tables(), None).await?;
         let row = within(client.query_one(
             "select s.system_identifier::text || '/' || c.timeline_id::text || '/' || \
              (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text, \
@@ -217,6 +164,16 @@ impl Ledger {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, LedgerError> {
         within(self.client.query(sql, parameters)).await
+    }
+
+    /// The same of a statement whose parameters have names.
+    async fn query_named(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, LedgerError> {
+        let (sql, values) = numbered(sql, parameters);
+        self.query(&sql, &values).await
     }
 
     /// Registers a source. True when another life of the topic is known.
@@ -269,32 +226,38 @@ impl Ledger {
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
              clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format, \
              holder_group, holder_host, holder_pid) \
-             values ($1, $2, $3, 1, $4, $5, $5, $5, $5, '{{}}', '{{}}', $9, $7, $8, {FORMAT}, $10, $11, $12) \
+             values (:route, :source, :partition, 1, :owner, :start, :start, :start, :start, '{{}}', '{{}}', :unsettled, :birth, \
+             :first_offset, {FORMAT}, :group, :host, :pid) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner, \
              holder_group = excluded.holder_group, holder_host = excluded.holder_host, holder_pid = excluded.holder_pid \
-             returning {ROW}, (epoch > 1 and postgres_identity <> $6) as gone_back, \
-             postgres_identity not in ('', $6) and split_part(postgres_identity, '/', 1) <> split_part($6, '/', 1) \
+             returning {ROW}, (epoch > 1 and postgres_identity <> :identity) as gone_back, \
+             postgres_identity not in ('', :identity) \
+             and split_part(postgres_identity, '/', 1) <> split_part(:identity, '/', 1) \
              as is_anothers"
         );
         let birth = rand::random_range(1..i64::MAX);
         let (offset, first_offset) = (start.offset, start.first_offset());
         let unsettled = if start.ledger_lost { LOST } else { "" };
         let Holder { group, host, pid } = holder;
-        let row: [&(dyn ToSql + Sync); 12] = [
-            &self.route,
-            &source.0,
-            &partition,
-            &owner,
-            &offset,
-            &self.identity.0,
-            &birth,
-            &first_offset,
-            &unsettled,
-            group,
-            host,
-            pid,
-        ];
-        let rows = self.query(&sql, &row).await?;
+        let rows = self
+            .query_named(
+                &sql,
+                &[
+                    ("route", &self.route),
+                    ("source", &source.0),
+                    ("partition", &partition),
+                    ("owner", &owner),
+                    ("start", &offset),
+                    ("identity", &self.identity.0),
+                    ("birth", &birth),
+                    ("first_offset", &first_offset),
+                    ("unsettled", &unsettled),
+                    ("group", group),
+                    ("host", host),
+                    ("pid", pid),
+                ],
+            )
+            .await?;
         let lost = || LedgerError::Lost("the take-over returned no row".into());
         let row = rows.first().ok_or_else(lost)?;
         let (may_have_gone_back, is_anothers) = (row.get("gone_back"), row.get("is_anothers"));
@@ -310,37 +273,41 @@ impl Ledger {
         let ends: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
         let fingerprints: Vec<i64> = row.claims.iter().map(|claim| claim.fingerprint).collect();
         let (sinks, starts, gap_ends, reasons) = gap_columns(&settled.gaps);
-        let sql = "with settled as (update footprint_ledger set claimed = $6, postgres_next = $7, clickhouse_next = $8, \
-                   postgres_stopped = $9, clickhouse_stopped = $10, claims = $11, fingerprints = $12, doubtful_below = $13, \
-                   format = $14, postgres_identity = $15, updated_at = clock_timestamp() \
-                   where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 returning 1), \
+        let sql = "with settled as (update footprint_ledger set claimed = :claimed, postgres_next = :postgres_next, \
+                   clickhouse_next = :clickhouse_next, postgres_stopped = :postgres_stopped, \
+                   clickhouse_stopped = :clickhouse_stopped, claims = :claims, fingerprints = :fingerprints, \
+                   doubtful_below = :doubtful_below, format = :format, postgres_identity = :identity, \
+                   updated_at = clock_timestamp() \
+                   where route = :route and source = :source and partition = :partition and epoch = :epoch and owner = :owner \
+                   returning 1), \
                    noted as (insert into footprint_gap (route, source, partition, sink, start_offset, end_offset, reason) \
-                   select $1, $2, $3, g.sink, g.start_offset, g.end_offset, g.reason from settled, \
-                   unnest($16::text[], $17::bigint[], $18::bigint[], $19::text[]) as g (sink, start_offset, end_offset, reason)) \
+                   select :route, :source, :partition, g.sink, g.start_offset, g.end_offset, g.reason from settled, \
+                   unnest(:gap_sinks::text[], :gap_starts::bigint[], :gap_ends::bigint[], :gap_reasons::text[]) \
+                   as g (sink, start_offset, end_offset, reason)) \
                    select 1 from settled";
         let rows = self
-            .query(
+            .query_named(
                 sql,
                 &[
-                    &self.route,
-                    &fence.source.0,
-                    &fence.partition,
-                    &fence.epoch,
-                    &fence.owner,
-                    &row.claimed,
-                    &row.nexts.postgres,
-                    &row.nexts.clickhouse,
-                    &row.postgres_stopped,
-                    &row.clickhouse_stopped,
-                    &ends,
-                    &fingerprints,
-                    &row.doubtful_below,
-                    &row.format,
-                    &self.identity.0,
-                    &sinks,
-                    &starts,
-                    &gap_ends,
-                    &reasons,
+                    ("route", &self.route),
+                    ("source", &fence.source.0),
+                    ("partition", &fence.partition),
+                    ("epoch", &fence.epoch),
+                    ("owner", &fence.owner),
+                    ("claimed", &row.claimed),
+                    ("postgres_next", &row.nexts.postgres),
+                    ("clickhouse_next", &row.nexts.clickhouse),
+                    ("postgres_stopped", &row.postgres_stopped),
+                    ("clickhouse_stopped", &row.clickhouse_stopped),
+                    ("claims", &ends),
+                    ("fingerprints", &fingerprints),
+                    ("doubtful_below", &row.doubtful_below),
+                    ("format", &row.format),
+                    ("identity", &self.identity.0),
+                    ("gap_sinks", &sinks),
+                    ("gap_starts", &starts),
+                    ("gap_ends", &gap_ends),
+                    ("gap_reasons", &reasons),
                 ],
             )
             .await?;

@@ -75,7 +75,7 @@ const ROOMS: [Room; 4] = [
         prefix: "",
         path: "footprint",
         layers: &[
-            &["limits", "outcome", "ledger/proof"],
+            &["limits", "outcome", "ledger/error", "ledger/proof"],
             &["ledger/ownership"],
             // batches
             &["batch/batcher/months", "batch/batcher/pacing", "batch/budget", "batch/under_way"],
@@ -93,9 +93,11 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[
+                "ledger/statements/advance",
                 "ledger/statements/claims",
                 "ledger/statements/holder",
                 "ledger/statements/left_out",
+                "ledger/statements/named",
                 "ledger/statements/starts",
                 "ledger/statements",
             ],
@@ -107,6 +109,8 @@ const ROOMS: [Room; 4] = [
             &["store/clickhouse/fence", "store/clickhouse/migrate", "store/clickhouse/refused"],
             &["store/clickhouse/insert"],
             &["store/clickhouse/readback"],
+            &["store/postgres/writer/transaction"],
+            &["store/postgres/writer/halves"],
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
             &["claim/take_over/definitions", "claim/take_over/first_start"],

@@ -28,7 +28,7 @@ const ONLY: &[Only] = &[
     },
     Only {
         needle: "tokio_postgres",
-        allowed: &["service/postgres", "store/postgres", "ledger/statements", "upkeep/verify", "cli"],
+        allowed: &["service/postgres", "store/postgres", "ledger", "upkeep/verify", "cli"],
         why: "PostgreSQL's client is named where its SQL stands",
     },
     Only { needle: "anyhow", allowed: &["cli", "main.rs"], why: "inside, errors are classed by what the caller does" },

@@ -8,12 +8,8 @@ const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are still to be split, and how large they are: this list only shrinks.
-const FILES_TO_SPLIT: [(&str, usize); 4] = [
-    ("store/clickhouse/native.rs", 501),
-    ("store/postgres/writer.rs", 597),
-    ("upkeep/verify/walk.rs", 401),
-    ("upkeep/verify/window.rs", 416),
-];
+const FILES_TO_SPLIT: [(&str, usize); 3] =
+    [("store/clickhouse/native.rs", 501), ("upkeep/verify/walk.rs", 401), ("upkeep/verify/window.rs", 416)];
 /// The same of functions.
 const FUNCTIONS_TO_SPLIT: [(&str, usize); 0] = [];
 

@@ -5,29 +5,19 @@ use std::time::Duration;
 use footprint_event::route::{Route, quoted};
 use footprint_service::address::authority;
 use footprint_service::config::Config;
-use footprint_service::postgres::asked::{self, Unfit};
+use footprint_service::postgres::asked::{self, TABLES, Unfit};
 use footprint_service::postgres::session::Purpose;
 use footprint_service::postgres::{connect, describe};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Report;
-use crate::store::postgres::migrate::{MigrateError, VERSION_TABLE, find, lacks, newest_version, registered};
+use crate::store::postgres::migrate::{MigrateError, find, lacks, newest_version, registered};
+use crate::store::postgres::rights::VERSION_TABLE;
 use crate::store::postgres::shape::plan;
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Tables that every installation has, and what is done to them.
-const RIGHTS: [(&str, &[&str]); 7] = [
-    ("footprint_route", &["select"]),
-    ("footprint_source", &["select", "insert"]),
-    ("footprint_first_start", &["select", "insert"]),
-    ("footprint_definition", &["select", "insert"]),
-    ("footprint_ledger", &["select", "insert", "update"]),
-    ("footprint_gap", &["select", "insert"]),
-    ("dead_letters", &["select", "insert"]),
-];
 
 pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     let client = match connect(&config.postgres, "footprint-check", Purpose::Check).await {
@@ -40,10 +30,10 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         if !ledger(&client, report).await? {
             return Ok(());
         }
-        for (table, rights) in RIGHTS {
-            rights_on(&client, config, table, rights, report).await?;
+        for table in TABLES {
+            rights_on(&client, config, table.name, table.rights, report).await?;
         }
-        keeps_rows(&client, &RIGHTS.map(|(table, _)| table), report).await?;
+        keeps_rows(&client, &TABLES.map(|table| table.name), report).await?;
         for route in &config.routes {
             route_table(&client, config, route, report).await?;
         }
@@ -227,7 +217,7 @@ async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report<'_>) -
             );
         }
         // those of the tables that every installation has are ours
-        if !facts.conditions.is_empty() && !RIGHTS.iter().any(|(table, _)| *table == facts.name) {
+        if !facts.conditions.is_empty() && !TABLES.iter().any(|table| table.name == facts.name) {
             report.note(&what, format!("may refuse an event: {}", facts.conditions.join(", ")));
         }
     }

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{Fence, Ledger, LedgerError, read_nexts};
 
 /// Locks the rows of `given` that are still ours, in the order of their key: every statement that touches several rows of the ledger
-/// begins with it, or two of them could wait for each other. The route is `$1`.
+/// begins with it, or two of them could wait for each other. The route is `:route`.
 const LOCKED: &str = "locked as (select l.source, l.partition from footprint_ledger l join given g \
                       on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
-                      where l.route = $1 order by l.source, l.partition for no key update of l)";
+                      where l.route = :route order by l.source, l.partition for no key update of l)";
 
 fn read_progress(row: &Row) -> Result<Progress, Error> {
     Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, nexts: read_nexts(row)? })
@@ -63,8 +63,8 @@ impl Ledger {
         let fingerprints: Vec<i64> = wanted.iter().map(|claim| claim.fingerprint).collect();
         let clickhouse: Vec<Option<Offset>> = wanted.iter().map(|claim| claim.clickhouse_next).collect();
         let sql = format!(
-            "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[], \
-             $7::bigint[], $8::bigint[], $9::bigint[]) as g (source, partition, epoch, owner, range_start, range_end, \
+            "with given as (select * from unnest(:sources::bigint[], :partitions::integer[], :epochs::bigint[], \
+             :owners::uuid[], :starts::bigint[], :ends::bigint[], :fingerprints::bigint[], :clickhouse::bigint[]) as g (source, partition, epoch, owner, range_start, range_end, \
              fingerprint, clickhouse)), {LOCKED} \
              update footprint_ledger l set claimed = g.range_end, \
              clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
@@ -74,23 +74,23 @@ impl Ledger {
              least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c) \
              || g.fingerprint, updated_at = clock_timestamp() \
              from locked join given g using (source, partition) \
-             where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             where l.route = :route and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
              and l.owner = g.owner and l.claimed = g.range_start \
              returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
         );
         let rows = self
-            .query(
+            .query_named(
                 &sql,
                 &[
-                    &self.route,
-                    &columns.sources,
-                    &columns.partitions,
-                    &columns.epochs,
-                    &columns.owners,
-                    &starts,
-                    &ends,
-                    &fingerprints,
-                    &clickhouse,
+                    ("route", &self.route),
+                    ("sources", &columns.sources),
+                    ("partitions", &columns.partitions),
+                    ("epochs", &columns.epochs),
+                    ("owners", &columns.owners),
+                    ("starts", &starts),
+                    ("ends", &ends),
+                    ("fingerprints", &fingerprints),
+                    ("clickhouse", &clickhouse),
                 ],
             )
             .await?;
@@ -107,8 +107,8 @@ impl Ledger {
         let columns = FenceColumns::of(&fences);
         let clickhouse: Vec<Option<Offset>> = beats.iter().map(|(_, next)| *next).collect();
         let sql = format!(
-            "with given as (select * from unnest($2::bigint[], $3::integer[], $4::bigint[], $5::uuid[], $6::bigint[]) \
-             as g (source, partition, epoch, owner, clickhouse)), {LOCKED} \
+            "with given as (select * from unnest(:sources::bigint[], :partitions::integer[], :epochs::bigint[], \
+             :owners::uuid[], :clickhouse::bigint[]) as g (source, partition, epoch, owner, clickhouse)), {LOCKED} \
              update footprint_ledger l set clickhouse_next = greatest(l.clickhouse_next, g.clickhouse), \
              claims = array(select c from unnest(l.claims) c where c > least(l.dead_letters_next, l.postgres_next, \
              greatest(l.clickhouse_next, g.clickhouse)) order by c), \
@@ -116,14 +116,21 @@ impl Ledger {
              least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c), \
              updated_at = clock_timestamp() \
              from locked join given g using (source, partition) \
-             where l.route = $1 and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             where l.route = :route and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
              and l.owner = g.owner \
              returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
         );
         let rows = self
-            .query(
+            .query_named(
                 &sql,
-                &[&self.route, &columns.sources, &columns.partitions, &columns.epochs, &columns.owners, &clickhouse],
+                &[
+                    ("route", &self.route),
+                    ("sources", &columns.sources),
+                    ("partitions", &columns.partitions),
+                    ("epochs", &columns.epochs),
+                    ("owners", &columns.owners),
+                    ("clickhouse", &clickhouse),
+                ],
             )
             .await?;
         rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()

@@ -17,28 +17,29 @@ impl Ledger {
     pub async fn leave_out(&self, fence: Fence, sink: SinkName, letter: &DeadLetter) -> Result<bool, LedgerError> {
         let headers = (!letter.headers.is_empty()).then(|| String::from_utf8_lossy(&letter.headers).into_owned());
         let rows = self
-            .query(
-                "with ours as (select 1 from footprint_ledger where route = $1 and source = $2 and partition = $3 \
-                 and epoch = $4 and owner = $5 \
-                 and $6::bigint >= case $7::text when 'postgres' then postgres_next else clickhouse_next end for update), \
+            .query_named(
+                "with ours as (select 1 from footprint_ledger where route = :route and source = :source \
+                 and partition = :partition and epoch = :epoch and owner = :owner and :offset::bigint >= \
+                 case :sink::text when 'postgres' then postgres_next else clickhouse_next end for update), \
                  kept as (insert into dead_letters (route, kafka_source, kafka_partition, kafka_offset, sink, key, payload, \
                  headers, reason, received_at) \
-                 select $1, $2, $3, $6, $7, $8::bytea, $9::bytea, $10::text::jsonb, $11::text, timestamptz 'epoch' + $12::bigint * interval '1 microsecond' \
+                 select :route, :source, :partition, :offset, :sink, :key::bytea, :payload::bytea, :headers::text::jsonb, \
+                 :reason::text, timestamptz 'epoch' + :received_at_us::bigint * interval '1 microsecond' \
                  from ours on conflict do nothing) \
                  select 1 from ours",
                 &[
-                    &self.route,
-                    &fence.source.0,
-                    &fence.partition,
-                    &fence.epoch,
-                    &fence.owner,
-                    &letter.offset,
-                    &sink.as_str(),
-                    &letter.key,
-                    &letter.payload,
-                    &headers,
-                    &letter.reason.to_string(),
-                    &letter.received_at_us,
+                    ("route", &self.route),
+                    ("source", &fence.source.0),
+                    ("partition", &fence.partition),
+                    ("epoch", &fence.epoch),
+                    ("owner", &fence.owner),
+                    ("offset", &letter.offset),
+                    ("sink", &sink.as_str()),
+                    ("key", &letter.key),
+                    ("payload", &letter.payload),
+                    ("headers", &headers),
+                    ("reason", &letter.reason.to_string()),
+                    ("received_at_us", &letter.received_at_us),
                 ],
             )
             .await?;

@@ -18,7 +18,7 @@ use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::rights::{lacking_for_ledger, lacking_for_route};
+use super::rights::{VERSION_TABLE, lacking_for_ledger, lacking_for_route};
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 
 /// The ledger's files, in order.
@@ -30,8 +30,6 @@ const VERSIONS: [(&str, &str); 6] = [
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
     ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
 ];
-/// Where refinery notes which files were run.
-pub const VERSION_TABLE: &str = "footprint_migration";
 /// The advisory lock of whoever migrates: the bytes of "footprin".
 const LOCK: i64 = i64::from_be_bytes(*b"footprin");
 /// How long to wait for the other one that migrates, or for a table in use.

@@ -1,21 +1,13 @@
 //! Which rights footprint lacks in PostgreSQL, as statements that a superuser, or the owner, can run as they are.
 
 use footprint_event::route::{Route, quoted};
+use footprint_service::postgres::asked::TABLES;
 use tokio_postgres::{Error, GenericClient};
 
 use super::shape::{Change, FoundTable};
 
-/// Tables that every installation has.
-const LEDGER_TABLES: [&str; 8] = [
-    "footprint_route",
-    "footprint_source",
-    "footprint_first_start",
-    "footprint_definition",
-    "footprint_ledger",
-    "footprint_gap",
-    "dead_letters",
-    "footprint_migration",
-];
+/// Where refinery notes which of the ledger's files were run.
+pub const VERSION_TABLE: &str = "footprint_migration";
 
 /// What is lacking to run the ledger's files, of which `pending` says that some were not run yet.
 ///
@@ -24,8 +16,8 @@ const LEDGER_TABLES: [&str; 8] = [
 pub async fn lacking_for_ledger(client: &impl GenericClient, pending: bool) -> Result<Vec<String>, Error> {
     let mut lacking = Vec::new();
     if pending {
-        lacking.extend(lacking_to_make(client, LEDGER_TABLES[0]).await?);
-        for table in LEDGER_TABLES {
+        lacking.extend(lacking_to_make(client, VERSION_TABLE).await?);
+        for table in TABLES.iter().map(|table| table.name).chain([VERSION_TABLE]) {
             lacking.extend(lacking_to_own(client, table).await?);
         }
     }

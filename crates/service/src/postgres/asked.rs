@@ -5,17 +5,37 @@
 use footprint_event::route::{Route, quoted};
 use tokio_postgres::Client;
 
-/// The tables of every installation that a session writes to.
-pub const LEDGER_TABLES: [&str; 6] = [
-    "footprint_ledger",
-    "footprint_source",
-    "footprint_gap",
-    "footprint_route",
-    "footprint_first_start",
-    "footprint_definition",
+/// A table that every installation has, and what footprint does to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Its name, without a schema.
+    pub name: &'static str,
+    /// The rights that it needs.
+    pub rights: &'static [&'static str],
+}
+
+const fn table(name: &'static str, rights: &'static [&'static str]) -> Table {
+    Table { name, rights }
+}
+
+/// Every table beside those of the routes. The last one holds the records that no table takes, the others are the ledger.
+pub const TABLES: [Table; 7] = [
+    table("footprint_route", &["select"]),
+    table("footprint_source", &["select", "insert"]),
+    table("footprint_first_start", &["select", "insert"]),
+    table("footprint_definition", &["select", "insert"]),
+    table("footprint_ledger", &["select", "insert", "update"]),
+    table("footprint_gap", &["select", "insert"]),
+    table(DEAD_LETTERS, &["select", "insert"]),
 ];
+
 /// Where records go that no table takes.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The names of the ledger's tables.
+pub fn ledger_tables() -> Vec<&'static str> {
+    TABLES.iter().map(|table| table.name).filter(|&name| name != DEAD_LETTERS).collect()
+}
 
 /// Why a session must not write.
 #[derive(Debug, thiserror::Error)]
