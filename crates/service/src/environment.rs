@@ -1,5 +1,5 @@
-//! The environment: the process's variables, and below them those of `./.env`. It takes only the names that are ours, says of
-//! each where it came from, and ignores the rest, whatever it is. No error and no note holds a value.
+//! The environment: the process's variables, and below them those of `./.env`. Only the names that footprint knows are taken, each
+//! with the place it came from; the rest is ignored, whatever it is. No error and no note holds a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -32,12 +32,12 @@ pub(crate) const OLD_NAMES: [(&str, &str); 16] = [
 ];
 /// The old name of the first route's topic.
 pub(crate) const TOPIC: &str = "TOPIC";
-/// What our own names begin with.
+/// The beginning of our own names, `FOOTPRINT_SECTION__KEY`.
 pub(crate) const PREFIX: &str = "FOOTPRINT_";
 
-/// The file, in the working directory alone.
+/// The file; only the working directory is searched.
 const FILE: &str = ".env";
-/// A larger file is not one of settings.
+/// A larger file holds no settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 fn is_ours(name: &str) -> bool {
@@ -47,39 +47,22 @@ fn is_ours(name: &str) -> bool {
 /// What makes the environment unusable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum EnvironmentError {
-    /// A variable that is ours is not text.
     #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
     NotText(String),
-    /// The file is there and cannot be read.
     #[error("{}: {why}; let the user read it, or take it away", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        why: String,
-    },
-    /// A line that is ours cannot be read.
+    Unreadable { path: PathBuf, why: String },
+    /// A line for a name of ours cannot be read.
     #[error("{} line {line} ({key}): {why}", .path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The variable.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
+    Line { path: PathBuf, line: usize, key: String, why: String },
 }
 
-/// Where a variable was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Process,
     Line(usize),
 }
 
-/// A variable that is ours.
+/// A variable with a name of ours.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Variable {
     value: String,
@@ -87,12 +70,11 @@ pub(crate) struct Variable {
 }
 
 impl Variable {
-    /// Its value.
     pub(crate) fn value(&self) -> &str {
         &self.value
     }
 
-    /// What an error calls it: its name, and the line of the file that set it.
+    /// How an error names it: its name, and the line of the file that set it.
     pub(crate) fn called(&self, name: &str) -> String {
         match self.place {
             Place::Process => name.to_owned(),
@@ -107,16 +89,16 @@ impl fmt::Debug for Variable {
     }
 }
 
-/// Something for the log, once there is one.
+/// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// Which file was read, or that none was.
     File(String),
-    /// A line that is not ours and that cannot be read.
+    /// A line for another name that cannot be read.
     Ignored(String),
 }
 
-/// The variables that are ours, and what is wrong with them: a configuration gives all its faults at once.
+/// The variables with a name of ours, and their faults, which the configuration gives together with its own.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
@@ -228,7 +210,7 @@ impl Environment {
         self.faults.push(EnvironmentError::Line { path: path.to_owned(), line, key: key.to_owned(), why });
     }
 
-    /// A broken line is an error only where one of its names is ours, and the file is what would set it.
+    /// A broken line is a fault only if one of its names is ours and the process does not set it.
     fn note_broken(&mut self, path: &Path, broken: &Broken, process: &Process) {
         let Broken { line, keys, why } = broken;
         if let Some(key) = keys.iter().find(|key| is_ours(key) && !process.contains_key(OsStr::new(key))) {
@@ -239,30 +221,30 @@ impl Environment {
         self.notes.push(Note::Ignored(format!("{} line {line}{name}: {why}; ignored", path.display())));
     }
 
-    /// A variable that is set, and not to nothing.
+    /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&Variable> {
         self.variables.get(name).filter(|variable| !variable.value.is_empty())
     }
 
-    /// Our own names, `FOOTPRINT_SECTION__KEY`.
+    /// The variables with our own names.
     pub(crate) fn own(&self) -> impl Iterator<Item = (&str, &Variable)> {
         let own = self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
         own.map(|(name, variable)| (name.as_str(), variable))
     }
 
-    /// What cannot be used, in the order in which it was found.
+    /// In the order in which they were found.
     pub(crate) fn faults(&self) -> impl Iterator<Item = &EnvironmentError> {
         self.faults.iter()
     }
 
-    /// What the log is to say.
+    /// For the log, once there is one.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 }
 
-/// A value with its references replaced: the process's variables win over the lines above. Also the name of a variable that
-/// it refers to and that is not text.
+/// A value with its references replaced: the process's variables win over the lines above. Also the name of a referenced
+/// variable that is not text, if there is one.
 fn expand(value: &str, known: &BTreeMap<String, String>, process: &Process) -> (String, Option<String>) {
     let mut foreign = None;
     let value = expanded(value, |name| match process.get(OsStr::new(name)) {
@@ -295,7 +277,7 @@ fn decoded(bytes: &[u8]) -> (String, BTreeSet<usize>) {
 enum Read {
     Text(Vec<u8>),
     Nothing,
-    /// A directory, for instance: virtual environments of Python are called so too.
+    /// A directory, for instance: Python's virtual environments often have this name.
     NoFile,
 }
 

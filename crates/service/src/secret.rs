@@ -1,5 +1,5 @@
 //! A password: a text that no log shows, from the configuration or from a file, as container platforms and systemd give them.
-//! What goes wrong names the file, never what is in it.
+//! An error names the file, never its content.
 
 use std::fmt;
 use std::io::Read as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// More than any password: what is larger is another file.
+/// A larger file holds no password.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A text that no log shows.
@@ -21,7 +21,6 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -42,22 +41,14 @@ impl fmt::Debug for Secret {
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretFileError {
-    /// One of them is a mistake, and which cannot be told.
+    /// One of them is a mistake; nothing says which.
     #[error("{0}.password and {0}.password_file are both set; take one out")]
     Both(&'static str),
-    /// The file is of no use.
     #[error("{section}.password_file: {}: {why}", path.display())]
-    File {
-        /// The configuration's section.
-        section: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    File { section: &'static str, path: PathBuf, why: String },
 }
 
-/// Reads `password` from `file`, where one is named. One line's end at its end is not of the password.
+/// Reads `password` from `file`, if one is named. One line end at its end is not part of the password.
 ///
 /// # Errors
 /// Both are given, or the file is missing, unreadable, too large, empty or not UTF-8.
