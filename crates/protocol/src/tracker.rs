@@ -188,6 +188,40 @@ mod tests {
         assert_eq!(tracker.to_commit(), None);
     }
 
+    /// Each frontier is compared for itself: another process that moved one back is noticed whatever the others say.
+    #[test]
+    fn one_frontier_behind_memory_is_enough() {
+        let stored = || {
+            let mut tracker = Tracker::new(&plan(at(10), 10));
+            tracker.claimed_range(Range::new(10, 20));
+            tracker.acknowledged(SinkName::Postgres, Range::new(10, 20));
+            tracker.acknowledged(SinkName::ClickHouse, Range::new(10, 20));
+            tracker
+        };
+        let answered = |nexts| stored().recorded(&Progress { partition: 0, claimed: 20, nexts });
+        assert_eq!(answered(at(20)), Ok(()));
+        assert_eq!(answered(Nexts { clickhouse: Some(10), ..at(20) }), Ok(()), "memory tells the ledger of clickhouse");
+        assert_eq!(answered(at(30)), Ok(()), "ahead of memory is no fault");
+        for behind in [
+            Nexts { dead_letters: 10, ..at(20) },
+            Nexts { postgres: Some(10), ..at(20) },
+            Nexts { postgres: None, ..at(20) },
+            Nexts { clickhouse: None, ..at(20) },
+        ] {
+            assert_eq!(answered(behind), Err(Unexpected), "{behind:?}");
+        }
+        let mut recorded = stored();
+        recorded.recorded(&Progress { partition: 0, claimed: 20, nexts: at(20) }).unwrap();
+        assert!(!recorded.is_unrecorded() && stored().is_unrecorded());
+    }
+
+    #[test]
+    fn what_was_stored_before_the_take_over_is_acknowledged_again_without_moving_anything() {
+        let mut tracker = Tracker::new(&plan(at(10), 20));
+        tracker.acknowledged(SinkName::Postgres, Range::new(0, 10));
+        assert_eq!(tracker.nexts(), at(10));
+    }
+
     #[test]
     fn no_more_claims_are_open_than_the_ledger_row_may_hold() {
         let mut tracker = Tracker::new(&plan(at(0), 0));

@@ -357,6 +357,33 @@ fn what_may_be_sent_is_said_before_it_is_taken() {
 }
 
 #[test]
+fn questions_change_nothing_and_tell_the_state() {
+    let now = Instant::now();
+    let fresh = Process::assigned();
+    assert!(fresh.is_assigned() && fresh.is_taking_over() && !fresh.is_leaving() && !fresh.is_over());
+    assert!(!fresh.wants_attempt() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_life());
+    let mut trying = fresh.clone();
+    trying.take_over_began();
+    assert!(trying.wants_attempt());
+    let mut machine = owned(plan(0, &[10]));
+    assert!(machine.is_assigned() && !machine.is_taking_over() && !machine.is_under_way());
+    assert_eq!(machine.tracker().unwrap().claimed(), 10);
+    machine.right_mut().unwrap().0 = 9;
+    assert_eq!(machine.right().unwrap().0, 9);
+    machine.cut(Range::new(0, 10), true, now);
+    assert!(!machine.waits_for_life());
+    assert_eq!(machine.ready().copied().collect::<Vec<_>>(), [Range::new(0, 10)]);
+    machine.next_to_send();
+    assert!(machine.is_under_way());
+    for sink in SINKS {
+        machine.stored(sink, Range::new(0, 10));
+    }
+    assert!(!machine.is_under_way());
+    machine.revoke(now, now);
+    assert!(machine.is_leaving() && machine.is_assigned(), "until it is released it is ours");
+}
+
+#[test]
 fn a_wait_is_set_from_outside_unless_a_try_is_under_way() {
     let (mut machine, now) = (Process::assigned(), Instant::now());
     machine.wait_until(now + SECOND);

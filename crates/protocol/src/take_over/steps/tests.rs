@@ -151,6 +151,27 @@ fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
     assert_eq!(gaps[0].range, Range::new(5, 20));
 }
 
+/// The model counts epochs from one, in every state that holds a row.
+#[test]
+fn the_row_can_be_reached_from_the_statement_to_its_settling() {
+    let mut steps = TakeOver::new(known(ON));
+    let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: false };
+    let before = with_row();
+    let held = [Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::Life(true)];
+    for answer in before {
+        steps.answer(answer).unwrap();
+        assert!(steps.row_mut().is_none());
+    }
+    steps.answer(Answer::Taken(Box::new(back))).unwrap();
+    for answer in held {
+        assert_eq!(steps.row_mut().map(|row| row.epoch), Some(3));
+        steps.answer(answer).unwrap();
+    }
+    assert_eq!(steps.row_mut().map(|row| row.epoch), Some(3));
+    steps.answer(Answer::Settled(true)).unwrap();
+    assert!(steps.row_mut().is_none());
+}
+
 #[test]
 #[should_panic(expected = "answers another question")]
 fn an_answer_of_another_question_is_a_bug() {
