@@ -4,11 +4,8 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
-
 use crate::support::consumer::Consumer;
-use crate::support::kafka::{Stranger, client_config, commit_as_another};
+use crate::support::kafka::{Stranger, add_partitions, commit_as_another};
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
@@ -175,11 +172,7 @@ fn a_partition_that_was_added_later_starts_at_the_logs_start() {
     let source = world.send(2_000);
     let mut consumer = world.consumer();
     wait_rows(&mut world, source, 2, &consumer);
-    let admin: AdminClient<DefaultClientContext> = client_config().create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let added = [NewPartitions::new(&world.topic, 3)];
-    let answers = runtime.block_on(admin.create_partitions(&added, &AdminOptions::new())).unwrap();
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    add_partitions(&world.topic, 3);
     world.grow(3);
     // some of it is there before anybody of ours hears of the partition
     world.send(300);

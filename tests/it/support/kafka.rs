@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use footprint_event::generate::{GenerateOptions, Generator};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -56,7 +56,34 @@ pub struct Feed {
 
 impl Feed {
     pub fn new(bootstrap: &str, topic: &str, partitions: usize, seed: u64, bad_share: f64) -> Self {
-        let mut config = client_config_of(bootstrap);
+        Self::of(client_config_of(bootstrap), topic, partitions, seed, bad_share)
+    }
+
+    /// One whose records belong to transactions: each is begun, and committed or aborted, by the test.
+    pub fn transactional(topic: &str, partitions: usize, seed: u64) -> Self {
+        let mut config = client_config();
+        config.set("transactional.id", format!("{topic}-{seed}")).set("transaction.timeout.ms", "300000");
+        let feed = Self::of(config, topic, partitions, seed, 0.0);
+        feed.producer.init_transactions(Duration::from_secs(30)).unwrap();
+        feed
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) {
+        self.producer.begin_transaction().unwrap();
+    }
+
+    /// Commits the transaction that was begun.
+    pub fn commit(&self) {
+        self.producer.commit_transaction(Duration::from_secs(30)).unwrap();
+    }
+
+    /// Aborts the transaction that was begun.
+    pub fn abort(&self) {
+        self.producer.abort_transaction(Duration::from_secs(30)).unwrap();
+    }
+
+    fn of(mut config: ClientConfig, topic: &str, partitions: usize, seed: u64, bad_share: f64) -> Self {
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
@@ -165,6 +192,15 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str, partitions: usize) -
         _ => None,
     });
     offsets.collect()
+}
+
+/// Gives a topic more partitions.
+pub fn add_partitions(topic: &str, partitions: usize) {
+    let admin: AdminClient<DefaultClientContext> = client_config().create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let added = [NewPartitions::new(topic, partitions)];
+    let answers = runtime.block_on(admin.create_partitions(&added, &AdminOptions::new())).unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
 /// Has Kafka delete the records of a partition below an offset, as retention does.

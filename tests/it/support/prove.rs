@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
 use super::consumer::Consumer;
 use super::oracle::{Expected, Oracle, Place};
+use super::postgres::Eye;
 use super::stack;
 use super::world::{STORED, World};
 
@@ -80,13 +83,18 @@ impl<'a> Seen<'a> {
 
 /// Proves what is stored now, with nothing running or everything idle.
 pub fn prove_tables(world: &mut World) {
-    prove_clickhouse(world);
-    let rows = world.eye.query(
+    prove_route(&mut world.eye, &world.database, &world.oracle, "user_footprint");
+}
+
+/// The same of one route, whose tables bear its name.
+pub fn prove_route(eye: &mut Eye, database: &str, oracle: &Oracle, route: &str) {
+    prove_clickhouse(database, oracle, route);
+    let rows = eye.query(&format!(
         "select kafka_source, kafka_partition, kafka_offset, request, link,
          (extract(epoch from footprint_time) * 1000000)::bigint, (extract(epoch from received_at) * 1000000)::bigint
-         from user_footprint where kafka_source is not null",
-    );
-    let mut seen = Seen::new("postgresql", &world.oracle);
+         from {route} where kafka_source is not null"
+    ));
+    let mut seen = Seen::new("postgresql", oracle);
     for row in &rows {
         let values = Expected {
             request: row.get(3),
@@ -96,22 +104,26 @@ pub fn prove_tables(world: &mut World) {
         };
         seen.row((row.get(0), row.get(1), row.get(2)), &values);
     }
-    let Oracle { not_in_postgres, refused_by_postgres, refused_by_clickhouse, .. } = &world.oracle;
+    let Oracle { not_in_postgres, refused_by_postgres, refused_by_clickhouse, .. } = oracle;
     seen.end(|place, bad| !bad && !not_in_postgres.contains(&place) && !refused_by_postgres.contains(&place));
     let (postgres, clickhouse) = (refused_by_postgres.clone(), refused_by_clickhouse.clone());
-    prove_dead_letters(world, "both", None, |_, bad| bad);
-    prove_dead_letters(world, "postgres", Some("postgres_refused"), |place, _| postgres.contains(&place));
-    prove_dead_letters(world, "clickhouse", Some("clickhouse_refused"), |place, _| clickhouse.contains(&place));
+    let mut prove_letters = |sink, code, belongs: &dyn Fn(Place, bool) -> bool| {
+        let rows = eye.query(&format!(
+            "select kafka_source, kafka_partition, kafka_offset, key, payload, coalesce(jsonb_array_length(headers), 0),
+             reason, (extract(epoch from received_at) * 1000000)::bigint
+             from dead_letters where sink = '{sink}' and route = '{route}'"
+        ));
+        prove_dead_letters(&rows, oracle, code, belongs);
+    };
+    prove_letters("both", None, &|_, bad| bad);
+    prove_letters("postgres", Some("postgres_refused"), &|place, _| postgres.contains(&place));
+    prove_letters("clickhouse", Some("clickhouse_refused"), &|place, _| clickhouse.contains(&place));
 }
 
 /// The dead letters for one database, or for both.
-fn prove_dead_letters(world: &mut World, sink: &str, code: Option<&str>, belongs: impl Fn(Place, bool) -> bool) {
-    let rows = world.eye.query(&format!(
-        "select kafka_source, kafka_partition, kafka_offset, key, payload, coalesce(jsonb_array_length(headers), 0), reason,
-         (extract(epoch from received_at) * 1000000)::bigint from dead_letters where sink = '{sink}'"
-    ));
-    let mut seen = Seen::new("dead_letters", &world.oracle);
-    for row in &rows {
+fn prove_dead_letters(rows: &[Row], oracle: &Oracle, code: Option<&str>, belongs: impl Fn(Place, bool) -> bool) {
+    let mut seen = Seen::new("dead_letters", oracle);
+    for row in rows {
         let place = (row.get(0), row.get(1), row.get(2));
         if !seen.found(place) {
             continue;
@@ -143,27 +155,29 @@ fn prove_dead_letters(world: &mut World, sink: &str, code: Option<&str>, belongs
     seen.end(belongs);
 }
 
-fn prove_clickhouse(world: &World) {
+fn prove_clickhouse(database: &str, oracle: &Oracle, route: &str) {
     let server = stack().clickhouse().unwrap();
     let client = clickhouse::Client::default()
         .with_url(format!("http://{}:{}", server.host(), server.http_port()))
         .with_user(server.admin_user())
         .with_password(server.admin_password())
-        .with_database(&world.database);
+        .with_database(database);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut seen = Seen::new("clickhouse", &world.oracle);
+    let mut seen = Seen::new("clickhouse", oracle);
     runtime.block_on(async {
-        let sql = "select assumeNotNull(kafka_source), assumeNotNull(kafka_partition), assumeNotNull(kafka_offset),
+        let sql = format!(
+            "select assumeNotNull(kafka_source), assumeNotNull(kafka_partition), assumeNotNull(kafka_offset),
             toString(request), link, toUnixTimestamp64Micro(footprint_time), toUnixTimestamp64Micro(assumeNotNull(received_at))
-            from user_footprint where isNotNull(kafka_source)";
-        let mut rows = client.query(sql).fetch::<(i64, i32, i64, String, String, i64, i64)>().unwrap();
+            from {route} where isNotNull(kafka_source)"
+        );
+        let mut rows = client.query(&sql).fetch::<(i64, i32, i64, String, String, i64, i64)>().unwrap();
         while let Some((source, partition, offset, request, link, footprint_time_us, received_at_us)) =
             rows.next().await.unwrap()
         {
             seen.row((source, partition, offset), &Expected { request, link, footprint_time_us, received_at_us });
         }
     });
-    let Oracle { not_in_clickhouse, refused_by_clickhouse, .. } = &world.oracle;
+    let Oracle { not_in_clickhouse, refused_by_clickhouse, .. } = oracle;
     seen.end(|place, bad| !bad && !not_in_clickhouse.contains(&place) && !refused_by_clickhouse.contains(&place));
 }
 

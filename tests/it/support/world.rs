@@ -119,12 +119,21 @@ impl World {
 
     /// The topic's life, as one broker knows it.
     pub fn source_known_to(&self, broker: Option<i32>) -> i64 {
+        self.ask_source(broker, &self.topic)
+    }
+
+    /// The present life of another topic.
+    pub fn source_of(&self, topic: &str) -> i64 {
+        self.ask_source(None, topic)
+    }
+
+    fn ask_source(&self, broker: Option<i32>, topic: &str) -> i64 {
         let mut config = Config::load(None, &[]).unwrap();
         config.kafka.bootstrap_servers.clone_from(&self.bootstrap);
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let wait = Duration::from_secs(10);
         let cluster = inquirer.cluster_id(wait).unwrap();
-        SourceId::of(&cluster, &inquirer.describe_topic_at(broker, &self.topic, wait).unwrap().topic_id).0
+        SourceId::of(&cluster, &inquirer.describe_topic_at(broker, topic, wait).unwrap().topic_id).0
     }
 
     /// Sends `count` generated records and notes them; gives the topic's life they went to.

@@ -1,0 +1,64 @@
+//! A transactional producer under a running consumer: what is committed is stored, what is aborted is not, and nothing behind an
+//! open transaction is read before that ends.
+
+use crate::support::calm;
+use crate::support::kafka::Feed;
+use crate::support::prove::prove;
+use crate::support::wait::until_or;
+use crate::support::world::{STORED, World};
+
+/// Where the first record of what was sent lies.
+fn first<T>(sent: &[(i32, i64, T)]) -> i64 {
+    sent.iter().map(|&(_, offset, _)| offset).min().unwrap()
+}
+
+fn end_open(name: &str, commits: bool) {
+    let _calm = calm();
+    let mut world = World::new(name, 1, 0.0);
+    let source = world.source();
+    let mut consumer = world.consumer();
+    let mut producer = Feed::transactional(&world.topic, 1, 7);
+    producer.begin();
+    let committed = producer.send(500);
+    producer.commit();
+    world.oracle.note(source, committed);
+    producer.begin();
+    let aborted = producer.send(300);
+    producer.abort();
+    world.send_to(source, 200);
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    assert_eq!(first(&aborted), 501, "behind the first transaction's mark");
+    // the second one's mark may come between these
+    assert!(world.oracle.end(source, 0) >= 501 + 300 + 200, "the aborted records are in the log");
+
+    producer.begin();
+    let open = producer.send(400);
+    let open_at = first(&open);
+    world.send_to(source, 100);
+    let at_open = |world: &mut World| {
+        let rows = world.ledger(source);
+        assert!(rows.iter().all(|row| row.claimed <= open_at), "nothing behind it is claimed: {rows:?}");
+        (rows[0].lowest() == open_at).then_some(())
+    };
+    until_or("everything before the open transaction is stored", STORED, || at_open(&mut world), || consumer.tail());
+    assert_eq!(world.eye.count("user_footprint"), 700);
+    if commits {
+        producer.commit();
+        world.oracle.note(source, open);
+    } else {
+        producer.abort();
+    }
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
+
+#[test]
+fn an_open_transaction_that_is_committed_is_stored_with_what_stands_behind_it() {
+    end_open("committedtx", true);
+}
+
+#[test]
+fn an_open_transaction_that_is_aborted_leaves_what_stands_behind_it() {
+    end_open("abortedtx", false);
+}
