@@ -58,3 +58,20 @@ fn a_lane_may_have_more_partitions_than_its_writers_take_batches() {
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
 }
+
+/// The story: a claim that waited for a writer's commit on the same row came back empty, and was taken for a fence: a consumer that
+/// was alone took its partitions over again several times a second. PostgreSQL checks a row that changed meanwhile once more, and
+/// found no match where the update joined two lists.
+#[test]
+fn an_owner_that_is_alone_is_never_fenced() {
+    let _calm = calm();
+    let mut world = World::new("alone", 4, 0.0);
+    world.set("pipeline.batch_rows_max", "100");
+    let source = world.send(40_000);
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    let epochs: Vec<i64> = world.epochs(source).into_values().collect();
+    assert_eq!(epochs, [1; 4], "{}", consumer.tail());
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}

@@ -85,8 +85,9 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
          on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
          where l.route = '{route}' order by l.source, l.partition for no key update of l), \
          moved as (update footprint_ledger l set dead_letters_next = g.dead_to, postgres_next = g.rows_to, \
-         updated_at = clock_timestamp() from locked join given g using (source, partition) \
-         where l.route = '{route}' and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+         updated_at = clock_timestamp() from given g \
+         where (select count(*) from locked) >= 0 and l.route = '{route}' and l.source = g.source \
+         and l.partition = g.partition and l.epoch = g.epoch \
          and l.owner = g.owner and l.dead_letters_next = g.dead_from and l.postgres_next is not distinct from g.rows_from \
          and g.range_end = any(l.claims) returning 1) \
          select case when count(*) = {} then 0 else ('{} ' || count(*))::int end from moved",

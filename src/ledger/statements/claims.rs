@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Fence, Ledger, LedgerError, read_nexts};
 
 /// Locks the rows of `given` that are still ours, in the order of their key: every statement that touches several rows of the ledger
-/// begins with it, or two of them could wait for each other. The route is `:route`.
+/// begins with it, or two of them could wait for each other. The route is `:route`. The statement reads it by its count alone, before
+/// anything else: a row that a writer commits meanwhile is checked once more by PostgreSQL, and in a join of two lists finds no match.
 const LOCKED: &str = "locked as (select l.source, l.partition from footprint_ledger l join given g \
                       on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
                       where l.route = :route order by l.source, l.partition for no key update of l)";
@@ -73,8 +74,9 @@ impl Ledger {
              fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
              least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c) \
              || g.fingerprint, updated_at = clock_timestamp() \
-             from locked join given g using (source, partition) \
-             where l.route = :route and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             from given g \
+             where (select count(*) from locked) >= 0 and l.route = :route and l.source = g.source \
+             and l.partition = g.partition and l.epoch = g.epoch \
              and l.owner = g.owner and l.claimed = g.range_start \
              returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
         );
@@ -115,8 +117,9 @@ impl Ledger {
              fingerprints = array(select f from unnest(l.claims, l.fingerprints) as p (c, f) where c > \
              least(l.dead_letters_next, l.postgres_next, greatest(l.clickhouse_next, g.clickhouse)) order by c), \
              updated_at = clock_timestamp() \
-             from locked join given g using (source, partition) \
-             where l.route = :route and l.source = g.source and l.partition = g.partition and l.epoch = g.epoch \
+             from given g \
+             where (select count(*) from locked) >= 0 and l.route = :route and l.source = g.source \
+             and l.partition = g.partition and l.epoch = g.epoch \
              and l.owner = g.owner \
              returning l.partition, l.claimed, l.dead_letters_next, l.postgres_next, l.clickhouse_next"
         );
