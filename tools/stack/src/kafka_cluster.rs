@@ -153,7 +153,7 @@ impl Node<'_> {
         })
     }
 
-    /// A broker that hears nothing from the controller stays a member for a minute. The first broker reaches the controller
+    /// A broker that hears nothing from the controller stays a member for ten seconds, and so long one that comes back waits. The first broker reaches the controller
     /// directly, whatever becomes of the others.
     fn properties(&self) -> String {
         let Self { number, address, controller, way, data } = self;
@@ -172,7 +172,7 @@ impl Node<'_> {
              listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              inter.broker.listener.name=BROKER\n\
              controller.listener.names=CONTROLLER\n\
-             broker.session.timeout.ms=60000\n\
+             broker.session.timeout.ms=10000\n\
              log.dirs={data}\n\
              {FIXED_PROPERTIES}\
              offsets.topic.replication.factor=3\n",
