@@ -88,7 +88,8 @@ const ROOMS: [Room; 4] = [
             &["read/reader/fetching", "read/reader/intake"],
             &["read/reader/deferred", "read/reader"],
             // the tables' form, and the encoders
-            &["store/postgres/shape", "store/clickhouse/native", "store/clickhouse/native/dictionary"],
+            &["store/postgres/shape", "store/clickhouse/native/part"],
+            &["store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
@@ -123,10 +124,10 @@ const ROOMS: [Room; 4] = [
             &["pipeline"],
             // upkeep
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
-            &["upkeep/verify/stream", "upkeep/verify/window", "upkeep/verify/error"],
+            &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
             &["upkeep/verify/clickhouse", "upkeep/verify/plan"],
-            &["upkeep/verify/walk"],
+            &["upkeep/verify/walk/count", "upkeep/verify/walk"],
             &["upkeep/verify"],
             // commands
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],

@@ -1,6 +1,8 @@
 //! The walk over one route: it asks the ledger what must be there, finds out which windows of which partitions hold anything,
 //! reads each window from all sides at once, and hands it to the comparison. All I/O of `verify` is started here.
 
+mod count;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use footprint_event::route::Route;
@@ -8,6 +10,7 @@ use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_service::config::Config;
 
+use self::count::{Counted, count};
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::log::LogReader;
 use crate::upkeep::verify::plan::{Known, Plan, plan};
@@ -75,14 +78,6 @@ struct Tallies {
     clickhouse: Tally,
     /// Of dead letters for one database alone: PostgreSQL, ClickHouse.
     refused: [Refused; 2],
-}
-
-/// What one pass over each table has found.
-struct Counted {
-    rows: Extents,
-    dead: Extents,
-    refused: [Extents; 2],
-    clickhouse_rows: clickhouse::Extents,
 }
 
 impl<'a> Walk<'a> {
@@ -351,40 +346,6 @@ impl<'a> Walk<'a> {
     fn take_log(&mut self) -> Result<(LogReader, LogTally), VerifyError> {
         self.log.take().ok_or_else(|| VerifyError::Thread("the log's reader was not given back".into()))
     }
-}
-
-/// One pass over each table. A sink that is switched off and whose table is not there is noted, not an error.
-async fn count(
-    config: &Config,
-    options: &Options,
-    tables: &Tables,
-    table: Option<&clickhouse::Table>,
-    notes: &mut Vec<String>,
-) -> Result<Counted, VerifyError> {
-    let has_rows_table = config.postgres.enabled || tables.has_rows_table().await?;
-    if !has_rows_table {
-        notes.push("postgresql is switched off and has no table of this route".into());
-    }
-    let postgres = async {
-        let rows = match has_rows_table {
-            true => tables.extents(Table::Rows, options.window_bits).await?,
-            false => Extents::new(),
-        };
-        let dead = tables.extents(Table::DeadLetters, options.window_bits).await?;
-        let refused = [
-            tables.extents(Table::Refused(SinkName::Postgres), options.window_bits).await?,
-            tables.extents(Table::Refused(SinkName::ClickHouse), options.window_bits).await?,
-        ];
-        Ok((rows, dead, refused))
-    };
-    let clickhouse = async {
-        match table {
-            Some(table) => table.extents(options.window_bits).await,
-            None => Ok(clickhouse::Extents::new()),
-        }
-    };
-    let ((rows, dead, refused), clickhouse_rows) = tokio::try_join!(postgres, clickhouse)?;
-    Ok(Counted { rows, dead, refused, clickhouse_rows })
 }
 
 fn tell(options: &Options, progress: &Progress) {

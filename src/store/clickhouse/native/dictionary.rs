@@ -3,7 +3,7 @@
 use footprint_event::rows::text_at;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Part, Picked};
+use super::part::{Part, Picked, Width};
 
 /// The version of a dictionary's form: keys come with the block.
 const DICTIONARY_VERSION: u64 = 1;
@@ -44,21 +44,6 @@ pub(super) fn push_parts<'a>(
     parts.push(Part::Keys { bytes, ends, rows: dictionary.keys });
     parts.push(Part::Plain((indices.len() as u64).to_le_bytes().to_vec()));
     parts.push(Part::Indices { indices, width });
-}
-
-/// The width of an index, as the flags tell it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Width {
-    One = 0,
-    Two = 1,
-    Four = 2,
-}
-
-impl Width {
-    /// Bytes of an index.
-    pub(super) fn bytes(self) -> usize {
-        1 << self as usize
-    }
 }
 
 /// Numbers distinct texts in the order of their first row. An open hash table of indices: the texts stay in the batch.

@@ -1,0 +1,196 @@
+//! The parts of a block and how each is encoded: a loop over the picked rows for each kind of value. Pure.
+
+use footprint_event::rows::text_at;
+
+/// Which rows of a batch go into a block.
+#[derive(Clone, Copy)]
+pub(super) enum Picked<'a> {
+    All(usize),
+    Some(&'a [usize]),
+}
+
+impl Picked<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::All(count) => count,
+            Self::Some(rows) => rows.len(),
+        }
+    }
+
+    /// Calls `each` with every picked row: both loops are plain, so that the compiler sees through them.
+    pub(super) fn for_each(self, mut each: impl FnMut(usize)) {
+        match self {
+            Self::All(count) => (0..count).for_each(each),
+            Self::Some(rows) => rows.iter().for_each(|&row| each(row)),
+        }
+    }
+
+    /// The `nth` picked row.
+    pub(super) fn row(self, nth: usize) -> usize {
+        match self {
+            Self::All(_) => nth,
+            Self::Some(rows) => rows[nth],
+        }
+    }
+}
+
+/// The width of an index, as the flags tell it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Width {
+    One = 0,
+    Two = 1,
+    Four = 2,
+}
+
+impl Width {
+    /// Bytes of an index.
+    pub(super) fn bytes(self) -> usize {
+        1 << self as usize
+    }
+}
+
+/// What a block is made of, in its order: a value for each picked row, but for [`Part::Plain`].
+pub(super) enum Part<'a> {
+    /// Bytes as they are.
+    Plain(Vec<u8>),
+    /// 1 for null, else 0.
+    Nulls(&'a [bool]),
+    Texts {
+        bytes: &'a [u8],
+        ends: &'a [u32],
+    },
+    /// A dictionary's: the texts of these rows, whichever are picked.
+    Keys {
+        bytes: &'a [u8],
+        ends: &'a [u32],
+        rows: Vec<usize>,
+    },
+    /// The number of each picked row's key.
+    Indices {
+        indices: Vec<u32>,
+        width: Width,
+    },
+    Integers(&'a [i64]),
+    Floats(&'a [f64]),
+    Booleans(&'a [bool]),
+    /// The same for every row.
+    Integer64(i64),
+    /// The same for every row.
+    Integer32(i32),
+}
+
+impl Part<'_> {
+    /// Values in it: rows, or bytes.
+    pub(super) fn len(&self, picked: Picked<'_>) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.len(),
+            Self::Keys { rows, .. } => rows.len(),
+            _ => picked.len(),
+        }
+    }
+
+    pub(super) fn byte_len(&self, picked: Picked<'_>) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.len(),
+            Self::Nulls(_) | Self::Booleans(_) => picked.len(),
+            Self::Texts { bytes, ends } => texts_byte_len(bytes, ends, picked),
+            Self::Keys { bytes, ends, rows } => texts_byte_len(bytes, ends, Picked::Some(rows)),
+            Self::Indices { width, .. } => width.bytes() * picked.len(),
+            Self::Integers(_) | Self::Floats(_) | Self::Integer64(_) => 8 * picked.len(),
+            Self::Integer32(_) => 4 * picked.len(),
+        }
+    }
+
+    /// Appends values from `from` on, at least one where there is one, as [`Block::put`] does; gives the first not appended.
+    pub(super) fn put(&self, picked: Picked<'_>, from: usize, bytes_max: usize, out: &mut Vec<u8>) -> usize {
+        let run = Run { picked, from, bytes_max };
+        match *self {
+            Self::Plain(ref bytes) => Run { picked: Picked::All(bytes.len()), ..run }.put(out, |at| [bytes[at]]),
+            Self::Nulls(validity) => run.put(out, |row| [u8::from(!validity[row])]),
+            Self::Texts { bytes, ends } => run.put_texts(out, bytes, ends),
+            Self::Keys { bytes, ends, ref rows } => {
+                Run { picked: Picked::Some(rows), ..run }.put_texts(out, bytes, ends)
+            }
+            Self::Indices { ref indices, width } => {
+                // they are of the picked rows already
+                let run = Run { picked: Picked::All(indices.len()), ..run };
+                match width {
+                    Width::One => run.put(out, |at| [indices[at] as u8]),
+                    Width::Two => run.put(out, |at| (indices[at] as u16).to_le_bytes()),
+                    Width::Four => run.put(out, |at| indices[at].to_le_bytes()),
+                }
+            }
+            Self::Integers(values) => run.put(out, |row| values[row].to_le_bytes()),
+            Self::Floats(values) => run.put(out, |row| values[row].to_le_bytes()),
+            Self::Booleans(values) => run.put(out, |row| [u8::from(values[row])]),
+            Self::Integer64(value) => run.put(out, |_| value.to_le_bytes()),
+            Self::Integer32(value) => run.put(out, |_| value.to_le_bytes()),
+        }
+    }
+}
+
+fn texts_byte_len(bytes: &[u8], ends: &[u32], picked: Picked<'_>) -> usize {
+    let mut sum = 0;
+    picked.for_each(|row| {
+        let length = text_at(bytes, ends, row).len();
+        sum += varuint_len(length) + length;
+    });
+    sum
+}
+
+/// What is appended at once: values from the `from`th picked on, until the bound.
+struct Run<'a> {
+    picked: Picked<'a>,
+    from: usize,
+    bytes_max: usize,
+}
+
+impl Run<'_> {
+    /// Values of one width.
+    fn put<const WIDTH: usize>(&self, out: &mut Vec<u8>, value: impl Fn(usize) -> [u8; WIDTH]) -> usize {
+        let fitting = (self.bytes_max.saturating_sub(out.len()) / WIDTH).max(1);
+        let to = self.picked.len().min(self.from.saturating_add(fitting));
+        let start = out.len();
+        // room for all of them at once, so that no value looks whether there is some
+        out.resize(start + WIDTH * (to - self.from), 0);
+        let (slots, _) = out[start..].as_chunks_mut::<WIDTH>();
+        match self.picked {
+            Picked::All(_) => slots.iter_mut().zip(self.from..to).for_each(|(slot, row)| *slot = value(row)),
+            Picked::Some(rows) => {
+                slots.iter_mut().zip(&rows[self.from..to]).for_each(|(slot, &row)| *slot = value(row));
+            }
+        }
+        to
+    }
+
+    fn put_texts(&self, out: &mut Vec<u8>, bytes: &[u8], ends: &[u32]) -> usize {
+        let mut next = self.from;
+        while next < self.picked.len() {
+            put_text(text_at(bytes, ends, self.picked.row(next)), out);
+            next += 1;
+            if out.len() >= self.bytes_max {
+                break;
+            }
+        }
+        next
+    }
+}
+
+pub(super) fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    put_varuint(text.len(), out);
+    out.extend_from_slice(text);
+}
+
+pub(super) fn put_varuint(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Bytes of a number as [`put_varuint`] writes it.
+pub(super) fn varuint_len(value: usize) -> usize {
+    // seven bits a byte, and a byte also for zero
+    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}

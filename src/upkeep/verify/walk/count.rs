@@ -1,0 +1,50 @@
+//! The first pass over each table: how many rows each window of each partition holds.
+
+use footprint_protocol::ledger::SinkName;
+use footprint_service::config::Config;
+
+use crate::upkeep::verify::error::VerifyError;
+use crate::upkeep::verify::postgres::{Extents, Table, Tables};
+use crate::upkeep::verify::{Options, clickhouse};
+
+/// What one pass over each table has found.
+pub(super) struct Counted {
+    pub(super) rows: Extents,
+    pub(super) dead: Extents,
+    pub(super) refused: [Extents; 2],
+    pub(super) clickhouse_rows: clickhouse::Extents,
+}
+
+/// One pass over each table. A sink that is switched off and whose table is not there is noted, not an error.
+pub(super) async fn count(
+    config: &Config,
+    options: &Options,
+    tables: &Tables,
+    table: Option<&clickhouse::Table>,
+    notes: &mut Vec<String>,
+) -> Result<Counted, VerifyError> {
+    let has_rows_table = config.postgres.enabled || tables.has_rows_table().await?;
+    if !has_rows_table {
+        notes.push("postgresql is switched off and has no table of this route".into());
+    }
+    let postgres = async {
+        let rows = match has_rows_table {
+            true => tables.extents(Table::Rows, options.window_bits).await?,
+            false => Extents::new(),
+        };
+        let dead = tables.extents(Table::DeadLetters, options.window_bits).await?;
+        let refused = [
+            tables.extents(Table::Refused(SinkName::Postgres), options.window_bits).await?,
+            tables.extents(Table::Refused(SinkName::ClickHouse), options.window_bits).await?,
+        ];
+        Ok((rows, dead, refused))
+    };
+    let clickhouse = async {
+        match table {
+            Some(table) => table.extents(options.window_bits).await,
+            None => Ok(clickhouse::Extents::new()),
+        }
+    };
+    let ((rows, dead, refused), clickhouse_rows) = tokio::try_join!(postgres, clickhouse)?;
+    Ok(Counted { rows, dead, refused, clickhouse_rows })
+}

@@ -1,0 +1,178 @@
+//! What the log and the tables hold of one window: a count and a content number for each offset. Pure.
+
+use std::collections::BTreeMap;
+
+use footprint_protocol::offset::{Offset, Range};
+
+/// What one place holds of a window: how often each offset, and the content of one copy.
+#[derive(Debug)]
+pub(in crate::upkeep::verify) struct Tally {
+    pub(super) base: Offset,
+    pub(super) counts: Vec<u8>,
+    pub(super) numbers: Vec<u64>,
+    pub(super) rows: u64,
+}
+
+impl Tally {
+    /// An empty tally of `offsets` offsets from `base`.
+    pub(in crate::upkeep::verify) fn new(base: Offset, offsets: usize) -> Self {
+        Self { base, counts: vec![0; offsets], numbers: vec![0; offsets], rows: 0 }
+    }
+
+    /// Empties it for the window from `base`.
+    pub(in crate::upkeep::verify) fn reset(&mut self, base: Offset) {
+        (self.base, self.rows) = (base, 0);
+        self.counts.fill(0);
+    }
+
+    /// Adds one row.
+    ///
+    /// # Panics
+    /// When `offset` is not in the window: the query asked for nothing else.
+    pub(in crate::upkeep::verify) fn add(&mut self, offset: Offset, number: u64) {
+        let index = (offset - self.base) as usize;
+        assert!(offset >= self.base && index < self.counts.len(), "offset {offset} is not in the window");
+        if self.counts[index] == 0 {
+            self.numbers[index] = number;
+        }
+        self.counts[index] = self.counts[index].saturating_add(1);
+        self.rows += 1;
+    }
+
+    /// Rows added.
+    pub(in crate::upkeep::verify) fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+/// Dead letters for one database alone, of one window: how often each offset, and the content of one copy. They are few.
+#[derive(Debug, Default)]
+pub(in crate::upkeep::verify) struct Refused(pub(super) BTreeMap<Offset, (u8, u64)>);
+
+impl Refused {
+    /// Adds one.
+    pub(in crate::upkeep::verify) fn add(&mut self, offset: Offset, number: u64) {
+        let (count, _) = self.0.entry(offset).or_insert((0, number));
+        *count = count.saturating_add(1);
+    }
+
+    /// Offsets that have one, rising.
+    pub(in crate::upkeep::verify) fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// Dead letters added.
+    pub(in crate::upkeep::verify) fn rows(&self) -> u64 {
+        self.0.values().map(|(count, _)| u64::from(*count)).sum()
+    }
+}
+
+/// What the log says of an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upkeep::verify) enum Logged {
+    /// The log does not reach so far (any more), or does not exist.
+    Unknown,
+    /// The log reaches so far and holds no committed record there.
+    Nothing,
+    /// A record that is a row of this content.
+    Good(u64),
+    /// A record that is a dead letter of this content.
+    Bad(u64),
+}
+
+/// What the log holds of a window.
+#[derive(Debug)]
+pub(in crate::upkeep::verify) struct LogTally {
+    pub(super) base: Offset,
+    pub(super) known: Option<Range>,
+    pub(super) states: Vec<u8>,
+    pub(super) numbers: Vec<u64>,
+    pub(super) records: u64,
+    /// The content as a dead letter of those good records that some database refused.
+    pub(super) letters: BTreeMap<Offset, Option<u64>>,
+}
+
+impl LogTally {
+    /// An empty tally of `offsets` offsets from `base`, of which nothing is known.
+    pub(in crate::upkeep::verify) fn new(base: Offset, offsets: usize) -> Self {
+        Self {
+            base,
+            known: None,
+            states: vec![0; offsets],
+            numbers: vec![0; offsets],
+            records: 0,
+            letters: BTreeMap::new(),
+        }
+    }
+
+    /// The records at these offsets are looked at as dead letters too.
+    pub(in crate::upkeep::verify) fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
+        self.letters = offsets.map(|offset| (offset, None)).collect();
+    }
+
+    /// Whether a good record's content as a dead letter is wanted.
+    pub(in crate::upkeep::verify) fn wants_letter(&self, offset: Offset) -> bool {
+        self.letters.contains_key(&offset)
+    }
+
+    /// Adds the content of a good record as a dead letter.
+    pub(in crate::upkeep::verify) fn add_letter(&mut self, offset: Offset, number: u64) {
+        self.letters.insert(offset, Some(number));
+    }
+
+    /// Empties it for the window from `base`; `known` is what the log is about to be read for.
+    pub(in crate::upkeep::verify) fn reset(&mut self, base: Offset, known: Option<Range>) {
+        (self.base, self.known, self.records) = (base, known, 0);
+        self.letters.clear();
+        self.states.fill(0);
+    }
+
+    /// The log turned out to begin only at `start`.
+    pub(in crate::upkeep::verify) fn shorten(&mut self, start: Offset) {
+        self.known =
+            self.known.filter(|known| known.end > start).map(|known| Range::new(start.max(known.start), known.end));
+        for offset in self.base..start.min(self.base.saturating_add(self.states.len() as i64)) {
+            let state = &mut self.states[(offset - self.base) as usize];
+            self.records -= u64::from(*state != 0);
+            *state = 0;
+        }
+    }
+
+    /// What is known of the log.
+    pub(in crate::upkeep::verify) fn known(&self) -> Option<Range> {
+        self.known
+    }
+
+    /// Adds a record that is a row.
+    pub(in crate::upkeep::verify) fn add_good(&mut self, offset: Offset, number: u64) {
+        self.add(offset, 1, number);
+    }
+
+    /// Adds a record that is a dead letter.
+    pub(in crate::upkeep::verify) fn add_bad(&mut self, offset: Offset, number: u64) {
+        self.add(offset, 2, number);
+    }
+
+    fn add(&mut self, offset: Offset, state: u8, number: u64) {
+        debug_assert!(self.known.is_some_and(|known| known.contains(offset)), "offset {offset} was not asked for");
+        let index = (offset - self.base) as usize;
+        self.records += u64::from(self.states[index] == 0);
+        self.states[index] = state;
+        self.numbers[index] = number;
+    }
+
+    /// Records added.
+    pub(in crate::upkeep::verify) fn records(&self) -> u64 {
+        self.records
+    }
+
+    pub(super) fn at(&self, offset: Offset) -> Logged {
+        let index = (offset - self.base) as usize;
+        match self.states[index] {
+            1 => Logged::Good(self.numbers[index]),
+            2 => Logged::Bad(self.numbers[index]),
+            _ if self.known.is_some_and(|known| known.contains(offset)) => Logged::Nothing,
+            _ => Logged::Unknown,
+        }
+    }
+}
