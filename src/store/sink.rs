@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::Range;
+use footprint_service::clickhouse::error::ClickHouseError;
 
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
@@ -58,6 +59,16 @@ pub enum SinkError {
         /// What to do; empty where the reason says it.
         remedy: String,
     },
+}
+
+impl From<ClickHouseError> for SinkError {
+    fn from(error: ClickHouseError) -> Self {
+        match error {
+            ClickHouseError::Passing { text: why, is_uncertain: uncertain, .. } => Self::Retry { why, uncertain },
+            ClickHouseError::Unclear { text: why, remedy } => Self::Unclear { why, remedy },
+            ClickHouseError::Place { text: why, remedy, .. } => Self::Stop { why, remedy },
+        }
+    }
 }
 
 /// A database that stores batches. One value serves one lane: its calls never overlap.

@@ -299,7 +299,7 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
         // the id of the insert before is free a moment after its answer
         while let Err(failed) = inserter.insert(&attempt, &id, block()).await {
             match failed {
-                NotInserted::Failed(failed) => assert!(failed.is_taken, "{}", failed.error),
+                NotInserted::Failed { error, .. } => assert!(error.is_taken(), "{error}"),
                 NotInserted::Silent(silent) => panic!("{silent}"),
             }
         }

@@ -105,7 +105,7 @@ const ROOMS: [Room; 4] = [
             &["ledger/statements/definitions"],
             // the sinks
             &["store/sink"],
-            &["store/lanes", "store/letters", "store/writer", "store/clickhouse/error"],
+            &["store/lanes", "store/letters", "store/writer"],
             &["store/postgres/onlooker", "store/postgres/refused", "store/postgres/shares", "store/postgres/stored"],
             &["store/clickhouse/fence", "store/clickhouse/migrate", "store/clickhouse/refused"],
             &["store/clickhouse/insert"],

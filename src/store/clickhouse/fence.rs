@@ -9,16 +9,14 @@ use std::fmt;
 use std::time::Duration;
 
 use clickhouse::Client;
-use clickhouse::error::Error;
 use footprint_protocol::ledger::{LedgerId, SourceId};
 use footprint_protocol::offset::Partition;
-use footprint_service::clickhouse::error::{QUERY_ID_IS_TAKEN, code_of};
+use footprint_service::clickhouse::error::{ClickHouseError, QUERY_ID_IS_TAKEN};
 use footprint_service::retry::Backoff;
 use footprint_service::traffic::Standing;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::store::clickhouse::error::classify;
 use crate::store::sink::SinkError;
 
 /// How long the server may wait in one go for the insert that it ends. One whose client has stopped in mid-body ends with
@@ -69,13 +67,9 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
             .with_setting("replace_running_query_max_wait_ms", wait.as_millis().max(1).to_string());
         let why = match timeout(wait + ANSWER_WAIT, question.fetch_all::<u8>()).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => match classify(&error).0 {
-                SinkError::Retry { why, .. }
-                    if matches!(code_of(&why), Some(QUERY_ID_IS_TAKEN | QUERY_WAS_CANCELLED)) =>
-                {
-                    why
-                }
-                error => return Err(error),
+            Ok(Err(error)) => match ClickHouseError::from(error) {
+                error if matches!(error.code(), Some(QUERY_ID_IS_TAKEN | QUERY_WAS_CANCELLED)) => error.to_string(),
+                error => return Err(error.into()),
             },
             Err(_) => format!("no answer in {:?}", wait + ANSWER_WAIT),
         };
@@ -92,8 +86,7 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
 pub async fn is_running(client: &Client, id: &InsertId) -> Option<Standing> {
     match client.query("select 1").with_setting("query_id", id.as_str()).fetch_all::<u8>().await {
         Ok(_) => Some(Standing::Waits(0)),
-        Err(Error::BadResponse(text)) if code_of(&text) == Some(QUERY_ID_IS_TAKEN) => Some(Standing::AtWork),
-        Err(_) => None,
+        Err(error) => ClickHouseError::from(error).is_taken().then_some(Standing::AtWork),
     }
 }
 

@@ -11,6 +11,7 @@ use footprint_event::definition::Definition;
 use footprint_event::recycle::Pool;
 use footprint_event::route::Route;
 use footprint_protocol::ledger::Identity;
+use footprint_service::clickhouse::error::{ClickHouseError, RefusedRow, refused_row};
 use footprint_service::clickhouse::settings::Pins;
 use footprint_service::clickhouse::{client as client_of, uses_lz4};
 use footprint_service::config::ClickHouse;
@@ -18,7 +19,6 @@ use footprint_service::failpoint::{self, Point};
 use footprint_service::limits::BATCH_ROWS_MAX;
 use footprint_service::traffic::{LIMITS_AT_WORK_MAX, Silent, Standing, Traffic, unless_silent};
 
-use super::error::Failed;
 use super::fence::{InsertId, is_running};
 use super::native::{self, Block};
 use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
@@ -64,16 +64,23 @@ pub fn insert_time_max(silence_max: Duration) -> Duration {
 }
 
 /// Why an insert was not answered OK.
+#[derive(Debug)]
 pub enum NotInserted {
     /// The server refused, or the connection broke.
-    Failed(Failed),
+    Failed {
+        /// Why.
+        error: ClickHouseError,
+        /// The row that a table's constraint refuses: nothing was written.
+        refused: Option<RefusedRow>,
+    },
     /// No sign of life.
     Silent(Silent),
 }
 
-impl<E: Into<Failed>> From<E> for NotInserted {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+impl From<Error> for NotInserted {
+    fn from(error: Error) -> Self {
+        let refused = refused_row(&error);
+        Self::Failed { error: error.into(), refused }
     }
 }
 
@@ -153,9 +160,9 @@ impl Inserter {
     }
 
     /// The client with every setting of an insert. The first insert asks for it.
-    async fn pinned(&self) -> Result<&Client, Failed> {
+    async fn pinned(&self) -> Result<&Client, Error> {
         if self.pins.are_asked() {
-            return Ok(self.pins.client().await?);
+            return self.pins.client().await;
         }
         failpoint::hit(Point::Settings);
         let client = self.pins.client().await?;

@@ -9,7 +9,7 @@ use clickhouse::Client;
 use clickhouse::error::Error;
 use footprint_event::route::Route;
 use footprint_service::clickhouse::client;
-use footprint_service::clickhouse::error::code_of;
+use footprint_service::clickhouse::error::{ClickHouseError, code_of};
 use footprint_service::clickhouse::settings::Pins;
 use footprint_service::config::ClickHouse;
 use serde::Deserialize;
@@ -17,15 +17,11 @@ use tokio::time::timeout;
 
 use super::rights::Right;
 use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
-use crate::store::clickhouse::error::classify;
-use crate::store::sink::SinkError;
 
 /// How long one statement may take; adding columns touches no data.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a question may take.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// "Not enough privileges": the server's own text names the grant that is missing.
-const ACCESS_DENIED: u32 = 497;
 /// "Syntax error".
 const SYNTAX_ERROR: u32 = 62;
 
@@ -274,17 +270,10 @@ impl Migrator {
     ) -> Result<T, MigrateError> {
         match timeout(waited, asking).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(MigrateError::Refused { what: what.to_owned(), why: explain(&error) }),
+            Ok(Err(error)) => {
+                Err(MigrateError::Refused { what: what.to_owned(), why: ClickHouseError::from(error).explained() })
+            }
             Err(_) => Err(MigrateError::TimedOut { what: what.to_owned(), waited }),
         }
     }
-}
-
-/// The server's words, and what to do where they do not say it themselves.
-fn explain(error: &Error) -> String {
-    let text = match classify(error).0 {
-        SinkError::Stop { why, remedy } if code_of(&why) != Some(ACCESS_DENIED) => format!("{why}; {remedy}"),
-        SinkError::Stop { why, .. } | SinkError::Unclear { why, .. } | SinkError::Retry { why, .. } => why,
-    };
-    text.trim_start_matches("clickhouse: ").to_owned()
 }

@@ -1,6 +1,5 @@
 //! ClickHouse as a sink: one native insert a batch, read back where its fate is uncertain.
 
-pub mod error;
 pub mod fence;
 pub mod insert;
 pub mod migrate;

@@ -7,10 +7,10 @@ use clickhouse::Client;
 use footprint_event::route::Route;
 use footprint_protocol::ledger::{Identity, LedgerId, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::clickhouse::error::ClickHouseError;
 use footprint_service::clickhouse::settings::Pins;
 use tokio::time::timeout;
 
-use super::error::classify;
 use super::fence::{InsertId, drain};
 use super::insert::insert_time_max;
 use super::native;
@@ -65,7 +65,7 @@ impl Questions {
     async fn ask<T>(&self, answer: impl Future<Output = clickhouse::error::Result<T>>) -> Result<T, SinkError> {
         match timeout(self.timeout, answer).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classify(&error).0),
+            Ok(Err(error)) => Err(ClickHouseError::from(error).into()),
             Err(_) => Err(SinkError::Retry {
                 why: format!("clickhouse: no answer in {:?} (pipeline.sink_timeout_ms)", self.timeout),
                 uncertain: true,

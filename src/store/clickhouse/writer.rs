@@ -160,14 +160,14 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 self.answered_at = Some(Instant::now());
                 Ok(Sent::Stored)
             }
-            Err(NotInserted::Failed(failed)) if failed.is_taken => Ok(Sent::Taken),
-            Err(NotInserted::Failed(failed)) => {
-                if failed.connection_broke {
+            Err(NotInserted::Failed { error, .. }) if error.is_taken() => Ok(Sent::Taken),
+            Err(NotInserted::Failed { error, refused }) => {
+                if error.is_broken() {
                     self.proofs.void();
                 }
-                let refused = failed.refused.filter(|refused| refused.table == self.table);
+                let refused = refused.filter(|refused| refused.table == self.table);
                 self.refused = refused.and_then(|refused| Refused::of(rows, selection, refused.nth, refused.why));
-                Err(failed.error)
+                Err(error.into())
             }
             Err(NotInserted::Silent(silent)) => {
                 self.proofs.void();

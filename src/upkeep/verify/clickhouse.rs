@@ -10,6 +10,7 @@ use footprint_event::route::{Kind, Route, quoted};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::address::authority;
 use footprint_service::clickhouse::client;
+use footprint_service::clickhouse::error::ClickHouseError;
 use footprint_service::clickhouse::settings::Pins;
 use footprint_service::config::ClickHouse;
 use serde::Deserialize;
@@ -65,7 +66,7 @@ impl Table {
     /// It does not, or refuses the user.
     pub(super) async fn ping(&self) -> Result<(), VerifyError> {
         let answer = self.within(self.stall.min(Duration::from_secs(10)), self.pins.client()).await?;
-        answer.map(|_| ()).map_err(|error| self.refused("connect", &error))
+        answer.map(|_| ()).map_err(|error| self.refused("connect", error))
     }
 
     /// One pass over the identities: which windows of `1 << window_bits` offsets hold rows.
@@ -99,9 +100,7 @@ impl Table {
             Ok(Some(extents))
         };
         let answer = self.within(self.scan, asked).await?;
-        answer
-            .map_err(|error: ::clickhouse::error::Error| self.refused("count rows", &error))?
-            .ok_or(VerifyError::Scattered(WHO))
+        answer.map_err(|error| self.refused("count rows", error))?.ok_or(VerifyError::Scattered(WHO))
     }
 
     /// Adds the rows of one window, `[base, base + offsets)`, to `tally`.
@@ -129,10 +128,10 @@ impl Table {
             self.name,
             base.saturating_add(offsets - 1)
         );
-        let failed = |error: &::clickhouse::error::Error| self.refused("read rows", error);
-        let mut cursor = self.query(&query).await?.fetch_bytes("RowBinary").map_err(|error| failed(&error))?;
+        let failed = |error| self.refused("read rows", error);
+        let mut cursor = self.query(&query).await?.fetch_bytes("RowBinary").map_err(failed)?;
         let mut reader = RowBinaryReader::new(self.kinds.clone());
-        while let Some(chunk) = self.within(self.stall, cursor.next()).await?.map_err(|error| failed(&error))? {
+        while let Some(chunk) = self.within(self.stall, cursor.next()).await?.map_err(failed)? {
             reader.feed(&chunk, |row| tally.add(row.offset, row.number)).map_err(|_| VerifyError::Malformed(WHO))?;
         }
         // more is no surprise: a window at the frontier grows while a consumer runs
@@ -147,23 +146,15 @@ impl Table {
         // `?` would be taken for a placeholder; names are plain and no literal of ours holds one
         debug_assert!(!sql.contains('?'));
         let client = self.within(self.stall, self.pins.client()).await?;
-        Ok(client.map_err(|error| self.refused("set the session up", &error))?.query(sql))
+        Ok(client.map_err(|error| self.refused("set the session up", error))?.query(sql))
     }
 
     async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, VerifyError> {
         super::postgres::within(WHO, limit, future).await
     }
 
-    fn refused(&self, what: &'static str, error: &::clickhouse::error::Error) -> VerifyError {
-        let mut why = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            let text = inner.to_string();
-            if !why.contains(&text) {
-                why = format!("{why}: {text}");
-            }
-            cause = inner.source();
-        }
+    fn refused(&self, what: &'static str, error: ::clickhouse::error::Error) -> VerifyError {
+        let why = ClickHouseError::from(error).explained();
         VerifyError::ClickHouse { address: self.address.clone(), what, why }
     }
 }

@@ -1,7 +1,21 @@
-//! ClickHouse's error codes, as its answers spell them.
+//! ClickHouse's refusals, classed once for the whole program: what a caller does follows from the variant alone. The code is parsed
+//! from the text (`Code: N.`): the client hides the HTTP status. A text without a code is uncertain.
+//!
+//! The cause is no `source`: ClickHouse repeats values of rows in its words, which belong into no log. What is kept of it is the
+//! text here, its first line without values.
+
+use ::clickhouse::error::Error;
+use hyper_util::client::legacy;
+
+use crate::tls;
 
 /// "A query with this id is already running": refused before anything was read, so nothing was written.
 pub const QUERY_ID_IS_TAKEN: u32 = 216;
+/// "Not enough privileges": the server's own text names the grant that is missing.
+const ACCESS_DENIED: u32 = 497;
+
+/// "Constraint is violated": refused before anything of the block was written.
+const VIOLATED_CONSTRAINT: u32 = 469;
 
 /// ClickHouse's error code in a text such as `Code: 60. DB::Exception: ...`.
 pub fn code_of(text: &str) -> Option<u32> {
@@ -10,9 +24,253 @@ pub fn code_of(text: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// Whether the connection was never made: nothing was sent.
+fn never_connected(error: &Error) -> bool {
+    let Error::Network(source) = error else { return false };
+    source.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+}
+
+/// An error and what caused it.
+fn causes_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// Whether what came in place of an answer is no HTTP, as from a port that speaks TLS.
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes_of(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
+}
+
+/// Why ClickHouse did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClickHouseError {
+    /// It passes by itself, or when somebody sets the server right.
+    #[error("{text}")]
+    Passing {
+        /// The server's words, or the connection's.
+        text: String,
+        /// Whether an insert may have landed.
+        is_uncertain: bool,
+        /// Whether the connection broke.
+        is_broken: bool,
+    },
+    /// Nobody has classed the code: it may pass. An insert may have landed.
+    #[error("{text}")]
+    Unclear {
+        /// The server's words.
+        text: String,
+        /// What to do when it lasts.
+        remedy: String,
+    },
+    /// It will be refused again, whatever is sent: a table, a right, a setting is missing.
+    #[error("{text}; {remedy}")]
+    Place {
+        /// The server's words, or the connection's.
+        text: String,
+        /// What to do.
+        remedy: String,
+        /// Whether the connection broke.
+        is_broken: bool,
+    },
+}
+
+impl ClickHouseError {
+    /// The words.
+    pub fn text(&self) -> &str {
+        let (Self::Passing { text, .. } | Self::Unclear { text, .. } | Self::Place { text, .. }) = self;
+        text
+    }
+
+    /// ClickHouse's error code.
+    pub fn code(&self) -> Option<u32> {
+        code_of(self.text())
+    }
+
+    /// Whether the connection broke, which voids every proof (R3).
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Self::Passing { is_broken: true, .. } | Self::Place { is_broken: true, .. })
+    }
+
+    /// Whether another query runs under the same id: this one was refused whole.
+    pub fn is_taken(&self) -> bool {
+        self.code() == Some(QUERY_ID_IS_TAKEN)
+    }
+
+    /// The words without the server's name, and what to do where they do not say it themselves: for the lines of commands, which
+    /// name the server.
+    pub fn explained(&self) -> String {
+        let text = match self {
+            Self::Place { remedy, .. } if self.code() != Some(ACCESS_DENIED) => format!("{}; {remedy}", self.text()),
+            _ => self.text().to_owned(),
+        };
+        text.trim_start_matches("clickhouse: ").to_owned()
+    }
+}
+
+impl From<Error> for ClickHouseError {
+    fn from(error: Error) -> Self {
+        classed(&error)
+    }
+}
+
+fn classed(error: &Error) -> ClickHouseError {
+    let text = match error {
+        Error::Network(source) => format!("clickhouse: {error}{}", causes(source.as_ref())),
+        Error::BadResponse(text) => format!("clickhouse: {}", first_line(text)),
+        other => format!("clickhouse: {other}"),
+    };
+    let is_broken = !matches!(error, Error::BadResponse(_));
+    let retry = |is_uncertain| ClickHouseError::Passing { text: text.clone(), is_uncertain, is_broken };
+    let stop = |remedy: &str| ClickHouseError::Place { text: text.clone(), remedy: remedy.to_owned(), is_broken };
+    if let Error::Network(source) = error {
+        if let Some(remedy) = tls::remedy(source.as_ref(), "clickhouse") {
+            return stop(&remedy);
+        }
+        if causes_of(source.as_ref()).any(|cause| cause.is::<tls::FileError>()) {
+            return stop("set the file right, or the setting that names it");
+        }
+        if is_no_http(source.as_ref()) {
+            return stop(
+                "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\"",
+            );
+        }
+    }
+    if never_connected(error) {
+        return retry(false);
+    }
+    let Error::BadResponse(_) = error else {
+        return retry(true);
+    };
+    if text.contains("clickhouse-client program") {
+        return stop("CH_PORT is the native port; set it to the HTTP port, 8123 by default");
+    }
+    match code_of(&text) {
+        Some(60) => stop("run `footprint migrate`: the table is missing"),
+        Some(81) => stop("create the database, or look at clickhouse.database"),
+        Some(16 | 47 | 53 | 44 | 117 | 27 | 6 | 8 | 10 | 70) => {
+            stop("run `footprint migrate`, then `footprint check`: the table is of another shape")
+        }
+        Some(192 | 193 | 194 | 516) => stop("look at CH_USER and CH_PASSWORD"),
+        // the text names the right that is missing; which of them footprint needs `check` tells, as one statement
+        Some(ACCESS_DENIED) => stop("run `footprint check`: it prints the statement that grants what is missing"),
+        Some(115) => {
+            stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed")
+        }
+        Some(452) => stop("the user's profile forbids a setting that exactly-once needs; take the constraint off"),
+        Some(277) => stop("take force_data_skipping_indices out of the user's profile; it cannot be set to nothing"),
+        Some(164) => stop("the user is read-only; set readonly = 0 in its profile"),
+        // too many parts, too many queries, table read-only, table locked for a moment: refused before anything is written
+        Some(252 | 202 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
+        // what passes by itself or with the server's health: time-outs, full memory, disk or pool, a cut body, a network or a
+        // keeper that is away, a query that was ended
+        Some(
+            3 | 33 | 74 | 75 | 159 | 160 | 198 | 201 | 203 | 209 | 210 | 225 | 236 | 243 | 279 | 285 | 286 | 319 | 394
+            | 425 | 439 | 499 | 571 | 745 | 999,
+        ) => retry(true),
+        Some(241) if !text.contains("for query") && !text.contains("Query memory") => retry(true),
+        None => retry(true),
+        // a code that nobody has classed: it may pass, and it is not tried for ever
+        Some(code) => ClickHouseError::Unclear {
+            text: without_values(&text).to_owned(),
+            remedy: format!("see what ClickHouse's error {code} is about: it refuses what footprint sends"),
+        },
+    }
+}
+
+/// A row that ClickHouse refuses, and nothing was written: the text names a constraint of the table that is written to, and
+/// the row, counted from 1 in the block. A constraint of another table (behind a materialized view) says nothing of the kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// The table whose constraint it is, `database.table`.
+    pub table: String,
+    /// Its place in the block, from 0.
+    pub nth: usize,
+    /// ClickHouse's words, without the row's values.
+    pub why: String,
+}
+
+/// Reads a violated constraint (469).
+pub fn refused_row(error: &Error) -> Option<RefusedRow> {
+    let Error::BadResponse(text) = error else { return None };
+    if code_of(text) != Some(VIOLATED_CONSTRAINT) {
+        return None;
+    }
+    let rest = text.split(" for table ").nth(1)?;
+    let named = rest.split_once(" is violated at row ")?;
+    let table = named.0.split(" (").next()?.replace('`', "");
+    let nth: usize = named.1[..named.1.find(|c: char| !c.is_ascii_digit())?].parse().ok()?;
+    let why = text.split("DB::Exception: ").nth(1).unwrap_or(text);
+    Some(RefusedRow {
+        table,
+        nth: nth.checked_sub(1)?,
+        why: format!("{} (code 469)", without_values(first_line(why)).trim_end()),
+    })
+}
+
+/// A text up to where ClickHouse repeats the row's values, which belong into no log.
+fn without_values(text: &str) -> &str {
+    text.split(" Column values: ").next().unwrap_or(text)
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or("an empty answer");
+    let end = line.char_indices().nth(500).map_or(line.len(), |(index, _)| index);
+    &line[..end]
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_text_is_uncertain() {
+        let error = ClickHouseError::from(Error::BadResponse("something else".into()));
+        assert!(matches!(error, ClickHouseError::Passing { is_uncertain: true, .. }));
+    }
+
+    const VIOLATED: &str = "Code: 469. DB::Exception: Constraint `short` for table prd.visits \
+        (0f5dbb0c-7a41-4f0e-8a4e-64dd0e4a0ab0) is violated at row 2. Expression: (length(link) < 200). Column values: \
+        link = 'secret'. (VIOLATED_CONSTRAINT) (version 26.7.3.1)";
+
+    #[test]
+    fn a_violated_constraint_names_the_row_and_keeps_its_values_out() {
+        let error = Error::BadResponse(VIOLATED.into());
+        let refused = refused_row(&error).unwrap();
+        assert_eq!((refused.table.as_str(), refused.nth), ("prd.visits", 1));
+        assert!(refused.why.starts_with("Constraint `short` for table prd.visits"), "{}", refused.why);
+        assert!(refused.why.contains("length(link) < 200") && !refused.why.contains("secret"), "{}", refused.why);
+        assert!(matches!(classed(&error), ClickHouseError::Unclear { text, .. } if !text.contains("secret")));
+    }
+
+    #[test]
+    fn a_constraint_without_a_row_is_no_row() {
+        let text = VIOLATED.replace(" at row 2", "");
+        assert_eq!(refused_row(&Error::BadResponse(text)), None);
+    }
+
+    #[test]
+    fn a_code_that_nobody_has_classed_is_not_tried_for_ever() {
+        let error = ClickHouseError::from(Error::BadResponse("Code: 395. DB::Exception: no such thing".into()));
+        assert!(matches!(error, ClickHouseError::Unclear { .. }));
+    }
+
+    #[test]
+    fn too_many_parts_is_known_to_come_before_any_write() {
+        let error = ClickHouseError::from(Error::BadResponse("Code: 252. DB::Exception: Too many parts".into()));
+        assert!(matches!(error, ClickHouseError::Passing { is_uncertain: false, is_broken: false, .. }));
+    }
 
     #[test]
     fn the_code_is_read_from_the_text() {
