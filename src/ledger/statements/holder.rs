@@ -1,5 +1,6 @@
 //! Who holds a partition, by name: for the log of another process that wants it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use footprint_protocol::ledger::SourceId;
@@ -24,11 +25,20 @@ pub struct Holder {
 impl Holder {
     /// This process, as a member of `group`.
     pub fn this_process(group: &str) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = if host.trim().is_empty() { "an unknown host" } else { host.trim() };
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        Self { group: group.to_owned(), host: host.to_owned(), pid }
+        Self { group: group.to_owned(), host: this_host(), pid }
     }
+
+    /// Whether it was a process of this machine that has ended: there is nobody to wait for.
+    fn has_ended(&self) -> bool {
+        self.host == this_host() && !Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+}
+
+/// This machine's name.
+fn this_host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if host.trim().is_empty() { "an unknown host".to_owned() } else { host.trim().to_owned() }
 }
 
 /// What the ledger says of a partition before its take-over.
@@ -74,7 +84,8 @@ impl Ledger {
         let is_alive = renewed_s < ALIVE.as_secs_f64();
         Ok(match (group, host, pid) {
             (Some(group), Some(host), Some(pid)) if is_alive && group != own_group => {
-                Known::OfAnotherGroup { holder: Holder { group, host, pid }, renewed_s }
+                let holder = Holder { group, host, pid };
+                if holder.has_ended() { Known::Row } else { Known::OfAnotherGroup { holder, renewed_s } }
             }
             _ => Known::Row,
         })
