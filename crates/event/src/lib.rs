@@ -2,6 +2,7 @@
 //! how events are made up to try it all with.
 
 // bounds
+pub mod kind;
 pub mod limits;
 // what becomes of an event
 pub mod definition;

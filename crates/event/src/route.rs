@@ -3,23 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::kind::{DefaultValue, Kind};
 use crate::limits::ROUTE_COLUMNS_MAX;
-
-/// What a column holds. Both databases hold the same value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// UTF-8 text without NUL: PostgreSQL `text`, ClickHouse `String` or `LowCardinality(String)`.
-    Text,
-    /// An instant, microseconds since the epoch: PostgreSQL `timestamptz`, ClickHouse `DateTime64(6, 'UTC')`.
-    Timestamp,
-    /// A signed 64-bit integer: PostgreSQL `bigint`, ClickHouse `Int64`.
-    Integer,
-    /// A finite double: PostgreSQL `double precision`, ClickHouse `Float64`.
-    Float,
-    /// A truth value: PostgreSQL `boolean`, ClickHouse `Bool`.
-    Boolean,
-}
 
 /// What a missing field means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,20 +16,6 @@ pub enum Presence {
     Optional,
     /// The column is not nullable and holds this value, of the column's kind. An explicit JSON null is a dead letter.
     Default(DefaultValue),
-}
-
-/// A default of a column, as the configuration spells it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum DefaultValue {
-    /// For [`Kind::Boolean`].
-    Boolean(bool),
-    /// For [`Kind::Integer`], and [`Kind::Timestamp`] as epoch time by magnitude.
-    Integer(i64),
-    /// For [`Kind::Float`].
-    Float(f64),
-    /// For [`Kind::Text`], and [`Kind::Timestamp`] as RFC 3339 text with an offset.
-    Text(String),
 }
 
 /// One column of a route.
@@ -227,20 +198,10 @@ impl Route {
         if column.low_cardinality && column.kind != Kind::Text {
             return Err(self.invalid(format!("column {}: low_cardinality is for text", column.name)));
         }
-        if let Presence::Default(value) = &column.presence {
-            let fits = matches!(
-                (column.kind, value),
-                (Kind::Text, DefaultValue::Text(_))
-                    | (Kind::Timestamp, DefaultValue::Text(_) | DefaultValue::Integer(_))
-                    | (Kind::Integer, DefaultValue::Integer(_))
-                    | (Kind::Float, DefaultValue::Float(_) | DefaultValue::Integer(_))
-                    | (Kind::Boolean, DefaultValue::Boolean(_))
-            );
-            if !fits {
-                return Err(
-                    self.invalid(format!("column {}: the default is not of kind {:?}", column.name, column.kind))
-                );
-            }
+        if let Presence::Default(value) = &column.presence
+            && !column.kind.takes(value)
+        {
+            return Err(self.invalid(format!("column {}: the default is not of kind {:?}", column.name, column.kind)));
         }
         Ok(())
     }

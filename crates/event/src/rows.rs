@@ -34,6 +34,19 @@ pub enum Values {
     Boolean(Vec<bool>),
 }
 
+/// Runs one expression on the values, whatever their kind: one for texts, and one for the vector of those of a fixed width. It is
+/// compiled for each, so no value costs a look-up.
+macro_rules! each {
+    ($values:expr, ($bytes:ident, $ends:ident) => $text:expr, $fixed:ident => $each:expr) => {
+        match $values {
+            Values::Text { bytes: $bytes, ends: $ends } => $text,
+            Values::Timestamp($fixed) | Values::Integer($fixed) => $each,
+            Values::Float($fixed) => $each,
+            Values::Boolean($fixed) => $each,
+        }
+    };
+}
+
 impl Values {
     /// No values of this kind.
     pub fn empty(kind: Kind) -> Self {
@@ -46,14 +59,19 @@ impl Values {
         }
     }
 
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Text { .. } => Kind::Text,
+            Self::Timestamp(_) => Kind::Timestamp,
+            Self::Integer(_) => Kind::Integer,
+            Self::Float(_) => Kind::Float,
+            Self::Boolean(_) => Kind::Boolean,
+        }
+    }
+
     /// Rows held.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Text { ends, .. } => ends.len(),
-            Self::Timestamp(values) | Self::Integer(values) => values.len(),
-            Self::Float(values) => values.len(),
-            Self::Boolean(values) => values.len(),
-        }
+        each!(self, (_bytes, ends) => ends.len(), values => values.len())
     }
 
     /// Whether it holds none.
@@ -61,48 +79,39 @@ impl Values {
         self.len() == 0
     }
 
-    fn clear(&mut self) {
-        match self {
-            Self::Text { bytes, ends } => {
-                bytes.clear();
-                ends.clear();
-            }
-            Self::Timestamp(values) | Self::Integer(values) => values.clear(),
-            Self::Float(values) => values.clear(),
-            Self::Boolean(values) => values.clear(),
-        }
+    /// Appends the kind's zero value, which a null row holds.
+    #[inline]
+    pub fn push_zero(&mut self) {
+        each!(self, (bytes, ends) => ends.push(bytes.len() as u32), values => values.push(Default::default()));
+    }
+
+    /// Keeps the first rows alone.
+    pub fn truncate(&mut self, row_count: usize) {
+        each!(self, (bytes, ends) => {
+            ends.truncate(row_count);
+            bytes.truncate(ends.last().map_or(0, |&end| end as usize));
+        }, values => values.truncate(row_count));
     }
 
     fn capacity_bytes(&self) -> usize {
-        match self {
-            Self::Text { bytes, ends } => bytes.capacity() + ends.capacity() * 4,
-            Self::Timestamp(values) | Self::Integer(values) => values.capacity() * 8,
-            Self::Float(values) => values.capacity() * 8,
-            Self::Boolean(values) => values.capacity(),
-        }
+        each!(self, (bytes, ends) => bytes.capacity() + ends.capacity() * 4, values => values.capacity() * width(values))
     }
 
     /// The bytes of its values.
     fn byte_len(&self) -> usize {
-        match self {
-            Self::Text { bytes, ends } => bytes.len() + ends.len() * 4,
-            Self::Timestamp(values) | Self::Integer(values) => values.len() * 8,
-            Self::Float(values) => values.len() * 8,
-            Self::Boolean(values) => values.len(),
-        }
+        each!(self, (bytes, ends) => bytes.len() + ends.len() * 4, values => values.len() * width(values))
     }
+}
+
+/// Bytes of a value.
+fn width<T>(_values: &[T]) -> usize {
+    size_of::<T>()
 }
 
 impl ColumnData {
     /// A column of the same kind without rows.
     fn emptied(&self) -> Self {
-        let values = match &self.values {
-            Values::Text { .. } => Values::empty(Kind::Text),
-            Values::Timestamp(_) => Values::empty(Kind::Timestamp),
-            Values::Integer(_) => Values::empty(Kind::Integer),
-            Values::Float(_) => Values::empty(Kind::Float),
-            Values::Boolean(_) => Values::empty(Kind::Boolean),
-        };
+        let values = Values::empty(self.values.kind());
         Self { values, validity: self.validity.as_ref().map(|_| Vec::new()) }
     }
 
@@ -202,7 +211,7 @@ impl Buffer for Rows {
         self.offsets.clear();
         self.received_at_us.clear();
         for column in &mut self.columns {
-            column.values.clear();
+            column.values.truncate(0);
             if let Some(validity) = &mut column.validity {
                 validity.clear();
             }

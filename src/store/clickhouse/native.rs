@@ -32,7 +32,7 @@ use footprint_protocol::offset::Partition;
 use self::part::{Part, Picked, put_text, put_varuint};
 
 /// ClickHouse's type of an instant.
-const TIMESTAMP_TYPE: &str = "DateTime64(6, 'UTC')";
+const TIMESTAMP_TYPE: &str = Kind::Timestamp.form().clickhouse_type;
 /// The identity columns' types in a table of footprint's own, in the order of [`IDENTITY_COLUMNS`].
 pub(super) const IDENTITY_TYPES: [&str; 4] = ["Int64", "Int32", "Int64", TIMESTAMP_TYPE];
 
@@ -54,13 +54,7 @@ pub fn table(route: &Route, database: &str) -> String {
 
 /// The column's ClickHouse type.
 pub fn column_type(column: &Column) -> String {
-    let plain = match column.kind {
-        Kind::Text => "String",
-        Kind::Timestamp => TIMESTAMP_TYPE,
-        Kind::Integer => "Int64",
-        Kind::Float => "Float64",
-        Kind::Boolean => "Bool",
-    };
+    let plain = column.kind.form().clickhouse_type;
     let nullable = if column.is_nullable() { format!("Nullable({plain})") } else { plain.to_owned() };
     if column.low_cardinality { format!("LowCardinality({nullable})") } else { nullable }
 }

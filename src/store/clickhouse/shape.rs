@@ -274,19 +274,15 @@ enum Fits {
 }
 
 fn fits(kind: Kind, have: &str) -> Fits {
-    match (kind, have) {
-        (Kind::Text, "String") | (Kind::Integer, "Int64") | (Kind::Float, "Float64") | (Kind::Boolean, "Bool") => {
-            Fits::AsIs
-        }
+    match kind {
+        _ if have == kind.form().clickhouse_type => Fits::AsIs,
         // the zone is only for showing
-        (Kind::Timestamp, _) if have.starts_with("DateTime64(6") => Fits::AsIs,
+        Kind::Timestamp if have.starts_with("DateTime64(6") => Fits::AsIs,
         // a coarser time, which would cut microseconds off
-        (Kind::Timestamp, _) if have.starts_with("DateTime") && !have.starts_with("DateTime64(7") => {
+        Kind::Timestamp if have.starts_with("DateTime") && !have.starts_with("DateTime64(7") => {
             if matches!(have.get(..12), Some("DateTime64(8" | "DateTime64(9")) { Fits::Not } else { Fits::Widened }
         }
-        (Kind::Integer, "Int8" | "Int16" | "Int32" | "UInt8" | "UInt16" | "UInt32") | (Kind::Float, "Float32") => {
-            Fits::Widened
-        }
+        _ if kind.form().clickhouse_narrower.contains(&have) => Fits::Widened,
         _ => Fits::Not,
     }
 }

@@ -59,13 +59,7 @@ pub struct ShapeError {
 
 /// The column's PostgreSQL type, as `format_type` spells it.
 pub fn column_type(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "text",
-        Kind::Timestamp => "timestamp with time zone",
-        Kind::Integer => "bigint",
-        Kind::Float => "double precision",
-        Kind::Boolean => "boolean",
-    }
+    kind.form().postgres_type
 }
 
 /// The steps from `found` to the route's table; none when it is as it should be.
@@ -244,13 +238,11 @@ enum Widening {
 fn widening(kind: Kind, have: &str) -> Widening {
     let (name, modifier) = have.split_once('(').map_or((have, ""), |(name, rest)| (name.trim_end(), rest));
     match kind {
-        Kind::Text if name == "character varying" => Widening::Same,
         Kind::Timestamp if name == "timestamp with time zone" || modifier.ends_with("with time zone") => Widening::Same,
         Kind::Timestamp if name == "timestamp without time zone" || modifier.ends_with("without time zone") => {
             Widening::InZone
         }
-        Kind::Integer if name == "integer" || name == "smallint" => Widening::Same,
-        Kind::Float if name == "real" => Widening::Same,
+        kind if kind.form().postgres_narrower.contains(&name) => Widening::Same,
         _ => Widening::Impossible,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use footprint_event::route::{Column, Kind, Route, quoted};
+use footprint_event::route::{Column, Route, quoted};
 use footprint_event::rows::{ColumnData, Rows, Values};
 use footprint_service::config::Postgres;
 use footprint_service::failpoint::{self, Point};
@@ -78,10 +78,7 @@ impl PostgresRows {
 }
 
 fn expression(column: &Column) -> String {
-    match column.kind {
-        Kind::Timestamp => format!("(extract(epoch from {}) * 1000000)::bigint", quoted(&column.name)),
-        _ => quoted(&column.name),
-    }
+    column.kind.form().postgres_value.replace("{}", &quoted(&column.name))
 }
 
 fn push(column: &mut ColumnData, row: &Row, index: usize) -> Result<(), tokio_postgres::Error> {

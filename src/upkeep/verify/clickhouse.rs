@@ -175,14 +175,5 @@ struct Counted {
 
 /// A column in the one wire form that the reader expects.
 fn nullable(name: &str, kind: Kind) -> String {
-    let name = quoted(name);
-    match kind {
-        Kind::Text => format!("cast({name}, 'Nullable(String)')"),
-        Kind::Timestamp => {
-            format!("cast(toUnixTimestamp64Micro(toDateTime64({name}, 6, 'UTC')), 'Nullable(Int64)')")
-        }
-        Kind::Integer => format!("cast({name}, 'Nullable(Int64)')"),
-        Kind::Float => format!("cast({name}, 'Nullable(Float64)')"),
-        Kind::Boolean => format!("cast({name}, 'Nullable(UInt8)')"),
-    }
+    kind.form().clickhouse_value.replace("{}", &quoted(name))
 }

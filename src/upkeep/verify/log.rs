@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use footprint_event::decode::Decoder;
 use footprint_event::normalize::received_at_us;
 use footprint_event::record::Record;
+use footprint_event::recycle::Buffer as _;
 use footprint_event::route::Route;
-use footprint_event::rows::{Rows, Values};
+use footprint_event::rows::Rows;
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_service::config::Kafka;
 use footprint_service::kafka::events::ClientEvents;
@@ -276,30 +277,10 @@ impl Eye {
                 let received = received_at_us(timestamp_ms);
                 tally.add_letter(record.offset, self.content.of_dead_letter(received, record.key, record.payload));
             }
-            clear(&mut self.row);
+            self.row.clear();
         } else {
             let number = self.content.of_dead_letter(received_at_us(timestamp_ms), record.key, record.payload);
             tally.add_bad(record.offset, number);
-        }
-    }
-}
-
-/// Empties `rows` and keeps its memory.
-fn clear(rows: &mut Rows) {
-    rows.offsets.clear();
-    rows.received_at_us.clear();
-    for column in &mut rows.columns {
-        if let Some(validity) = &mut column.validity {
-            validity.clear();
-        }
-        match &mut column.values {
-            Values::Text { bytes, ends } => {
-                bytes.clear();
-                ends.clear();
-            }
-            Values::Timestamp(values) | Values::Integer(values) => values.clear(),
-            Values::Float(values) => values.clear(),
-            Values::Boolean(values) => values.clear(),
         }
     }
 }

@@ -156,7 +156,7 @@ impl Tables {
         let client = connect(postgres, "footprint verify", Purpose::Verify).await?;
         let mut columns = String::new();
         for column in &route.columns {
-            columns.push_str(&format!(", {}::{}", quoted(&column.name), sql_type(column.kind)));
+            columns.push_str(&format!(", {}::{}", quoted(&column.name), column.kind.form().postgres_type));
         }
         Ok(Self {
             client,
@@ -332,16 +332,6 @@ impl Tables {
                 ("dead_letters", format!("route = '{}' and sink = '{}'", self.route, sink.as_str()))
             }
         }
-    }
-}
-
-fn sql_type(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "text",
-        Kind::Timestamp => "timestamptz",
-        Kind::Integer => "bigint",
-        Kind::Float => "double precision",
-        Kind::Boolean => "boolean",
     }
 }
 

@@ -195,10 +195,7 @@ impl Field {
     fn append_absent(&self, column: &mut ColumnData) -> Result<(), Reason> {
         match (&mut column.values, &self.absent) {
             (_, Absent::Refused) => return Err(Reason::Missing { field: self.name.clone() }),
-            (Values::Text { bytes, ends }, Absent::Null) => push_text(bytes, ends, b""),
-            (Values::Timestamp(values) | Values::Integer(values), Absent::Null) => values.push(0),
-            (Values::Float(values), Absent::Null) => values.push(0.0),
-            (Values::Boolean(values), Absent::Null) => values.push(false),
+            (values, Absent::Null) => values.push_zero(),
             (Values::Text { bytes, ends }, Absent::Text(text)) => push_text(bytes, ends, text.as_bytes()),
             (Values::Timestamp(values), Absent::Timestamp(instant_us)) => values.push(*instant_us),
             (Values::Integer(values), Absent::Integer(integer)) => values.push(*integer),
@@ -226,14 +223,7 @@ impl Field {
 
     #[cold]
     fn wrong_type(&self) -> Reason {
-        let expected = match self.kind {
-            Kind::Text => "text",
-            Kind::Timestamp => "a time, RFC 3339 text or an integer",
-            Kind::Integer => "an integer",
-            Kind::Float => "a number",
-            Kind::Boolean => "true or false",
-        };
-        Reason::WrongType { field: self.name.clone(), expected }
+        Reason::WrongType { field: self.name.clone(), expected: self.kind.form().expected }
     }
 }
 
@@ -256,15 +246,7 @@ fn truncate_columns(columns: &mut [ColumnData], row_count: usize) {
         if let Some(validity) = &mut column.validity {
             validity.truncate(row_count);
         }
-        match &mut column.values {
-            Values::Text { bytes, ends } => {
-                ends.truncate(row_count);
-                bytes.truncate(ends.last().map_or(0, |&end| end as usize));
-            }
-            Values::Timestamp(values) | Values::Integer(values) => values.truncate(row_count),
-            Values::Float(values) => values.truncate(row_count),
-            Values::Boolean(values) => values.truncate(row_count),
-        }
+        column.values.truncate(row_count);
     }
 }
 

@@ -6,8 +6,6 @@ use footprint_event::route::Kind;
 
 use super::{Target, number};
 
-const KINDS: [Kind; 5] = [Kind::Text, Kind::Timestamp, Kind::Integer, Kind::Float, Kind::Boolean];
-
 pub(super) struct Readers;
 
 /// One of the readers.
@@ -19,9 +17,9 @@ enum Reader {
 impl Reader {
     fn chosen_by(byte: u8) -> Self {
         match byte % 3 {
-            0 => Self::Copy(CopyReader::new(Fields::Columns(KINDS.to_vec()))),
+            0 => Self::Copy(CopyReader::new(Fields::Columns(Kind::ALL.to_vec()))),
             1 => Self::Copy(CopyReader::new(Fields::DeadLetter)),
-            _ => Self::RowBinary(RowBinaryReader::new(KINDS.to_vec())),
+            _ => Self::RowBinary(RowBinaryReader::new(Kind::ALL.to_vec())),
         }
     }
 
