@@ -35,6 +35,7 @@ mod months;
 mod narrow;
 mod outage;
 mod pinned;
+mod pooled;
 mod printed;
 mod reconnected;
 mod refused;

@@ -68,7 +68,7 @@ const ROOMS: [Room; 4] = [
             // the databases
             &["clickhouse/error", "clickhouse/gate", "postgres/asked"],
             &["clickhouse/reach", "clickhouse/settings", "postgres/error", "postgres/session"],
-            &["clickhouse", "postgres", "postgres/socket"],
+            &["clickhouse", "postgres", "postgres/pool", "postgres/socket"],
         ],
     },
     Room {

@@ -6,8 +6,9 @@ use footprint_event::route::{Route, quoted};
 use footprint_service::address::authority;
 use footprint_service::config::Config;
 use footprint_service::postgres::asked::{self, TABLES, Unfit};
+use footprint_service::postgres::describe;
+use footprint_service::postgres::pool::Sessions;
 use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{connect, describe};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -20,7 +21,7 @@ use crate::store::postgres::shape::plan;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
-    let client = match connect(&config.postgres, "footprint-check", Purpose::Check).await {
+    let client = match Sessions::new(&config.postgres, "footprint-check", Purpose::Check).get().await {
         Ok(client) => client,
         Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
     };

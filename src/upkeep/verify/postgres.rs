@@ -15,10 +15,9 @@ use footprint_event::route::{Kind, Route, quoted};
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Postgres;
-use footprint_service::postgres::connect;
+use footprint_service::postgres::pool::{Session, Sessions};
 use footprint_service::postgres::session::Purpose;
 use futures::{TryStreamExt as _, pin_mut};
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::limits::VERIFY_WINDOWS_MAX;
@@ -132,7 +131,7 @@ fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyEr
 
 /// One route's tables.
 pub(super) struct Tables {
-    client: Client,
+    sessions: Sessions,
     route: String,
     rows_table: String,
     columns: String,
@@ -153,13 +152,15 @@ impl Tables {
         scan: Duration,
     ) -> Result<Self, VerifyError> {
         // one pass over a large table may take longer than a server's default lets it; `scan` bounds it
-        let client = connect(postgres, "footprint verify", Purpose::Verify).await?;
+        let sessions = Sessions::new(postgres, "footprint verify", Purpose::Verify);
+        // whether it can be reached at all is said at once
+        drop(sessions.get().await?);
         let mut columns = String::new();
         for column in &route.columns {
             columns.push_str(&format!(", {}::{}", quoted(&column.name), column.kind.form().postgres_type));
         }
         Ok(Self {
-            client,
+            sessions,
             route: route.name.clone(),
             rows_table: quoted(&route.postgres_table),
             columns,
@@ -169,13 +170,18 @@ impl Tables {
         })
     }
 
+    /// A session of the pool: waits while all are in use, for a pass that is under way to end.
+    async fn session(&self) -> Result<Session, VerifyError> {
+        Ok(within("postgresql", self.scan, self.sessions.get()).await??)
+    }
+
     /// Whether the route's table is there.
     ///
     /// # Errors
     /// PostgreSQL refuses.
     pub(super) async fn has_rows_table(&self) -> Result<bool, VerifyError> {
         let query = "select to_regclass($1) is not null";
-        let row = within("postgresql", self.stall, self.client.query_one(query, &[&self.rows_table])).await?;
+        let row = within("postgresql", self.stall, self.session().await?.query_one(query, &[&self.rows_table])).await?;
         Ok(row.map_err(refused("look for the table"))?.get(0))
     }
 
@@ -185,7 +191,7 @@ impl Tables {
     /// PostgreSQL refuses, or the ledger is not there.
     pub(super) async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
         let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
-        let rows = within("postgresql", self.stall, self.client.query(&query, &[&self.route])).await?;
+        let rows = within("postgresql", self.stall, self.session().await?.query(&query, &[&self.route])).await?;
         let is_old = |error: &tokio_postgres::Error| {
             [Some(&SqlState::UNDEFINED_TABLE), Some(&SqlState::UNDEFINED_COLUMN)].contains(&error.code())
         };
@@ -204,7 +210,7 @@ impl Tables {
         let query =
             format!("select {PROMISED} from footprint_ledger where route = $1 and source = $2 and partition = $3");
         let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
-        let row = within("postgresql", self.stall, self.client.query_opt(&query, &key))
+        let row = within("postgresql", self.stall, self.session().await?.query_opt(&query, &key))
             .await?
             .map_err(refused("read the ledger"))?;
         Ok(row.as_ref().map(Promised::from))
@@ -216,7 +222,7 @@ impl Tables {
     /// PostgreSQL refuses.
     pub(super) async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
         let query = "select id, cluster_id, topic, topic_id from footprint_source order by first_seen, id";
-        let rows = within("postgresql", self.stall, self.client.query(query, &[]))
+        let rows = within("postgresql", self.stall, self.session().await?.query(query, &[]))
             .await?
             .map_err(refused("read the sources"))?;
         Ok(rows
@@ -232,7 +238,7 @@ impl Tables {
     pub(super) async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
         let query = "select source, partition, sink, start_offset, end_offset, reason from footprint_gap \
                      where route = $1 and start_offset < end_offset order by start_offset";
-        let rows = within("postgresql", self.stall, self.client.query(query, &[&self.route]))
+        let rows = within("postgresql", self.stall, self.session().await?.query(query, &[&self.route]))
             .await?
             .map_err(refused("read the gaps"))?;
         let mut gaps = BTreeMap::<Key, Vec<Gap>>::new();
@@ -256,7 +262,9 @@ impl Tables {
         );
         let asked = async {
             let no_parameters: [&str; 0] = [];
-            let rows = self.client.query_raw(&query, no_parameters).await.map_err(refused("count rows"))?;
+            // it is the pool's again when the last row was read
+            let session = self.session().await?;
+            let rows = session.query_raw(&query, no_parameters).await.map_err(refused("count rows"))?;
             pin_mut!(rows);
             let mut extents = Extents::new();
             let mut windows = 0;
@@ -303,7 +311,8 @@ impl Tables {
              and kafka_offset >= {base} and kafka_offset <= {last}) to stdout (format binary)"
         );
         const WHO: &str = "postgresql, asked for rows,";
-        let stream = within(WHO, self.stall, self.client.copy_out(&copy)).await?.map_err(refused("read rows"))?;
+        let stream =
+            within(WHO, self.stall, self.session().await?.copy_out(&copy)).await?.map_err(refused("read rows"))?;
         pin_mut!(stream);
         let mut reader = CopyReader::new(fields);
         let mut rows = 0;

@@ -142,7 +142,7 @@ pub struct Postgres {
     pub cert_file: PathBuf,
     /// The key of that certificate, PEM.
     pub key_file: PathBuf,
-    /// Has no effect. Files that set it still load.
+    /// Connections that one command (`verify`, `check`) has open at a time, at most; 0 means 1.
     pub pool_connections_max: usize,
     /// What happens to the records that were missed while this sink was off.
     #[serde(with = "WhenSwitchedOnText")]

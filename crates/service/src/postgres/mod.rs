@@ -2,17 +2,19 @@
 
 pub mod asked;
 pub mod error;
+pub mod pool;
 pub mod session;
 mod socket;
 
 use std::time::Duration;
 
 use footprint_event::route::Route;
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use self::error::connect_remedy;
 pub use self::error::{describe, is_passing_connect};
-use self::socket::{ReachError, reach};
+use self::socket::{ReachError, Reached, reach};
 use crate::address::{Unreached, authority};
 use crate::config::Postgres;
 use crate::tls::FileError;
@@ -89,9 +91,19 @@ async fn connect_counted(
     purpose: Purpose,
     traffic: &Traffic,
 ) -> Result<Client, ConnectError> {
+    Ok(connect_with_task(postgres, application_name, purpose, traffic).await?.0)
+}
+
+/// A client, and the task that serves its connection.
+async fn connect_with_task(
+    postgres: &Postgres,
+    application_name: &str,
+    purpose: Purpose,
+    traffic: &Traffic,
+) -> Result<(Client, JoinHandle<()>), ConnectError> {
     let address = address(postgres);
     let failed = |cause| ConnectError::Postgres { address: address.clone(), cause };
-    let (client, server) = reach(postgres, application_name, traffic).await.map_err(|unreached| match unreached {
+    let reached = reach(postgres, application_name, traffic).await.map_err(|unreached| match unreached {
         Unreached::Failed(ReachError::Postgres(cause)) => failed(cause),
         Unreached::Failed(ReachError::Io(error)) => {
             ConnectError::Unreachable { address: address.clone(), why: error.to_string() }
@@ -102,8 +114,9 @@ async fn connect_counted(
         Unreached::Failed(ReachError::Files(error)) => error.into(),
         Unreached::Silent => ConnectError::TimedOut(address.clone()),
     })?;
+    let Reached { client, server, task } = reached;
     match tokio::time::timeout(CONNECT_TIMEOUT, session::pin(&client, &server, postgres, purpose)).await {
-        Ok(Ok(())) => Ok(client),
+        Ok(Ok(())) => Ok((client, task)),
         Ok(Err(SessionError::Postgres(cause))) => Err(failed(cause)),
         Ok(Err(source)) => Err(ConnectError::Session { address, source }),
         Err(_) => Err(ConnectError::TimedOut(address)),

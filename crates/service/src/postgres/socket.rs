@@ -8,6 +8,7 @@ use futures::TryFutureExt as _;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsStream};
@@ -39,6 +40,14 @@ pub(super) enum ReachError {
     Files(FileError),
 }
 
+/// A connection.
+pub(super) struct Reached {
+    pub(super) client: Client,
+    pub(super) server: Server,
+    /// Serves the connection, and ends with the client.
+    pub(super) task: JoinHandle<()>,
+}
+
 /// How connections are made.
 struct Way {
     config: Config,
@@ -54,7 +63,7 @@ pub(super) async fn reach(
     postgres: &Postgres,
     application_name: &str,
     traffic: &Traffic,
-) -> Result<(Client, Server), Unreached<ReachError>> {
+) -> Result<Reached, Unreached<ReachError>> {
     let failed = Unreached::Failed;
     let tls = match postgres.tls {
         Tls::Off => None,
@@ -91,7 +100,7 @@ fn client_config(postgres: &Postgres, application_name: &str, tls: bool) -> Conf
 }
 
 impl Way {
-    async fn to_first_of(&self, addresses: &[SocketAddr]) -> Result<(Client, Server), Unreached<ReachError>> {
+    async fn to_first_of(&self, addresses: &[SocketAddr]) -> Result<Reached, Unreached<ReachError>> {
         let attempt = |address| {
             self.to(address).map_err(|error| match error {
                 // a server that starts up or shuts down says so; any other refusal holds for every address of the name
@@ -104,7 +113,7 @@ impl Way {
         try_each(addresses, CONNECT_TIMEOUT, attempt).await
     }
 
-    async fn to(&self, address: SocketAddr) -> Result<(Client, Server), ReachError> {
+    async fn to(&self, address: SocketAddr) -> Result<Reached, ReachError> {
         let stream = TcpStream::connect(address).await.map_err(ReachError::Io)?;
         stream.set_nodelay(true).map_err(ReachError::Io)?;
         let socket = SockRef::from(&stream);
@@ -113,12 +122,12 @@ impl Way {
         self.over(stream).await
     }
 
-    async fn by_folder(&self) -> Result<(Client, Server), ReachError> {
+    async fn by_folder(&self) -> Result<Reached, ReachError> {
         let path = format!("{}/.s.PGSQL.{}", self.host, self.port);
         self.over(UnixStream::connect(path).await.map_err(ReachError::Io)?).await
     }
 
-    async fn over<S>(&self, stream: S) -> Result<(Client, Server), ReachError>
+    async fn over<S>(&self, stream: S) -> Result<Reached, ReachError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -135,14 +144,17 @@ impl Way {
 }
 
 /// Starts the task that serves a connection.
-fn serve<S, T>((client, connection): (Client, Connection<S, T>)) -> (Client, Server)
+fn serve<S, T>((client, connection): (Client, Connection<S, T>)) -> Reached
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: TlsStream + Unpin + Send + 'static,
 {
     let server = Server::of(connection.parameter("server_version"), connection.parameter("server_encoding"));
-    tokio::spawn(connection);
-    (client, server)
+    let task = tokio::spawn(async move {
+        // how it ended every statement that waits is told
+        let _ = connection.await;
+    });
+    Reached { client, server, task }
 }
 
 #[cfg(test)]

@@ -28,16 +28,21 @@ pub(super) async fn count(
         notes.push("postgresql is switched off and has no table of this route".into());
     }
     let postgres = async {
-        let rows = match has_rows_table {
-            true => tables.extents(Table::Rows, options.window_bits).await?,
-            false => Extents::new(),
+        let extents = |table| tables.extents(table, options.window_bits);
+        let rows = async {
+            match has_rows_table {
+                true => extents(Table::Rows).await,
+                false => Ok(Extents::new()),
+            }
         };
-        let dead = tables.extents(Table::DeadLetters, options.window_bits).await?;
-        let refused = [
-            tables.extents(Table::Refused(SinkName::Postgres), options.window_bits).await?,
-            tables.extents(Table::Refused(SinkName::ClickHouse), options.window_bits).await?,
-        ];
-        Ok((rows, dead, refused))
+        // side by side, as far as the pool has sessions
+        let (rows, dead, of_postgres, of_clickhouse) = tokio::try_join!(
+            rows,
+            extents(Table::DeadLetters),
+            extents(Table::Refused(SinkName::Postgres)),
+            extents(Table::Refused(SinkName::ClickHouse))
+        )?;
+        Ok((rows, dead, [of_postgres, of_clickhouse]))
     };
     let clickhouse = async {
         match table {
