@@ -57,7 +57,7 @@ pub struct Loss {
 pub const LOSSES: &[Loss] = &[
     loss("keep-definition", Server::Postgres, When::Starting, &[b"insert into footprint_definition", EXECUTE]),
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
-    loss("known", Server::Postgres, When::Starting, &[b"select 1 from footprint_ledger where", EXECUTE]),
+    loss("known", Server::Postgres, When::Starting, &[b"select holder_group, holder_host", EXECUTE]),
     loss("starts", Server::Postgres, When::Unknown, &[b"select commits, ends from", EXECUTE]),
     loss("starts-write", Server::Postgres, When::Unknown, &[b"insert into footprint_first_start", EXECUTE]),
     loss("take-over", Server::Postgres, When::Starting, &[b"insert into footprint_ledger", EXECUTE]),
