@@ -9,14 +9,13 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, Progress, Row, SinkName};
+use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row, SinkName};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::{Observed, Plan, Switches, must_drain, settle, switch};
 use footprint_protocol::take_over::{OnLostRecords, WhenSwitchedOn};
 use footprint_protocol::tracker::CLAIMS_PENDING_MAX;
 use footprint_protocol::tracker::Tracker;
 use footprint_protocol::write::resolve;
-use uuid::Uuid;
 
 use support::scaled;
 
@@ -47,7 +46,7 @@ fn row() -> Row {
     let claim = |number| Claim { end: range(number).end, fingerprint: 1 };
     Row {
         epoch: 1,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         claimed: CLAIMED,
         nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
         postgres_stopped: None,

@@ -23,8 +23,8 @@ use crate::batch::budget::Budget;
 use crate::batch::under_way::Flights;
 use crate::claim::coordinator::{self, Coordinator, PipelineError};
 use crate::claim::take_over::Context;
+use crate::ledger::identity::application_name;
 use crate::ledger::proof::Proofs;
-use crate::ledger::statements::application_name;
 use crate::ledger::statements::holder::Holder;
 use crate::limits::{
     BATCH_MONTHS_MAX, BATCHES_KEPT_BYTES_MAX, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY,

@@ -21,13 +21,12 @@ use footprint_event::record::{Record, Records as _};
 use footprint_event::recycle::Pool;
 use footprint_event::route::{Presence, Route};
 use footprint_event::rows::Rows;
-use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::Plan;
 use footprint_service::config::Config;
 use footprint_service::limits::MESSAGES_TAKEN_MAX;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 pub use self::copied::Copied;
 
@@ -142,7 +141,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
         source: SourceId(1),
         partition,
         epoch: 1,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         plan: Plan {
             start: 0,
             read_from: 0,

@@ -10,7 +10,7 @@ use footprint_event::route::Route;
 use footprint_protocol::ledger::{Nexts, Row, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Config;
-use footprint_service::kafka::{AskError, Inquirer};
+use footprint_service::kafka::{AskError, Inquirer, source_id};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -171,7 +171,7 @@ fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {
             bounds.insert(partition, (start, end));
         }
     }
-    Ok(Goal { route: route.name.clone(), source: SourceId::of(&cluster_id, &topic.topic_id), bounds })
+    Ok(Goal { route: route.name.clone(), source: source_id(&cluster_id, &topic.topic_id), bounds })
 }
 
 /// Drawn on a terminal only.
@@ -187,7 +187,7 @@ fn progress_bar() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use footprint_protocol::ledger::FORMAT;
+    use footprint_protocol::ledger::{FORMAT, OwnerId};
 
     fn goal() -> Goal {
         Goal { route: "a".into(), source: SourceId(1), bounds: BTreeMap::from([(0, (100, 300)), (1, (50, 50))]) }
@@ -197,7 +197,7 @@ mod tests {
         let dead_letters = postgres.or(clickhouse).unwrap_or(0);
         let row = Row {
             epoch: 1,
-            owner: uuid::Uuid::nil(),
+            owner: OwnerId(0),
             claimed: 0,
             nexts: Nexts { dead_letters, postgres, clickhouse },
             postgres_stopped: None,

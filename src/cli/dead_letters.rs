@@ -20,8 +20,9 @@ use footprint_service::postgres::connect;
 use footprint_service::postgres::session::Purpose;
 
 use crate::cli::Exit;
+use crate::ledger::identity::new_owner;
 use crate::ledger::proof::PROOF_LIFETIME;
-use crate::ledger::statements::{Ledger, fresh_owner};
+use crate::ledger::statements::Ledger;
 use crate::store::clickhouse::readback::Questions;
 
 /// How long one question may take.
@@ -133,7 +134,7 @@ async fn add(args: &AddArgs, config: &Config, output: &mut Output) -> anyhow::Re
     let sink = args.database.sink();
     refuse_stored(args, &ledger, source).await?;
     // whoever owns the partition is fenced from here on
-    let Some((fence, ..)) = ledger.interrupt(source, args.partition, fresh_owner(rand::random())).await? else {
+    let Some((fence, ..)) = ledger.interrupt(source, args.partition, new_owner(rand::random())).await? else {
         bail!(
             "the ledger does not know partition {} of route {}: nothing has been read of it",
             args.partition,

@@ -2,6 +2,7 @@
 //! asks and tells PostgreSQL; `ownership` is what a take-over gives, and `proof` says how long it holds.
 
 pub mod error;
+pub mod identity;
 pub mod ownership;
 pub mod proof;
 pub mod statements;

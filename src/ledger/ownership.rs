@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use footprint_event::definition::Definition;
-use footprint_protocol::ledger::{LedgerId, SinkName, SourceId};
+use footprint_protocol::ledger::{LedgerId, OwnerId, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_protocol::partition::Right;
 use footprint_protocol::take_over::Plan;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::ledger::proof::Proof;
 
@@ -62,7 +61,7 @@ pub struct Ownership {
     /// Grows by one with every take-over; a restored PostgreSQL may repeat it.
     pub epoch: i64,
     /// Fresh for every take-over.
-    pub owner: Uuid,
+    pub owner: OwnerId,
     /// What the take-over found and decided.
     pub plan: Plan,
     /// Claims found that another definition made, rising.

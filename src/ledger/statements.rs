@@ -12,7 +12,7 @@ mod starts;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::first_start::FirstStart;
-use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, Row, SinkName, SourceId};
+use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, OwnerId, Row, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::{Gap, Settled};
 use footprint_service::config::Postgres;
@@ -22,12 +22,12 @@ use footprint_service::postgres::session::Purpose;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
-use uuid::Uuid;
 
 pub use self::claims::ClaimWanted;
 use self::holder::Holder;
 use self::named::{Parameter, numbered};
 pub use crate::ledger::error::LedgerError;
+use crate::ledger::identity::{ledger_id, owner_of, uuid_of};
 
 /// How long any one statement of the ledger may take before its connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ pub struct Fence {
     /// The epoch.
     pub epoch: i64,
     /// The owner.
-    pub owner: Uuid,
+    pub owner: OwnerId,
 }
 
 impl From<&crate::ledger::ownership::Ownership> for Fence {
@@ -97,7 +97,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let fingerprints: Vec<i64> = row.try_get("fingerprints")?;
     Ok(Row {
         epoch: row.try_get("epoch")?,
-        owner: row.try_get("owner")?,
+        owner: owner_of(row.try_get("owner")?),
         claimed: row.try_get("claimed")?,
         nexts: read_nexts(row)?,
         postgres_stopped: row.try_get("postgres_stopped")?,
@@ -134,7 +134,7 @@ impl Ledger {
         ))
         .await?;
         let identity = ServerIdentity(row.get(0));
-        let id = LedgerId::of(row.get(1), row.get(2));
+        let id = ledger_id(row.get(1), row.get(2));
         Ok(Self { client, route: route.to_owned(), identity, id, connected_at: Instant::now() })
     }
 
@@ -218,7 +218,7 @@ impl Ledger {
         &self,
         source: SourceId,
         partition: Partition,
-        owner: Uuid,
+        owner: OwnerId,
         start: &FirstStart,
         holder: &Holder,
     ) -> Result<Taken, LedgerError> {
@@ -246,7 +246,7 @@ impl Ledger {
                     ("route", &self.route),
                     ("source", &source.0),
                     ("partition", &partition),
-                    ("owner", &owner),
+                    ("owner", &uuid_of(owner)),
                     ("start", &offset),
                     ("identity", &self.identity.0),
                     ("birth", &birth),
@@ -293,7 +293,7 @@ impl Ledger {
                     ("source", &fence.source.0),
                     ("partition", &fence.partition),
                     ("epoch", &fence.epoch),
-                    ("owner", &fence.owner),
+                    ("owner", &uuid_of(fence.owner)),
                     ("claimed", &row.claimed),
                     ("postgres_next", &row.nexts.postgres),
                     ("clickhouse_next", &row.nexts.clickhouse),
@@ -333,15 +333,4 @@ fn gap_columns(gaps: &[Gap]) -> (Vec<&'static str>, Vec<Offset>, Vec<Offset>, Ve
         gaps.iter().map(|gap| gap.range.end).collect(),
         gaps.iter().map(|gap| gap.reason).collect(),
     )
-}
-
-/// An owner: the process's instance in the upper half, chance in the lower, so that a take-over can find the backends of
-/// the owner before it by their application name.
-pub fn fresh_owner(instance: u64) -> Uuid {
-    Uuid::from_u64_pair(instance, rand::random())
-}
-
-/// The application name of every connection of an instance: what [`Ledger::end_blocker`] looks for.
-pub fn application_name(instance: u64) -> String {
-    format!("footprint {}", &Uuid::from_u64_pair(instance, 0).to_string()[..18])
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::Plan;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::ledger::ownership::{LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Proofs};
@@ -21,7 +20,7 @@ pub(crate) fn ownership(partition: Partition, claimed: Offset) -> Arc<Ownership>
         source: SourceId(1),
         partition,
         epoch: 1,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         plan: Plan {
             start: 0,
             read_from: 0,

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use footprint::ledger::identity::ledger_id;
 use footprint::ledger::proof::Proofs;
 use footprint::store::clickhouse::fence::InsertId;
 use footprint::store::clickhouse::readback::Questions;
@@ -87,7 +88,7 @@ fn an_insert_whose_client_has_stopped_is_ended_and_the_take_over_goes_on() {
     assert!(row.pending() > 0, "killed in mid-batch: {row:?}");
 
     let cluster = world.eye.query("select system_identifier::text from pg_control_system()");
-    let ledger = LedgerId::of(cluster[0].get(0), &world.database);
+    let ledger = ledger_id(cluster[0].get(0), &world.database);
     let id = InsertId::new(&world.database, "user_footprint", ledger, SourceId(source), 0);
     let held = Held::open(&world.database, &id, source, row.lowest());
     let mut second = world.consumer();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
 use footprint::batch::under_way::Flights;
+use footprint::ledger::identity::new_owner;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::statements::holder::Holder;
@@ -25,7 +26,6 @@ use footprint_protocol::offset::{Partition, Range};
 use footprint_protocol::take_over::Plan;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::support::calm;
 use crate::support::databases::{DEADLINE, Databases, fresh_database, runtime};
@@ -46,7 +46,7 @@ struct Crossing {
 
 async fn owned(ledger: &Ledger, partition: Partition) -> Fence {
     let start = FirstStart { offset: 0, ledger_lost: false, why: "a test" };
-    let owner = Uuid::new_v4();
+    let owner = new_owner(1);
     let taken = ledger.take_over(SOURCE, partition, owner, &start, &Holder::this_process("locks")).await.unwrap();
     Fence { source: SOURCE, partition, epoch: taken.row.epoch, owner }
 }

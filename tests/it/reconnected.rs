@@ -16,7 +16,7 @@ use footprint::store::sink::{Sink, SinkError, Verdict};
 use footprint_event::definition::Definition;
 use footprint_event::route::{Column, Kind, Presence, Route};
 use footprint_event::rows::{ColumnData, Rows, Values};
-use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
 use footprint_protocol::offset::Range;
 use footprint_protocol::take_over::Plan;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -136,7 +136,7 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
         source: SourceId(7),
         partition: 0,
         epoch: 1,
-        owner: uuid::Uuid::nil(),
+        owner: OwnerId(0),
         plan,
         earlier: Vec::new(),
         skips: Vec::new(),

@@ -75,7 +75,7 @@ const ROOMS: [Room; 4] = [
         prefix: "",
         path: "footprint",
         layers: &[
-            &["limits", "outcome", "ledger/error", "ledger/proof"],
+            &["limits", "outcome", "ledger/error", "ledger/identity", "ledger/proof"],
             &["ledger/ownership"],
             // batches
             &["batch/batcher/months", "batch/batcher/pacing", "batch/budget", "batch/under_way"],

@@ -2,25 +2,15 @@
 
 use std::fmt;
 
-use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::offset::{Offset, Partition, Range};
 
 /// The layout of a ledger row that this program writes, and how its owners write. A row of a later one is refused.
 /// 2: every insert of a partition goes under one query id; before that each had its own.
 pub const FORMAT: i32 = 2;
 
-/// One life of one topic: the first 63 bits of a hash of the cluster's and the topic's id.
+/// One life of one topic: 63 bits of a hash of the cluster's and the topic's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub i64);
-
-impl SourceId {
-    /// The source of a topic's life; the same on every machine.
-    pub fn of(cluster_id: &str, topic_id: &str) -> Self {
-        Self((xxh3_64(format!("{cluster_id}\n{topic_id}").as_bytes()) >> 1).cast_signed())
-    }
-}
 
 impl fmt::Display for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,18 +23,15 @@ impl fmt::Display for SourceId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerId(pub u64);
 
-impl LedgerId {
-    /// The ledger in a database of a PostgreSQL cluster.
-    pub fn of(system_identifier: &str, database: &str) -> Self {
-        Self(xxh3_64(format!("{system_identifier}\n{database}").as_bytes()))
-    }
-}
-
 impl fmt::Display for LedgerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
+
+/// The owner of a ledger row: new and random for every take-over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OwnerId(pub u128);
 
 /// The two databases, as the ledger counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +90,7 @@ pub struct Row {
     /// Grows by one with every take-over.
     pub epoch: i64,
     /// Who may write.
-    pub owner: Uuid,
+    pub owner: OwnerId,
     /// Every batch that a sink was ever sent ends at or below it, except while a sink is being filled.
     pub claimed: Offset,
     /// The frontiers.
@@ -159,14 +146,9 @@ mod tests {
         assert_eq!((nexts(None, None).lowest(), nexts(None, None).highest()), (20, 20));
     }
 
-    /// Ids are in every ledger, and names in every metric and token: another one of the same thing would be another thing.
+    /// These texts are in query ids, tables and metrics, where later versions look for them.
     #[test]
-    fn ids_and_names_are_the_same_in_every_version() {
-        let source = SourceId::of("cluster", "topic");
-        assert_eq!(source, SourceId::of("cluster", "topic"));
-        assert!(
-            source.0 > 0 && source != SourceId::of("cluster", "another") && source != SourceId::of("clustert", "opic")
-        );
+    fn ids_and_names_are_written_the_same_in_every_version() {
         assert_eq!(SourceId(7).to_string(), "7");
         assert_eq!(LedgerId(10).to_string(), "000000000000000a");
         assert_eq!([SinkName::Postgres, SinkName::ClickHouse].map(SinkName::as_str), ["postgres", "clickhouse"]);

@@ -1,5 +1,5 @@
-//! The protocol of exactly once, as pure functions and machines: no I/O, no clock, no randomness. The program calls them, and
-//! the model checks them. docs/protocol.md gives each rule with its reason.
+//! The protocol of exactly once, as pure functions and machines: no I/O, no clock, no randomness, no crate but std.
+//! The program calls them, and the model checks them. docs/protocol.md gives each rule with its reason.
 
 // words
 pub mod ledger;

@@ -3,6 +3,9 @@
 
 pub mod steps;
 
+use std::error::Error;
+use std::fmt;
+
 use crate::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
 use crate::offset::{Offset, Range};
 
@@ -50,15 +53,11 @@ pub struct Gap {
 }
 
 /// What stops a pipeline rather than lose or double a row.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Corrupt {
-    /// A newer program wrote the row.
-    #[error("the ledger row has format {0}, this program knows {FORMAT}; run the newer footprint")]
+    /// A newer program wrote the row: its format.
     NewerFormat(i32),
     /// A frontier lies inside a claimed range.
-    #[error(
-        "{sink}'s frontier {next} lies inside the claimed range {range}; the ledger was edited or is damaged: run `footprint verify`"
-    )]
     InsideClaim {
         /// The sink.
         sink: &'static str,
@@ -67,25 +66,14 @@ pub enum Corrupt {
         /// The claim's range.
         range: Range,
     },
-    /// The claims do not rise, or do not end at `claimed`.
-    #[error(
-        "the ledger's claims {0:?} do not rise to {1}; the ledger was edited or is damaged: run `footprint verify`"
-    )]
+    /// The claims, of which these are the ends, do not rise, or do not end at `claimed`.
     Claims(Vec<Offset>, Offset),
     /// Retention took records that were never stored.
-    #[error(
-        "records {range} were destroyed by the topic's retention before they were stored; set kafka.on_lost_records = \"skip\" \
-         to record the gap in footprint_gap and go on, and give the topic a longer retention"
-    )]
     Lost {
         /// The offsets.
         range: Range,
     },
     /// The log ends below what is stored.
-    #[error(
-        "the log ends at {log_end}, below the ledger's {claimed}: kafka lost records that it had acknowledged; \
-         see what happened to the broker before going on"
-    )]
     LogWentBack {
         /// The log's end.
         log_end: Offset,
@@ -93,6 +81,36 @@ pub enum Corrupt {
         claimed: Offset,
     },
 }
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAMAGED: &str = "the ledger was edited or is damaged: run `footprint verify`";
+        match self {
+            Self::NewerFormat(format) => {
+                write!(f, "the ledger row has format {format}, this program knows {FORMAT}; run the newer footprint")
+            }
+            Self::InsideClaim { sink, next, range } => {
+                write!(f, "{sink}'s frontier {next} lies inside the claimed range {range}; {DAMAGED}")
+            }
+            Self::Claims(ends, claimed) => {
+                write!(f, "the ledger's claims {ends:?} do not rise to {claimed}; {DAMAGED}")
+            }
+            Self::Lost { range } => write!(
+                f,
+                "records {range} were destroyed by the topic's retention before they were stored; \
+                 set kafka.on_lost_records = \"skip\" to record the gap in footprint_gap and go on, \
+                 and give the topic a longer retention"
+            ),
+            Self::LogWentBack { log_end, claimed } => write!(
+                f,
+                "the log ends at {log_end}, below the ledger's {claimed}: kafka lost records that it had acknowledged; \
+                 see what happened to the broker before going on"
+            ),
+        }
+    }
+}
+
+impl Error for Corrupt {}
 
 /// Applies the switches to a row: a sink that was on and is off remembers where it stopped; one that is on again is
 /// filled from there, or skips to `claimed` and leaves a gap. Claims that every sink left has acknowledged are dropped.

@@ -1,12 +1,11 @@
 use std::sync::LazyLock;
 
 use footprint_event::rows::Values;
-use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
 use footprint_protocol::take_over::Plan;
 use footprint_service::config::Config;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::*;
 use crate::batch::budget::Budget;
@@ -27,7 +26,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
         source: SourceId(1),
         partition: 0,
         epoch: 1,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         plan: Plan {
             start,
             read_from: start,

@@ -7,7 +7,8 @@ use footprint_service::failpoint::{self, Point};
 use tracing::{info, warn};
 
 use super::{Coordinator, PipelineError};
-use crate::ledger::statements::{Ledger, LedgerError, application_name};
+use crate::ledger::identity::application_name;
+use crate::ledger::statements::{Ledger, LedgerError};
 
 impl Coordinator {
     pub(super) async fn connect(&mut self) -> Result<(), PipelineError> {

@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint_protocol::ledger::SourceId;
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::brokers::{BrokerId, Brokers};
-use footprint_service::kafka::{AskError, Inquirer, TopicDescription};
+use footprint_service::kafka::{AskError, Inquirer, TopicDescription, source_id};
 use footprint_service::retry::Backoff;
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -210,7 +209,7 @@ impl Coordinator {
             self.unfinished.clear();
         }
         if self.life.is_none() {
-            let source = SourceId::of(&cluster_id, &description.topic_id);
+            let source = source_id(&cluster_id, &description.topic_id);
             self.cluster_id = Some(cluster_id);
             self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
         }

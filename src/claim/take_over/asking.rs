@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Context, Life, Skip, TakeOverError, ask, definitions, first_start, is_same_life, watermarks};
+use crate::ledger::identity::new_owner;
 use crate::ledger::ownership::{Earlier, LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Sighting};
 use crate::ledger::statements::holder::{Blocker, Holder, Known};
-use crate::ledger::statements::{Fence, Ledger, LedgerError, fresh_owner};
+use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
 
@@ -127,7 +128,7 @@ impl<'a> Asking<'a> {
         let Self { context, ledger, life, partition, .. } = *self;
         let ledger_error = |error| TakeOverError::of_ledger(error, partition);
         let sighting = context.proofs.before_sending();
-        let owner = fresh_owner(context.instance);
+        let owner = new_owner(context.instance);
         failpoint::hit(Point::TakeOver);
         let taking = ledger.take_over(life.source, partition, owner, start, &context.holder);
         let taken = failpoint::sent(Point::TakeOverSent, taking).await;

@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::Fence;
+use crate::ledger::identity::uuid_of;
 
 /// How the frontiers of one partition move.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub struct Frontiers {
 pub fn still_ours(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from("select 1 from footprint_ledger l join (values ");
     for (index, Advance { fence, .. }) in advances.iter().enumerate() {
-        let Fence { source, partition, epoch, owner } = fence;
+        let (Fence { source, partition, epoch, .. }, owner) = (fence, uuid_of(fence.owner));
         let comma = if index == 0 { "" } else { ", " };
         let _ = write!(sql, "{comma}({source}::bigint, {partition}, {epoch}::bigint, '{owner}'::uuid)");
     }
@@ -50,7 +51,7 @@ pub fn still_ours(route: &str, advances: &[Advance]) -> String {
 /// raise the same SQLSTATE, as when a column is computed from a text, but not with this text.
 fn refusal_mark(advances: &[Advance]) -> String {
     let owner = advances.first().map(|advance| advance.fence.owner).unwrap_or_default();
-    format!("footprint fenced {owner}")
+    format!("footprint fenced {}", uuid_of(owner))
 }
 
 /// Whether an error is the compare-and-set's own refusal.
@@ -66,7 +67,7 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
         "with given (source, partition, epoch, owner, dead_from, dead_to, rows_from, rows_to, range_end) as (values ",
     );
     for (index, Advance { fence, range_end, dead_letters, rows }) in advances.iter().enumerate() {
-        let Fence { source, partition, epoch, owner } = fence;
+        let (Fence { source, partition, epoch, .. }, owner) = (fence, uuid_of(fence.owner));
         let (dead_from, dead_to) = dead_letters;
         let (rows_from, rows_to) = match rows {
             Some((from, to)) => (from.to_string(), to.to_string()),
@@ -105,6 +106,7 @@ pub async fn frontiers(client: &Client, route: &str, fence: Fence) -> Result<Opt
     let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";
     let Fence { source, partition, epoch, owner } = fence;
+    let owner = uuid_of(owner);
     let row = client.query_opt(sql, &[&route, &source.0, &partition, &epoch, &owner]).await?;
     Ok(row.map(|row| Frontiers { dead_letters: row.get(0), rows: row.get(1) }))
 }

@@ -7,6 +7,7 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::{Fence, Ledger, LedgerError, read_nexts};
+use crate::ledger::identity::uuid_of;
 
 /// Locks the rows of `given` that are still ours, in the order of their key: every statement that touches several rows of the ledger
 /// begins with it, or two of them could wait for each other. The route is `:route`. The statement reads it by its count alone, before
@@ -45,7 +46,7 @@ impl FenceColumns {
             sources: fences.iter().map(|fence| fence.source.0).collect(),
             partitions: fences.iter().map(|fence| fence.partition).collect(),
             epochs: fences.iter().map(|fence| fence.epoch).collect(),
-            owners: fences.iter().map(|fence| fence.owner).collect(),
+            owners: fences.iter().map(|fence| uuid_of(fence.owner)).collect(),
         }
     }
 }
@@ -148,7 +149,7 @@ impl Ledger {
             .query(
                 "select partition, claimed, dead_letters_next, postgres_next, clickhouse_next from footprint_ledger \
                  where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update",
-                &[&self.route, &fence.source.0, &fence.partition, &fence.epoch, &fence.owner],
+                &[&self.route, &fence.source.0, &fence.partition, &fence.epoch, &uuid_of(fence.owner)],
             )
             .await?;
         rows.first().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).transpose()

@@ -2,11 +2,11 @@
 //! there are.
 
 use footprint_event::reject::DeadLetter;
-use footprint_protocol::ledger::{SinkName, SourceId};
+use footprint_protocol::ledger::{OwnerId, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
-use uuid::Uuid;
 
 use super::{Fence, Ledger, LedgerError};
+use crate::ledger::identity::uuid_of;
 
 impl Ledger {
     /// Writes a dead letter for one database alone, as long as the partition is ours and that database has not stored the
@@ -32,7 +32,7 @@ impl Ledger {
                     ("source", &fence.source.0),
                     ("partition", &fence.partition),
                     ("epoch", &fence.epoch),
-                    ("owner", &fence.owner),
+                    ("owner", &uuid_of(fence.owner)),
                     ("offset", &letter.offset),
                     ("sink", &sink.as_str()),
                     ("key", &letter.key),
@@ -76,13 +76,13 @@ impl Ledger {
         &self,
         source: SourceId,
         partition: Partition,
-        owner: Uuid,
+        owner: OwnerId,
     ) -> Result<Option<(Fence, Option<Offset>, Option<Offset>)>, LedgerError> {
         let rows = self
             .query(
                 "update footprint_ledger set epoch = epoch + 1, owner = $4, updated_at = clock_timestamp() \
                  where route = $1 and source = $2 and partition = $3 returning epoch, postgres_next, clickhouse_next",
-                &[&self.route, &source.0, &partition, &owner],
+                &[&self.route, &source.0, &partition, &uuid_of(owner)],
             )
             .await?;
         let fence = |epoch| Fence { source, partition, epoch, owner };

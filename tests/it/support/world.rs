@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use footprint_protocol::ledger::SourceId;
 use footprint_service::config::Config;
-use footprint_service::kafka::Inquirer;
+use footprint_service::kafka::{Inquirer, source_id};
 use footprint_stack::{APPLICATION_USER, TEST_USER};
 
 use super::consumer::{Consumer, program};
@@ -133,7 +132,7 @@ impl World {
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let wait = Duration::from_secs(10);
         let cluster = inquirer.cluster_id(wait).unwrap();
-        SourceId::of(&cluster, &inquirer.describe_topic_at(broker, topic, wait).unwrap().topic_id).0
+        source_id(&cluster, &inquirer.describe_topic_at(broker, topic, wait).unwrap().topic_id).0
     }
 
     /// Sends `count` generated records and notes them; gives the topic's life they went to.

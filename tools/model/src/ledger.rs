@@ -2,10 +2,9 @@
 //! PostgreSQL sink say in SQL. `tests/ledger` holds the two against each other on a real server.
 
 use footprint_protocol::first_start::{FirstStart, Starts};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, Progress, Row};
+use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::Settled;
-use uuid::Uuid;
 
 use crate::guard::{Guard, Guards};
 
@@ -15,7 +14,7 @@ pub struct Fence {
     /// The epoch.
     pub epoch: i64,
     /// The owner.
-    pub owner: Uuid,
+    pub owner: OwnerId,
 }
 
 /// A row, and whether it was settled under the PostgreSQL that runs now.
@@ -76,7 +75,7 @@ pub struct Taken {
 }
 
 /// Takes the row over, or makes it at `start` with `birth`.
-pub fn take_over(slot: &mut Option<LedgerRow>, owner: Uuid, start: &FirstStart, birth: i64) -> Taken {
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStart, birth: i64) -> Taken {
     let ledger_lost = start.ledger_lost;
     let (start, first_offset) = (start.offset, start.first_offset());
     let found = slot.get_or_insert_with(|| LedgerRow {

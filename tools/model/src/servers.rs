@@ -1,9 +1,9 @@
 //! The three servers: what they hold, and what is still on its way to them.
 
 use footprint_protocol::first_start::{FirstStart, Starts};
+use footprint_protocol::ledger::OwnerId;
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::Settled;
-use uuid::Uuid;
 
 use crate::ledger::{Advance, ClaimWanted, Fence, LedgerRow};
 
@@ -112,7 +112,7 @@ pub enum Late {
     /// The first start.
     Starts { life: usize, starts: Starts },
     /// A take-over.
-    TakeOver { life: usize, owner: Uuid, start: FirstStart },
+    TakeOver { life: usize, owner: OwnerId, start: FirstStart },
     /// Its second half.
     Settle { life: usize, fence: Fence, settled: Box<Settled> },
     /// A claim.

@@ -4,8 +4,8 @@
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use footprint_protocol::ledger::OwnerId;
 use footprint_protocol::offset::Offset;
-use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::{Budget, Config};
@@ -298,7 +298,7 @@ impl World {
     }
 
     /// Every owner in use.
-    fn owners(&self) -> Vec<Uuid> {
+    fn owners(&self) -> Vec<OwnerId> {
         let mut owners = Vec::new();
         for tables in [&self.postgres.tables, &*self.postgres.backup] {
             owners.extend(tables.ledger.iter().flatten().map(|found| found.row.owner));
@@ -314,9 +314,9 @@ impl World {
     }
 
     /// An owner that nobody has: the lowest, so that worlds that differ in nothing else are one.
-    pub fn fresh_owner(&self) -> Uuid {
+    pub fn fresh_owner(&self) -> OwnerId {
         let used = self.owners();
-        (1..).map(Uuid::from_u128).find(|owner| !used.contains(owner)).unwrap_or_default()
+        (1..).map(OwnerId).find(|owner| !used.contains(owner)).unwrap_or_default()
     }
 
     /// A birth that nothing carries: the lowest.

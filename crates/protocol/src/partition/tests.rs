@@ -1,10 +1,9 @@
 //! One partition in virtual time: alone, and as a pair of processes that pass it to each other over one ledger row.
 
 use super::*;
-use crate::ledger::{Claim, FORMAT, Row, SourceId};
+use crate::ledger::{Claim, FORMAT, OwnerId, Row, SourceId};
 use crate::take_over::steps::{Answer, Ask, Ended as TakeOverEnded, Known, TakeOver, Taken};
 use crate::take_over::{OnLostRecords, Settled, Switches, WhenSwitchedOn};
-use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
 const SINKS: [SinkName; 2] = [SinkName::Postgres, SinkName::ClickHouse];
@@ -136,7 +135,7 @@ impl Ledger {
 fn fresh_row(start: Offset) -> Row {
     Row {
         epoch: 0,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         claimed: start,
         nexts: at(start),
         postgres_stopped: None,

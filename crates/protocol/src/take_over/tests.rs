@@ -1,7 +1,7 @@
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
+use crate::ledger::OwnerId;
 use crate::write::*;
 
 const ON: Switches = Switches {
@@ -13,7 +13,7 @@ const ON: Switches = Switches {
 fn row(postgres: Offset, clickhouse: Offset, ends: &[Offset], claimed: Offset) -> Row {
     Row {
         epoch: 3,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         claimed,
         nexts: Nexts { dead_letters: postgres, postgres: Some(postgres), clickhouse: Some(clickhouse) },
         postgres_stopped: None,
@@ -242,4 +242,22 @@ fn a_row_below_zero_is_corruption() {
     assert!(matches!(settle(negative, &seen(100), &ON), Err(Corrupt::Claims(..))));
     let repeated = row(10, 10, &[20, 20], 20);
     assert!(matches!(settle(repeated, &seen(100), &ON), Err(Corrupt::Claims(..))), "the same claim twice");
+}
+
+#[test]
+fn what_is_corrupt_says_what_to_do() {
+    let range = Range::new(3, 7);
+    for (corrupt, parts) in [
+        (Corrupt::NewerFormat(9), ["format 9, this program knows 2", "run the newer footprint"]),
+        (
+            Corrupt::InsideClaim { sink: "clickhouse", next: 5, range },
+            ["clickhouse's frontier 5 lies inside the claimed range [3, 7)", "run `footprint verify`"],
+        ),
+        (Corrupt::Claims(vec![4, 2], 9), ["claims [4, 2] do not rise to 9", "run `footprint verify`"]),
+        (Corrupt::Lost { range }, ["records [3, 7) were destroyed", "kafka.on_lost_records = \"skip\""]),
+        (Corrupt::LogWentBack { log_end: 3, claimed: 7 }, ["ends at 3, below the ledger's 7", "see what happened"]),
+    ] {
+        let text = corrupt.to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
 }

@@ -22,7 +22,7 @@ use super::events::{ClientEvents, serve};
 use super::headers::MessageHeaders;
 use super::poller::Poller;
 use super::trouble::{InPlace, in_place_of_messages, is_of_the_client};
-use super::{AskError, Inquirer, consumer_config};
+use super::{AskError, Inquirer, consumer_config, source_id};
 use crate::config::Kafka;
 
 /// What is asked, for its errors.
@@ -118,7 +118,7 @@ impl Rereader {
             }
         }
         self.reading.lock().brokers = Brokers::default();
-        Ok(SourceId::of(&cluster_id, &found.unwrap_or_default()))
+        Ok(source_id(&cluster_id, &found.unwrap_or_default()))
     }
 
     /// The record at a place; none when the log no longer holds it.

@@ -4,11 +4,13 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
+use footprint_protocol::ledger::SourceId;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::brokers::BrokerId;
 use super::error::AskError;
@@ -23,6 +25,11 @@ pub struct TopicDescription {
     pub topic_id: String,
     /// Its partitions.
     pub partition_count: i32,
+}
+
+/// The source of a topic's life: the same on every machine and in every version, since the ledger's rows are found by it.
+pub fn source_id(cluster_id: &str, topic_id: &str) -> SourceId {
+    SourceId((xxh3_64(format!("{cluster_id}\n{topic_id}").as_bytes()) >> 1).cast_signed())
 }
 
 /// The topic's `message.timestamp.type`: whose clock a record's time is.
@@ -140,5 +147,17 @@ unsafe fn read_description(
             topic_id: CStr::from_ptr(id).to_string_lossy().into_owned(),
             partition_count: i32::try_from(partitions).unwrap_or(i32::MAX),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_of_a_topic_has_the_same_source_in_every_version() {
+        assert_eq!(source_id("MkU3OEVBNTcwNTJENDM2Qg", "8_f-kGk4TmOrd9yPAJ4ZlQ").0, 1_952_619_286_622_351_775);
+        assert_ne!(source_id("cluster", "topic"), source_id("cluster", "another"));
+        assert_ne!(source_id("cluster", "topic"), source_id("clustert", "opic"));
     }
 }

@@ -19,7 +19,7 @@ mod settings;
 mod token;
 pub mod trouble;
 
-pub use self::describe::{TopicDescription, topic_timestamp_type};
+pub use self::describe::{TopicDescription, source_id, topic_timestamp_type};
 pub use self::error::AskError;
 pub use self::inquirer::Inquirer;
 pub use self::settings::{client_config, config_over, consumer_config};

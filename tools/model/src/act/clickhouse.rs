@@ -46,7 +46,7 @@ impl Owning {
 
     /// The token of a range.
     fn token(&self, config: &Config, Range { start, end }: Range, level: u32) -> Token {
-        let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { self.fence.owner.as_u128() };
+        let salt = if config.guards.hold(Guard::TokenFromRange) { 0 } else { self.fence.owner.0 };
         let birth = if config.guards.hold(Guard::Birth) { self.plan.birth } else { 0 };
         Token { life: self.life, start, end, level, birth, salt }
     }

@@ -1,11 +1,10 @@
 //! A take-over's steps, as `claim/take_over.rs` and `claim/coordinator/take_overs.rs` take them.
 
 use footprint_protocol::first_start::{Starts, Written, starts_at_end};
-use footprint_protocol::ledger::SinkName;
+use footprint_protocol::ledger::{OwnerId, SinkName};
 use footprint_protocol::offset::Offset;
 use footprint_protocol::take_over::steps::{Answer as Answered, Ask, Ended, Known, TakeOver, Taken};
 use footprint_protocol::take_over::{Plan, Settled};
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::consumer::{Machine, Owning, Taking};
@@ -169,7 +168,7 @@ impl World {
                 Answered::Written
             }
             Ask::Take { start, .. } => {
-                let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { Uuid::nil() };
+                let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { OwnerId(0) };
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::TakeOver { life, owner, start });
                     return false;
@@ -291,9 +290,9 @@ impl Taking {
 
 impl Late {
     /// The owner it carries.
-    pub fn owner(&self) -> Uuid {
+    pub fn owner(&self) -> OwnerId {
         match self {
-            Self::Starts { .. } => Uuid::nil(),
+            Self::Starts { .. } => OwnerId(0),
             Self::TakeOver { owner, .. } => *owner,
             Self::Settle { fence, .. } => fence.owner,
             Self::Claim { wanted, .. } => wanted.fence.owner,

@@ -10,6 +10,7 @@ use footprint_protocol::first_start::Starts;
 use footprint_protocol::ledger::{Progress, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::write::{Resolution, resolve};
+use footprint_service::kafka::source_id;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -97,7 +98,7 @@ impl History {
     /// A source of its own.
     pub async fn new(seed: u64, server: &Server) -> Self {
         let name = format!("history-{seed}");
-        let source = SourceId::of("cluster", &name);
+        let source = source_id("cluster", &name);
         server.ledger.register_source(source, "cluster", &name, &name).await.unwrap();
         let chance = StdRng::seed_from_u64(seed);
         let (slots, known) = (Slots::default(), Vec::new());

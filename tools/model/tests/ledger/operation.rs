@@ -3,12 +3,11 @@
 
 use footprint_model::ledger::{ClaimWanted, Fence, LedgerRow};
 use footprint_protocol::first_start::{FirstStart, Starts};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
+use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Row, SinkName};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::{Gap, Plan, Settled};
 use rand::Rng;
 use rand::rngs::StdRng;
-use uuid::Uuid;
 
 /// Partitions of a history.
 pub const PARTITIONS: usize = 2;
@@ -32,7 +31,7 @@ pub enum Operation {
     Starts(Starts),
     TakeOver {
         partition: usize,
-        owner: Uuid,
+        owner: OwnerId,
         start: FirstStart,
     },
     Settle {
@@ -75,8 +74,8 @@ impl Dice<'_> {
         from[self.chance.random_range(0..from.len())]
     }
 
-    fn uuid(&mut self) -> Uuid {
-        Uuid::from_u128(self.chance.random())
+    fn owner(&mut self) -> OwnerId {
+        OwnerId(self.chance.random())
     }
 
     fn row(&self, partition: usize) -> Option<&Row> {
@@ -102,7 +101,7 @@ impl Dice<'_> {
     /// The row's fence, or one that is wrong in epoch, in owner or in both.
     fn fence(&mut self, partition: usize) -> Fence {
         let right = self.row(partition).map(|row| Fence { epoch: row.epoch, owner: row.owner });
-        let wrong = Fence { epoch: self.chance.random_range(0..4), owner: self.uuid() };
+        let wrong = Fence { epoch: self.chance.random_range(0..4), owner: self.owner() };
         match (right, self.chance.random_range(0..30)) {
             (Some(right), 0) => Fence { epoch: right.epoch + self.pick(&[-1, 1]), ..right },
             (Some(right), 1) => Fence { owner: wrong.owner, ..right },
@@ -150,7 +149,7 @@ impl Dice<'_> {
 
     fn take_over(&mut self, partition: usize) -> Operation {
         let (offset, ledger_lost) = (self.chance.random_range(0..5), self.chance.random_bool(0.3));
-        Operation::TakeOver { partition, owner: self.uuid(), start: FirstStart { offset, ledger_lost, why: "" } }
+        Operation::TakeOver { partition, owner: self.owner(), start: FirstStart { offset, ledger_lost, why: "" } }
     }
 
     fn starts(&mut self) -> Starts {
@@ -217,7 +216,7 @@ impl Dice<'_> {
         }
         if self.chance.random_bool(0.5) {
             row.epoch += 7;
-            row.owner = self.uuid();
+            row.owner = self.owner();
             row.birth += 1;
             row.first_offset = Some(77);
             row.nexts.dead_letters += 1;
@@ -250,7 +249,7 @@ impl Dice<'_> {
 fn empty() -> Row {
     Row {
         epoch: 1,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         claimed: 0,
         nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
         postgres_stopped: None,

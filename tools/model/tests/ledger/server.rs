@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
 use footprint::batch::under_way::Flights;
+use footprint::ledger::identity::owner_of;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::ledger::statements::Ledger;
@@ -103,7 +104,7 @@ impl Server {
             let (identity, partition): (String, Partition) = (found.get(13), found.get(14));
             let row = Row {
                 epoch: found.get(0),
-                owner: found.get(1),
+                owner: owner_of(found.get(1)),
                 claimed: found.get(2),
                 nexts: Nexts { dead_letters: found.get(3), postgres: found.get(4), clickhouse: found.get(5) },
                 postgres_stopped: found.get(6),

@@ -1,9 +1,7 @@
 //! The order of the questions, and what each answer changes.
 
-use uuid::Uuid;
-
 use super::*;
-use crate::ledger::{Claim, FORMAT, Nexts};
+use crate::ledger::{Claim, FORMAT, Nexts, OwnerId};
 use crate::take_over::{OnLostRecords, WhenSwitchedOn};
 
 const ON: Switches = Switches {
@@ -20,7 +18,7 @@ fn known(switches: Switches) -> Known {
 fn row(next: Offset) -> Row {
     Row {
         epoch: 3,
-        owner: Uuid::nil(),
+        owner: OwnerId(0),
         claimed: next,
         nexts: Nexts { dead_letters: next, postgres: Some(next), clickhouse: Some(next) },
         postgres_stopped: None,
