@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use footprint::batch::Batch;
 use footprint::batch::batcher::Batcher;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::limits::{BLOCK_PIECE_BYTES, COPY_CHUNK_BYTES, PIECES_KEPT_BYTES_MAX};
 use footprint::store::clickhouse::native;
 use footprint::store::postgres::copy;
@@ -136,7 +136,7 @@ fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
 /// All of `chunks`, `rounds` times over.
 fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages {
     let mut log = Log::new(0, chunks, &support::budget());
-    let mut batcher = Batcher::new(&support::definition(route), support::limits(), &Flights::default());
+    let mut batcher = Batcher::new(&support::definition(route), support::limits(), &UnderWay::default());
     let pool = Pool::new(PIECES_KEPT_BYTES_MAX);
     let (mut stages, mut full, now) = (Stages::default(), Vec::new(), Instant::now());
     for _ in 0..chunks.len() * rounds {

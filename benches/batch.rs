@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use footprint::batch::batcher::Batcher;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::read::chunk::Chunk;
 use footprint_service::limits::MESSAGES_TAKEN_MAX;
 
@@ -30,7 +30,7 @@ fn batch(criterion: &mut Criterion) {
     {
         let (chunks, budget) = (support::chunks(record_count, bad_share), support::budget());
         let mut logs: Vec<Log> = (0..partitions).map(|partition| Log::new(partition, &chunks, &budget)).collect();
-        let mut batcher = Batcher::new(&support::definition(&route), support::limits(), &Flights::default());
+        let mut batcher = Batcher::new(&support::definition(&route), support::limits(), &UnderWay::default());
         let mut turn = 0;
         let mut read = || -> Vec<Chunk<Copied>> {
             let next = |_| {

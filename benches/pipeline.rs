@@ -18,7 +18,7 @@ use footprint::batch::Batch;
 use footprint::batch::assemble::assemble;
 use footprint::batch::batcher::Batcher;
 use footprint::batch::budget::Budget;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::limits::{
     BLOCK_PIECE_BYTES, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
 };
@@ -144,14 +144,14 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let (chunk_sender, chunk_receiver) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
     let copied = CopySink { buffer: BytesMut::with_capacity(COPY_CHUNK_BYTES) };
     let blocked = NativeSink { route: Arc::clone(route), piece: Vec::new() };
-    let flights = Flights::default();
+    let under_way = UnderWay::default();
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
-    let batcher = Batcher::new(&support::definition(route), support::limits(), &flights);
+    let batcher = Batcher::new(&support::definition(route), support::limits(), &under_way);
     let lanes = [
         runtime.spawn(serve(copied, postgres_batches, ack_sender.clone())),
         runtime.spawn(serve(blocked, clickhouse_batches, ack_sender)),
     ];
-    let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, flights, cut_interval));
+    let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, under_way, cut_interval));
     thread::scope(|scope| {
         scope.spawn(|| read(chunks, budget, &chunk_sender));
         runtime.block_on(coordinate(batches, [postgres, clickhouse], acks, wanted));

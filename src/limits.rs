@@ -26,7 +26,7 @@ pub const REPLAYS_MAX: usize = 4;
 /// Full ones come on top, at some two million rows a second.
 pub const CUTS_PER_SECOND_MAX: u32 = 20;
 /// Batches on their way beside which no incomplete one is cut: one in each of two lanes, one claimed, one being claimed.
-pub const FLIGHTS_MAX: usize = 4;
+pub const BATCHES_UNDER_WAY_MAX: usize = 4;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
 /// Messages waiting before the coordinator.

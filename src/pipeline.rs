@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::batch::assemble::assemble;
 use crate::batch::batcher::{Batcher, Limits};
 use crate::batch::budget::Budget;
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::claim::coordinator::{self, Coordinator, PipelineError};
 use crate::claim::take_over::Context;
 use crate::ledger::identity::application_name;
@@ -60,7 +60,7 @@ struct Parts<'a> {
     /// The name of this process's connections to PostgreSQL.
     name: String,
     proofs: Arc<Proofs>,
-    flights: Flights,
+    under_way: UnderWay,
 }
 
 /// The stages that run beside the coordinator; none may end before it.
@@ -78,8 +78,8 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: watch::Sender<Status>,
 ) -> Result<Outcome, PipelineError> {
-    let (name, proofs, flights) = (application_name(instance), Arc::default(), Flights::default());
-    let parts = Parts { config, route, budget, instance, name, proofs, flights };
+    let (name, proofs, under_way) = (application_name(instance), Arc::default(), UnderWay::default());
+    let parts = Parts { config, route, budget, instance, name, proofs, under_way };
     let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.to_string()))?;
     let definition = Arc::new(definition);
 
@@ -93,8 +93,8 @@ pub async fn run(
     let (event_sender, events) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let (commands, command_queue) = commands();
     let (cut_interval_sender, cut_interval) = watch::channel(coordinator::cut_interval(1, 1));
-    let batcher = Batcher::new(&definition, limits(config), &parts.flights);
-    let assembling = assemble(batcher, chunks, batch_sender, parts.flights.clone(), cut_interval);
+    let batcher = Batcher::new(&definition, limits(config), &parts.under_way);
+    let assembling = assemble(batcher, chunks, batch_sender, parts.under_way.clone(), cut_interval);
     stages.spawn(async move {
         assembling.await;
         Ok(())
@@ -185,10 +185,10 @@ impl Parts<'_> {
 
     /// Starts the reader's thread. What comes back ends when the thread does.
     fn start_reader(&self, ports: reader::Ports) -> Result<oneshot::Receiver<()>, PipelineError> {
-        let Self { config, route, budget, flights, .. } = self;
+        let Self { config, route, budget, under_way, .. } = self;
         let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
         let consumer = consumer_config(&config.kafka, route, queue_kbytes);
-        let reader = Reader::new(&consumer, &route.topic, budget, flights, ports);
+        let reader = Reader::new(&consumer, &route.topic, budget, under_way, ports);
         let reader = reader
             .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
         let (left_sender, left) = oneshot::channel::<()>();

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::batch::Batch;
 use crate::batch::batcher::{Batcher, Pace};
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::read::chunk::Chunk;
 
 /// How long the batcher sleeps when no batch is due.
@@ -20,7 +20,7 @@ pub async fn assemble(
     mut batcher: Batcher,
     mut chunks: mpsc::Receiver<Chunk<impl Records + Buffer>>,
     batches: mpsc::Sender<Batch>,
-    flights: Flights,
+    under_way: UnderWay,
     cut_interval: watch::Receiver<Duration>,
 ) {
     let mut full = Vec::new();
@@ -34,7 +34,7 @@ pub async fn assemble(
                 Some(chunk) => batcher.add(chunk, Instant::now(), &mut full),
                 None => return,
             },
-            () = flights.landed() => continue,
+            () = under_way.finished() => continue,
             () = tokio::time::sleep_until(due.into()) => {}
         }
         batcher.cut_due(Instant::now(), pace, &mut full);

@@ -23,9 +23,9 @@ use self::pacing::Pacing;
 pub use self::pacing::{Pace, Room};
 use crate::batch::Batch;
 use crate::batch::budget::Permit;
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::ledger::ownership::Ownership;
-use crate::limits::{COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES, FLIGHTS_MAX};
+use crate::limits::{BATCHES_UNDER_WAY_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES};
 use crate::read::chunk::Chunk;
 
 /// When a batch is full, and when an incomplete one goes on.
@@ -86,13 +86,13 @@ impl Reading {
 }
 
 /// What every new batch is made of.
-struct Supplies {
+struct Shared {
     definition: Arc<Definition>,
     pool: Arc<Pool<Rows>>,
-    flights: Flights,
+    under_way: UnderWay,
 }
 
-impl Supplies {
+impl Shared {
     fn rows(&self) -> Recycled<Rows> {
         self.pool.take(|| Rows::empty(self.definition.route()))
     }
@@ -100,7 +100,7 @@ impl Supplies {
 
 /// The open batches of every partition.
 pub struct Batcher {
-    supplies: Supplies,
+    shared: Shared,
     decoder: Decoder,
     limits: Limits,
     open: BTreeMap<Partition, Open>,
@@ -109,12 +109,12 @@ pub struct Batcher {
 
 impl Batcher {
     /// No open batch. What no other definition has claimed is decoded by `definition`.
-    pub fn new(definition: &Arc<Definition>, limits: Limits, flights: &Flights) -> Self {
+    pub fn new(definition: &Arc<Definition>, limits: Limits, under_way: &UnderWay) -> Self {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
         let pool = Pool::new(limits.kept_bytes_max);
-        let supplies = Supplies { definition: Arc::clone(definition), pool, flights: flights.clone() };
+        let shared = Shared { definition: Arc::clone(definition), pool, under_way: under_way.clone() };
         let decoder = definition.decoder();
-        Self { supplies, decoder, limits, open: BTreeMap::new(), pacing: Pacing::default() }
+        Self { shared, decoder, limits, open: BTreeMap::new(), pacing: Pacing::default() }
     }
 
     /// Adds a chunk; what is full is appended to `full`, in order.
@@ -124,7 +124,7 @@ impl Batcher {
             self.forget_ended(partition);
             return;
         }
-        let supplies = &self.supplies;
+        let shared = &self.shared;
         let open = match self.open.entry(partition) {
             std::collections::btree_map::Entry::Occupied(entry) => {
                 let open = entry.into_mut();
@@ -144,20 +144,20 @@ impl Batcher {
         open.brokers.extend(&chunk.brokers);
         let cut_before = full.len();
         for record in chunk.records.iter() {
-            open.cut_up_to(record.offset, supplies, full);
+            open.cut_up_to(record.offset, shared, full);
             if !open.takes_month_of(record, &self.limits) {
-                full.push(open.close(open.covered, supplies));
+                full.push(open.close(open.covered, shared));
                 open.first_read_at = Some(chunk.first_read_at);
                 open.takes_month_of(record, &self.limits);
             }
-            open.push(record, &mut self.decoder, supplies, now);
+            open.push(record, &mut self.decoder, shared, now);
             if open.is_full(&self.limits) {
-                full.push(open.close(open.covered, supplies));
+                full.push(open.close(open.covered, shared));
                 open.first_read_at = Some(chunk.first_read_at);
             }
         }
         open.move_to(chunk.position, now);
-        open.cut_up_to(chunk.position, supplies, full);
+        open.cut_up_to(chunk.position, shared, full);
         if full.len() > cut_before {
             open.brokers = chunk.brokers;
         }
@@ -168,10 +168,10 @@ impl Batcher {
     /// What the writers have use for: batches are cut small and soon where little comes in, and with a backlog they grow as large
     /// as they may.
     pub fn room(&self) -> Room {
-        let flights = &self.supplies.flights;
-        if flights.count() >= FLIGHTS_MAX {
+        let under_way = &self.shared.under_way;
+        if under_way.count() >= BATCHES_UNDER_WAY_MAX {
             Room::None
-        } else if flights.rows() >= self.limits.rows_max {
+        } else if under_way.rows() >= self.limits.rows_max {
             Room::Rest
         } else {
             Room::Any
@@ -195,7 +195,7 @@ impl Batcher {
         let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace, is_stuck).is_some_and(|due| due <= now);
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
-            let batch = open.close(open.covered, &self.supplies);
+            let batch = open.close(open.covered, &self.shared);
             self.pacing.note_cut(batch.rows.len(), open.is_behind, now);
             full.push(batch);
         }
@@ -204,7 +204,7 @@ impl Batcher {
     /// Whether open batches hold the whole byte budget: nothing is read, and nothing on its way will give bytes back.
     fn is_stuck(&self) -> bool {
         let is_spent = |open: &Open| open.permit.is_spent();
-        self.supplies.flights.count() == 0 && self.open.values().next().is_some_and(is_spent)
+        self.shared.under_way.count() == 0 && self.open.values().next().is_some_and(is_spent)
     }
 
     fn forget_ended(&mut self, partition: Partition) {
@@ -238,12 +238,12 @@ impl Open {
         }
     }
 
-    fn push(&mut self, record: Record<'_>, decoder: &mut Decoder, supplies: &Supplies, now: Instant) {
+    fn push(&mut self, record: Record<'_>, decoder: &mut Decoder, shared: &Shared, now: Instant) {
         assert!(record.offset >= self.covered, "offset {} comes again below {}", record.offset, self.covered);
         self.since.get_or_insert(now);
         self.bytes += record.payload.map_or(0, <[u8]>::len);
         let (rows, decoder) = match &mut self.earlier {
-            None => (self.rows.get_or_insert_with(|| supplies.rows()), decoder),
+            None => (self.rows.get_or_insert_with(|| shared.rows()), decoder),
             Some(reading) => {
                 let rows = self.rows.get_or_insert_with(|| Rows::empty(reading.definition.route()).into());
                 (rows, &mut reading.decoder)
@@ -277,9 +277,9 @@ impl Open {
     }
 
     /// Closes at every cut at or below `offset`, which was seen.
-    fn cut_up_to(&mut self, offset: Offset, supplies: &Supplies, full: &mut Vec<Batch>) {
+    fn cut_up_to(&mut self, offset: Offset, shared: &Shared, full: &mut Vec<Batch>) {
         while let Some(cut) = self.next_cut().filter(|&cut| cut <= offset) {
-            full.push(self.close(cut, supplies));
+            full.push(self.close(cut, shared));
             self.cut += 1;
         }
     }
@@ -318,10 +318,10 @@ impl Open {
         self.rows.as_ref().map_or(0, |rows| rows.byte_len()) * COLUMN_BYTE_COST + self.dead_letter_bytes
     }
 
-    fn close(&mut self, end: Offset, supplies: &Supplies) -> Batch {
+    fn close(&mut self, end: Offset, shared: &Shared) -> Batch {
         let range = Range::new(self.start, end);
         self.permit.set(self.cost());
-        let definition = self.earlier.as_ref().map_or(&supplies.definition, |reading| &reading.definition);
+        let definition = self.earlier.as_ref().map_or(&shared.definition, |reading| &reading.definition);
         let definition = Arc::clone(definition);
         let rows = self.rows.take().unwrap_or_else(|| Rows::empty(definition.route()).into());
         debug_assert!(rows.offsets.last().is_none_or(|&last| last < end));
@@ -334,7 +334,7 @@ impl Open {
         self.is_first = false;
         self.since = None;
         let fresh = self.permit.fresh();
-        let flight = supplies.flights.start(rows.len());
+        let under_way = shared.under_way.start(rows.len());
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
@@ -345,7 +345,7 @@ impl Open {
             read_at: self.read_at,
             brokers: self.brokers.clone(),
             permit: std::mem::replace(&mut self.permit, fresh),
-            flight,
+            under_way,
         }
     }
 }

@@ -18,7 +18,7 @@ use footprint_protocol::partition::Cut;
 use footprint_service::kafka::brokers::Brokers;
 
 use self::budget::Permit;
-use self::under_way::Flight;
+use self::under_way::UnderWayGuard;
 use crate::ledger::ownership::Ownership;
 
 /// A range of one partition, decoded: claimed as one, written as one.
@@ -43,7 +43,7 @@ pub struct Batch {
     /// Its share of the byte budget.
     pub permit: Permit,
     /// Counts it among those on their way.
-    pub flight: Flight,
+    pub under_way: UnderWayGuard,
 }
 
 impl Cut for Batch {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// Counts the batches of one route that are on their way.
 #[derive(Clone, Debug, Default)]
-pub struct Flights {
+pub struct UnderWay {
     shared: Arc<Shared>,
 }
 
@@ -17,15 +17,15 @@ pub struct Flights {
 struct Shared {
     count: AtomicUsize,
     rows: AtomicUsize,
-    landed: Notify,
+    finished: Notify,
 }
 
-impl Flights {
+impl UnderWay {
     /// Counts one more batch of this many rows, until what is returned is dropped.
-    pub fn start(&self, rows: usize) -> Flight {
+    pub fn start(&self, rows: usize) -> UnderWayGuard {
         self.shared.count.fetch_add(1, Ordering::SeqCst);
         self.shared.rows.fetch_add(rows, Ordering::SeqCst);
-        Flight { flights: self.clone(), rows }
+        UnderWayGuard { under_way: self.clone(), rows }
     }
 
     /// Batches on their way.
@@ -38,25 +38,25 @@ impl Flights {
         self.shared.rows.load(Ordering::SeqCst)
     }
 
-    /// Returns when one has landed since the last call.
-    pub async fn landed(&self) {
-        self.shared.landed.notified().await;
+    /// Returns when one has finished since the last call.
+    pub async fn finished(&self) {
+        self.shared.finished.notified().await;
     }
 }
 
 /// One batch on its way.
 #[derive(Debug)]
-pub struct Flight {
-    flights: Flights,
+pub struct UnderWayGuard {
+    under_way: UnderWay,
     rows: usize,
 }
 
-impl Drop for Flight {
+impl Drop for UnderWayGuard {
     fn drop(&mut self) {
-        let Shared { count, rows, landed } = &*self.flights.shared;
+        let Shared { count, rows, finished } = &*self.under_way.shared;
         rows.fetch_sub(self.rows, Ordering::SeqCst);
         count.fetch_sub(1, Ordering::SeqCst);
-        landed.notify_one();
+        finished.notify_one();
     }
 }
 
@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_flight_counts_until_it_is_dropped_and_wakes_those_who_wait() {
-        let flights = Flights::default();
-        let (first, second) = (flights.start(5), flights.start(7));
-        assert_eq!((flights.count(), flights.rows()), (2, 12));
+    async fn a_batch_counts_until_it_is_dropped_and_wakes_those_who_wait() {
+        let under_way = UnderWay::default();
+        let (first, second) = (under_way.start(5), under_way.start(7));
+        assert_eq!((under_way.count(), under_way.rows()), (2, 12));
         drop(first);
-        flights.landed().await;
-        assert_eq!((flights.count(), flights.rows()), (1, 7));
-        let waiting = flights.landed();
+        under_way.finished().await;
+        assert_eq!((under_way.count(), under_way.rows()), (1, 7));
+        let waiting = under_way.finished();
         futures::pin_mut!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(second);

@@ -29,7 +29,7 @@ use self::fetching::Fetching;
 use self::group::GroupContext;
 use self::intake::{Intake, Met, Place};
 use crate::batch::budget::Budget;
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::read::chunk::Chunk;
 use crate::read::commands::{CommandQueue, Wanted};
 use crate::read::commit::Commits;
@@ -82,7 +82,7 @@ impl Reader {
         config: &rdkafka::ClientConfig,
         topic: &str,
         budget: &Arc<Budget>,
-        flights: &Flights,
+        under_way: &UnderWay,
         ports: Ports,
     ) -> Result<Self, KafkaError> {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
@@ -96,7 +96,7 @@ impl Reader {
             topic: topic.to_owned(),
             commands,
             events,
-            intake: Intake::new(chunks, budget, flights),
+            intake: Intake::new(chunks, budget, under_way),
             events_waiting: VecDeque::new(),
             revoking: false,
             deferred: Deferred::default(),

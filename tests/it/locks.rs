@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::ledger::identity::new_owner;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
@@ -132,7 +132,7 @@ fn batch(route: &Arc<Route>, fence: Fence) -> Arc<Batch> {
         read_at: Instant::now(),
         brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
-        flight: Flights::default().start(0),
+        under_way: UnderWay::default().start(0),
     })
 }
 

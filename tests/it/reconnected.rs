@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::store::clickhouse::writer::{ClickHouseSink, StoredRows};
@@ -157,7 +157,7 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
         read_at: Instant::now(),
         brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
-        flight: Flights::default().start(0),
+        under_way: UnderWay::default().start(0),
     })
 }
 

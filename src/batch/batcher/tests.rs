@@ -56,7 +56,7 @@ fn batcher(rows_max: usize) -> Batcher {
             linger: Duration::from_millis(50),
             kept_bytes_max: 1 << 20,
         },
-        &Flights::default(),
+        &UnderWay::default(),
     )
 }
 
@@ -173,7 +173,7 @@ fn a_range_is_decoded_by_the_definition_that_claimed_it() {
         other => panic!("{other:?}"),
     };
     assert_eq!(decoded(&full[0]), (definition.fingerprint(), 1, b"/a/a".to_vec()));
-    assert_eq!(decoded(&full[1]), (batcher.supplies.definition.fingerprint(), 3, b"GET".to_vec()));
+    assert_eq!(decoded(&full[1]), (batcher.shared.definition.fingerprint(), 3, b"GET".to_vec()));
 }
 
 #[test]

@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
     use crate::batch::budget::Budget;
-    use crate::batch::under_way::Flights;
+    use crate::batch::under_way::UnderWay;
     use crate::read::reader::intake::STALLED_AFTER;
     use crate::read::tests::ownership;
 
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn replays_that_stall_take_turns_with_those_that_wait() {
         let (chunks, _received) = mpsc::channel(100);
-        let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &Flights::default());
+        let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &UnderWay::default());
         let mut deferred = Deferred::default();
         let places = Partition::try_from(REPLAYS_MAX).unwrap();
         for partition in 0..places + 2 {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_replay_goes_on_where_it_has_got_to() {
         let (chunks, _received) = mpsc::channel(100);
-        let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &Flights::default());
+        let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &UnderWay::default());
         intake.start(ownership(1, 100), 0);
         intake.note_position(1, 40);
         assert!(intake.stop_stalled().is_none(), "something came");

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::send_waiting;
 use crate::batch::budget::Budget;
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::ledger::ownership::Ownership;
 use crate::limits::{CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use crate::read::chunk::Chunk;
@@ -64,7 +64,7 @@ struct Reading {
 pub(super) struct Intake {
     chunks: mpsc::Sender<Chunk<Messages>>,
     budget: Arc<Budget>,
-    flights: Flights,
+    under_way: UnderWay,
     pool: Arc<Pool<Messages>>,
     reading: BTreeMap<Partition, Reading>,
     /// Partitions that are read no further because of an error, and are still fetched.
@@ -82,11 +82,11 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Nothing is read yet.
-    pub(super) fn new(chunks: mpsc::Sender<Chunk<Messages>>, budget: &Arc<Budget>, flights: &Flights) -> Self {
+    pub(super) fn new(chunks: mpsc::Sender<Chunk<Messages>>, budget: &Arc<Budget>, under_way: &UnderWay) -> Self {
         Self {
             chunks,
             budget: Arc::clone(budget),
-            flights: flights.clone(),
+            under_way: under_way.clone(),
             pool: Pool::new(CHUNKS_KEPT_BYTES_MAX),
             reading: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -147,7 +147,7 @@ impl Intake {
     pub(super) fn may_take(&mut self) -> bool {
         self.send();
         let spent = self.budget.is_spent();
-        if !spent || self.flights.count() > 0 || self.replaying() == 0 {
+        if !spent || self.under_way.count() > 0 || self.replaying() == 0 {
             self.stuck_since = None;
             self.overdraws = false;
         } else if !self.overdraws {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::batch::budget::Permit;
-use crate::batch::under_way::Flights;
+use crate::batch::under_way::UnderWay;
 use crate::ledger::ownership::Ownership;
 use crate::read::tests::ownership;
 
@@ -117,7 +117,7 @@ impl Lane {
             read_at: Instant::now(),
             brokers: footprint_service::kafka::brokers::Brokers::default(),
             permit: Permit::default(),
-            flight: Flights::default().start(0),
+            under_way: UnderWay::default().start(0),
         };
         self.batches.send(Arc::new(batch)).await.unwrap();
     }

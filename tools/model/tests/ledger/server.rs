@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
-use footprint::batch::under_way::Flights;
+use footprint::batch::under_way::UnderWay;
 use footprint::ledger::identity::owner_of;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
@@ -220,7 +220,7 @@ fn batch(definition: &Arc<Definition>, ownership: &Arc<Ownership>, range: Range)
         read_at: Instant::now(),
         brokers: footprint_service::kafka::brokers::Brokers::default(),
         permit: Permit::default(),
-        flight: Flights::default().start(0),
+        under_way: UnderWay::default().start(0),
     }
 }
 
