@@ -1,17 +1,17 @@
-//! Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse. The modules stand in the order of
-//! the data's way; ARCHITECTURE.md tells the story.
+//! Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse. The modules are in the order of the data's
+//! way. ARCHITECTURE.md explains it.
 
-// the road: Kafka's records are read, decoded and cut into batches, claimed in the ledger, and stored
+// the data's way: Kafka's records are read, decoded and cut into batches, claimed in the ledger, and stored
 pub mod batch;
 pub mod claim;
 pub mod ledger;
 pub mod read;
 pub mod store;
-// what knows the whole road
+// modules that know the whole way
 pub mod limits;
 pub mod outcome;
 pub mod pipeline;
-// what is done beside it
+// maintenance
 pub mod upkeep;
 // commands
 pub mod cli;

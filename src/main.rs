@@ -1,4 +1,4 @@
-//! The program: listens to signals, runs the command line, and turns its end into an exit status.
+//! The program. It listens for signals, runs the command line, and turns the result into an exit status.
 
 use std::process::ExitCode;
 
@@ -7,18 +7,18 @@ use footprint_service::console::complain;
 use footprint_service::panics::abort_on_panic;
 use footprint_service::signals::Signals;
 
-/// Also of librdkafka, which takes and frees several pieces a message on different threads: beside glibc's 10 % less CPU and a
-/// quarter less memory (docs/performance.md).
+/// librdkafka uses it too. It allocates several pieces for each message and frees them on other threads. Compared with glibc this
+/// takes 10 % less CPU and a quarter less memory (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What jemalloc reads at its start; the environment's `MALLOC_CONF` wins over it. Freed pages go back to the kernel after half a
-/// second instead of ten: with 64 partitions that is some 80 MiB less at the peak (docs/performance.md).
+/// jemalloc reads this at its start. The environment's `MALLOC_CONF` wins over it. Freed pages return to the kernel after half a
+/// second instead of ten. With 64 partitions this saves about 80 MiB at the peak (docs/performance.md).
 #[allow(unsafe_code)]
 #[unsafe(export_name = "malloc_conf")]
 pub static MALLOC_CONF: Option<&u8> = Some(&b"dirty_decay_ms:500,muzzy_decay_ms:0\0"[0]);
 
-/// Runs the command line and gives the exit status. `footprint-failpoints` calls it too.
+/// Runs the command line and returns the exit status. `footprint-failpoints` calls it too.
 pub fn main() -> ExitCode {
     abort_on_panic();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
             }
         }
     });
-    // threads that wait for an answer which no longer matters
+    // does not wait for threads whose answers no longer matter
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
 }

@@ -1,35 +1,35 @@
-//! How a run ends: one plain type, from the pipeline to the exit status and the last line. Nothing else says how it ended.
+//! How a run ends: one plain type, from the pipeline to the exit status and the last line. No other type says how it ended.
 
 use footprint_service::status::Moved;
 
-/// How a pipeline, or all of them together, ended. The later variants outweigh the earlier.
+/// How a pipeline, or all of them together, ended. A later variant wins over an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Told to stop: everything that was on its way is stored.
+    /// It was asked to stop, and everything under way is stored.
     Drained,
-    /// Everything that was asked for is stored.
+    /// Everything that it was asked to store is stored.
     CaughtUp(Moved),
-    /// Told to stop before everything that was asked for was stored. None: it was not yet known what there is to store.
+    /// It was asked to stop before everything was stored. None: it did not yet know how much there is to store.
     Interrupted(Option<Stored>),
-    /// Told to stop: not everything that was on its way was stored in time.
+    /// It was asked to stop, and not everything under way was stored in time.
     NotDrained(Left),
-    /// A person is needed: what happened, and what to do.
+    /// A person is needed. The text says what happened and what to do.
     Failed(String),
 }
 
-/// How much of what was asked for is stored, by this process or another.
+/// How many of the records to store are stored, by this process or another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Records that every sink has.
     pub stored: u64,
-    /// Records asked for.
+    /// Records to store.
     pub wanted: u64,
-    /// Whether the ledger did not answer at the end: there may be more.
+    /// The ledger did not answer at the end, so there may be more.
     pub at_least: bool,
 }
 
 impl Stored {
-    /// Both together.
+    /// Adds the two.
     pub fn and(self, other: Self) -> Self {
         Self {
             stored: self.stored + other.stored,
@@ -39,10 +39,10 @@ impl Stored {
     }
 }
 
-/// What was claimed by this process, and is not stored by every sink as far as it knows.
+/// The records that this process claimed and that, as far as it knows, not every sink has stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// Offsets claimed and not stored.
+    /// Offsets that are claimed and not stored.
     pub records: u64,
     /// Their partitions.
     pub partitions: usize,
@@ -50,12 +50,12 @@ pub struct Left {
     pub postgres: bool,
     /// Some are not in ClickHouse.
     pub clickhouse: bool,
-    /// Routes whose pipelines gave no answer at all.
+    /// Routes whose pipelines did not answer at all.
     pub silent_routes: usize,
 }
 
 impl Left {
-    /// Both together.
+    /// Adds the two.
     pub fn and(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
@@ -88,7 +88,7 @@ impl Left {
 }
 
 impl Outcome {
-    /// The outcome of two together: the worse of them; what is left of two adds up.
+    /// The worse of the two outcomes. The records left by both add up.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::NotDrained(one), Self::NotDrained(other)) => Self::NotDrained(one.and(other)),
@@ -112,7 +112,7 @@ impl Outcome {
         }
     }
 
-    /// Whether all went as it was to go.
+    /// Whether the run ended as it should.
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Drained | Self::CaughtUp(_))
     }
@@ -120,7 +120,7 @@ impl Outcome {
     /// The last line.
     pub fn line(&self) -> String {
         match self {
-            Self::Drained => "drained: everything that was on its way is stored".into(),
+            Self::Drained => "drained: everything under way is stored".into(),
             Self::CaughtUp(Moved { records, first_read_at: Some(first), last_stored_at: Some(last) }) => {
                 let seconds = last.saturating_duration_since(*first).as_secs_f64();
                 format!("caught up: {records} records, {seconds:.3} s from the first record read to the last stored")
@@ -129,7 +129,7 @@ impl Outcome {
             Self::Interrupted(None) => "interrupted: nothing was read yet".into(),
             Self::Interrupted(Some(Stored { stored, wanted, at_least })) => {
                 let least = if *at_least { "at least " } else { "" };
-                format!("interrupted: {least}{stored} of {wanted} stored; the next start goes on from there")
+                format!("interrupted: {least}{stored} of {wanted} stored; the next start continues from there")
             }
             Self::NotDrained(left) => {
                 format!("not drained: {}; nothing is lost, the next start finishes the claims", left.spell())

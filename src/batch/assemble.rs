@@ -1,4 +1,4 @@
-//! The batcher's task: it feeds the batcher with chunks, and sends on the batches that are full or due.
+//! The batcher's task. It gives chunks to the batcher, and sends on the batches that are full or due.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,9 @@ use crate::read::chunk::Chunk;
 /// How long the batcher sleeps when no batch is due.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The stage around the batcher: chunks in, batches out; incomplete ones cut by the linger, the pace, and the room that the
-/// writers have. Ends when a channel closes, and drops what is open. Public for `benches/pipeline.rs` alone.
+/// The stage around the batcher: chunks in, batches out. It cuts incomplete batches after their linger, no faster than the pace,
+/// and only while the writers have room. It ends when a channel closes, and drops the open batches. Public only for
+/// `benches/pipeline.rs`.
 pub async fn assemble(
     mut batcher: Batcher,
     mut chunks: mpsc::Receiver<Chunk<impl Records + Buffer>>,
@@ -27,7 +28,7 @@ pub async fn assemble(
     loop {
         let pace = Pace { interval: *cut_interval.borrow(), room: batcher.room() };
         let due = batcher.due_at(pace).unwrap_or_else(|| Instant::now() + IDLE);
-        // biased: what came is decoded first, so that a batch which is due is as large as it can be
+        // biased: chunks that have come are decoded first, so that a batch that is due is as large as possible
         tokio::select! {
             biased;
             chunk = chunks.recv() => match chunk {

@@ -1,4 +1,4 @@
-//! Chunks -> batches: decodes each record into the open batch of its partition, and cuts where the plan says, at the
+//! Chunks -> batches. Decodes each record into the open batch of its partition. Cuts where the take-over's plan says, at the
 //! limits of rows and bytes, or after the linger, no faster than the pace. Pure: time is a parameter.
 
 mod months;
@@ -28,64 +28,64 @@ use crate::ledger::ownership::Ownership;
 use crate::limits::{BATCHES_UNDER_WAY_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES};
 use crate::read::chunk::Chunk;
 
-/// When a batch is full, and when an incomplete one goes on.
+/// When a batch is full, and how long an incomplete batch waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows and dead letters of a batch, at most.
     pub rows_max: usize,
-    /// Payload bytes of a batch, at most; the first record is not subject to this limit.
+    /// Payload bytes of a batch, at most. The first record may exceed this limit.
     pub bytes_max: usize,
-    /// Distinct months, of when Kafka received its records, of a batch at most.
+    /// Months of a batch, at most, by the time when Kafka received its records.
     pub months_max: usize,
-    /// How long an incomplete batch waits for more, at least.
+    /// How long an incomplete batch waits for more records, at least.
     pub linger: Duration,
-    /// Memory of batches that is kept for the next ones, bytes.
+    /// Bytes of finished batches' memory that are kept for reuse, at most.
     pub kept_bytes_max: usize,
 }
 
-/// A batch in the making.
+/// The open batch of a partition.
 struct Open {
     ownership: Arc<Ownership>,
     start: Offset,
-    /// Everything below it was seen.
+    /// Everything below this offset was seen.
     covered: Offset,
-    /// The next of the plan's cuts.
+    /// The index of the plan's next cut.
     cut: usize,
-    /// Taken from the pool when the first record comes: of many partitions only those that hold records hold memory.
+    /// Taken from the pool when the first record comes, so that a partition without records holds no memory.
     rows: Option<Recycled<Rows>>,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     bytes: usize,
     months: Months,
-    /// Decodes what an earlier definition claimed; none: the present one does.
-    earlier: Option<Box<Reading>>,
-    /// Nothing was cut yet since the partition was taken over, and all that time nothing of it was stored.
+    /// Decodes a range that an earlier definition claimed. None: the present definition decodes.
+    earlier: Option<Box<EarlierDecoder>>,
+    /// No batch was cut since the take-over, so nothing of the partition was stored during the change of owners.
     is_first: bool,
-    /// The log holds more for it.
+    /// The log holds more records of this partition.
     is_behind: bool,
-    /// When the first record or the first move of the position came.
+    /// When the first record came, or the position first moved.
     since: Option<Instant>,
     first_read_at: Option<Instant>,
     read_at: Instant,
-    /// Of what was not cut yet.
+    /// The brokers that gave records since the last cut.
     brokers: Brokers,
     permit: Permit,
 }
 
-/// What decodes a range that an earlier definition claimed.
-struct Reading {
+/// An earlier definition and its decoder, for a range that it claimed.
+struct EarlierDecoder {
     definition: Arc<Definition>,
     decoder: Decoder,
 }
 
-impl Reading {
+impl EarlierDecoder {
     fn of(ownership: &Ownership, start: Offset) -> Option<Box<Self>> {
         let definition = ownership.earlier_definition(start)?;
         Some(Box::new(Self { definition: Arc::clone(definition), decoder: definition.decoder() }))
     }
 }
 
-/// What every new batch is made of.
+/// What the open batches of all partitions share.
 struct Shared {
     definition: Arc<Definition>,
     pool: Arc<Pool<Rows>>,
@@ -108,7 +108,7 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// No open batch. What no other definition has claimed is decoded by `definition`.
+    /// Starts with no open batch. `definition` decodes every range that no other definition has claimed.
     pub fn new(definition: &Arc<Definition>, limits: Limits, under_way: &UnderWay) -> Self {
         assert!(limits.rows_max > 0 && limits.bytes_max > 0);
         let pool = Pool::new(limits.kept_bytes_max);
@@ -117,7 +117,7 @@ impl Batcher {
         Self { shared, decoder, limits, open: BTreeMap::new(), pacing: Pacing::default() }
     }
 
-    /// Adds a chunk; what is full is appended to `full`, in order.
+    /// Adds a chunk, and appends the batches that are full to `full`, in order.
     pub fn add(&mut self, chunk: Chunk<impl Records + Buffer>, now: Instant, full: &mut Vec<Batch>) {
         let partition = chunk.ownership.partition;
         if chunk.ownership.has_ended() {
@@ -161,11 +161,11 @@ impl Batcher {
         if full.len() > cut_before {
             open.brokers = chunk.brokers;
         }
-        // the columns' bytes are taken before the chunk's are given back
+        // reserves the columns' bytes before the chunk's bytes are released
         open.permit.set(open.cost());
     }
 
-    /// What the writers have use for: batches are cut small and soon where little comes in, and with a backlog they grow as large
+    /// Which batches the writers can use. With a light load, batches are cut small and soon. During a backlog they grow as large
     /// as they may.
     pub fn room(&self) -> Room {
         let under_way = &self.shared.under_way;
@@ -178,14 +178,14 @@ impl Batcher {
         }
     }
 
-    /// When the next incomplete batch may be cut; none while the writers have no use for one.
+    /// When the next incomplete batch may be cut. None: the writers cannot use one.
     pub fn due_at(&self, pace: Pace) -> Option<Instant> {
         let is_stuck = self.is_stuck();
         self.open.values().filter_map(|open| open.due_at(&self.pacing, self.limits.linger, pace, is_stuck)).min()
     }
 
-    /// Cuts the incomplete batch that has waited longest, when one is due: the oldest first is fair to every partition. Those
-    /// just taken over come before: their records have waited through the change of owners.
+    /// Cuts the incomplete batch that has waited longest, if one is due. Oldest first is fair to every partition. Partitions just
+    /// taken over come first, because their records have already waited for the change of owners.
     pub fn cut_due(&mut self, now: Instant, pace: Pace, full: &mut Vec<Batch>) {
         self.open.retain(|_, open| !open.ownership.has_ended());
         for batch in full.iter() {
@@ -201,7 +201,7 @@ impl Batcher {
         }
     }
 
-    /// Whether open batches hold the whole byte budget: nothing is read, and nothing on its way will give bytes back.
+    /// Whether open batches hold the whole byte budget. Then nothing can be read, and no batch under way will release bytes.
     fn is_stuck(&self) -> bool {
         let is_spent = |open: &Open| open.permit.is_spent();
         self.shared.under_way.count() == 0 && self.open.values().next().is_some_and(is_spent)
@@ -227,7 +227,7 @@ impl Open {
             dead_letter_bytes: 0,
             bytes: 0,
             months: Months::default(),
-            earlier: Reading::of(ownership, ownership.plan.start),
+            earlier: EarlierDecoder::of(ownership, ownership.plan.start),
             is_first: true,
             is_behind: false,
             since: None,
@@ -271,12 +271,12 @@ impl Open {
         }
     }
 
-    /// The plan's next cut, above the open batch's start.
+    /// The plan's next cut above the open batch's start.
     fn next_cut(&self) -> Option<Offset> {
         self.ownership.plan.cuts.get(self.cut).copied()
     }
 
-    /// Closes at every cut at or below `offset`, which was seen.
+    /// Closes a batch at every cut at or below `offset`, which was seen.
     fn cut_up_to(&mut self, offset: Offset, shared: &Shared, full: &mut Vec<Batch>) {
         while let Some(cut) = self.next_cut().filter(|&cut| cut <= offset) {
             full.push(self.close(cut, shared));
@@ -284,7 +284,7 @@ impl Open {
         }
     }
 
-    /// Claims found at a take-over are written as they were claimed: below a cut no limit applies.
+    /// Claims found at a take-over are written as they were claimed. No limit applies below a cut.
     fn is_bound(&self) -> bool {
         self.start < self.ownership.plan.claimed
     }
@@ -294,12 +294,12 @@ impl Open {
         !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
     }
 
-    /// Notes the record's month. False: the batch has as many as it may, and ends before the record.
+    /// Notes the record's month. False: the batch has as many months as it may, and must end before the record.
     fn takes_month_of(&mut self, record: Record<'_>, limits: &Limits) -> bool {
         self.is_bound() || self.months.note(record.timestamp_ms, limits.months_max)
     }
 
-    /// Where the budget is spent and nothing will give bytes back, nothing is waited for but the linger.
+    /// If the budget is spent and nothing will release bytes, a batch waits only for its linger.
     fn due_at(&self, pacing: &Pacing, linger: Duration, pace: Pace, is_stuck: bool) -> Option<Instant> {
         let since = self.since.filter(|_| !self.is_bound() && self.covered > self.start)?;
         if is_stuck {
@@ -313,7 +313,7 @@ impl Open {
         has_room.then(|| pacing.due(since, linger, pace.interval, self.is_behind))
     }
 
-    /// What it holds of the byte budget.
+    /// The bytes of the budget that it needs.
     fn cost(&self) -> usize {
         self.rows.as_ref().map_or(0, |rows| rows.byte_len()) * COLUMN_BYTE_COST + self.dead_letter_bytes
     }
@@ -326,7 +326,7 @@ impl Open {
         let rows = self.rows.take().unwrap_or_else(|| Rows::empty(definition.route()).into());
         debug_assert!(rows.offsets.last().is_none_or(|&last| last < end));
         self.start = end;
-        self.earlier = Reading::of(&self.ownership, end);
+        self.earlier = EarlierDecoder::of(&self.ownership, end);
         self.covered = self.covered.max(end);
         self.bytes = 0;
         self.dead_letter_bytes = 0;

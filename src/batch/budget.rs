@@ -1,5 +1,5 @@
-//! The one byte budget: what is taken when a payload is read and given back when both sinks have acknowledged it.
-//! It bounds the memory of the whole pipeline; it never blocks, the reader pauses instead.
+//! The one byte budget. The reader reserves bytes when it takes a payload. They are released when both sinks have acknowledged
+//! it. The budget bounds the memory of the whole pipeline. It never blocks: the reader pauses instead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,12 +22,12 @@ impl Budget {
         Arc::new(Self { bytes_max, taken: AtomicUsize::new(0), lock: Mutex::new(()), given_back: Condvar::new() })
     }
 
-    /// Bytes that may be taken in all.
+    /// The bytes that may be taken in all.
     pub fn bytes_max(&self) -> usize {
         self.bytes_max
     }
 
-    /// Bytes taken now.
+    /// The bytes taken now.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
@@ -37,14 +37,14 @@ impl Budget {
         self.taken() >= self.bytes_max
     }
 
-    /// Takes `bytes`, also past the bound: the record is in memory already. The reader asks [`Self::is_spent`] before it
-    /// takes on, so that the overshoot is what it takes at once, and never more than librdkafka's own queue holds.
+    /// Takes `bytes`, even beyond the bound, because the record is in memory already. The reader asks [`Self::is_spent`] before
+    /// it takes more. So the overshoot is what it takes in one call, and never more than librdkafka's own queue holds.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         Permit { budget: Some(Arc::clone(self)), bytes }
     }
 
-    /// Waits until the budget is no longer spent, at most `timeout`. True when there is room.
+    /// Waits until the budget is no longer spent, at most `timeout`. Returns true if there is room.
     pub fn wait_for_room(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut guard = self.lock.lock();
@@ -63,7 +63,7 @@ impl Budget {
     }
 }
 
-/// Bytes taken from a [`Budget`], given back when dropped.
+/// Bytes taken from a [`Budget`]. They are released on drop.
 #[derive(Debug, Default)]
 pub struct Permit {
     budget: Option<Arc<Budget>>,
@@ -71,12 +71,11 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing more may be taken of its budget.
+    /// Whether its budget is spent.
     pub fn is_spent(&self) -> bool {
         self.budget.as_ref().is_some_and(|budget| budget.is_spent())
     }
@@ -86,7 +85,7 @@ impl Permit {
         Self { budget: self.budget.clone(), bytes: 0 }
     }
 
-    /// Holds `bytes` from now on, whether that is more or less.
+    /// Changes the bytes held to `bytes`, more or fewer.
     pub fn set(&mut self, bytes: usize) {
         let Some(budget) = &self.budget else { return };
         if bytes >= self.bytes {

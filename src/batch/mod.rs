@@ -1,5 +1,5 @@
-//! Batches: chunks are decoded into the columns of one partition's range `[start, end)`, cut, and counted while they are
-//! under way. A batch is never changed after it was cut; both encoders read it.
+//! Batches. Chunks are decoded into the columns of one partition's range `[start, end)`, cut, and counted while they are under
+//! way. A batch never changes after it was cut. Both encoders read it.
 
 pub mod assemble;
 pub mod batcher;
@@ -21,28 +21,28 @@ use self::budget::Permit;
 use self::under_way::UnderWayGuard;
 use crate::ledger::ownership::Ownership;
 
-/// A range of one partition, decoded: claimed as one, written as one.
+/// A decoded range of one partition. It is claimed as a whole and written as a whole.
 #[derive(Debug)]
 pub struct Batch {
-    /// Under whose ownership it was read.
+    /// The ownership under which it was read.
     pub ownership: Arc<Ownership>,
-    /// What it covers; offsets in it without a row or a dead letter are gaps.
+    /// The offsets that it covers. Offsets in it without a row or a dead letter are gaps.
     pub range: Range,
-    /// By what it was decoded.
+    /// The definition that decoded it.
     pub definition: Arc<Definition>,
     /// The good records.
     pub rows: Recycled<Rows>,
-    /// The bad ones.
+    /// The bad records.
     pub dead_letters: Vec<DeadLetter>,
     /// When its first record was read.
     pub first_read_at: Instant,
-    /// When its last record was read: a claim needs a later look at the topic's id.
+    /// When its last record was read. A claim needs a later look at the topic's id.
     pub read_at: Instant,
-    /// The brokers that gave its records: each is to be looked at.
+    /// The brokers that gave its records. Each is asked for the topic's id.
     pub brokers: Brokers,
     /// Its share of the byte budget.
     pub permit: Permit,
-    /// Counts it among those on their way.
+    /// Counts it among the batches under way.
     pub under_way: UnderWayGuard,
 }
 

@@ -1,13 +1,13 @@
-//! How many batches of a route are on their way: cut, and neither stored by every sink nor given up. The batcher cuts an
-//! incomplete batch only where the writers have use for it, so batches grow with the backlog; the reader sees by it whether
-//! anything can still give bytes of the budget back.
+//! Counts the batches of a route that are under way: cut, and neither stored by every sink nor given up. The batcher cuts an
+//! incomplete batch only while the writers can use it, so batches grow with the backlog. The reader uses the count to see whether
+//! any batch can still release bytes of the budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts the batches of one route that are on their way.
+/// Counts the batches of one route that are under way.
 #[derive(Clone, Debug, Default)]
 pub struct UnderWay {
     shared: Arc<Shared>,
@@ -21,30 +21,30 @@ struct Shared {
 }
 
 impl UnderWay {
-    /// Counts one more batch of this many rows, until what is returned is dropped.
+    /// Counts one more batch of `rows` rows, until the guard is dropped.
     pub fn start(&self, rows: usize) -> UnderWayGuard {
         self.shared.count.fetch_add(1, Ordering::SeqCst);
         self.shared.rows.fetch_add(rows, Ordering::SeqCst);
         UnderWayGuard { under_way: self.clone(), rows }
     }
 
-    /// Batches on their way.
+    /// The number of batches under way.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::SeqCst)
     }
 
-    /// Rows of the batches on their way.
+    /// The number of their rows.
     pub fn rows(&self) -> usize {
         self.shared.rows.load(Ordering::SeqCst)
     }
 
-    /// Returns when one has finished since the last call.
+    /// Returns when a batch has finished since the last call.
     pub async fn finished(&self) {
         self.shared.finished.notified().await;
     }
 }
 
-/// One batch on its way.
+/// Counts one batch until it is dropped.
 #[derive(Debug)]
 pub struct UnderWayGuard {
     under_way: UnderWay,

@@ -1,5 +1,6 @@
-//! The months that a batch's records were received in. ClickHouse's table is partitioned by that month, so one insert makes one
-//! part for each, and each part is synced by itself. Producers set these times, and their clocks may be anything. Pure.
+//! The months in which Kafka received a batch's records. ClickHouse's table is partitioned by that month. So one insert makes one
+//! part for each month, and ClickHouse syncs each part separately. Producers set these times, and their clocks may say anything.
+//! Pure.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ pub(super) struct Months {
 }
 
 impl Months {
-    /// Notes the month of a record. False: it is new, the batch has `max` of them, and nothing was noted.
+    /// Notes the month of a record. False: the month is new, the batch has `max` months already, and nothing was noted.
     pub(super) fn note(&mut self, timestamp_ms: i64, max: usize) -> bool {
         if self.current.contains(&timestamp_ms) {
             return true;
@@ -35,7 +36,7 @@ impl Months {
         true
     }
 
-    /// Of a new batch: none.
+    /// Starts a new batch, without any month.
     pub(super) fn clear(&mut self) {
         self.seen.clear();
         self.current = 0..0;
@@ -48,9 +49,9 @@ struct Month {
 }
 
 impl Month {
-    /// The month in UTC of a time that is not before the epoch.
+    /// The month in UTC. `time_ms` is not before the epoch.
     fn of(time_ms: i64) -> Self {
-        // the calendar is counted from 1 March of the year 0, so that the leap day is a year's last
+        // the calendar is counted from 1 March of the year 0, so that the leap day is the last day of a year
         let day = time_ms / DAY_MS + 719_468;
         let (era, of_era) = (day / DAYS_PER_ERA, day % DAYS_PER_ERA);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -60,7 +61,7 @@ impl Month {
         // March is 0: months 10 and 11 are January and February of the next year
         let number = (era * 400 + year_of_era) * 12 + march_month;
         let start = (time_ms / DAY_MS - day_of_month) * DAY_MS;
-        // 28 days are in every month: a day behind them is looked up again
+        // every month has 28 days; a later day is computed again
         Self { number: number as i32, span_ms: start..start + 28 * DAY_MS }
     }
 }
@@ -94,8 +95,8 @@ mod tests {
             assert!(months.note(number * month_ms, 2));
         }
         assert!(!months.note(2 * month_ms, 2));
-        assert!(months.note(month_ms + 1, 2), "one that is there already");
-        assert!(months.note(-1, 2), "no time is the epoch's month");
+        assert!(months.note(month_ms + 1, 2), "a month that is there already");
+        assert!(months.note(-1, 2), "a record without a time is in the epoch's month");
         months.clear();
         assert!(months.note(2 * month_ms, 1) && !months.note(0, 1));
     }

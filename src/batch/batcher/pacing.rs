@@ -1,60 +1,61 @@
-//! When incomplete batches go on. They are cut one at a time and no faster than the pace, so that the databases see few large
-//! writes instead of many small ones; where the log holds more for a batch, it also waits in proportion to what went on before
-//! it. So with a backlog the first batch is small and soon with the databases, and those after it grow until they are full.
+//! When incomplete batches are cut. They are cut one at a time and no faster than the pace, so that the databases get few large
+//! writes instead of many small ones. If the log holds more records for a batch, it also waits in proportion to the rows of the
+//! previous batches. So the first batch of a backlog is small and is stored soon, and the later ones grow until they are full.
 //! Pure.
 
 use std::time::{Duration, Instant};
 
-/// Full batches put an incomplete one off by so much at most, and growth no longer than that after its first record.
+/// Full batches delay an incomplete one by this long at most. Growth also ends this long after its first record.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// What a row that went on puts the next incomplete batch off by, where the log holds more for that: about twice as long as a
-/// database takes to store it, so that each batch is larger than the one before also where the reader is not much faster.
+/// During a backlog, an incomplete batch waits this long for each row of the previous batch. It is about twice as long as a
+/// database takes to store the row, so that each batch is larger than the previous one even if the reader is not much faster.
 const ROW_TIME: Duration = Duration::from_micros(2);
-/// What a batch of a backlog that went on puts the next one off by at least: fewer and larger ones cost ClickHouse less than it
-/// costs to let it wait.
+/// During a backlog, an incomplete batch waits at least this long after the previous one. ClickHouse saves more with fewer and
+/// larger batches than the wait costs.
 const GROWTH_MIN: Duration = Duration::from_millis(200);
 
-/// What incomplete batches have to heed beside their linger.
+/// What decides, besides the linger, when an incomplete batch is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The time between two cuts: with many partitions the linger grows, and with it the batches.
+    /// The time between two cuts. With many partitions it grows, and so do the batches.
     pub interval: Duration,
-    /// What the writers have use for.
+    /// Which batches the writers can use.
     pub room: Room,
 }
 
-/// What the writers have use for beside full batches.
+/// Which incomplete batches the writers can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Nothing: batches enough are on their way.
+    /// None: enough batches are under way.
     None,
-    /// A batch that holds all there is. Rows enough are on their way, so one that the log holds more for had better grow.
+    /// Only a batch that holds all records that the log has. Enough rows are under way, so a batch should grow while the log
+    /// holds more for it.
     Rest,
     /// Any batch.
     Any,
 }
 
-/// What went on lately.
+/// The times that follow from the last batches.
 #[derive(Default)]
 pub(super) struct Pacing {
-    /// Full batches put an incomplete one off until then.
+    /// Full batches delay every incomplete one until then.
     full_until: Option<Instant>,
-    /// None that the log holds more for is cut before, either.
+    /// A batch for which the log holds more is not cut before then either.
     grow_until: Option<Instant>,
-    /// When the last incomplete one was cut, or the first one could have been.
+    /// When the last incomplete batch was cut, or the first could have been.
     cut_at: Option<Instant>,
 }
 
 impl Pacing {
-    /// When a batch may be cut that waits since `since`; `grows`: the log holds more for it. The interval is the present one:
-    /// that of the last cut was another, where fewer partitions were ours.
+    /// When a batch may be cut that has waited since `since`. `grows`: the log holds more for it. `interval` is the present pace.
+    /// It was different at the last cut if fewer partitions were ours then.
     pub(super) fn due(&self, since: Instant, linger: Duration, interval: Duration, grows: bool) -> Instant {
         let grown = self.grow_until.filter(|_| grows).map(|until| until.min(since + DELAY_MAX));
         let paced = self.cut_at.map(|at| at + interval);
         [paced, self.full_until, grown].into_iter().flatten().fold(since + linger, Instant::max)
     }
 
-    /// A full batch went on: the next incomplete one waits a little longer, but no longer than a second.
+    /// A full batch was sent on. The next incomplete one waits a little longer, but at most a second.
     pub(super) fn note_full(&mut self, rows: usize, pace: Pace, now: Instant) {
         let paced = self.cut_at.map(|at| at + pace.interval);
         let latest = *self.cut_at.get_or_insert(now) + DELAY_MAX;
@@ -63,7 +64,7 @@ impl Pacing {
         self.note_rows(rows, GROWTH_MIN, now);
     }
 
-    /// An incomplete batch was cut; `grows`: the log holds more of its partition.
+    /// An incomplete batch was cut. `grows`: the log holds more of its partition.
     pub(super) fn note_cut(&mut self, rows: usize, grows: bool, now: Instant) {
         self.cut_at = Some(now);
         self.full_until = None;
@@ -86,22 +87,22 @@ mod tests {
     #[test]
     fn a_batch_that_grows_waits_for_two_microseconds_a_row_that_went_on() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
-        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + LINGER, "nothing went on yet");
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + LINGER, "no batch was sent on yet");
         pacing.note_cut(80_000, true, now);
         assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + GROWTH_MIN, "at least");
         pacing.note_cut(300_000, true, now);
         assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + Duration::from_millis(600));
-        assert_eq!(pacing.due(now, LINGER, PACE.interval, false), now + PACE.interval, "it holds all there is");
+        assert_eq!(pacing.due(now, LINGER, PACE.interval, false), now + PACE.interval, "it holds all records of the log");
         pacing.note_cut(10, true, now);
         assert_eq!(
             pacing.due(now, LINGER, PACE.interval, true),
             now + Duration::from_millis(600),
-            "a small one shortens nothing"
+            "a small batch does not shorten the wait"
         );
     }
 
-    /// The story: when a consumer joined, those partitions that were a little behind waited a second for the company of others,
-    /// whose complete batches went on all the time.
+    /// The story: when a consumer joined, the partitions that were a little behind waited for a second, because complete batches
+    /// of other partitions were sent on all the time.
     #[test]
     fn what_holds_all_there_is_puts_a_batch_that_grows_off_by_its_rows_alone() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
@@ -113,8 +114,8 @@ mod tests {
         );
     }
 
-    /// The story: of 200 partitions one was taken over first, and its first batch cut at the pace of whoever has one of 200: the
-    /// others, which came a moment later, waited for ten seconds.
+    /// The story: of 200 partitions one was taken over first. Its first batch was cut at the pace of a consumer with one of 200
+    /// partitions. The others came a moment later and waited for ten seconds.
     #[test]
     fn the_pace_is_the_present_one() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());

@@ -12,7 +12,7 @@ use crate::batch::budget::Budget;
 use crate::ledger::ownership::{Earlier, LeftOut};
 use crate::ledger::proof::{Proof, Proofs};
 
-/// Nothing keeps a batch that has lingered.
+/// Nothing delays a batch that has lingered.
 const PACE: Pace = Pace { interval: Duration::ZERO, room: Room::Any };
 
 static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(1 << 20));
@@ -60,7 +60,7 @@ fn batcher(rows_max: usize) -> Batcher {
     )
 }
 
-/// Records of what lives long enough.
+/// Records with a static lifetime.
 #[derive(Default)]
 struct Made(Vec<Record<'static>>);
 
@@ -110,14 +110,15 @@ fn claims_found_are_cut_exactly_whatever_the_limits_say() {
     let (mut batcher, now, mut full) = (batcher(2), Instant::now(), Vec::new());
     let owner = ownership(10, 30, &[20, 30]);
     batcher.add(chunk(&owner, &[10, 11, 12, 15, 25], 26, now), now, &mut full);
-    assert_eq!(ranges(&full), [(10, 20)], "a record past the cut closes it; below it no limit applies");
+    assert_eq!(ranges(&full), [(10, 20)], "a record past the cut closes the batch; below the cut no limit applies");
     assert_eq!(full[0].rows.len() + full[0].dead_letters.len(), 4);
-    assert_eq!(batcher.due_at(PACE), None, "a bound batch does not linger");
+    assert_eq!(batcher.due_at(PACE), None, "a batch of an earlier claim does not linger");
     batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
 }
 
-/// The story: a batch whose producers' clocks spanned centuries became thousands of parts of ClickHouse, each synced.
+/// The story: the clocks of a batch's producers spanned centuries. The batch became thousands of parts in ClickHouse, each
+/// synced.
 #[test]
 fn a_batch_ends_before_a_record_of_one_month_too_many_unless_it_was_claimed_so() {
     let of_months = |owner: &Arc<Ownership>, start: Offset, months: &[i64], now| {
@@ -135,15 +136,15 @@ fn a_batch_ends_before_a_record_of_one_month_too_many_unless_it_was_claimed_so()
     batcher.add(of_months(&owner, 17, &[2, 3, 4, 5, 6], now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 14), (14, 18), (18, 20)]);
     let held: usize = full.iter().map(|batch| batch.rows.len() + batch.dead_letters.len()).sum();
-    assert_eq!(held, 10, "no record is lost or comes twice");
+    assert_eq!(held, 10, "no record is lost or doubled");
 
     let owner = ownership(10, 16, &[16]);
     full.clear();
     batcher.add(of_months(&owner, 10, &[0, 1, 2, 3, 4, 5], now), now, &mut full);
-    assert_eq!(ranges(&full), [(10, 16)], "what was claimed is written as it was claimed");
+    assert_eq!(ranges(&full), [(10, 16)], "a claimed range is written as it was claimed");
 }
 
-/// A claim needs a look at the topic's id after the batch's last record was read; latency counts from its first.
+/// A claim needs a look at the topic's id after the batch's last record was read. Latency counts from its first record.
 #[test]
 fn a_batch_was_read_when_its_last_chunk_was_and_began_with_its_first() {
     let (mut batcher, start, mut full) = (batcher(3), Instant::now(), Vec::new());
@@ -213,7 +214,7 @@ fn many_partitions_are_cut_one_at_a_time_the_oldest_first() {
     assert_eq!(cuts, [(2, 50), (0, 70), (1, 90)]);
 }
 
-/// The story: a partition that changed hands stood still for the change, and then waited its turn among all others.
+/// The story: a partition stopped during a change of owners, and then waited for its turn among all others.
 #[test]
 fn a_partition_just_taken_over_is_cut_before_the_others() {
     let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
@@ -230,7 +231,7 @@ fn a_partition_just_taken_over_is_cut_before_the_others() {
         batcher.cut_due(start + ms(at), pace, &mut full);
         first += full.drain(..).count();
     }
-    assert_eq!(first, 3, "each has had its first");
+    assert_eq!(first, 3, "each partition has had its first batch");
     old.iter().for_each(|owner| add(&mut batcher, owner, 2, 300));
     add(&mut batcher, &ownership_of(3), 1, 310);
     let mut cuts = Vec::new();
@@ -238,7 +239,7 @@ fn a_partition_just_taken_over_is_cut_before_the_others() {
         batcher.cut_due(start + ms(at), pace, &mut full);
         cuts.extend(full.drain(..).map(|batch| (batch.ownership.partition, at)));
     }
-    assert_eq!(cuts, [(0, 350), (3, 400), (1, 450), (2, 500)], "as soon as it has lingered and the pace allows");
+    assert_eq!(cuts, [(0, 350), (3, 400), (1, 450), (2, 500)], "as soon as each has lingered and the pace allows");
 }
 
 #[test]
@@ -251,14 +252,14 @@ fn an_incomplete_batch_grows_while_the_writers_have_no_use_for_it() {
     batcher.cut_due(late, busy, &mut full);
     assert!(full.is_empty() && batcher.due_at(busy).is_none());
     batcher.add(chunk(&owner, &[3], 4, late), late, &mut full);
-    assert_eq!(ranges(&full), [(0, 4)], "a full one goes on all the same");
+    assert_eq!(ranges(&full), [(0, 4)], "a full batch is sent on nevertheless");
     batcher.add(chunk(&owner, &[4], 5, late), late, &mut full);
     full.clear();
     batcher.cut_due(late + Duration::from_secs(1), PACE, &mut full);
     assert_eq!(ranges(&full), [(4, 5)]);
 }
 
-/// With a backlog a batch that goes on half full makes one more part for ClickHouse to merge, and nobody is served sooner.
+/// During a backlog, a batch that is sent on half full makes one more part for ClickHouse to merge, and no row is visible sooner.
 #[test]
 fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
     let (mut batcher, now, mut full) = (batcher(10), Instant::now(), Vec::new());
@@ -276,7 +277,7 @@ fn there_is_room_for_few_batches_and_for_one_batch_of_rows() {
     assert_eq!(batcher.room(), Room::Any);
 }
 
-/// The last batches of a backlog hold all there is: to keep them back until the others are stored served nobody.
+/// The last batches of a backlog hold all records. It helped nobody to keep them back until the others were stored.
 #[test]
 fn beside_a_whole_batchs_rows_only_what_holds_all_there_is_goes_on() {
     let (mut batcher, start, mut full) = (batcher(100), Instant::now(), Vec::new());
@@ -303,17 +304,17 @@ fn a_batch_grows_while_the_log_holds_more_but_not_the_very_first() {
     };
     add(&mut batcher, &good, true, start);
     let now = start + Duration::from_millis(50);
-    assert_eq!(batcher.due_at(PACE), Some(now), "nothing went on yet: it lingers, no more");
+    assert_eq!(batcher.due_at(PACE), Some(now), "no batch was sent on yet: it waits only for its linger");
     batcher.cut_due(now, PACE, &mut Vec::new());
     let next = after(&good);
     add(&mut batcher, &[next], true, now);
-    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(200)), "100,000 rows went on");
+    assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(200)), "100,000 rows were sent on");
     add(&mut batcher, &[next + 1], false, now);
     assert_eq!(batcher.due_at(PACE), Some(now + Duration::from_millis(50)), "the log holds no more");
 }
 
-/// The story: four partitions read in turn had taken the whole byte budget before one of their batches was full, and each waited
-/// up to a second for records that could not be read.
+/// The story: four partitions were read in turn. They took the whole byte budget before one of their batches was full, and each
+/// waited up to a second for records that could not be read.
 #[test]
 fn a_batch_does_not_wait_for_what_cannot_be_read() {
     let budget = Budget::new(1_000);
@@ -328,7 +329,7 @@ fn a_batch_does_not_wait_for_what_cannot_be_read() {
     let (grown, lingered) = (Some(now + Duration::from_millis(200)), Some(now + Duration::from_millis(50)));
     assert_eq!((full.len(), batcher.due_at(PACE)), (1, grown), "the log holds more");
     let _held = budget.take(1_000);
-    assert_eq!(batcher.due_at(PACE), grown, "what is on its way gives bytes back");
+    assert_eq!(batcher.due_at(PACE), grown, "a batch under way will release bytes");
     full.clear();
     assert_eq!(batcher.due_at(PACE), lingered, "nothing does");
 }
@@ -343,7 +344,7 @@ fn full_batches_put_an_incomplete_one_off_for_a_second_at_most() {
     batcher.add(chunk(&quiet, &[], 1, start), start, &mut full);
     for at in 0..2_000 {
         let now = start + ms(at);
-        // a thousand full ones a second
+        // a thousand full batches a second
         batcher.add(chunk(&busy, &[at.cast_signed()], at.cast_signed() + 1, now), now, &mut full);
         batcher.cut_due(now, pace, &mut full);
         if full.drain(..).any(|batch| batch.ownership.partition == 1) {
@@ -365,13 +366,13 @@ fn what_a_batch_holds_of_the_budget_is_given_back_with_it() {
     batcher.cut_due(now + Duration::from_secs(1), PACE, &mut full);
     assert_eq!(full.len(), 3);
     let held: usize = full.iter().map(|batch| batch.permit.bytes()).sum();
-    assert!(held > 0 && held == budget.taken(), "the chunks' bytes were given back, the columns' are held");
+    assert!(held > 0 && held == budget.taken(), "the chunks' bytes were released, the columns' bytes are held");
     full.clear();
     assert_eq!(budget.taken(), 0);
 }
 
-/// A producer's clock may say anything. A row's time was bounded, a dead letter's was not: PostgreSQL would have refused the
-/// COPY, and with it stopped the program.
+/// A producer's clock may say anything. The time of a row was bounded, but that of a dead letter was not. PostgreSQL would have
+/// refused the COPY and stopped the program.
 #[test]
 fn a_dead_letters_time_is_bounded_like_a_rows() {
     let (mut batcher, now, mut full) = (batcher(100), Instant::now(), Vec::new());
@@ -411,7 +412,7 @@ fn an_ended_ownership_leaves_nothing_behind() {
 }
 
 proptest! {
-    /// However records come: batches touch one another, cover everything seen, and hold each record once.
+    /// However the records come, batches touch one another, cover everything seen, and hold each record once.
     #[test]
     fn batches_cover_everything_once(
         gaps in prop::collection::vec(1_i64..5, 1..200), sizes in prop::collection::vec(1_usize..30, 1..40), rows_max in 1_usize..40
