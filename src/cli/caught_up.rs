@@ -1,5 +1,5 @@
-//! Waits until the ledger says that everything which the topics held at the start is stored in every sink that is on, whoever
-//! stored it, and says how much is.
+//! Waits until the ledger says that all records which the topics held at the start are stored in every sink that is on. It does
+//! not matter which process stored them. Also says how many are stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use crate::outcome::Stored;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the ledger may take to say how much is stored when all has ended.
+/// How long the ledger may take, after all pipelines have ended, to say how many records are stored.
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is to be stored, and how to ask whether it is.
+/// The records to store, and how to ask whether they are stored.
 pub(super) struct CaughtUp<'a> {
     config: &'a Config,
-    /// One a route; empty until Kafka has told where the topics end.
+    /// One for each route. Empty until Kafka has said where the topics end.
     goals: OnceCell<Vec<Goal>>,
-    /// As last answered.
+    /// The last answer.
     last: Mutex<Stored>,
 }
 
@@ -51,8 +51,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The offset below which every wanted sink has stored. A sink that is wanted and has no frontier in the row was switched
-    /// on again: until a take-over has told the ledger so, it has stored nothing that counts.
+    /// The offset below which every wanted sink has stored. A wanted sink without a frontier in the row was switched on again.
+    /// Until a take-over has recorded that, it has stored nothing that counts.
     fn stored_below(self, nexts: Nexts) -> Offset {
         let awaits_take_over =
             (self.postgres && nexts.postgres.is_none()) || (self.clickhouse && nexts.clickhouse.is_none());
@@ -61,8 +61,8 @@ impl Wanted {
 }
 
 impl Goal {
-    /// Records that are stored, those there are to store, and whether these are all. What lies below the offset at which a
-    /// partition first started is not ours; as long as nobody has taken the partition over, that offset is not known.
+    /// The records that are stored, the records to store, and whether all are stored. Records below the offset at which a
+    /// partition first started are not ours. That offset is not known until a process has taken the partition over.
     fn stored(&self, wanted: Wanted, rows: &[(Partition, Row)]) -> (Stored, bool) {
         let (mut sum, mut is_reached) = (Stored::default(), true);
         for (&partition, &(start, end)) in &self.bounds {
@@ -78,7 +78,7 @@ impl Goal {
 }
 
 impl<'a> CaughtUp<'a> {
-    /// Nothing is asked yet.
+    /// Asks nothing yet.
     pub(super) fn new(config: &'a Config) -> Self {
         Self { config, goals: OnceCell::new(), last: Mutex::default() }
     }
@@ -110,7 +110,7 @@ impl<'a> CaughtUp<'a> {
                         return Ok(());
                     }
                 }
-                // the pipeline itself says what is wrong, and waits for the ledger to come back
+                // the pipeline itself reports what is wrong, and waits for the ledger to come back
                 Err(error) if error.is_passing() => {
                     ledgers.fill_with(|| None);
                     failures += 1;
@@ -121,14 +121,14 @@ impl<'a> CaughtUp<'a> {
         }
     }
 
-    /// How much is stored now, and whether that is all; none while it is not known what there is to store. When the ledger
-    /// does not answer, what it said last is the least.
+    /// How many records are stored now, and whether that is all. None: it is not known yet how many there are to store. If the
+    /// ledger does not answer, its last answer is the least.
     pub(super) async fn stored(&self) -> Option<(Stored, bool)> {
         let goals = self.goals.get()?;
         let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
         match timeout(LAST_TIMEOUT, self.ask(goals, &mut ledgers)).await {
             Ok(Ok(answer)) => Some(answer),
-            // an error here is one more silence: the run says what is wrong with the ledger
+            // an error here counts as no answer: the run itself reports what is wrong with the ledger
             Ok(Err(_)) | Err(_) => {
                 let last = *self.last.lock();
                 let last = match last.wanted {
@@ -166,7 +166,7 @@ fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {
     let mut bounds = BTreeMap::new();
     for partition in 0..topic.partition_count {
         let (start, end) = inquirer.watermarks(&route.topic, partition, ASK_TIMEOUT)?;
-        // also one that retention has emptied: its take-over says whether a sink has lost what was there
+        // a log that retention has emptied counts too: its take-over says whether a sink has lost records
         if end > 0 {
             bounds.insert(partition, (start, end));
         }
@@ -174,7 +174,7 @@ fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {
     Ok(Goal { route: route.name.clone(), source: source_id(&cluster_id, &topic.topic_id), bounds })
 }
 
-/// Drawn on a terminal only.
+/// Shown only on a terminal.
 fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     bar.set_style(

@@ -1,5 +1,5 @@
-//! `footprint check`: asks every server what exactly-once needs of it, one line a thing, and what to do about a fault. Asks
-//! only, changes nothing; every question has a deadline, and a server that is down costs its own lines alone.
+//! `footprint check`: asks every server for what exactly-once needs of it. Prints one line for each item, and what to do about a
+//! fault. It changes nothing. Every question has a deadline. If a server is down, only its own lines are faults.
 
 mod clickhouse;
 mod kafka;
@@ -15,16 +15,16 @@ use crate::cli::Exit;
 
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///
-/// Asks Kafka for each route's topic, PostgreSQL and ClickHouse for the tables, the rights and the settings that exactly-once
-/// needs. Prints one line for each: "ok", "note" where events may be changed or refused on their way, or "FAULT" and what to
-/// do. Exit status 3 when there is a fault.
+/// Asks Kafka for each route's topic, and PostgreSQL and ClickHouse for the tables, the rights and the settings that exactly-once
+/// needs. Prints one line for each: "ok", "note" if events may be changed or refused on their way, or "FAULT" and what to do.
+/// Exit status 3 if there is a fault.
 #[derive(clap::Args, Debug)]
 pub struct CheckArgs {}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Never; a server that does not answer is a fault of its own.
+/// Never: a server that does not answer is reported as a fault.
 pub async fn run(_args: &CheckArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
     let mut report = Report { output, faults: 0 };
     report.ok(
@@ -48,7 +48,7 @@ impl Report<'_> {
         self.print("ok", what, &text);
     }
 
-    /// Nothing to mend, but good to know: it is no fault and does not change the exit status.
+    /// Adds a note: no fault, but good to know. It does not change the exit status.
     fn note(&mut self, what: &str, text: impl Display) {
         self.print("note", what, &text);
     }
@@ -58,7 +58,7 @@ impl Report<'_> {
         self.print("FAULT", what, &text);
     }
 
-    /// One line, folded under itself where the terminal is narrower; a pipe gets it whole.
+    /// Prints one line. It is wrapped if the terminal is narrower; a pipe gets the whole line.
     fn print(&mut self, status: &str, what: &str, text: &dyn Display) {
         let mut line = Table::new();
         line.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);

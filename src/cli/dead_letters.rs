@@ -1,4 +1,5 @@
-//! `footprint dead-letters`: lists what could not be stored, and leaves a record out of one database by a person's decision.
+//! `footprint dead-letters`: lists records that could not be stored, and leaves a record out of one database when a person
+//! decides so.
 
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// List the records that could not be stored, or leave one out of one database
 ///
-/// A record that no database can hold, or that one of them refuses, is a row of the table dead_letters, with its payload and
-/// the reason. Most get there by themselves. Where a database refuses a batch and does not say for which record, the route
-/// stops; `add` then leaves the record out that a person has found to be at fault.
+/// A record that no database can hold, or that one of them refuses, is a row of the table dead_letters, with its payload and the
+/// reason. The program adds most of them itself. If a database refuses a batch and does not say for which record, the route
+/// stops. `add` then leaves out the record that a person has found to be at fault.
 #[derive(clap::Args, Debug)]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
@@ -48,17 +49,17 @@ enum Command {
 /// List dead letters, the newest first: place, database and reason, without payloads
 #[derive(clap::Args, Debug)]
 struct ListArgs {
-    /// Of this route only
+    /// Only of this route
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// At most so many
+    /// List at most this number
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
 }
 
 /// Make one record a dead letter for one database; the other keeps its row
 ///
-/// Stop the consumers of the route first: one that runs takes the partition back, and the command then says so and changes
+/// Stop the consumers of the route first. A running consumer takes the partition back; the command then says so and changes
 /// nothing. The record must not be stored in that database yet.
 #[derive(clap::Args, Debug)]
 struct AddArgs {
@@ -71,10 +72,10 @@ struct AddArgs {
     /// The record's offset
     #[arg(long, value_name = "O")]
     offset: Offset,
-    /// The database that is not to get it
+    /// The database that must not get the record
     #[arg(long, value_name = "DATABASE")]
     database: Database,
-    /// Why, one sentence; kept with the record
+    /// The reason in one sentence; it is stored with the record
     #[arg(long, value_name = "TEXT", default_value = "left out by hand")]
     reason: String,
 }
@@ -133,7 +134,7 @@ async fn add(args: &AddArgs, config: &Config, output: &mut Output) -> anyhow::Re
     let ledger = Ledger::connect(&config.postgres, &route.name, "footprint dead-letters").await?;
     let sink = args.database.sink();
     refuse_stored(args, &ledger, source).await?;
-    // whoever owns the partition is fenced from here on
+    // the partition's owner is fenced from here on
     let Some((fence, ..)) = ledger.interrupt(source, args.partition, new_owner(rand::random())).await? else {
         bail!(
             "the ledger does not know partition {} of route {}: nothing has been read of it",
@@ -167,7 +168,7 @@ async fn add(args: &AddArgs, config: &Config, output: &mut Output) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-/// The life of the topic, and the record.
+/// The source, and the record.
 async fn read(args: &AddArgs, config: &Config, route: &Route) -> anyhow::Result<(SourceId, Parts)> {
     let (kafka, route) = (config.kafka.clone(), route.clone());
     let (partition, offset) = (args.partition, args.offset);
@@ -186,7 +187,7 @@ async fn read(args: &AddArgs, config: &Config, route: &Route) -> anyhow::Result<
     .context("asking kafka")?
 }
 
-/// The dead letter, when the record would otherwise be a row.
+/// The dead letter, if the record would otherwise be a row.
 fn letter(args: &AddArgs, route: &Route, parts: Parts) -> anyhow::Result<DeadLetter> {
     let record = Record {
         offset: args.offset,
@@ -204,7 +205,7 @@ fn letter(args: &AddArgs, route: &Route, parts: Parts) -> anyhow::Result<DeadLet
     Ok(DeadLetter { offset: args.offset, received_at_us, key, payload, headers, reason })
 }
 
-/// A record that the database has stored, or will not be given, is not left out.
+/// Refuses to leave out a record that the database has stored, or will not get.
 async fn refuse_stored(args: &AddArgs, ledger: &Ledger, source: SourceId) -> anyhow::Result<()> {
     let rows = ledger.rows(source).await?;
     let Some((_, row)) = rows.iter().find(|(partition, _)| *partition == args.partition) else {

@@ -1,5 +1,6 @@
-//! `footprint generate`: page moves into Kafka, to try the pipeline with or to measure it. The records come from
-//! [`footprint_event::generate`]; here they are paced, spread, sent and waited for. It ends well only when Kafka has acknowledged all.
+//! `footprint generate`: sends page moves to Kafka, to try the pipeline or to measure it. [`footprint_event::generate`] makes the
+//! records. This file sets their pace, spreads them over partitions, sends them, and waits. It succeeds only if Kafka has
+//! acknowledged every record.
 
 mod acknowledgements;
 
@@ -26,54 +27,54 @@ use self::acknowledgements::Acknowledgements;
 use crate::cli::Exit;
 use crate::limits::PARTITIONS_MAX;
 
-/// A record that Kafka has not acknowledged within this has failed.
+/// A record fails if Kafka does not acknowledge it within this time.
 const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(60);
-/// Creating the topic and asking for its partitions may take so long.
+/// How long it may take to create the topic and ask for its partitions.
 const TOPIC_DEADLINE: Duration = Duration::from_secs(15);
-/// Records sent between two looks at the acknowledgements.
+/// The acknowledgements are looked at once for each this number of records.
 const POLL_EVERY: u64 = 1_024;
-/// How long one wait for the next record's time may last: Ctrl-C is heeded so soon.
+/// How long one wait for the next record's time may last, so that Ctrl-C is noticed soon.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// How long one wait for room or acknowledgements lasts: the binding's poll never returns early, whatever comes.
+/// How long one wait for room or acknowledgements lasts. The binding's poll never returns early.
 const POLL: Duration = Duration::from_millis(5);
-/// Without a rate the events are spread over so much time before now.
+/// Without a rate, the events are spread over this time before now.
 const SPAN_US: u64 = 3_600_000_000;
 
-/// Send a realistic load of page moves to the topic, a share of them bad.
+/// Send a realistic load of page moves to the topic, some of them bad.
 ///
-/// The same seed gives the same events. The topic is created when it does not exist.
+/// The same seed gives the same events. The topic is created if it does not exist.
 #[derive(clap::Args, Clone, Debug)]
 pub struct GenerateArgs {
     /// How many records to send
     #[arg(long, value_name = "RECORDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
-    /// Records a second; 0 sends as fast as Kafka takes them
+    /// Records a second; 0 sends them as fast as Kafka takes them
     ///
-    /// With a rate the events happen now, one after the other. Without one they are spread over the hour before now, so that
+    /// With a rate, the events happen now, one after the other. Without a rate, they are spread over the hour before now, so that
     /// a dashboard shows a curve.
     #[arg(long, value_name = "RECORDS", default_value_t = 0.0, value_parser = rate)]
     pub rate: f64,
 
-    /// Where the dice start: the same seed, count, rate and start time make the same records
+    /// The seed: the same seed, count, rate and start time make the same records
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// The first event's time, RFC 3339 with an offset; when left out, so that the last event is about now
+    /// The time of the first event, RFC 3339 with an offset; by default the last event is about now
     #[arg(long, value_name = "TIME", value_parser = start_time)]
     pub start: Option<i64>,
 
-    /// Partitions of the topic, should it not exist yet; an existing topic stays as it is
+    /// Partitions of the topic if it does not exist yet; an existing topic is not changed
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=PARTITIONS_MAX as i64))]
     pub partitions: i32,
 
-    /// Which part of the records cannot be stored, 0 to 1: broken JSON, missing fields, impossible times and so on
+    /// The share of records that cannot be stored, 0 to 1: broken JSON, missing fields, impossible times and so on
     ///
     /// `footprint run` makes a dead letter of each. The last line of output says how many there were.
     #[arg(long, value_name = "SHARE", default_value_t = 0.001, value_parser = share)]
     pub bad_share: f64,
 
-    /// The topic, when it is not the one of the configuration
+    /// The topic, if it is not the one of the configuration
     #[arg(long)]
     pub topic: Option<String>,
 }
@@ -96,8 +97,8 @@ fn start_time(text: &str) -> Result<i64, String> {
     instant_of_text_with_offset(text).map_err(|why| format!("it {why}"))
 }
 
-/// Sends the records and waits until Kafka has acknowledged all. `kafka` is what every client shares; its properties win over
-/// the producer's own. A signal stops sending and waits for what is on its way.
+/// Sends the records and waits until Kafka has acknowledged all of them. `kafka` has the settings of every client; its properties
+/// win over the producer's own. After a signal, it stops sending and waits for the records already sent.
 ///
 /// # Errors
 /// No topic, or a record that Kafka did not acknowledge.
@@ -117,7 +118,7 @@ pub async fn run(
     let stopped = Arc::clone(&stop.0);
     let config = producer_config(kafka);
     let mut sending = tokio::task::spawn_blocking(move || send_all(&args, &config, &topic, &stopped));
-    // the result first: once all is sent a signal has nothing left to stop
+    // the result is checked first: once all records are sent, a signal has nothing left to stop
     let sent = tokio::select! {
         biased;
         sent = &mut sending => sent,
@@ -131,7 +132,7 @@ pub async fn run(
     Ok(if is_whole { Exit::Done } else { Exit::Failed })
 }
 
-/// Ends the sending thread also when nobody waits for it any more.
+/// Ends the sending thread, even if nobody waits for it any more.
 #[derive(Default)]
 struct StopOnDrop(Arc<AtomicBool>);
 
@@ -152,16 +153,16 @@ fn producer_config(kafka: &Kafka) -> ClientConfig {
             ("batch.num.messages", "50000"),
             ("queue.buffering.max.messages", "500000"),
             ("queue.buffering.max.kbytes", "65536"),
-            // some of the bad records are larger than a record may be
+            // some of the bad records are larger than a valid record may be
             ("message.max.bytes", &(2 << 20).to_string()),
             ("message.timeout.ms", &ACKNOWLEDGE_DEADLINE.as_millis().to_string()),
         ],
     )
 }
 
-/// Creates the topic unless it exists. One that exists, and one that we may not create, is found later, or not.
+/// Creates the topic unless it exists. If it exists, or if we may not create it, a later step finds that out.
 async fn create_topic(kafka: &Kafka, topic: &str, partitions: i32) -> anyhow::Result<()> {
-    // asked first: of a broker that lets nobody in this client can tell why
+    // asked first: if a broker refuses the login, this client can say why
     let asking = kafka.clone();
     tokio::task::spawn_blocking(move || Inquirer::new(&asking)?.cluster_id(TOPIC_DEADLINE))
         .await
@@ -191,13 +192,13 @@ async fn create_topic(kafka: &Kafka, topic: &str, partitions: i32) -> anyhow::Re
     Ok(())
 }
 
-/// What was done, in a line, and whether it is all that was asked for.
+/// The last line, and whether everything was sent.
 struct Sent {
     line: String,
     is_whole: bool,
 }
 
-/// The whole of it, on a thread that may block.
+/// Sends all records, on a thread that may block.
 fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &AtomicBool) -> anyhow::Result<Sent> {
     let producer: BaseProducer<Acknowledgements> =
         config.create_with_context(Acknowledgements::new(config)).map_err(|error| AskError::client(&error))?;
@@ -235,7 +236,7 @@ fn send_all(args: &GenerateArgs, config: &ClientConfig, topic: &str, stopped: &A
     Ok(Sent { line, is_whole })
 }
 
-/// The clock of the events: with a rate it is the clock on the wall, without one an hour of history.
+/// The clock of the events: with a rate the wall clock, without a rate an hour of history.
 fn options(args: &GenerateArgs) -> GenerateOptions {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now_us = now.as_micros() as i64;
@@ -247,7 +248,7 @@ fn options(args: &GenerateArgs) -> GenerateOptions {
     GenerateOptions { bad_share: args.bad_share, start_us, step_us: SPAN_US / args.count }
 }
 
-/// Asks for the topic until the broker knows it: a new one takes a moment to get around.
+/// Asks for the topic until the broker knows it. A new topic takes a moment to spread.
 fn partition_count(producer: &BaseProducer<Acknowledgements>, topic: &str) -> anyhow::Result<u64> {
     let deadline = Instant::now() + TOPIC_DEADLINE;
     loop {
@@ -265,7 +266,7 @@ fn partition_count(producer: &BaseProducer<Acknowledgements>, topic: &str) -> an
     }
 }
 
-/// Waits until the record of `index` is due, looking after acknowledgements meanwhile.
+/// Waits until the record of `index` is due, and looks at acknowledgements meanwhile.
 fn wait_until_due(
     producer: &BaseProducer<Acknowledgements>,
     rate: f64,
@@ -282,13 +283,13 @@ fn wait_until_due(
         if left.is_zero() || stopped.load(Ordering::Relaxed) {
             return;
         }
-        // not a poll of that length: the binding's spins through what is less than a millisecond
+        // no poll of that length: the binding's poll spins for the last millisecond
         producer.poll(Duration::ZERO);
         std::thread::sleep(left.min(WAIT_MAX));
     }
 }
 
-/// Hands a record to the producer, waiting for room in its queue. False when stopped before there was any.
+/// Gives a record to the producer, and waits for room in its queue. False: it was stopped before there was room.
 fn send(
     producer: &BaseProducer<Acknowledgements>,
     topic: &str,
@@ -316,7 +317,7 @@ fn send(
         if stopped.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        // ends: a record that nobody acknowledges fails after its deadline
+        // this ends: a record that nobody acknowledges fails after its deadline
         producer.poll(POLL);
         producer.context().check()?;
     }
@@ -326,7 +327,7 @@ fn send(
 fn wait_for_all(producer: &BaseProducer<Acknowledgements>, sent: u64, bar: &ProgressBar) -> anyhow::Result<()> {
     let deadline = Instant::now() + ACKNOWLEDGE_DEADLINE;
     loop {
-        // its only error is that some are still on their way
+        // its only error is that some are still in flight
         let _ = producer.flush(POLL);
         producer.context().check()?;
         let acknowledged = producer.context().acknowledged.load(Ordering::Relaxed);
@@ -339,7 +340,7 @@ fn wait_for_all(producer: &BaseProducer<Acknowledgements>, sent: u64, bar: &Prog
     }
 }
 
-/// Drawn on a terminal only.
+/// Shown only on a terminal.
 fn progress_bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
     let template = "{wide_bar} {human_pos}/{human_len} records  {per_sec}  {eta} left";

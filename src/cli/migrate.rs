@@ -1,4 +1,4 @@
-//! `footprint migrate`: makes or adopts every table, and says what it did.
+//! `footprint migrate`: creates or adopts every table, and says what it did.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tokio::time::sleep;
 use crate::cli::Exit;
 use crate::upkeep::migrate;
 
-/// How long what is under way may still take after a signal.
+/// How long work in progress may still take after a signal.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Make the tables that are missing and adopt those that the old system made.
+/// Create the missing tables and adopt those of the old system.
 ///
-/// Makes the ledger and the dead letters in PostgreSQL, and every route's table in PostgreSQL and ClickHouse. An existing
-/// table keeps every row: it gains the columns, indexes and settings it lacks, varchar becomes text, and a time without a
-/// zone becomes an instant of the route's zone (which rewrites the table: stop the old consumer first). Running it again, or
-/// twice at once, does no harm.
+/// Creates the ledger and the dead letters in PostgreSQL, and every route's table in PostgreSQL and ClickHouse. An existing table
+/// keeps every row: it gains the missing columns, indexes and settings, varchar becomes text, and a time without a zone becomes
+/// an instant of the route's zone (this rewrites the table, so stop the old consumer first). It is safe to run it again, or twice
+/// at once.
 #[derive(Debug, clap::Args)]
 pub struct MigrateArgs {}
 
@@ -42,8 +42,8 @@ pub async fn run(_args: &MigrateArgs, config: &Config, signals: &Signals, output
     })
 }
 
-/// Migrates, and prints what was done. After a signal, what is under way may end; what does not is given up: PostgreSQL rolls
-/// it back, and a statement of ClickHouse's is whole or was never begun.
+/// Migrates, and prints what was done. After a signal, the work in progress gets some time to end, and is then given up.
+/// PostgreSQL rolls it back. A statement of ClickHouse is either whole or never began.
 ///
 /// # Errors
 /// A database refuses or does not answer, or a table cannot be adopted.

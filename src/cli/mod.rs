@@ -1,4 +1,4 @@
-//! The commands: one file each, short. They are all that uses anyhow, and all that gives lines to standard output.
+//! The commands: one short file for each. Only they use anyhow, and only they send lines to standard output.
 
 mod caught_up;
 pub mod check;
@@ -64,8 +64,8 @@ pub enum Exit {
     Fault = 3,
 }
 
-/// The whole program: reads the command line, runs the command, and says how it ended. Help and usage errors need nothing but
-/// the command line.
+/// The whole program: reads the command line, runs the command, and returns how it ended. Help and usage errors need only the
+/// command line.
 pub async fn main(signals: &Signals) -> Exit {
     let mut output = Output::standard();
     let exit = match Cli::try_parse() {
@@ -77,7 +77,7 @@ pub async fn main(signals: &Signals) -> Exit {
     Exit::Failed
 }
 
-/// Help and version, or what is wrong with the command line.
+/// Prints help, the version, or what is wrong with the command line.
 fn tell(told: &clap::Error, output: &mut Output) -> Exit {
     let text = told.render();
     if told.use_stderr() {
@@ -153,7 +153,7 @@ impl Command {
     }
 }
 
-/// A command that only asks: a signal ends it at once.
+/// Runs a command that only reads. A signal ends it at once.
 async fn unless_asked(
     signals: &Signals,
     name: &str,
@@ -162,6 +162,6 @@ async fn unless_asked(
     tokio::select! {
         biased;
         ended = command => ended,
-        () = signals.wait() => Err(anyhow::anyhow!("interrupted: `{name}` did not come to its end and says nothing")),
+        () = signals.wait() => Err(anyhow::anyhow!("interrupted: `{name}` was stopped before its end and has no result")),
     }
 }

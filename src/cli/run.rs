@@ -22,21 +22,21 @@ use crate::batch::budget::Budget;
 use crate::outcome::{Left, Outcome};
 use crate::pipeline;
 
-/// How much longer than its own deadline a drain may take before it is given up from outside.
+/// How much longer than its own deadline a drain may take before it is given up.
 const DRAIN_GRACE: Duration = Duration::from_secs(15);
 
 /// Move events from Kafka into PostgreSQL and ClickHouse, each exactly once.
 ///
-/// Runs until SIGTERM, SIGHUP or Ctrl-C, then drains: what is on its way is stored, offsets are committed, exit 0. What could
-/// not be stored in time is told, exit 1. A second signal exits at once; nothing is lost by either, the next start finishes
-/// what was claimed. While it works, /metrics, /livez and /readyz answer at telemetry.listen.
+/// Runs until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it stores everything under way and commits the offsets, and exits with
+/// 0. If it could not store everything in time, it says so and exits with 1. A second signal exits at once. Neither loses
+/// anything: the next start finishes the claims. While it runs, /metrics, /livez and /readyz answer at telemetry.listen.
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
-    /// Stop when everything that the topic held at the start is stored in every sink, whoever stored it. Interrupted before
-    /// that, it says how much is stored, exit 1.
+    /// Stop when everything that the topic held at the start is stored in every sink, by this or another process. If interrupted
+    /// before that, it says how much is stored and exits with 1.
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Make or adopt the tables first, as `footprint migrate` does.
+    /// Create or adopt the tables first, as `footprint migrate` does.
     #[arg(long)]
     pub migrate: bool,
 }
@@ -44,12 +44,12 @@ pub struct RunArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever demands a person, with what to do.
+/// Every fault that a person must mend, with what to do.
 pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
     let migrated = if args.migrate { migrate::migrate(config, signals, output).await? } else { Migrated::Whole };
     let outcome = match migrated {
         Migrated::Interrupted => Outcome::Interrupted(None),
-        // nothing was begun, so nothing is on its way
+        // no pipeline was started, so nothing is under way
         Migrated::Whole if signals.have_come() && !args.until_caught_up => Outcome::Drained,
         Migrated::Whole if signals.have_come() => Outcome::Interrupted(None),
         Migrated::Whole => run_pipelines(args, config, signals).await?,
@@ -100,7 +100,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
                 break;
             }
         }
-        // whatever came first: the end of one is the end of all
+        // whichever ends first: the end of one pipeline is the end of all
         if before {
             stop.send_replace(true);
             overdue = Some(Instant::now() + Duration::from_millis(config.pipeline.drain_deadline_ms) + DRAIN_GRACE);
@@ -120,7 +120,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
     Ok(outcome)
 }
 
-/// Starts every route's pipeline; gives what may be seen of each.
+/// Starts every route's pipeline. Returns the status of each.
 fn start(config: &Config, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Vec<watch::Receiver<Status>>) {
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();

@@ -1,4 +1,4 @@
-//! `footprint verify`: asks [`crate::upkeep::verify`], shows a bar meanwhile, and prints what was found.
+//! `footprint verify`: runs [`crate::upkeep::verify`], shows a progress bar meanwhile, and prints what was found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,30 +17,30 @@ use crate::upkeep::verify::{
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
 ///
-/// Compares Kafka's log, both databases and the dead letters, identity by identity and by content, below the frontiers that
-/// the ledger records. What lies beyond a frontier is lag, not a fault. Where Kafka no longer holds the records, the databases
-/// are compared with each other. Nothing is written; it may run beside a running consumer.
+/// Compares Kafka's log, both databases and the dead letters, identity by identity and by content, below the frontiers that the
+/// ledger records. A record beyond a frontier is lag and no fault. If Kafka no longer holds the records, the databases are
+/// compared with each other. It writes nothing, and may run beside a running consumer.
 ///
 /// Exit status: 0 clean, 3 a fault was found, 1 it could not be verified (a server is down, there is nothing to compare), 2 bad
 /// usage.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Only this route, by name; may be given again
+    /// Only this route, by name; may be repeated
     #[arg(long = "route", value_name = "NAME")]
     pub routes: Vec<String>,
-    /// Only the route of this topic; may be given again
+    /// Only the route of this topic; may be repeated
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Name at most so many identities of each kind of fault
+    /// Name at most this number of identities of each kind of fault
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub show: usize,
     /// Print one JSON document instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Take warnings for faults: both databases agree but differ from today's decoder, rows of offsets that the log lacks
+    /// Count warnings as faults: both databases agree but differ from today's decoder, rows of offsets that the log lacks
     #[arg(long)]
     pub strict: bool,
-    /// Give up when a server is silent for so many seconds
+    /// Give up when a server is silent for this number of seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
 }
@@ -99,7 +99,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
     }
 }
 
-/// The report for people, on a terminal of `width` characters if it is one.
+/// The report for people. `width` is the terminal's, if there is one.
 fn text(report: &Report, show: usize, width: Option<usize>) -> String {
     let mut text = String::new();
     for route in &report.routes {
@@ -108,12 +108,12 @@ fn text(report: &Report, show: usize, width: Option<usize>) -> String {
     text.push_str(&match report.verdict() {
         Verdict::Clean { warnings: 0 } => "exactly once held: no fault\n".to_owned(),
         Verdict::Clean { warnings } => format!("exactly once held: no fault, {warnings} warnings\n"),
-        Verdict::Faults { faults: 0, warnings } => format!("{warnings} warnings, which --strict takes for faults\n"),
+        Verdict::Faults { faults: 0, warnings } => format!("{warnings} warnings, which --strict counts as faults\n"),
         Verdict::Faults { faults, warnings } => {
             format!("EXACTLY ONCE DID NOT HOLD: {faults} faults, {warnings} warnings\n")
         }
         Verdict::NothingCompared => format!(
-            "nothing to compare of {}: nothing is stored yet, or the topic is not the one that was meant\n",
+            "nothing to compare of {}: nothing is stored yet, or this is not the intended topic\n",
             report.nothing_compared.join(", ")
         ),
     });
@@ -197,7 +197,7 @@ const HEADINGS: [&str; 14] = [
     "lag",
 ];
 
-/// One line a partition; where the terminal is too narrow for that, one line a number.
+/// One line for each partition, or one line for each number if the terminal is too narrow.
 fn table(partitions: &[PartitionReport], width: Option<usize>) -> String {
     let mut wide = plain_table();
     wide.set_content_arrangement(ContentArrangement::Disabled).set_header(HEADINGS);
@@ -307,7 +307,7 @@ mod tests {
         let counts = Counts { decoded_otherwise: 2, ..Counts::default() };
         assert!(text(&report(counts, false), 9, None).ends_with("exactly once held: no fault, 2 warnings\n"));
         let strict = report(counts, true);
-        assert!(!strict.clean && text(&strict, 9, None).ends_with("2 warnings, which --strict takes for faults\n"));
+        assert!(!strict.clean && text(&strict, 9, None).ends_with("2 warnings, which --strict counts as faults\n"));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Brings both databases to what the configuration needs: the ledger and the dead letters, each route's pair of tables, and
-//! the note that the pair is the route's. Safe to run twice and by two at once; no row is lost. How each database does it
-//! stands in store/postgres/migrate.rs and store/clickhouse/migrate.rs.
+//! Brings both databases to what the configuration needs: the ledger and the dead letters, each route's pair of tables, and the
+//! note that the pair belongs to the route. It is safe to run it twice, or by two processes at once, and no row is lost.
+//! store/postgres/migrate.rs and store/clickhouse/migrate.rs say how each database does it.
 
 use footprint_event::route::Route;
 use footprint_service::config::Config;
 
 use crate::store::{clickhouse, postgres};
 
-/// Why a database is not as it should be.
+/// Why a database cannot be migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// PostgreSQL.
@@ -17,9 +17,9 @@ pub enum MigrationError {
     #[error(transparent)]
     ClickHouse(#[from] clickhouse::migrate::MigrateError),
     /// Rights are missing; nothing was changed.
-    #[error("nothing was changed, since rights are missing; as an administrator, run{}", statements(.clickhouse.as_deref(), .postgres))]
+    #[error("nothing was changed, because rights are missing; as an administrator, run{}", statements(.clickhouse.as_deref(), .postgres))]
     Rights {
-        /// The statement that grants all that is missing in ClickHouse.
+        /// The statement that grants all missing rights in ClickHouse.
         clickhouse: Option<String>,
         /// The statements that do so in PostgreSQL.
         postgres: Vec<String>,
@@ -37,8 +37,8 @@ fn statements(clickhouse: Option<&str>, postgres: &[String]) -> String {
     text
 }
 
-/// Looks at everything that [`migrate`] would do before any of it is done: a right that is missing half-way would leave
-/// one database changed and the other not.
+/// Looks at everything that [`migrate`] would do before it does any of it. If a right were missing half-way, one database would
+/// be changed and the other would not.
 async fn may_migrate(
     config: &Config,
     postgres: &postgres::migrate::Migrator,
@@ -69,12 +69,13 @@ fn clickhouse_table(config: &Config, route: &Route) -> String {
     format!("{database}.{table}")
 }
 
-/// Migrates both databases, telling `done` each thing as it is done. PostgreSQL's lock is held from first to last, so a
-/// second one waits, then finds nothing to do. A sink that is switched off is left alone; the ledger is made in any case.
+/// Migrates both databases, and reports each thing to `done` as it is done. PostgreSQL's lock is held from first to last, so a
+/// second process waits, and then finds nothing to do. A sink that is switched off is not touched. The ledger is created in any
+/// case.
 ///
 /// # Errors
-/// A right is missing, or a table cannot be adopted: then nothing was changed. A database refuses or does not answer: what
-/// was done before stays; run it again.
+/// A right is missing, or a table cannot be adopted: then nothing was changed. Or a database refuses or does not answer: then all
+/// that was done before stays, and you can run it again.
 pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), MigrationError> {
     let mut postgres = postgres::migrate::Migrator::connect(&config.postgres).await?;
     let clickhouse = clickhouse::migrate::Migrator::new(&config.clickhouse);
@@ -82,7 +83,7 @@ pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), 
     let mut tell = |lines: Vec<String>| lines.iter().for_each(|line| done(line));
     tell(postgres.ledger().await?);
     for route in &config.routes {
-        // before any table is touched: a table of another route is not ours to change
+        // before any table is touched, because a table of another route is not ours to change
         let clickhouse_table = clickhouse_table(config, route);
         postgres.is_free(route, &clickhouse_table).await?;
         if config.postgres.enabled {

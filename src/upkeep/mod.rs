@@ -1,4 +1,4 @@
-//! What is done beside the road: both databases are brought to what the configuration needs, and what they hold is proven.
+//! Maintenance: brings both databases to what the configuration needs, and proves what they hold.
 
 pub mod migrate;
 pub mod verify;

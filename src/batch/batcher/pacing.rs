@@ -92,7 +92,11 @@ mod tests {
         assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + GROWTH_MIN, "at least");
         pacing.note_cut(300_000, true, now);
         assert_eq!(pacing.due(now, LINGER, PACE.interval, true), now + Duration::from_millis(600));
-        assert_eq!(pacing.due(now, LINGER, PACE.interval, false), now + PACE.interval, "it holds all records of the log");
+        assert_eq!(
+            pacing.due(now, LINGER, PACE.interval, false),
+            now + PACE.interval,
+            "it holds all records of the log"
+        );
         pacing.note_cut(10, true, now);
         assert_eq!(
             pacing.due(now, LINGER, PACE.interval, true),

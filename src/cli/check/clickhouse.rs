@@ -19,9 +19,9 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     match migrator.version().await {
         Ok(version) => {
             report.ok("clickhouse", format!("{address} answers, version {version}"));
-            report.ok("clickhouse settings", "the user may set all that footprint depends on");
+            report.ok("clickhouse settings", "the user may set every setting that footprint depends on");
         }
-        // every request would be refused alike
+        // every request would be refused in the same way
         Err(error) if migrator.lets_in().await.is_ok() => {
             return report.fault("clickhouse settings", format!("{address}: {}", error.why()));
         }
@@ -78,11 +78,11 @@ async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report
     }
 }
 
-/// What is well, and what differs from a table of footprint's own without being a fault.
+/// What is in order, and what differs from a table of footprint's own without being a fault.
 fn remarks(route: &Route, found: &FoundTable) -> String {
     let mut text = "columns and types are right".to_owned();
     if found.engine != "MergeTree" {
-        text.push_str(&format!("; {}: not proven here, plain MergeTree is", found.engine));
+        text.push_str(&format!("; {}: not proven here; plain MergeTree is", found.engine));
     }
     if found.sorting_key.replace('`', "") != sorted_by(route) {
         text.push_str(&format!("; adopted, keeps its order by {}", found.sorting_key));
@@ -96,14 +96,14 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
     text
 }
 
-/// Whether the user has what `run` needs, and what `migrate` still has to do.
+/// Whether the user has the rights that `run` needs, and what `migrate` still has to do.
 async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report<'_>) {
     match migrator.lacks(route).await {
         Ok(lacking) => match grant(&lacking, &config.clickhouse.user) {
-            None => report.ok(what, "the user has the rights it needs"),
+            None => report.ok(what, "the user has the rights that it needs"),
             Some(statement) => report.fault(what, format!("as an administrator, run: {statement}")),
         },
-        // told with the table itself
+        // reported with the table itself
         Err(MigrateError::Shape(_)) => {}
         Err(error) => report.fault(what, error.why()),
     }

@@ -50,13 +50,13 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         let times = match topic_timestamp_type(&config.kafka, &route.topic, TIMEOUT).await {
             Ok(kind) if kind == "LogAppendTime" => "received_at is the broker's clock (LogAppendTime)".to_owned(),
             Ok(kind) => format!("received_at is the producer's clock ({kind})"),
-            Err(error) => format!("its message.timestamp.type is not known ({error})"),
+            Err(error) => format!("message.timestamp.type is not known ({error})"),
         };
         report.ok(&what, format!("{partitions}, id {}, {times}", description.topic_id));
     }
 }
 
-/// An old consumer that still runs keeps partitions of the group, and stores their records.
+/// An old consumer that still runs keeps partitions of the group, and stores their records itself.
 fn check_group(group_id: &str, strangers: Result<Strangers, AskError>, report: &mut Report) {
     let what = format!("group {group_id}");
     match strangers {

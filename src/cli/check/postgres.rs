@@ -45,7 +45,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     }
 }
 
-/// An answer, or why there is none.
+/// The answer, or why there is none.
 async fn ask<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
     match timeout(TIMEOUT, asking).await {
         Ok(answer) => answer.map_err(|error| describe(&error)),
@@ -71,12 +71,12 @@ async fn settings(client: &Client, config: &Config, report: &mut Report<'_>) -> 
     if row.get::<_, String>(5) != "origin" {
         report.note("postgresql", "session_replication_role is not origin: foreign keys and most triggers do not run");
     }
-    // what makes an acknowledged commit last, and an answer true; no session can set them
+    // these make an acknowledged commit last, and an answer true; no session can set them
     for (name, wanted, harm) in [
-        ("fsync", "on", "a crash of the machine loses what was acknowledged"),
+        ("fsync", "on", "a crash of the machine loses acknowledged rows"),
         ("full_page_writes", "on", "a crash of the machine can leave torn pages"),
-        ("zero_damaged_pages", "off", "a damaged page would read as one without rows"),
-        ("ignore_checksum_failure", "off", "a damaged page would be read as it is"),
+        ("zero_damaged_pages", "off", "a damaged page would look like a page without rows"),
+        ("ignore_checksum_failure", "off", "a damaged page would be read as if it were whole"),
     ] {
         let value: String = ask(client.query_one("select current_setting($1)", &[&name])).await?.get(0);
         if value == wanted {
@@ -85,12 +85,12 @@ async fn settings(client: &Client, config: &Config, report: &mut Report<'_>) -> 
             report.fault(&format!("postgresql {name}"), format!("{value}: {harm}; set {name} = {wanted}"));
         }
     }
-    let what = "footprint sets all that it depends on, whatever the role's settings say";
+    let what = "footprint sets everything that it depends on, whatever the role's settings are";
     report.ok("postgresql session", format!("{what}; tables are looked for in {path}"));
     Ok(())
 }
 
-/// Whether the user may do what `migrate` still has to do.
+/// Whether the user has the rights for what `migrate` still has to do.
 async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report<'_>) -> Result<(), String> {
     let routes: Vec<_> = config
         .routes
@@ -101,18 +101,18 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
         })
         .collect();
     match lacks(client, &routes, config.postgres.enabled).await {
-        Ok(lacking) if lacking.is_empty() => report.ok("postgresql rights", "the user has the rights it needs"),
+        Ok(lacking) if lacking.is_empty() => report.ok("postgresql rights", "the user has the rights that it needs"),
         Ok(lacking) => {
             report.fault("postgresql rights", format!("as an administrator, run: {}", lacking.join("; ")));
         }
-        // told with the route and the table themselves
+        // reported with the route and the table themselves
         Err(MigrateError::Shape(_) | MigrateError::Taken(_)) => {}
         Err(error) => return Err(error.to_string()),
     }
     Ok(())
 }
 
-/// Whether the ledger is there at all.
+/// Whether there is a ledger at all.
 async fn ledger(client: &Client, report: &mut Report<'_>) -> Result<bool, String> {
     let there = ask(client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE])).await?;
     if !there.get::<_, bool>(0) {
@@ -200,7 +200,7 @@ async fn route_table(client: &Client, config: &Config, route: &Route, report: &m
     Ok(())
 }
 
-/// Whether tables keep and show every row, and what may change or refuse one on its way.
+/// Whether tables keep and show every row, and what may change or refuse a row on its way.
 async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report<'_>) -> Result<(), String> {
     let user: String = ask(client.query_one("select current_user::text", &[])).await?.get(0);
     for facts in ask(asked::facts(client, tables)).await? {
@@ -212,12 +212,10 @@ async fn keeps_rows(client: &Client, tables: &[&str], report: &mut Report<'_>) -
             let triggers = facts.before_triggers.join(", ");
             report.note(
                 &what,
-                format!(
-                    "before each row runs trigger {triggers}; footprint stops when it drops a row without an error"
-                ),
+                format!("trigger {triggers} runs before each row; footprint stops if it drops a row without an error"),
             );
         }
-        // those of the tables that every installation has are ours
+        // the constraints of the tables that every installation has are ours
         if !facts.conditions.is_empty() && !TABLES.iter().any(|table| table.name == facts.name) {
             report.note(&what, format!("may refuse an event: {}", facts.conditions.join(", ")));
         }

@@ -1,4 +1,4 @@
-//! What Kafka says of the records that `generate` has sent.
+//! Kafka's answers about the records that `generate` has sent.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, Message};
 
-/// What Kafka said of the records so far.
+/// Counts Kafka's answers about the records so far.
 pub(super) struct Acknowledgements {
     pub(super) acknowledged: AtomicU64,
     failed: AtomicU64,
@@ -61,7 +61,7 @@ impl Acknowledgements {
         }
     }
 
-    /// An error where Kafka did not take a record.
+    /// Returns an error if Kafka did not take a record.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let failed = self.failed.load(Ordering::Relaxed);
         let first = self.first_failure.lock().clone().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What ClickHouse holds: how many rows of each window and when they were received, and the rows themselves. It has no
-//! snapshot, so it is asked after the ledger was read: what the ledger calls acknowledged is there, and stays.
+//! What ClickHouse holds: how many rows of each window and when they were received, and the rows themselves. ClickHouse has no
+//! snapshot, so it is asked after the ledger was read: rows that the ledger calls acknowledged are there, and stay.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::stream::RowBinaryReader;
 use crate::upkeep::verify::window::Tally;
 
-/// How many rows a window holds, and from when: so that monthly partitions without any are not opened.
+/// How many rows a window holds, and their range of times, so that monthly partitions without any are not opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     /// Rows.
@@ -46,7 +46,7 @@ pub(super) struct Table {
 const WHO: &str = "clickhouse";
 
 impl Table {
-    /// The table of `route`; nothing is asked yet. `stall` bounds a silence, `scan` a pass over the table.
+    /// The table of `route`. Asks nothing yet. `stall` bounds a silence, `scan` a pass over the table.
     pub(super) fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
         let columns = route.columns.iter().map(|column| format!(", {}", nullable(&column.name, column.kind))).collect();
         Self {
@@ -63,7 +63,7 @@ impl Table {
     /// Asks whether the server answers.
     ///
     /// # Errors
-    /// It does not, or refuses the user.
+    /// It does not answer, or refuses the user.
     pub(super) async fn ping(&self) -> Result<(), VerifyError> {
         let answer = self.within(self.stall.min(Duration::from_secs(10)), self.pins.client()).await?;
         answer.map(|_| ()).map_err(|error| self.refused("connect", error))
@@ -134,16 +134,16 @@ impl Table {
         while let Some(chunk) = self.within(self.stall, cursor.next()).await?.map_err(failed)? {
             reader.feed(&chunk, |row| tally.add(row.offset, row.number)).map_err(|_| VerifyError::Malformed(WHO))?;
         }
-        // more is no surprise: a window at the frontier grows while a consumer runs
+        // more rows are no surprise: a window at the frontier grows while a consumer runs
         if !reader.is_whole() || tally.rows() < extent.rows {
             return Err(VerifyError::Cut { who: WHO, rows: tally.rows(), counted: extent.rows });
         }
         Ok(())
     }
 
-    /// A query under settings that let no profile shorten an answer without a word.
+    /// A query under settings that do not let a profile shorten an answer silently.
     async fn query(&self, sql: &str) -> Result<Query, VerifyError> {
-        // `?` would be taken for a placeholder; names are plain and no literal of ours holds one
+        // `?` would be taken for a placeholder; names are plain, and none of our literals contains it
         debug_assert!(!sql.contains('?'));
         let client = self.within(self.stall, self.pins.client()).await?;
         Ok(client.map_err(|error| self.refused("set the session up", error))?.query(sql))

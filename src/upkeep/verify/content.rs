@@ -1,6 +1,6 @@
-//! A row's content as one number: equal rows give equal numbers whichever side they come from, the decoder, PostgreSQL's
-//! binary COPY or ClickHouse's RowBinary. A row is `received_at`, then the route's columns in order; a dead letter is
-//! `received_at`, key and payload. Pure; the number is never stored, so its form may change.
+//! A row's content as one number. Equal rows give equal numbers, whether they come from the decoder, PostgreSQL's binary COPY or
+//! ClickHouse's RowBinary. A row is `received_at`, then the route's columns in order. A dead letter is `received_at`, key and
+//! payload. Pure. The number is never stored, so its form may change.
 
 use footprint_event::rows::{ColumnData, Rows, Values, text_at};
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,7 +23,7 @@ impl Content {
         self.bytes.push(0);
     }
 
-    /// A text or bytes; the length keeps two neighbours apart.
+    /// A text or bytes. The length keeps two neighbours apart.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -54,7 +54,7 @@ impl Content {
         }
     }
 
-    /// The number.
+    /// The number of the content built so far.
     pub(super) fn number(&self) -> u64 {
         xxh3_64(&self.bytes)
     }

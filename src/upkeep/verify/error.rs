@@ -1,4 +1,4 @@
-//! Why `verify` could not say whether exactly once held. None of these is a fault of the data.
+//! Why `verify` could not say whether exactly once held. None of these errors is a fault of the data.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use footprint_event::route::RouteError;
 use footprint_service::kafka::AskError;
 use footprint_service::postgres::{ConnectError, describe};
 
-/// Why nothing could be verified; the caller reports it and exits 1.
+/// Why nothing could be verified. The caller reports it and exits with 1.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// No route of that name or topic.
@@ -18,7 +18,7 @@ pub enum VerifyError {
     /// PostgreSQL cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The ledger is not there, or lacks what a newer migration adds.
+    /// The ledger is not there, or a newer migration has not been run.
     #[error("postgresql has no ledger, or an older program's; run `footprint migrate` first, or look at DB_NAME")]
     NoLedger,
     /// PostgreSQL refused.
@@ -26,7 +26,7 @@ pub enum VerifyError {
     Postgres {
         /// What was asked.
         what: &'static str,
-        /// Its words.
+        /// PostgreSQL's error.
         #[source]
         source: tokio_postgres::Error,
     },
@@ -37,13 +37,13 @@ pub enum VerifyError {
         address: String,
         /// What was asked.
         what: &'static str,
-        /// Its words.
+        /// ClickHouse's words.
         why: String,
     },
     /// Kafka refused or cannot be reached.
     #[error("kafka at {bootstrap_servers}")]
     Kafka {
-        /// Where it was looked for.
+        /// The brokers that were asked.
         bootstrap_servers: String,
         /// The cause.
         source: AskError,
@@ -61,9 +61,9 @@ pub enum VerifyError {
         why: String,
     },
     /// A server was silent for too long.
-    #[error("{what} gave no answer in {waited:?}; is it up? --timeout waits longer")]
+    #[error("{what} did not answer in {waited:?}; is it up? --timeout waits longer")]
     Silent {
-        /// Who, and what was asked.
+        /// Which server, and the question.
         what: &'static str,
         /// How long.
         waited: Duration,
@@ -73,7 +73,7 @@ pub enum VerifyError {
     Malformed(&'static str),
     /// Fewer rows came than were counted before.
     #[error(
-        "{who} sent {rows} rows where it had counted {counted}; rows were deleted meanwhile, or an answer was cut: verify again"
+        "{who} sent {rows} rows but had counted {counted}; rows were deleted meanwhile, or an answer was cut: verify again"
     )]
     Cut {
         /// Which server.
@@ -83,10 +83,10 @@ pub enum VerifyError {
         /// Rows counted.
         counted: u64,
     },
-    /// Offsets so wide apart that a list of their windows would not be bounded.
+    /// The offsets are so far apart that a list of their windows would have no bound.
     #[error("{0} holds offsets in more than {max} windows; they cannot all be Kafka's", max = crate::limits::VERIFY_WINDOWS_MAX)]
     Scattered(&'static str),
-    /// The topic was deleted and made again while it was read.
+    /// The topic was deleted and created again while it was read.
     #[error("topic {0} was replaced by another of the same name while it was verified; verify again")]
     TopicReplaced(String),
     /// A thread ended without a result.

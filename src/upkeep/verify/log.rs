@@ -1,6 +1,6 @@
-//! What Kafka's log holds of a window: every committed record, decoded as the pipeline would, as one content number. It reads
-//! by assignment only: no group is joined, nothing is committed, a running consumer notices nothing. Its calls block and
-//! belong on a thread of their own.
+//! What Kafka's log holds of a window: every committed record, decoded as the pipeline would decode it, as one content number. It
+//! reads by assignment only. It joins no group and commits nothing, and a running consumer notices nothing. Its calls block, so
+//! they need their own thread.
 
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,11 @@ use crate::upkeep::verify::content::Content;
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::window::LogTally;
 
-/// One answer of Kafka's, at most.
+/// How long one answer of Kafka may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Times that an offset may be told to be out of range though it is in it.
+/// How often Kafka may say that an offset is out of range although it is in the range.
 const OUT_OF_RANGE_MAX: u32 = 3;
-/// How long one poll waits; a window's end without a record there is seen only after it.
+/// How long one poll waits. The end of a window without a record at its end is seen only after that.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Reads one topic's partitions, one at a time.
@@ -38,7 +38,7 @@ pub(super) struct LogReader {
     consumer: BaseConsumer<ClientEvents>,
     bootstrap_servers: String,
     topic: String,
-    /// Where the consumer stands, when it stands somewhere.
+    /// Where the consumer is, if it is assigned.
     at: Option<(Partition, Offset)>,
     stall: Duration,
     eye: Eye,
@@ -47,13 +47,13 @@ pub(super) struct LogReader {
 /// Turns records into content numbers.
 struct Eye {
     decoder: Decoder,
-    /// The record looked at, alone: a row may hold a mebibyte.
+    /// The record being read, alone: a row may hold a mebibyte.
     row: Rows,
     content: Content,
 }
 
 impl LogReader {
-    /// A reader of `route`'s topic; nothing is asked yet. `stall` bounds how long no record may come.
+    /// A reader of `route`'s topic. Asks nothing yet. `stall` bounds how long no record may come.
     ///
     /// # Errors
     /// A property that librdkafka refuses, or a route that cannot be decoded.
@@ -77,7 +77,7 @@ impl LogReader {
         self.inquirer.cluster_id(ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
-    /// The topic as it is now; none when there is none.
+    /// The topic as it is now. None: there is no such topic.
     ///
     /// # Errors
     /// No answer in time.
@@ -97,8 +97,8 @@ impl LogReader {
         self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
-    /// Reads the records of the tally's known range, save those in `holes`, of which the ledger says that they cannot be read;
-    /// the range shrinks when the log's start passes it meanwhile.
+    /// Reads the records of the tally's known range, except those in `holes`, which the ledger says cannot be read. The range
+    /// shrinks if the log's start passes it meanwhile.
     ///
     /// # Errors
     /// Kafka refuses, cannot give a record, or sends nothing for too long.
@@ -123,7 +123,7 @@ impl LogReader {
         Ok(())
     }
 
-    /// Reads the records of `range`. True: the log's start has passed it meanwhile, and the tally knows.
+    /// Reads the records of `range`. True: the log's start has passed it meanwhile, and the tally knows that.
     fn read_range(&mut self, partition: Partition, range: Range, tally: &mut LogTally) -> Result<bool, VerifyError> {
         for try_number in 1.. {
             if self.at != Some((partition, range.start)) {
@@ -138,7 +138,7 @@ impl LogReader {
                         tally.shorten(start);
                         return Ok(true);
                     }
-                    // told, it may be, of where the client had got to behind a hole, before it was assigned here
+                    // this may be about the place where the client was behind a hole, before it was assigned here
                     if try_number == OUT_OF_RANGE_MAX {
                         return Err(self.failed(partition, range.start, "the offset is out of the log's range".into()));
                     }
@@ -159,10 +159,10 @@ impl LogReader {
             match self.consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) => {
                     if message.partition() != partition || message.offset() < next {
-                        continue; // left over from before the assignment
+                        continue; // it was fetched before the assignment
                     }
                     if message.offset() >= end {
-                        self.at = None; // this record is of a later window, and is read again then
+                        self.at = None; // this record belongs to a later window, and is read again then
                         return Ok(());
                     }
                     self.eye.look(&message, tally);
@@ -170,14 +170,14 @@ impl LogReader {
                     heard = Instant::now();
                 }
                 Some(Err(error)) => {
-                    // what is no record moves the position alone
+                    // an offset without a record moves only the position
                     next = next.max(self.position(partition).unwrap_or(next));
                     if next < end {
                         self.judge(&error, next, heard)?;
                     }
                 }
                 None => {
-                    // records that are none (control records, aborted ones) move the position alone
+                    // offsets without a record (control records, aborted records) move only the position
                     let position = self.position(partition).unwrap_or(next);
                     if position > next {
                         next = position;
@@ -196,14 +196,14 @@ impl LogReader {
         }
     }
 
-    /// Whether reading goes on after an error that came in place of what is at `next`.
+    /// Whether reading continues after an error that came in place of the record at `next`.
     fn judge(&self, error: &KafkaError, next: Offset, heard: Instant) -> Result<(), Stopped> {
         let KafkaError::MessageConsumption(code) = error else {
             return Err(Stopped::Failed(next, error.to_string()));
         };
         match in_place_of_messages(*code) {
             InPlace::OutOfRange => Err(Stopped::OutOfRange),
-            // a broker that is away is connected to again by librdkafka itself; the deadline decides
+            // librdkafka itself connects again to a broker that is away; the deadline decides
             _ if is_of_the_client(*code) && heard.elapsed() <= self.stall => Ok(()),
             InPlace::Harmless => Ok(()),
             _ => {
@@ -245,7 +245,7 @@ enum Stopped {
     Failed(Offset, String),
 }
 
-/// The parts of `known` that are in none of `holes`, which rise.
+/// The parts of `known` that are in none of `holes`, which are in rising order.
 fn without_holes(known: Range, holes: &[Range]) -> Vec<Range> {
     let mut parts = Vec::new();
     let mut start = known.start;

@@ -1,5 +1,5 @@
-//! The proof that exactly once held: what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of every route, source
-//! and partition, compared identity by identity and by content. It takes a configuration and gives a [`Report`]; it writes
+//! The proof that exactly once held. It compares what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of every
+//! route, source and partition, identity by identity and by content. It takes a configuration and returns a [`Report`]. It writes
 //! nothing anywhere, commits no offset, and may run beside a running consumer.
 //!
 //! ```text
@@ -13,9 +13,9 @@
 //!      clickhouse --/
 //! ```
 //!
-//! Why nothing in flight is taken for a fault: rows are due only below the frontiers that were read first, and what is
-//! acknowledged stays. A row past a frontier is unexpected only when the ledger, read again after the row was seen, still does
-//! not cover it: PostgreSQL's rows are committed together with their frontier, ClickHouse's come after their claim.
+//! Why no record in flight is taken for a fault: rows are due only below the frontiers that were read first, and acknowledged
+//! rows stay. A row past a frontier is unexpected only if the ledger, read again after the row was seen, still does not cover it.
+//! PostgreSQL's rows are committed together with their frontier, and ClickHouse's rows come after their claim.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +45,17 @@ pub use report::{
 /// How far the walk has come.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// What is done now.
+    /// The present step.
     pub step: Step,
     /// The route.
     pub route: String,
     /// Rows and records read so far, in this route.
     pub read: u64,
-    /// Rows and records there are to read; grows as partitions are opened.
+    /// Rows and records to read. It grows as partitions are opened.
     pub total: u64,
 }
 
-/// What the walk does.
+/// The steps of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Counting the rows of each table.
@@ -69,15 +69,15 @@ pub enum Step {
     },
 }
 
-/// Is told how far the walk has come.
+/// Receives how far the walk has come.
 pub type Listener = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// What to verify, and how.
 #[derive(Clone)]
 pub struct Options {
-    /// Routes by name or topic; none means all.
+    /// Routes by name or topic. Empty: all routes.
     pub routes: Vec<String>,
-    /// Identities named of each kind, a route.
+    /// How many identities of each kind are named, for each route.
     pub show: usize,
     /// Whether warnings count as faults.
     pub strict: bool,
@@ -85,9 +85,9 @@ pub struct Options {
     pub stall: Duration,
     /// How long one counting pass over a whole table may take.
     pub scan: Duration,
-    /// A window's offsets, as a power of two; it bounds memory (40 bytes an offset).
+    /// The offsets of a window, as a power of two. It bounds memory (40 bytes an offset).
     pub window_bits: u32,
-    /// Is told how far the walk has come.
+    /// Receives how far the walk has come.
     pub progress: Option<Listener>,
 }
 
@@ -108,8 +108,8 @@ impl Default for Options {
 /// Compares everything that `options` name.
 ///
 /// # Errors
-/// A server cannot be reached or is silent too long, the ledger is not there, a route of that name is not configured: then
-/// nothing is known, and nothing is claimed.
+/// A server cannot be reached or is silent too long, the ledger is not there, or a route of that name is not configured. Then
+/// nothing is known, and the report claims nothing.
 pub async fn verify(config: &Config, options: Options) -> Result<Report, VerifyError> {
     let mut routes = Vec::new();
     for route in selected(config, &options.routes)? {

@@ -1,4 +1,4 @@
-//! What is to be compared of one partition: the ledger's row, its gaps and the log's bounds become promises. Pure.
+//! What must be compared for one partition: turns the ledger's row, its gaps and the log's bounds into promises. Pure.
 
 use footprint_protocol::offset::{Offset, Range};
 
@@ -8,37 +8,37 @@ use crate::upkeep::verify::window::Promise;
 
 /// What is known of a partition before its rows are read.
 pub(super) struct Known<'a> {
-    /// The ledger's row; none when the ledger does not know the partition.
+    /// The ledger's row. None: the ledger does not know the partition.
     pub promised: Option<&'a Promised>,
-    /// The ledger's gaps, rising.
+    /// The ledger's gaps, in rising order.
     pub gaps: &'a [Gap],
-    /// The log's start and last stable offset, asked after the ledger; none when Kafka no longer has the source.
+    /// The log's start and last stable offset, asked after the ledger. None: Kafka no longer has the source.
     pub log: Option<(Offset, Offset)>,
-    /// Whether ClickHouse can be asked: when it is switched off it need not be up.
+    /// Whether ClickHouse answers. If it is switched off, it need not be up.
     pub clickhouse_answers: bool,
 }
 
-/// What is to be compared.
+/// What to compare.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The partition.
     pub key: Key,
-    /// What the log is read for.
+    /// The range of the log to read.
     pub log: Option<Range>,
-    /// What the log may hold and nobody needs to read, rising: no sink has it.
+    /// Ranges of the log that nobody needs to read, in rising order: no sink has them.
     pub holes: Vec<Range>,
-    /// Of PostgreSQL's rows.
+    /// What PostgreSQL's rows must be.
     pub rows: Promise,
-    /// Of ClickHouse's rows.
+    /// What ClickHouse's rows must be.
     pub clickhouse: Promise,
-    /// Of the dead letters.
+    /// What the dead letters must be.
     pub dead: Promise,
 }
 
 impl Plan {
-    /// Sets what no place may hold, from the ledger as it is after the rows were read (none: it does not know the partition).
-    /// PostgreSQL's rows and dead letters are committed together with their frontiers, so none lies past them; ClickHouse may
-    /// hold anything that is claimed. A sink that is off is not judged past where it stopped.
+    /// Sets what no place may hold, from the ledger as it is after the rows were read. `None`: the ledger does not know the
+    /// partition. PostgreSQL's rows and dead letters are committed together with their frontiers, so none is past them.
+    /// ClickHouse may hold anything that is claimed. A sink that is off is not judged past the offset where it stopped.
     pub(super) fn forbid(&mut self, promised: Option<&Promised>) {
         let Some(promised) = promised else {
             (self.rows.none_from, self.clickhouse.none_from, self.dead.none_from) = (0, 0, 0);
@@ -55,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Makes the plan, and the report as far as it is known; ranges that can no longer be stored are found here.
+/// Makes the plan, and the report as far as it is known. Finds the ranges that can no longer be stored.
 pub(super) fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, PartitionReport) {
     let promised = known.promised.cloned().unwrap_or_default();
     let gaps_of = |sink: &str| {
@@ -103,7 +103,8 @@ pub(super) fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Pla
     (Plan { key, log, holes: gaps_of("both"), rows, clickhouse, dead }, report)
 }
 
-/// What a sink has not stored and the log no longer holds can never be stored, unless a gap says that this is known.
+/// Finds the records that a sink has not stored and the log no longer holds. They can never be stored, unless a gap says that
+/// this is known.
 fn find_lost(promised: &Promised, known: &Known<'_>, findings: &mut Findings) {
     let gone_below = known.log.map_or(promised.claimed, |(start, _)| start);
     let sinks = [
@@ -119,7 +120,7 @@ fn find_lost(promised: &Promised, known: &Known<'_>, findings: &mut Findings) {
     }
 }
 
-/// Offsets between the lower frontier of the sinks that are on and the log's end.
+/// The number of offsets between the lower frontier of the sinks that are on and the log's end.
 fn lag(promised: &Promised, known: &Known<'_>) -> u64 {
     let Some((start, end)) = known.log else { return 0 };
     let lowest = [promised.postgres_next, promised.clickhouse_next].into_iter().flatten().min();
@@ -130,7 +131,7 @@ fn lag(promised: &Promised, known: &Known<'_>) -> u64 {
     end.saturating_sub(stored_below).max(0).unsigned_abs()
 }
 
-/// The parts of `[start, end)` that no gap covers; `gaps` rise by their starts.
+/// The parts of `[start, end)` that no gap covers. `gaps` are in the order of their starts.
 fn without<'a>(start: Offset, end: Offset, gaps: impl Iterator<Item = &'a Gap>) -> Vec<Range> {
     let mut left = Vec::new();
     let mut at = start;

@@ -1,11 +1,11 @@
-//! What PostgreSQL holds: the ledger's promises, where each window's rows lie, and the rows themselves. No transaction lasts
-//! longer than one statement: a snapshot held for the whole walk would keep every old version of the ledger's rows, which are
-//! rewritten several times a second, and slow down the consumer that it watches.
+//! What PostgreSQL holds: the ledger's promises, where each window's rows are, and the rows themselves. No transaction lasts
+//! longer than one statement. A snapshot held for the whole walk would keep every old version of the ledger's rows, which are
+//! rewritten several times a second, and would slow down the running consumer.
 //!
-//! There is no index on the identity, and `received_at` is the producer's clock, which may say anything. Rows are found again
-//! by where they lie: one pass notes each window's first and last ctid, and a window is then a TID range scan (PostgreSQL 14
-//! or later), exact whatever the times say, because rows are appended in the order of arrival and never moved. Should a hand
-//! move one meanwhile, fewer are found than were counted, and that is an error, not a verdict.
+//! There is no index on the identity, and `received_at` is the producer's clock, which may say anything. So rows are found again
+//! by their place. One pass notes each window's first and last ctid, and a window is then a TID range scan (PostgreSQL 14 or
+//! later). This is exact whatever the times say, because rows are appended in the order of arrival and never moved. If a person
+//! moves one meanwhile, fewer rows are found than were counted. That is an error and no verdict.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,19 +30,19 @@ pub(super) type Key = (i64, Partition);
 /// One row of the ledger.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Promised {
-    /// Every batch that a sink was ever sent ends at or below it.
+    /// Every batch that was ever sent to a sink ends at or below it.
     pub claimed: Offset,
     /// Frontier of the dead letters.
     pub dead_letters_next: Offset,
-    /// Frontier of PostgreSQL's rows; none when off.
+    /// Frontier of PostgreSQL's rows. None: off.
     pub postgres_next: Option<Offset>,
-    /// Frontier of ClickHouse's rows; none when off.
+    /// Frontier of ClickHouse's rows. None: off.
     pub clickhouse_next: Option<Offset>,
     /// Where PostgreSQL was switched off.
     pub postgres_stopped: Option<Offset>,
     /// Where ClickHouse was switched off.
     pub clickhouse_stopped: Option<Offset>,
-    /// Where the partition first started: nothing below it is footprint's. None: not known.
+    /// Where the partition first started. Rows below it are not footprint's. None: not known.
     pub first_offset: Option<Offset>,
 }
 
@@ -50,7 +50,7 @@ const PROMISED: &str = "claimed, dead_letters_next, postgres_next, clickhouse_ne
                         first_offset";
 
 impl From<&tokio_postgres::Row> for Promised {
-    /// Of a row that starts with [`PROMISED`].
+    /// From a row that starts with [`PROMISED`].
     fn from(row: &tokio_postgres::Row) -> Self {
         Self {
             claimed: row.get(0),
@@ -93,7 +93,7 @@ pub struct Gap {
 /// A row's place in the heap: block, then item.
 type Tid = (u32, u16);
 
-/// Where a window's rows lie, and how many they are.
+/// Where a window's rows are, and how many there are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     /// Rows.
@@ -105,14 +105,14 @@ pub(super) struct Extent {
 /// The windows of each partition that hold rows.
 pub(super) type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
 
-/// Which of the two tables.
+/// One of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     /// The route's rows.
     Rows,
     /// Its dead letters for both databases.
     DeadLetters,
-    /// Those for one database alone, which refused the row.
+    /// Its dead letters for one database alone, which refused the row.
     Refused(SinkName),
 }
 
@@ -151,9 +151,9 @@ impl Tables {
         stall: Duration,
         scan: Duration,
     ) -> Result<Self, VerifyError> {
-        // one pass over a large table may take longer than a server's default lets it; `scan` bounds it
+        // one pass over a large table may take longer than a server's default allows; `scan` bounds it
         let sessions = Sessions::new(postgres, "footprint verify", Purpose::Verify);
-        // whether it can be reached at all is said at once
+        // connects once, so that an unreachable server is reported at once
         drop(sessions.get().await?);
         let mut columns = String::new();
         for column in &route.columns {
@@ -170,7 +170,7 @@ impl Tables {
         })
     }
 
-    /// A session of the pool: waits while all are in use, for a pass that is under way to end.
+    /// A session of the pool. If all are in use, it waits until a pass has ended.
     async fn session(&self) -> Result<Session, VerifyError> {
         Ok(within("postgresql", self.scan, self.sessions.get()).await??)
     }
@@ -249,7 +249,7 @@ impl Tables {
         Ok(gaps)
     }
 
-    /// One pass over a table: which windows of `1 << window_bits` offsets hold rows, and where they lie.
+    /// One pass over a table: which windows of `1 << window_bits` offsets hold rows, and where these are.
     ///
     /// # Errors
     /// PostgreSQL refuses, is silent too long, or holds offsets that cannot be Kafka's.
@@ -262,7 +262,7 @@ impl Tables {
         );
         let asked = async {
             let no_parameters: [&str; 0] = [];
-            // it is the pool's again when the last row was read
+            // the session returns to the pool when the last row was read
             let session = self.session().await?;
             let rows = session.query_raw(&query, no_parameters).await.map_err(refused("count rows"))?;
             pin_mut!(rows);
@@ -285,7 +285,7 @@ impl Tables {
         within("postgresql, asked to count its rows,", self.scan, asked).await?
     }
 
-    /// Gives the rows of one window, `[base, base + offsets)`, to `add`: their offsets and contents.
+    /// Gives the offset and content of each row of one window, `[base, base + offsets)`, to `add`.
     ///
     /// # Errors
     /// PostgreSQL refuses, is silent too long, or sends fewer rows than it had counted.
@@ -324,18 +324,18 @@ impl Tables {
                 })
                 .map_err(|_| VerifyError::Malformed("postgresql"))?;
         }
-        // more is no surprise: rows appended meanwhile may lie among the others
+        // more rows are no surprise: rows appended meanwhile may be among the others
         if !reader.is_whole() || rows < extent.rows {
             return Err(VerifyError::Cut { who: "postgresql", rows, counted: extent.rows });
         }
         Ok(())
     }
 
-    /// The table and which of its rows are the route's.
+    /// The table, and the condition that selects the route's rows.
     fn from(&self, table: Table) -> (&str, String) {
         match table {
             Table::Rows => (&self.rows_table, "true".into()),
-            // a route's name is a plain identifier (Route::validated): it cannot leave its quotes
+            // a route's name is a plain identifier (Route::validated), so it cannot end its quotes
             Table::DeadLetters => ("dead_letters", format!("route = '{}' and sink = 'both'", self.route)),
             Table::Refused(sink) => {
                 ("dead_letters", format!("route = '{}' and sink = '{}'", self.route, sink.as_str()))

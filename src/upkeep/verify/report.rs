@@ -1,4 +1,4 @@
-//! What `verify` found: counts of everything, names of the first few. Plain data, serialised as it stands by `--json`.
+//! What `verify` found: counts of everything, and the first few by name. Plain data, which `--json` serialises unchanged.
 
 use footprint_protocol::offset::{Offset, Partition};
 use serde::Serialize;
@@ -13,31 +13,32 @@ pub enum Place {
     Clickhouse,
     /// The dead letters.
     DeadLetters,
-    /// PostgreSQL or ClickHouse: they disagree and Kafka no longer has the record to say which is right.
+    /// PostgreSQL or ClickHouse: they disagree, and Kafka no longer has the record to say which one is right.
     Either,
     /// Kafka's log.
     Log,
 }
 
-/// What is wrong. The first five break exactly once; the others are worth a look.
+/// What is wrong. The first five break exactly once. The others are worth a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Below the frontier, and not there.
     Missing,
-    /// There more than once, wherever: no retry and no race doubles a row for a while only.
+    /// There more than once, in any place: no retry and no race doubles a row even for a short time.
     Doubled,
     /// There with another content.
     Differing,
-    /// There and must not be: beyond what was claimed, both a row and a dead letter, a bad record's row.
+    /// There although it must not be: beyond what was claimed, both a row and a dead letter, or a bad record's row.
     Unexpected,
-    /// A range that retention destroyed before the sink had stored it.
+    /// A range that retention deleted before the sink had stored it.
     Lost,
-    /// Both databases agree with each other, and not with today's decoder: the claim was another decoder's, or both are wrong.
+    /// Both databases agree with each other, and not with today's decoder: another decoder made the claim, or both are wrong.
     DecodedOtherwise,
-    /// Stored from an offset at which the log, though it reaches that far back, holds no committed record (compaction does this).
+    /// Stored from an offset at which the log holds no committed record, although the log reaches that far back (compaction does
+    /// this).
     NotInLog,
-    /// The frontier lies past the log's end: Kafka lost what it had acknowledged.
+    /// The frontier is past the log's end: Kafka lost records that it had acknowledged.
     LogCut,
 }
 
@@ -54,12 +55,12 @@ impl Kind {
         Self::LogCut,
     ];
 
-    /// Whether it breaks exactly once; the rest are warnings, faults only under `--strict`.
+    /// Whether it breaks exactly once. The rest are warnings, and faults only under `--strict`.
     pub fn is_fault(self) -> bool {
         matches!(self, Self::Missing | Self::Doubled | Self::Differing | Self::Unexpected | Self::Lost)
     }
 
-    /// Its name, as `--json` spells it.
+    /// Its name in `--json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -74,20 +75,20 @@ impl Kind {
     }
 }
 
-/// One identity, or one range of them, and what is wrong with it.
+/// What is wrong with one identity, or with one range of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// What.
+    /// The kind of finding.
     pub kind: Kind,
-    /// Where.
+    /// The place of the finding.
     pub place: Place,
     /// The identity's source.
     pub source: i64,
     /// The identity's partition.
     pub partition: Partition,
-    /// The identity's offset; of a range, its start.
+    /// The identity's offset, or the start of the range.
     pub offset: Offset,
-    /// Of a range, its end.
+    /// The end of the range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_offset: Option<Offset>,
 }
@@ -141,41 +142,41 @@ impl Counts {
         }
     }
 
-    /// What breaks exactly once.
+    /// The number of findings that break exactly once.
     pub fn faults(&self) -> u64 {
         Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(|kind| self.of(kind)).sum()
     }
 
-    /// What is worth a look.
+    /// The number of findings that are worth a look.
     pub fn warnings(&self) -> u64 {
         Kind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(|kind| self.of(kind)).sum()
     }
 }
 
-/// The findings of one route: the first `show` of each kind are kept by name, so its memory is bounded.
+/// The findings of one route. Only the first `show` of each kind are kept by name, so memory is bounded.
 #[derive(Debug)]
 pub(super) struct Findings {
     show: usize,
     kept: [usize; Kind::ALL.len()],
     named: Vec<Finding>,
-    /// Counts of the partition looked at now.
+    /// Counts of the present partition.
     counts: Counts,
     source: i64,
     partition: Partition,
 }
 
 impl Findings {
-    /// None yet.
+    /// Starts without findings.
     pub(super) fn new(show: usize) -> Self {
         Self { show, kept: [0; Kind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
     }
 
-    /// What follows is about this partition; its counts start at zero.
+    /// Begins a partition: all that follows is about it, and its counts start at zero.
     pub(super) fn begin(&mut self, source: i64, partition: Partition) {
         (self.source, self.partition, self.counts) = (source, partition, Counts::default());
     }
 
-    /// Counts an identity, and names it while there is room.
+    /// Counts an identity, and keeps its name while there is room.
     pub(super) fn push(&mut self, kind: Kind, place: Place, offset: Offset) {
         self.push_range(kind, place, offset, None);
     }
@@ -191,7 +192,7 @@ impl Findings {
         }
     }
 
-    /// The counts of the partition begun last.
+    /// The counts of the present partition.
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
@@ -206,15 +207,15 @@ impl Findings {
 /// One sink's part in a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SinkReport {
-    /// Whether the ledger says that it is written; when off, it is compared only below `compared_below`.
+    /// Whether the ledger says that the sink is on. If it is off, it is compared only below `compared_below`.
     pub on: bool,
-    /// The offset below which everything must be there: the frontier, or where it was switched off.
+    /// The offset below which every row must be there: the frontier, or where the sink was switched off.
     pub compared_below: Offset,
-    /// Rows or dead letters read, copies and rows in flight included.
+    /// Rows or dead letters read, with copies and rows in flight.
     pub rows: u64,
 }
 
-/// A range that a sink was told to leave out.
+/// A range that a sink left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GapReport {
     /// `both`, `postgres` or `clickhouse`.
@@ -232,7 +233,7 @@ pub struct GapReport {
 pub struct PartitionReport {
     /// Its number.
     pub partition: Partition,
-    /// The log's first offset; none when Kafka no longer has this source.
+    /// The log's first offset. None: Kafka no longer has this source.
     pub log_start: Option<Offset>,
     /// The last stable offset.
     pub log_end: Option<Offset>,
@@ -240,7 +241,7 @@ pub struct PartitionReport {
     pub records: u64,
     /// What the ledger has claimed.
     pub claimed: Offset,
-    /// Where it first started, as the ledger says: what lies below is not compared. None: not known, all is compared.
+    /// Where it first started, as the ledger says. Rows below are not compared. None: not known, so all rows are compared.
     pub first_offset: Option<Offset>,
     /// PostgreSQL.
     pub postgres: SinkReport,
@@ -248,11 +249,11 @@ pub struct PartitionReport {
     pub clickhouse: SinkReport,
     /// The dead letters.
     pub dead_letters: SinkReport,
-    /// Offsets between the lower frontier and the log's end: not yet stored, no fault.
+    /// Offsets between the lower frontier and the log's end: not yet stored, and no fault.
     pub lag: u64,
-    /// What was found.
+    /// The counts of findings.
     pub counts: Counts,
-    /// The ledger's gaps, for which nothing is missed.
+    /// The ledger's gaps, in which no row is missed.
     pub gaps: Vec<GapReport>,
 }
 
@@ -261,11 +262,11 @@ pub struct PartitionReport {
 pub struct SourceReport {
     /// Its number in the tables.
     pub source: i64,
-    /// The topic's name; none when the ledger does not know the source.
+    /// The topic's name. None: the ledger does not know the source.
     pub topic: Option<String>,
     /// Kafka's id of this life.
     pub topic_id: Option<String>,
-    /// Whether the topic of that id still is in Kafka; if not, the databases are compared with each other only.
+    /// Whether the topic of that id is still in Kafka. If not, the databases are only compared with each other.
     pub in_kafka: bool,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
@@ -282,26 +283,26 @@ pub struct RouteReport {
     pub sources: Vec<SourceReport>,
     /// The first few of each kind, by name.
     pub findings: Vec<Finding>,
-    /// What a reader should know beside the numbers.
+    /// What a reader should know besides the numbers.
     pub notes: Vec<String>,
 }
 
-/// What a report comes to.
+/// The verdict of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Exactly once held.
     Clean {
-        /// What is worth a look all the same.
+        /// Warnings, which are worth a look nevertheless.
         warnings: u64,
     },
-    /// It did not hold, or, under `strict`, there are warnings.
+    /// It did not hold, or there are warnings under `strict`.
     Faults {
         /// How many faults.
         faults: u64,
         /// How many warnings.
         warnings: u64,
     },
-    /// Of some route nothing was compared, so nothing can be said.
+    /// For some route nothing was compared, so nothing can be said.
     NothingCompared,
 }
 
@@ -319,12 +320,12 @@ impl PartitionReport {
     }
 }
 
-/// All that was looked at.
+/// The whole report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether exactly once held: something was compared of every route, with no fault, and under `strict` no warning.
+    /// Whether exactly once held: for every route something was compared, with no fault, and under `strict` with no warning.
     pub clean: bool,
-    /// Routes of which nothing could be compared: nothing that the ledger calls stored is in Kafka or in a database.
+    /// Routes for which nothing could be compared: nothing that the ledger calls stored is in Kafka or in a database.
     pub nothing_compared: Vec<String>,
     /// Whether warnings count as faults.
     pub strict: bool,
@@ -333,7 +334,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts the routes together and judges them.
+    /// Combines the routes' reports and judges them.
     pub fn new(routes: Vec<RouteReport>, strict: bool) -> Self {
         let bad = |counts: &Counts| counts.faults() > 0 || (strict && counts.warnings() > 0);
         let is_bad = routes.iter().flat_map(RouteReport::partitions).any(|partition| bad(&partition.counts));
@@ -345,7 +346,7 @@ impl Report {
         Self { clean: !is_bad && nothing_compared.is_empty(), nothing_compared, strict, routes }
     }
 
-    /// What it comes to.
+    /// The verdict.
     pub fn verdict(&self) -> Verdict {
         let counts = || self.routes.iter().flat_map(RouteReport::partitions).map(|partition| &partition.counts);
         let (faults, warnings) =
@@ -358,7 +359,7 @@ impl Report {
         }
     }
 
-    /// How many of `kind`, over everything.
+    /// The number of findings of `kind`, in all routes.
     pub fn count(&self, kind: Kind) -> u64 {
         self.routes.iter().flat_map(RouteReport::partitions).map(|partition| partition.counts.of(kind)).sum()
     }

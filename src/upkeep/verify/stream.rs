@@ -1,5 +1,5 @@
-//! Two wire formats, cut into rows as they arrive: PostgreSQL's binary COPY and ClickHouse's RowBinary. Pure; what is held is
-//! one chunk and one unfinished row.
+//! Two wire formats, cut into rows as they arrive: PostgreSQL's binary COPY and ClickHouse's RowBinary. Pure. It holds one chunk
+//! and one unfinished row.
 //!
 //! Formats: PostgreSQL manual, "COPY", Binary Format; ClickHouse manual, "RowBinary" (lengths are LEB128, a nullable value
 //! follows a byte that is 1 for null).
@@ -8,11 +8,11 @@ use footprint_event::route::Kind;
 
 use crate::upkeep::verify::content::Content;
 
-/// An answer in another form than asked for.
+/// An answer that has another form than the one asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// What one row says.
+/// One row: its offset and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its offset.
@@ -25,7 +25,7 @@ pub struct Row {
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const COPY_SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
-/// What the fields after offset and `received_at` are.
+/// The fields after offset and `received_at`.
 #[derive(Clone, Debug)]
 pub enum Fields {
     /// A route's columns.
@@ -39,8 +39,8 @@ pub enum Fields {
 struct Pending(Vec<u8>);
 
 impl Pending {
-    /// Appends `chunk`; takes from the front whatever `parse` can read (it answers with the bytes read, or none when it needs
-    /// more).
+    /// Appends `chunk`, and removes from the front whatever `parse` can read. `parse` returns the number of bytes read, or none
+    /// if it needs more.
     fn feed(
         &mut self,
         chunk: &[u8],
@@ -59,7 +59,7 @@ impl Pending {
     }
 }
 
-/// A cursor that answers none when the bytes end.
+/// A cursor that returns none when the bytes end.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -97,7 +97,7 @@ impl CopyReader {
     /// Reads the rows that `chunk` completes.
     ///
     /// # Errors
-    /// Bytes that are no such rows.
+    /// The bytes are no such rows.
     pub fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
         let Self { fields, pending, content, started, ended } = self;
         pending.feed(chunk, |bytes| {
@@ -129,7 +129,7 @@ impl CopyReader {
         })
     }
 
-    /// Whether the trailer came, and nothing is left over.
+    /// Whether the trailer came, and no bytes are left over.
     pub fn is_whole(&self) -> bool {
         self.ended && self.pending.0.is_empty()
     }
@@ -145,7 +145,7 @@ fn copy_header(cursor: &mut Cursor<'_>) -> Result<Option<()>, Malformed> {
     Ok(cursor.take(extension as usize).map(|_| ()))
 }
 
-/// One field's bytes, none inside for null; none outside when more bytes are needed.
+/// One field's bytes. The inner none is null. The outer none means that more bytes are needed.
 fn copy_field<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Option<&'a [u8]>>, Malformed> {
     let Some(length) = cursor.array().map(i32::from_be_bytes) else { return Ok(None) };
     match length {
@@ -159,7 +159,7 @@ fn big_endian(field: &[u8]) -> Result<i64, Malformed> {
     field.try_into().map(i64::from_be_bytes).map_err(|_| Malformed)
 }
 
-/// An instant since 1970; PostgreSQL's infinities stay what they are, extreme.
+/// An instant since 1970. PostgreSQL's infinities stay extreme values.
 fn copy_instant(field: &[u8]) -> Result<i64, Malformed> {
     big_endian(field).map(|since_2000| since_2000.saturating_add(POSTGRES_EPOCH_US))
 }
@@ -224,7 +224,7 @@ impl RowBinaryReader {
     /// Reads the rows that `chunk` completes.
     ///
     /// # Errors
-    /// Bytes that are no such rows.
+    /// The bytes are no such rows.
     pub fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(Row)) -> Result<(), Malformed> {
         let Self { kinds, pending, content } = self;
         pending.feed(chunk, |bytes| {
@@ -239,7 +239,7 @@ impl RowBinaryReader {
         })
     }
 
-    /// Whether nothing is left over.
+    /// Whether no bytes are left over.
     pub fn is_whole(&self) -> bool {
         self.pending.0.is_empty()
     }

@@ -1,5 +1,5 @@
-//! The walk over one route: it asks the ledger what must be there, finds out which windows of which partitions hold anything,
-//! reads each window from all sides at once, and hands it to the comparison. All I/O of `verify` is started here.
+//! The walk over one route. It asks the ledger what must be there, finds which windows of which partitions hold rows, reads each
+//! window from all sides at once, and compares it. All I/O of `verify` starts here.
 
 mod count;
 
@@ -50,11 +50,11 @@ struct Walk<'a> {
     route: &'a Route,
     options: &'a Options,
     postgres: Tables,
-    /// None when it is switched off and cannot be asked.
+    /// None: ClickHouse is switched off and cannot be asked.
     table: Option<clickhouse::Table>,
-    /// Lent to the thread that reads, and given back.
+    /// Lent to the thread that reads, which returns it.
     log: Option<(LogReader, LogTally)>,
-    /// The topic's cluster and id now; none when there is no such topic.
+    /// The topic's cluster and id now. None: there is no such topic.
     alive: Option<(String, String, i32)>,
     sources: Vec<Source>,
     ledger: BTreeMap<Key, Promised>,
@@ -67,7 +67,7 @@ struct Walk<'a> {
     tallies: Tallies,
     findings: Findings,
     notes: Vec<String>,
-    /// Partitions that started above what the log holds.
+    /// Partitions that started above the log's start.
     starts: Vec<(Key, Offset)>,
     progress: Progress,
 }
@@ -76,7 +76,7 @@ struct Tallies {
     rows: Tally,
     dead: Tally,
     clickhouse: Tally,
-    /// Of dead letters for one database alone: PostgreSQL, ClickHouse.
+    /// Dead letters for one database alone: PostgreSQL, ClickHouse.
     refused: [Refused; 2],
 }
 
@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
         };
         let log = LogReader::new(&config.kafka, route, stall)?;
         let (log, alive) = in_thread(move || {
-            // first the question by which a client learns that it is not let in
+            // first asks the question that shows whether the broker refuses the login
             let cluster_id = log.cluster_id()?;
             let alive = log.describe()?.map(|topic| (cluster_id, topic.topic_id, topic.partition_count));
             Ok((log, alive))
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Sources that the tables hold rows of and the ledger does not know.
+    /// Sources with rows in the tables that the ledger does not know.
     fn strangers(&self) -> BTreeSet<i64> {
         let keys = self.rows.keys().chain(self.dead.keys()).chain(self.clickhouse_rows.keys());
         let keys = keys.chain(self.refused.iter().flat_map(Extents::keys));
@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
         Ok(report)
     }
 
-    /// The windows that hold anything on any side, in order.
+    /// The windows that hold rows on any side, in order.
     fn windows(&self, plan: &Plan) -> BTreeSet<i64> {
         let mut windows = BTreeSet::new();
         for extents in [&self.rows, &self.dead, &self.refused[0], &self.refused[1]] {
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
         windows
     }
 
-    /// Rows and records that a partition's windows hold, nearly.
+    /// The approximate number of rows and records in a partition's windows.
     fn expected(&self, plan: &Plan) -> u64 {
         let postgres = [&self.rows, &self.dead].into_iter().filter_map(|extents| extents.get(&plan.key));
         let clickhouse = self.clickhouse_rows.get(&plan.key).into_iter().flat_map(BTreeMap::values);
@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
             + plan.log.map_or(0, Range::len)
     }
 
-    /// Reads one window from all sides at once and compares it.
+    /// Reads one window from all sides at once, and compares it.
     async fn window(&mut self, plan: &mut Plan, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
         let offsets = 1_i64 << self.options.window_bits;
         let base = window << self.options.window_bits;
@@ -285,8 +285,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Reads a window's dead letters for one database alone. They come first: the log's records there are looked at as dead
-    /// letters too.
+    /// Reads a window's dead letters for one database alone. They come first, because the log's records at their offsets are also
+    /// read as dead letters.
     async fn read_refused(&mut self, key: Key, window: i64, place: (Offset, i64)) -> Result<(), VerifyError> {
         for (index, sink) in [SinkName::Postgres, SinkName::ClickHouse].into_iter().enumerate() {
             let refused = &mut self.tallies.refused[index];
@@ -309,7 +309,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), VerifyError> {
         let Tallies { rows, dead, clickhouse, refused } = &self.tallies;
         let none = Refused::default();
-        // Asked after the rows were read: what was stored or claimed meanwhile may have been seen.
+        // asked after the rows were read, because rows stored or claimed meanwhile may have been seen
         if plan.reaches_past(base.saturating_add(1 << self.options.window_bits)) {
             let promised = self.postgres.promised(plan.key).await?;
             plan.forbid(promised.as_ref());
@@ -329,12 +329,12 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Where partitions first started, as many as findings are named.
+    /// Notes where partitions first started, up to the number of findings that are named.
     fn note_starts(&mut self) {
         let named = self.starts.iter().take(self.options.show);
         let lines = named.map(|((source, partition), first)| {
             format!(
-                "source {source} partition {partition} starts at {first}: what lies below was there before footprint"
+                "source {source} partition {partition} starts at {first}: records below were there before footprint"
             )
         });
         self.notes.extend(lines);
@@ -344,7 +344,7 @@ impl<'a> Walk<'a> {
     }
 
     fn take_log(&mut self) -> Result<(LogReader, LogTally), VerifyError> {
-        self.log.take().ok_or_else(|| VerifyError::Thread("the log's reader was not given back".into()))
+        self.log.take().ok_or_else(|| VerifyError::Thread("the log's reader was not returned".into()))
     }
 }
 
@@ -354,7 +354,7 @@ fn tell(options: &Options, progress: &Progress) {
     }
 }
 
-/// Runs blocking work on a thread of its own.
+/// Runs blocking work on its own thread.
 async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, VerifyError> + Send + 'static,
 ) -> Result<T, VerifyError> {

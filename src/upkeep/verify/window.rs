@@ -1,5 +1,6 @@
-//! The comparison itself, pure: what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of one window of one
-//! partition's offsets, each as one count and one content number an offset, so that memory is the window's and not the table's.
+//! The comparison itself, pure. It compares what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of one window of
+//! one partition's offsets. Each side is one count and one content number for each offset, so memory depends on the window and
+//! not on the table.
 //!
 //! | the log has       | dead letter | rows                      | finding                                             |
 //! |-------------------|-------------|---------------------------|-----------------------------------------------------|
@@ -11,10 +12,10 @@
 //! | no record, or the | one         | none                      | none (not in log, where the log reaches back so far) |
 //! | log was shortened | none        | in each sink, equal       | none (likewise)                                     |
 //!
-//! A dead letter for one database alone, which refused the row, stands in its row's place: that database must not hold the row,
+//! A dead letter for one database alone, which refused the row, takes the place of the row: that database must not hold the row,
 //! and the other must.
 //!
-//! Anything else is missing, doubled, differing or unexpected.
+//! All other cases are missing, doubled, differing or unexpected.
 
 mod tally;
 
@@ -29,20 +30,20 @@ use crate::upkeep::verify::report::{Findings, Kind, Place};
 /// What the ledger promises of one place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Promise {
-    /// Nothing may be there below: it was before the first start.
+    /// No row may be below it: those offsets were there before the first start.
     pub none_below: Offset,
-    /// Everything from there on and below this must be there; rows from here on are in flight.
+    /// Every row from `none_below` on and below this must be there. Rows from here on are in flight.
     pub due_below: Offset,
-    /// Nothing may be there from here on.
+    /// No row may be there from here on.
     pub none_from: Offset,
     /// Ranges whose absence is known and recorded.
     pub gaps: Vec<Range>,
 }
 
-/// One place's part in a comparison.
+/// One side of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Side<'a> {
-    /// What it holds; none when it could not be asked, and nothing is promised of it.
+    /// What it holds. None: it could not be asked, and nothing is promised for it.
     pub tally: &'a Tally,
     /// What it must hold.
     pub promise: &'a Promise,
@@ -54,20 +55,20 @@ pub(super) struct Side<'a> {
 #[derive(Clone, Copy)]
 struct View {
     place: Place,
-    /// Whether the place is compared here at all.
+    /// Whether this offset is compared on this side.
     due: bool,
-    /// Whether absence is a fault here.
+    /// Whether absence is a fault at this offset.
     demanded: bool,
     /// Whether it is due and there.
     present: bool,
-    /// The content, when it is there exactly once: of copies, which is the right one is nobody's guess to make.
+    /// The content, if it is there exactly once. Of several copies, nobody can say which is right.
     number: Option<u64>,
-    /// The content of a dead letter for it alone.
+    /// The content of a dead letter for this side alone.
     letter: Option<u64>,
 }
 
 impl Side<'_> {
-    /// Looks at one offset; copies and rows beyond the promise are reported here.
+    /// Looks at one offset. Copies and rows beyond the promise are reported here.
     fn view(&self, place: Place, offset: Offset, findings: &mut Findings) -> View {
         let index = (offset - self.tally.base) as usize;
         let count = self.tally.counts[index];
@@ -130,7 +131,7 @@ impl Window<'_> {
                 self.compare_offset(base + index as i64, findings);
             }
         }
-        // dead letters for one database where nothing else is
+        // dead letters for one database at offsets where nothing else is
         let refused: BTreeMap<Offset, ()> = self
             .postgres
             .refused
@@ -176,7 +177,7 @@ impl Window<'_> {
     }
 }
 
-/// The rows that are there hold the same, and none is missing.
+/// Whether the rows that are there hold the same, and none is missing.
 fn agree(rows: [View; 2]) -> bool {
     !rows.iter().any(View::is_missing) && rows[0].number.zip(rows[1].number).is_none_or(|(one, other)| one == other)
 }

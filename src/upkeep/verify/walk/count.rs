@@ -7,7 +7,7 @@ use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::postgres::{Extents, Table, Tables};
 use crate::upkeep::verify::{Options, clickhouse};
 
-/// What one pass over each table has found.
+/// The result of one pass over each table.
 pub(super) struct Counted {
     pub(super) rows: Extents,
     pub(super) dead: Extents,
@@ -15,7 +15,7 @@ pub(super) struct Counted {
     pub(super) clickhouse_rows: clickhouse::Extents,
 }
 
-/// One pass over each table. A sink that is switched off and whose table is not there is noted, not an error.
+/// One pass over each table. If a sink is switched off and its table is not there, that is a note and no error.
 pub(super) async fn count(
     config: &Config,
     options: &Options,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use footprint_protocol::offset::{Offset, Range};
 
-/// What one place holds of a window: how often each offset, and the content of one copy.
+/// What one place holds of a window: how often each offset is there, and the content of one copy.
 #[derive(Debug)]
 pub(in crate::upkeep::verify) struct Tally {
     pub(super) base: Offset,
@@ -28,7 +28,7 @@ impl Tally {
     /// Adds one row.
     ///
     /// # Panics
-    /// When `offset` is not in the window: the query asked for nothing else.
+    /// If `offset` is not in the window: the query asked for nothing else.
     pub(in crate::upkeep::verify) fn add(&mut self, offset: Offset, number: u64) {
         let index = (offset - self.base) as usize;
         assert!(offset >= self.base && index < self.counts.len(), "offset {offset} is not in the window");
@@ -45,7 +45,7 @@ impl Tally {
     }
 }
 
-/// Dead letters for one database alone, of one window: how often each offset, and the content of one copy. They are few.
+/// Dead letters of one window for one database alone: how often each offset is there, and the content of one copy. They are few.
 #[derive(Debug, Default)]
 pub(in crate::upkeep::verify) struct Refused(pub(super) BTreeMap<Offset, (u8, u64)>);
 
@@ -67,7 +67,7 @@ impl Refused {
     }
 }
 
-/// What the log says of an offset.
+/// What the log says about an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upkeep::verify) enum Logged {
     /// The log does not reach so far (any more), or does not exist.
@@ -88,7 +88,7 @@ pub(in crate::upkeep::verify) struct LogTally {
     pub(super) states: Vec<u8>,
     pub(super) numbers: Vec<u64>,
     pub(super) records: u64,
-    /// The content as a dead letter of those good records that some database refused.
+    /// The content as a dead letter of those good records that a database refused.
     pub(super) letters: BTreeMap<Offset, Option<u64>>,
 }
 
@@ -105,7 +105,7 @@ impl LogTally {
         }
     }
 
-    /// The records at these offsets are looked at as dead letters too.
+    /// The records at these offsets are also read as dead letters.
     pub(in crate::upkeep::verify) fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
         self.letters = offsets.map(|offset| (offset, None)).collect();
     }
@@ -120,7 +120,7 @@ impl LogTally {
         self.letters.insert(offset, Some(number));
     }
 
-    /// Empties it for the window from `base`; `known` is what the log is about to be read for.
+    /// Empties it for the window from `base`. `known` is the range of the log that is read next.
     pub(in crate::upkeep::verify) fn reset(&mut self, base: Offset, known: Option<Range>) {
         (self.base, self.known, self.records) = (base, known, 0);
         self.letters.clear();
@@ -138,7 +138,7 @@ impl LogTally {
         }
     }
 
-    /// What is known of the log.
+    /// The range of the log that is known.
     pub(in crate::upkeep::verify) fn known(&self) -> Option<Range> {
         self.known
     }
