@@ -71,6 +71,7 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

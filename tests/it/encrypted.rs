@@ -72,7 +72,7 @@ fn postgresql_that_asks_for_tls_and_certificates() {
     world.set_text("postgres.user", certified);
     world.is_named("postgres.cert_file");
     show(&mut world, files, &stranger.client);
-    world.is_named("does not take the client's certificate");
+    world.is_named("does not accept the client's certificate");
     show(&mut world, files, &trusted.client);
     stores(&mut world);
 
@@ -80,7 +80,7 @@ fn postgresql_that_asks_for_tls_and_certificates() {
     postgres.speak_tls(&trusted.misnamed_server, &trusted.authority).unwrap();
     world.is_named("for another name");
     postgres.speak_tls(&trusted.expired_server, &trusted.authority).unwrap();
-    world.is_named("of a time that is over");
+    world.is_named("has expired");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn clickhouse_behind_a_terminator_that_asks_for_tls_and_certificates() {
     let terminator = before(&mut world, &trusted.server, Some(&trusted.authority));
     world.is_named("clickhouse.cert_file");
     show(&mut world, files, &stranger.client);
-    world.is_named("does not take the client's certificate");
+    world.is_named("does not accept the client's certificate");
     show(&mut world, files, &trusted.client);
     stores(&mut world);
     drop(terminator);
@@ -127,7 +127,7 @@ fn clickhouse_behind_a_terminator_that_asks_for_tls_and_certificates() {
     world.is_named("for another name");
     drop(terminator);
     let terminator = before(&mut world, &trusted.expired_server, None);
-    world.is_named("of a time that is over");
+    world.is_named("has expired");
     drop(terminator);
     // not ClickHouse's own port: 26.7 ends with SIGABRT when a client of TLS hangs up before it has its answer
     world.set("clickhouse.port", &speaks_no_tls().to_string());
@@ -166,7 +166,7 @@ fn files_of_certificates_and_passwords_are_named_when_they_are_of_no_use() {
     world.set_text("postgres.cert_file", world.file("client.pem", one.client.certificate()).display().to_string());
     refused(&world, "postgres.cert_file and postgres.key_file belong together");
     world.set_text("postgres.key_file", world.file("client.key", other.client.key()).display().to_string());
-    refused(&world, "it is not the key of the certificate in");
+    refused(&world, "the key does not belong to the certificate in");
     world.set_text("postgres.tls", "off");
     refused(&world, "postgres.tls is off");
     world.set_text("postgres.cert_file", "");

@@ -1,5 +1,6 @@
-//! Where a server is: a host's name or address, with IPv6 in brackets or without, becomes addresses; of several each is tried
-//! in turn with its share of the time, so that one which accepts and stays silent does not hide the next.
+//! Where a server is. Turns a host's name or address, with IPv6 in brackets or without, into addresses. If there are several,
+//! each is tried in turn with its share of the time, so that an address which accepts and stays silent does not hide the next
+//! one.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +9,9 @@ use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout};
 
-/// How long a name may take to become addresses.
+/// How long it may take to resolve a name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses of one name that are tried: of more, none would get a share worth having.
+/// Addresses of one name that are tried, at most. With more, each would have too little time.
 const ADDRESSES_MAX: usize = 8;
 
 /// The host without the brackets of an IPv6 address.
@@ -18,7 +19,7 @@ pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
-/// `host:port` as an URL spells it, and a message: an IPv6 address in brackets.
+/// `host:port` as in a URL or a message: an IPv6 address in brackets.
 pub fn authority(host: &str, port: u16) -> String {
     let host = bare(host);
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -33,7 +34,7 @@ pub(crate) fn is_local(host: &str) -> bool {
 /// The addresses of a host, in the system's order.
 ///
 /// # Errors
-/// Nobody knows the name, or does not say so in time.
+/// The name is unknown, or the answer does not come in time.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = bare(host);
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -53,28 +54,28 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(addresses)
 }
 
-/// What an attempt says of the next address.
+/// What a failed attempt means for the next address.
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
-    /// This address is of no use; another may be.
+    /// This address cannot be used. Another may be.
     Here(E),
     /// The server has answered, and refuses.
     Everywhere(E),
 }
 
-/// Why no address was of use.
+/// Why no address could be used.
 #[derive(Debug)]
 pub(crate) enum Unreached<E> {
-    /// The last one that was tried failed.
+    /// The last address that was tried failed.
     Failed(E),
-    /// The last one that was tried was silent.
+    /// The last address that was tried was silent.
     Silent,
 }
 
-/// Tries each address with its share of what is left of `total`: one that fails at once leaves its time to the others.
+/// Tries each address with its share of the time left of `total`. An address that fails at once leaves its time to the others.
 ///
 /// # Errors
-/// None was of use.
+/// No address could be used.
 pub(crate) async fn try_each<T, E, A: Future<Output = Result<T, Failure<E>>>>(
     addresses: &[SocketAddr],
     total: Duration,

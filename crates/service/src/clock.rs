@@ -1,4 +1,4 @@
-//! A clock that counts suspension: a proof of ownership must age while the machine or the process sleeps.
+//! A clock that counts suspension, because a proof of ownership must age while the machine or the process sleeps.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ impl BootInstant {
         Self(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
     }
 
-    /// The instant that is `by` later.
+    /// The instant `by` later.
     pub fn later(self, by: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Time from `earlier` to this instant; zero when it is later.
+    /// The time from `earlier` to this instant. Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

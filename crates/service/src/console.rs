@@ -1,14 +1,13 @@
-//! The two standard streams: results go to standard output, what went wrong and the logs to standard error. Writing to either
-//! never panics and never ends the work, also when nobody reads it any more or its disk is full. This is the only file that
-//! prints; `tests/tidy.rs` holds that.
+//! The two standard streams: results go to standard output, errors and logs to standard error. Writing to either never panics and
+//! never ends the work, even if nobody reads it any more or its disk is full. Only this file prints; `tests/tidy/` checks that.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Standard output, or what stands for it in a test. It remembers the first failure, prints nothing after it, and says so at
-/// the end.
+/// Standard output, or its replacement in a test. It remembers the first failure, prints nothing after that, and says so at the
+/// end.
 pub struct Output {
     to: Box<dyn Write + Send>,
     failure: Option<io::Error>,
@@ -32,35 +31,35 @@ impl Output {
         }
     }
 
-    /// Why not all of it was printed. A reader that has gone is none: it has seen what it wanted (`| head -1`).
+    /// Why not all of it was printed. A reader that has gone is no such reason: it has seen what it wanted (`| head -1`).
     pub fn lost(&self) -> Option<&io::Error> {
         self.failure.as_ref().filter(|failure| failure.kind() != ErrorKind::BrokenPipe)
     }
 }
 
-/// Prints one line to standard error. A failure is ignored: there is nowhere left to tell it.
+/// Prints one line to standard error. A failure is ignored, because there is no place left to report it.
 pub fn complain(line: impl Display) {
     // one write, so that lines of several threads do not mix
     let line = format!("footprint: {line}\n");
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Prints text to standard error as it is; for usage errors, which bring their own form.
+/// Prints text to standard error unchanged, for usage errors, which have their own form.
 pub fn complain_as_is(text: impl Display) {
     let _ = io::stderr().lock().write_all(text.to_string().as_bytes());
 }
 
-/// Whether a person sees standard output.
+/// Whether standard output is a terminal.
 pub fn is_seen() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether a person sees standard error: progress bars and colours are for people.
+/// Whether standard error is a terminal: progress bars and colours are for people.
 pub fn errors_are_seen() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Standard error, for the logs. What cannot be written is thrown away.
+/// Standard error, for the logs. A line that cannot be written is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogLines;
 

@@ -1,6 +1,6 @@
-//! What a `.env` file says, read as python-dotenv reads it, because the file was written for a program that uses it: `$` is
-//! literal, `${NAME}` and `${NAME:-default}` are expanded, blanks in values stay, quotes, `export` and comments mean what they
-//! mean there. Pure: text in, bindings out; no value ever stands in an error.
+//! Reads a `.env` file as python-dotenv does, because the file was written for a program that uses it. `$` is literal, `${NAME}`
+//! and `${NAME:-default}` are expanded, and blanks in values stay. Quotes, `export` and comments have the same meaning as there.
+//! Pure: text in, bindings out. No error holds a value.
 //!
 //! | written                        | read                                                          |
 //! |--------------------------------|---------------------------------------------------------------|
@@ -10,16 +10,16 @@
 //! | `A=${B}`, `A='${B:-c}'`        | expanded whatever the quotes; the environment wins over lines above |
 //! | anything else                  | a broken line: skipped to its end, and told by number and key  |
 
-/// One thing that the file says.
+/// One statement of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Binding {
-    /// A key, and its value not yet expanded; none without an equals sign.
+    /// A key, and its value, not yet expanded. None: there is no equals sign.
     Set {
-        /// The line that it begins in, from 1.
+        /// The line where it begins, from 1.
         line: usize,
         /// Its name.
         key: String,
-        /// What stands there.
+        /// The text of the value.
         value: Option<String>,
     },
     /// A line that cannot be read.
@@ -31,9 +31,9 @@ pub(crate) enum Binding {
 pub(crate) struct Broken {
     /// The line, from 1.
     pub line: usize,
-    /// Every name that the line, or one that it has swallowed by a quote, seems to set.
+    /// Every name that the line seems to set, or a line that its quote has swallowed.
     pub keys: Vec<String>,
-    /// What is wrong, without a value.
+    /// What is wrong, without any value.
     pub why: &'static str,
 }
 
@@ -46,7 +46,7 @@ const REST: Why = "something follows the value or the name; put the whole value 
 
 /// Reads the file.
 pub(crate) fn parse(text: &str) -> Vec<Binding> {
-    // Python reads text with every line end made \n
+    // Python reads text with every line end changed to \n
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
     let mut reader = Reader { text: &text, at: 0 };
     let mut bindings = Vec::new();
@@ -72,7 +72,7 @@ pub(crate) fn parse(text: &str) -> Vec<Binding> {
     bindings
 }
 
-/// What Python's `\s` matches and `str.rstrip` takes away.
+/// The characters that Python's `\s` matches and `str.rstrip` removes.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -87,7 +87,7 @@ fn name_of(line: &str) -> Option<&str> {
     let line = line.strip_prefix("export").filter(|rest| rest.starts_with(is_blank)).unwrap_or(line);
     let line = line.trim_start_matches(is_blank).trim_start_matches('\'');
     let end = line.find(|c: char| is_blank(c) || "='#".contains(c)).unwrap_or(line.len());
-    // the rest of a value that a quote began is no name
+    // the rest of a value that began with a quote is no name
     let name = &line[..end];
     let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     let is_set = line[end..].trim_start_matches('\'').trim_start_matches(is_blank).starts_with('=');
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         self.rest().chars().next()
     }
 
-    /// Takes characters as long as `takes` says so.
+    /// Takes characters while `takes` says so.
     fn skip(&mut self, takes: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let length = rest.find(|c| !takes(c)).unwrap_or(rest.len());
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         &rest[..length]
     }
 
-    /// One binding with its line's end; none for a line that says nothing.
+    /// One binding with its line's end. None: the line says nothing.
     fn binding(&mut self) -> Result<Option<(String, Option<String>)>, Why> {
         if let Some(rest) = self.rest().strip_prefix("export")
             && rest.starts_with(is_blank_in_line)
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         Ok(key.map(|key| (key, value)))
     }
 
-    /// A name; none where a comment begins.
+    /// A name. None: a comment begins here.
     fn key(&mut self) -> Result<Option<String>, Why> {
         match self.peek() {
             Some('#') => Ok(None),
@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the quote that was opened closes. A backslash hides whatever follows it.
+/// Where the quote closes that was opened. A backslash hides the character after it.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut characters = text.char_indices();
     while let Some((at, c)) = characters.next() {
@@ -232,7 +232,7 @@ fn unescaped(text: &str, quote: char) -> String {
     value
 }
 
-/// A value without quotes: to the first `#` that has a blank before it, without blanks at the end.
+/// A value without quotes: up to the first `#` with a blank before it, without blanks at the end.
 fn unquoted(line: &str) -> String {
     let mut before_blank = false;
     let end = line.char_indices().find_map(|(at, c)| {
@@ -243,8 +243,8 @@ fn unquoted(line: &str) -> String {
     line[..end.unwrap_or(line.len())].trim_end_matches(is_blank).to_owned()
 }
 
-/// The value with every `${NAME}` and `${NAME:-default}` replaced by what `lookup` has of the name, or by the default, or by
-/// nothing.
+/// The value with every `${NAME}` and `${NAME:-default}` replaced: by what `lookup` returns for the name, or by the default, or
+/// by nothing.
 pub(crate) fn expanded(value: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> String {
     let mut result = String::with_capacity(value.len());
     let mut rest = value;
@@ -266,7 +266,7 @@ pub(crate) fn expanded(value: &str, mut lookup: impl FnMut(&str) -> Option<Strin
     result
 }
 
-/// What stands behind `${`: the name, the default, and the length with the brace.
+/// The text after `${`: the name, the default, and the length with the brace.
 fn variable(inner: &str) -> Option<(&str, &str, usize)> {
     let name_end = inner.find(['}', ':'])?;
     let (name, rest) = inner.split_at(name_end);

@@ -1,5 +1,5 @@
-//! The environment: the process's variables, and below them those of `./.env`. Only the names that footprint knows are taken, each
-//! with the place it came from; the rest is ignored, whatever it is. No error and no note holds a value.
+//! The environment: the process's variables, and below them those of `./.env`. Takes only the names that footprint knows, each
+//! with its place. Ignores all others. No error and no note holds a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dotenv::{Binding, Broken, expanded, parse};
 
-/// The old consumer's names and the settings they mean.
+/// The old consumer's names and the settings that they mean.
 pub(crate) const OLD_NAMES: [(&str, &str); 16] = [
     ("BOOTSTRAP_SERVER", "kafka.bootstrap_servers"),
     ("GROUP_ID", "kafka.group_id"),
@@ -35,23 +35,23 @@ pub(crate) const TOPIC: &str = "TOPIC";
 /// The beginning of our own names, `FOOTPRINT_SECTION__KEY`.
 pub(crate) const PREFIX: &str = "FOOTPRINT_";
 
-/// The file; only the working directory is searched.
+/// The file. Only the working directory is searched.
 const FILE: &str = ".env";
-/// A larger file holds no settings.
+/// A larger file is no list of settings.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 fn is_ours(name: &str) -> bool {
     name == TOPIC || name.starts_with(PREFIX) || OLD_NAMES.iter().any(|(old, _)| *old == name)
 }
 
-/// What makes the environment unusable.
+/// Why the environment cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum EnvironmentError {
     #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
     NotText(String),
-    #[error("{}: {why}; let the user read it, or take it away", .path.display())]
+    #[error("{}: {why}; let the user read it, or remove it", .path.display())]
     Unreadable { path: PathBuf, why: String },
-    /// A line for a name of ours cannot be read.
+    /// A line with a name of ours cannot be read.
     #[error("{} line {line} ({key}): {why}", .path.display())]
     Line { path: PathBuf, line: usize, key: String, why: String },
 }
@@ -74,7 +74,7 @@ impl Variable {
         &self.value
     }
 
-    /// How an error names it: its name, and the line of the file that set it.
+    /// How an error names it: the name, and the line of the file that set it.
     pub(crate) fn called(&self, name: &str) -> String {
         match self.place {
             Place::Process => name.to_owned(),
@@ -98,7 +98,7 @@ pub enum Note {
     Ignored(String),
 }
 
-/// The variables with a name of ours, and their faults, which the configuration gives together with its own.
+/// The variables with a name of ours, and their faults, which the configuration reports together with its own.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
@@ -115,7 +115,7 @@ impl Environment {
         Self::of(&std::env::vars_os().collect())
     }
 
-    /// The process's variables, and below them those of `./.env`. What could not be read is a fault of the configuration.
+    /// The process's variables, and below them those of `./.env`. Faults in them are faults of the configuration.
     pub fn load() -> Self {
         let process: Process = std::env::vars_os().collect();
         let mut environment = Self::of(&process);
@@ -158,7 +158,7 @@ impl Environment {
         environment
     }
 
-    /// Adds what the file says and the process does not.
+    /// Adds the variables that the file sets and the process does not.
     fn add_file(&mut self, path: &Path, bytes: &[u8], process: &Process) {
         let (text, not_text) = decoded(bytes);
         if text.contains('\0') {
@@ -210,7 +210,7 @@ impl Environment {
         self.faults.push(EnvironmentError::Line { path: path.to_owned(), line, key: key.to_owned(), why });
     }
 
-    /// A broken line is a fault only if one of its names is ours and the process does not set it.
+    /// Notes a broken line. It is a fault only if one of its names is ours and the process does not set that name.
     fn note_broken(&mut self, path: &Path, broken: &Broken, process: &Process) {
         let Broken { line, keys, why } = broken;
         if let Some(key) = keys.iter().find(|key| is_ours(key) && !process.contains_key(OsStr::new(key))) {
@@ -232,18 +232,18 @@ impl Environment {
         own.map(|(name, variable)| (name.as_str(), variable))
     }
 
-    /// In the order in which they were found.
+    /// The faults in the order in which they were found.
     pub(crate) fn faults(&self) -> impl Iterator<Item = &EnvironmentError> {
         self.faults.iter()
     }
 
-    /// For the log, once there is one.
+    /// Lines for the log, once there is one.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 }
 
-/// A value with its references replaced: the process's variables win over the lines above. Also the name of a referenced
+/// A value with its references replaced. The process's variables win over the lines above. Also returns the name of a referenced
 /// variable that is not text, if there is one.
 fn expand(value: &str, known: &BTreeMap<String, String>, process: &Process) -> (String, Option<String>) {
     let mut foreign = None;

@@ -1,5 +1,5 @@
-//! What every program of footprint needs and no part of the protocol knows: settings, the clients of the three servers, logs,
-//! metrics, signals, printing.
+//! What the programs of footprint need and the protocol does not know: settings, the clients of the three servers, logs, metrics,
+//! signals, printing.
 
 // bounds and time
 pub mod clock;

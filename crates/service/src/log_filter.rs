@@ -1,5 +1,5 @@
-//! How much is logged, in words: a level in the words of Rust's or of Python's logging, whatever their case, or a filter of
-//! targets. What is no such word is refused: taken for a target, it would silence everything. Pure.
+//! How much is logged, in words: a level in the words of Rust's or of Python's logging, in upper or lower case, or a filter of
+//! targets. Any other word is refused: as a target it would silence everything. Pure.
 
 /// The words allowed, as an error names them.
 const WORDS: &str = "error, warn, info, debug, trace or off (or critical, fatal, warning, notset)";
@@ -7,7 +7,7 @@ const WORDS: &str = "error, warn, info, debug, trace or off (or critical, fatal,
 /// The level that a word means.
 fn level(word: &str) -> Option<&'static str> {
     Some(match word.to_ascii_lowercase().as_str() {
-        // nothing is logged as worse than an error
+        // nothing is logged at a level worse than an error
         "critical" | "fatal" | "error" => "error",
         "warning" | "warn" => "warn",
         "info" => "info",
@@ -21,7 +21,7 @@ fn level(word: &str) -> Option<&'static str> {
 /// The filter in the words of tracing's `EnvFilter`: `WARNING` is `warn`, `footprint=DEBUG, warn` is `footprint=debug,warn`.
 ///
 /// # Errors
-/// A word that is no level, with the words allowed.
+/// A word is no level. The text has the words allowed.
 pub(crate) fn canonical(text: &str) -> Result<String, String> {
     let directives: Result<Vec<String>, String> = text.split(',').map(|part| directive(part.trim())).collect();
     directives.map(|directives| directives.join(","))
@@ -31,7 +31,7 @@ fn directive(text: &str) -> Result<String, String> {
     if let Some(level) = level(text) {
         return Ok(level.to_owned());
     }
-    // the level is behind the last equals sign; one within brackets compares a span's field
+    // the level is after the last equals sign; one within brackets compares a span's field
     match text.rsplit_once('=') {
         Some((target, word)) if !word.contains([']', '}']) => match level(word.trim()) {
             Some(level) if !target.trim().is_empty() => Ok(format!("{}={level}", target.trim())),

@@ -1,4 +1,4 @@
-//! Every metric's name, kind and meaning, and the calls that count. Once a batch, never once an event.
+//! Every metric's name, kind and meaning, and the functions that count. They are called once a batch, never once an event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const FRONTIER: &str = "footprint_frontier_offset";
 const LAG: &str = "footprint_lag_records";
 const OWNED: &str = "footprint_partitions_owned";
 
-/// Tells the recorder what each name means.
+/// Describes each name to the recorder.
 pub fn describe() {
     describe_counter!(RECORDS_READ, "records read from Kafka");
     describe_counter!(BYTES_READ, "payload bytes read from Kafka");
@@ -42,7 +42,7 @@ pub fn describe() {
     describe_counter!(BATCHES_WRITTEN, "batches acknowledged by a sink");
     describe_histogram!(WRITE_SECONDS, "time of one write of a group of batches");
     describe_counter!(RETRIES, "writes that a sink refused or did not answer, tried again");
-    describe_counter!(FENCED, "claims and writes that found the partition no longer theirs");
+    describe_counter!(FENCED, "claims and writes that found a new owner of the partition");
     describe_histogram!(CLAIM_SECONDS, "time of one claim statement");
     describe_counter!(TAKEOVERS, "partitions taken over");
     describe_counter!(REPAIRS, "ranges read back from ClickHouse and completed");
@@ -52,7 +52,7 @@ pub fn describe() {
     describe_gauge!(OWNED, "partitions owned");
 }
 
-/// An error stood in place of records.
+/// Kafka's client gave an error in place of records.
 pub fn unreadable() {
     counter!(UNREADABLE).increment(1);
 }
@@ -71,26 +71,26 @@ pub fn paused(paused: bool) {
     }
 }
 
-/// The budget, now.
+/// The present use of the budget.
 pub fn budget(taken: usize, max: usize) {
     gauge!(BUDGET_TAKEN).set(taken as f64);
     gauge!(BUDGET_MAX).set(max as f64);
 }
 
-/// What became of one group of batches.
+/// The outcome of one group of batches.
 #[derive(Debug, Default)]
 pub struct Written {
     /// Batches stored.
     pub batches: u64,
     /// Their rows.
     pub rows: u64,
-    /// Batches that the fence kept out.
+    /// Batches that the fence refused.
     pub fenced: u64,
     /// The code of the reason of each dead letter stored.
     pub dead_letters: Vec<&'static str>,
 }
 
-/// A group of batches was answered.
+/// A group of batches has an answer.
 pub fn written(sink: SinkName, written: &Written, elapsed: Duration) {
     let label = sink.as_str();
     for reason in &written.dead_letters {
@@ -121,7 +121,7 @@ pub fn fenced(count: usize) {
     counter!(FENCED).increment(count as u64);
 }
 
-/// A claim was answered.
+/// A claim has an answer.
 pub fn claimed(elapsed: Duration) {
     histogram!(CLAIM_SECONDS).record(elapsed.as_secs_f64());
 }

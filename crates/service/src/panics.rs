@@ -1,8 +1,8 @@
-//! A panic is a programmer's error, and nobody may go on behind one: a task that ends by it would be waited for, and an
-//! assertion that failed would protect nothing. So it ends the process, whichever thread or task it is in.
+//! A panic is a programmer's error, and no code may continue after one. A task that ended by it would be waited for, and a failed
+//! assertion would protect nothing. So it ends the process, in whichever thread or task it is.
 //!
-//! The hook aborts in every profile. The release profile is not `panic = "abort"`: the benches need unwinding, and would then
-//! build every dependency a second time.
+//! The hook aborts in every profile. The release profile does not use `panic = "abort"`: the benches need unwinding, and would
+//! then build every dependency a second time.
 
 use std::backtrace::Backtrace;
 use std::panic::{PanicHookInfo, set_hook};
@@ -13,7 +13,7 @@ use crate::console::complain;
 pub fn abort_on_panic() {
     set_hook(Box::new(|info| {
         complain(format_args!("{}", told(info)));
-        // as the standard hook does, only where RUST_BACKTRACE asks for it
+        // as the standard hook does, only if RUST_BACKTRACE asks for it
         let backtrace = Backtrace::capture();
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
             complain(format_args!("{backtrace}"));
@@ -33,7 +33,7 @@ fn told(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
     format!(
-        "a bug in footprint: {what} (at {place}, thread {name}); the process ends here, what was stored is safe, and the next \
+        "a bug in footprint: {what} (at {place}, thread {name}); the process ends here, stored rows are safe, and the next \
          start finishes the rest; please report this line"
     )
 }
@@ -45,17 +45,17 @@ mod tests {
 
     use super::*;
 
-    /// Set for the process that is to panic.
+    /// Set for the process that must panic.
     const CHILD: &str = "FOOTPRINT_TEST_PANICS";
 
-    /// The story: a panic in a task was swallowed by whoever joined it, and its partition waited for an hour.
+    /// The story: a panic in a task was swallowed by the code that joined the task, and its partition waited for an hour.
     #[test]
     fn a_panic_in_a_task_ends_the_process_and_says_where() {
         if std::env::var_os(CHILD).is_some() {
             abort_on_panic();
             let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
             let joined = runtime.block_on(async { tokio::spawn(async { assert_eq!(1, 2, "on purpose") }).await });
-            panic!("went on behind a panic: {joined:?}");
+            panic!("continued after a panic: {joined:?}");
         }
         let this = "panics::tests::a_panic_in_a_task_ends_the_process_and_says_where";
         let program = std::env::current_exe().unwrap();

@@ -1,8 +1,8 @@
-//! Exponential backoff with full jitter: how long to wait before the next try.
+//! Exponential backoff with full jitter: how long to wait before the next attempt.
 
 use std::time::Duration;
 
-/// The waits between tries: they double from `first` to `last`, each drawn from the upper half of its step.
+/// The waits between attempts. They double from `first` to `last`, and each is drawn from the upper half of its step.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,
@@ -16,7 +16,7 @@ impl Backoff {
         Self { first: Duration::from_millis(50), last: Duration::from_secs(5), tries: 0 }
     }
 
-    /// Tries so far.
+    /// Attempts so far.
     pub fn tries(&self) -> u32 {
         self.tries
     }
@@ -28,7 +28,7 @@ impl Backoff {
         step.mul_f64(rand::random_range(0.5..1.0))
     }
 
-    /// Starts over after a success.
+    /// Starts again from the first wait, after a success.
     pub fn reset(&mut self) {
         self.tries = 0;
     }

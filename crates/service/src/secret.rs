@@ -1,5 +1,5 @@
-//! A password: a text that no log shows, from the configuration or from a file, as container platforms and systemd give them.
-//! An error names the file, never its content.
+//! A password: a text that no log shows. It comes from the configuration or from a file, as container platforms and systemd
+//! provide them. An error names the file, never its content.
 
 use std::fmt;
 use std::io::Read as _;
@@ -41,14 +41,14 @@ impl fmt::Debug for Secret {
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretFileError {
-    /// One of them is a mistake; nothing says which.
+    /// One of them is a mistake, and footprint cannot know which.
     #[error("{0}.password and {0}.password_file are both set; take one out")]
     Both(&'static str),
     #[error("{section}.password_file: {}: {why}", path.display())]
     File { section: &'static str, path: PathBuf, why: String },
 }
 
-/// Reads `password` from `file`, if one is named. One line end at its end is not part of the password.
+/// Reads `password` from `file`, if one is named. One line end at the end of the file is not part of the password.
 ///
 /// # Errors
 /// Both are given, or the file is missing, unreadable, too large, empty or not UTF-8.

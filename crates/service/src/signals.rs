@@ -1,5 +1,5 @@
-//! The signals that ask the program to end. SIGTERM, SIGINT and SIGHUP mean the same: the first asks, and each command says
-//! what it does about that; the second exits at once. They are listened to before anything else is done.
+//! The signals that ask the program to end. SIGTERM, SIGINT and SIGHUP mean the same. The first one asks, and each command says
+//! what it does then. The second one exits at once. The program listens for them before it does anything else.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::console::complain;
 
-/// A terminal that closes sends SIGHUP from the kernel and from the shell: so soon after the first signal it is none of its own.
+/// When a terminal closes, both the kernel and the shell send SIGHUP. A second SIGHUP within this time after the first signal
+/// does not count as another.
 const HANGUP_ECHO: Duration = Duration::from_secs(1);
 /// The exit status of a second signal: a failure at run time.
 const AT_ONCE: i32 = 1;
@@ -26,10 +27,10 @@ impl Signals {
     pub fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        // `nohup` has it ignored, and means it
+        // `nohup` ignores SIGHUP on purpose
         let hangup = if is_ignored(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
         let (asked, receiver) = watch::channel(false);
-        // owned by nobody: it ends with the process
+        // nobody joins this task: it ends with the process
         tokio::spawn(hear(terminate, interrupt, hangup, asked));
         Ok(Self(receiver))
     }
@@ -39,7 +40,7 @@ impl Signals {
         *self.0.borrow()
     }
 
-    /// Waits for the first signal; returns at once when it has come.
+    /// Waits for the first signal. Returns at once if it has come.
     pub async fn wait(&self) {
         // the sender lives as long as the process
         let _ = self.0.clone().wait_for(|&asked| asked).await;
@@ -61,7 +62,7 @@ async fn hear(mut terminate: Signal, mut interrupt: Signal, mut hangup: Option<S
             }
             Some(at) if is_hangup && at.elapsed() < HANGUP_ECHO => {}
             Some(_) => {
-                complain("second signal: exiting at once; nothing is lost, the next start finishes what was claimed");
+                complain("second signal: exiting at once; nothing is lost, the next start finishes the claims");
                 #[expect(clippy::disallowed_methods, reason = "a second signal waits for nothing")]
                 std::process::exit(AT_ONCE);
             }
@@ -80,7 +81,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 #[allow(unsafe_code)]
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: with no new action sigaction only writes the present one to `action`
+    // SAFETY: without a new action, sigaction only writes the present one to `action`
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
     // SAFETY: zeroed is a valid value, and sigaction has overwritten it when it succeeded
     asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN

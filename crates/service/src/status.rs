@@ -1,4 +1,4 @@
-//! The status of a pipeline, as plain values: what telemetry and the commands show of it.
+//! The status of a pipeline, as plain values for telemetry and the commands.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// Both together.
+    /// Adds the two.
     pub fn and(self, other: Self) -> Self {
         let earlier = |one: Option<Instant>, other: Option<Instant>| one.into_iter().chain(other).min();
         Self {
@@ -27,16 +27,16 @@ impl Moved {
     }
 }
 
-/// What the outside may see of a pipeline.
+/// The visible state of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// The life of the topic that is read.
+    /// The source that is read.
     pub source: Option<SourceId>,
     /// Partitions owned.
     pub owned: usize,
     /// Whether the ledger answers.
     pub ledger_up: bool,
-    /// Whether the group has given partitions, or said that there are none.
+    /// Whether the group has assigned partitions, or said that there are none.
     pub joined: bool,
     /// What was moved so far.
     pub moved: Moved,

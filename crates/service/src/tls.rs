@@ -1,5 +1,5 @@
-//! TLS of the clients of both databases: which authorities are trusted, which certificate is shown, and what a failed
-//! handshake means. TLS 1.2 and 1.3; the server's name is always verified, and nothing here can make a connection plain.
+//! TLS of the clients of both databases: which authorities are trusted, which certificate is shown, and the meaning of a failed
+//! handshake. TLS 1.2 and 1.3. The server's name is always verified, and nothing here can make a connection plain.
 
 use std::error::Error;
 use std::io;
@@ -10,12 +10,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
-/// Where one client's certificates are; an empty path: none.
+/// The certificate files of one client. An empty path: none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Files<'a> {
     /// The configuration's section, `postgres` or `clickhouse`.
     pub section: &'static str,
-    /// Authorities; without it the public ones.
+    /// Authorities. Without it, the public ones.
     pub ca_file: &'a Path,
     /// The client's own certificate, and those between it and its authority.
     pub cert_file: &'a Path,
@@ -23,7 +23,7 @@ pub(crate) struct Files<'a> {
     pub key_file: &'a Path,
 }
 
-/// Why a file is of no use.
+/// Why a file cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{section}.{setting}: {}: {why}", path.display())]
 pub struct FileError {
@@ -40,10 +40,10 @@ impl FileError {
     }
 }
 
-/// What to trust and what to show.
+/// The authorities to trust and the certificate to show.
 ///
 /// # Errors
-/// A file is missing, holds nothing of the kind, or the key is not the certificate's.
+/// A file is missing, does not hold what it should, or the key does not belong to the certificate.
 pub(crate) fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -59,7 +59,7 @@ pub(crate) fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError>
     builder.with_client_auth_cert(chain, key).map_err(|error| {
         let why = match error {
             rustls::Error::InconsistentKeys(_) => {
-                format!("it is not the key of the certificate in {}", files.cert_file.display())
+                format!("the key does not belong to the certificate in {}", files.cert_file.display())
             }
             other => format!("it cannot be used with the certificate in {}: {other}", files.cert_file.display()),
         };
@@ -96,7 +96,7 @@ impl Files<'_> {
     }
 }
 
-/// What is wrong with a file, without what is in it.
+/// What is wrong with a file, without its contents.
 fn pem_trouble(error: &rustls::pki_types::pem::Error, kind: &str) -> String {
     match error {
         rustls::pki_types::pem::Error::Io(error) => format!("it cannot be read: {error}"),
@@ -105,23 +105,25 @@ fn pem_trouble(error: &rustls::pki_types::pem::Error, kind: &str) -> String {
     }
 }
 
-/// What to do about a failed handshake that will fail again; none when the error has nothing to do with TLS, or may pass.
+/// What to do about a failed handshake that will fail again. None: the error has nothing to do with TLS, or may pass.
 pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
     match find(error)? {
-        // a bad signature: an authority of the same name with another key, as one that was made anew
+        // a bad signature: an authority of the same name with another key, such as one that was created again
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             Some(format!(
-                "the server's certificate is of an authority that is not trusted here: set {section}.ca_file to a PEM file with \
+                "the server's certificate comes from an authority that is not trusted here: set {section}.ca_file to a PEM file with \
              that authority's certificate"
             ))
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some(format!("the server's certificate is for another name: set {section}.host to a name that it bears")),
-        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => Some(
-            "the server's certificate is of a time that is over: renew it, or set this machine's clock right".into(),
-        ),
-        rustls::Error::InvalidCertificate(_) => Some("the server must show another certificate".into()),
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            Some("the server's certificate has expired: renew it, or correct this machine's clock".into())
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            Some("the server's certificate is not valid: it must show another".into())
+        }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             Some(format!("the server asks for a client certificate: set {section}.cert_file and {section}.key_file"))
         }
@@ -135,8 +137,8 @@ pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError,
         ) => Some(format!(
-            "the server does not take the client's certificate: is {section}.cert_file of an authority that it trusts, and of \
-             a time that is not over?"
+            "the server does not accept the client's certificate: does {section}.cert_file come from an authority that \
+             it trusts, and has it not expired?"
         )),
         rustls::Error::AlertReceived(
             AlertDescription::HandshakeFailure
@@ -146,7 +148,7 @@ pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
             | AlertDescription::NoApplicationProtocol,
         )
         | rustls::Error::PeerIncompatible(_) => Some(format!(
-            "the server and footprint have no way of encryption in common: TLS 1.2 or 1.3 is needed; it may also ask for a \
+            "the server and footprint have no encryption method in common: TLS 1.2 or 1.3 is needed; it may also ask for a \
              client certificate ({section}.cert_file and {section}.key_file)"
         )),
         rustls::Error::InvalidMessage(_) => Some(format!(
@@ -156,7 +158,7 @@ pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
     }
 }
 
-/// The error of TLS among an error's causes. That of an [`io::Error`] is its inside, which `source` does not give.
+/// The TLS error among an error's causes. An [`io::Error`] holds its cause inside, and `source` does not return it.
 fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {

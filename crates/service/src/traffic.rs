@@ -1,6 +1,6 @@
-//! The limit on a server's silence. A write has no deadline as a whole: a slow server would be sent the same rows again and
-//! again, and never get to their end. What is limited is the time in which nothing moves: no byte goes into the connection,
-//! none comes out of it, and the server does not say by another way that it is still at work.
+//! The limit on a server's silence. A write has no deadline as a whole: a slow server would receive the same rows again and
+//! again, and never finish them. The limit is on the time in which nothing moves: no byte goes into the connection, none comes
+//! out of it, and the server does not say on another way that it is still at work.
 //!
 //! `Watch` decides and is pure; [`unless_silent`] drives it.
 
@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 
-/// How many times the limit a server may work after the last byte moved, as long as it says that it does.
+/// A server that says that it works may do so for this many times the limit after the last byte.
 pub const LIMITS_AT_WORK_MAX: u32 = 10;
-/// Questions and looks at the connection in the time of one limit.
+/// Questions, and looks at the connection, in the time of one limit.
 const QUESTIONS_PER_LIMIT: u32 = 4;
 const LOOKS_PER_LIMIT: u32 = 32;
 
@@ -25,7 +25,7 @@ const LOOKS_PER_LIMIT: u32 = 32;
 pub struct Traffic(Arc<AtomicU64>);
 
 impl Traffic {
-    /// Some bytes more.
+    /// Adds bytes.
     pub(crate) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -36,22 +36,22 @@ impl Traffic {
     }
 }
 
-/// What a server says of a request, asked on another connection.
+/// What a server says about a request, asked on another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It works on the request.
     AtWork,
-    /// It waits for more of the request, or has none. The number grows with what it has taken of it.
+    /// It waits for more of the request, or does not have it. The number grows with the part that it has taken.
     Waits(u64),
 }
 
-/// Why a request was given up. The setting is the limit's.
+/// Why a request was given up. The duration is the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silent {
     /// Nothing moved for the limit.
     #[error("no answer: nothing has moved on its connection in {0:?} (pipeline.sink_timeout_ms)")]
     Still(Duration),
-    /// The server says that it works, and has for too long.
+    /// The server says that it works, but has done so for too long.
     #[error(
         "no answer: the server has been at work for {LIMITS_AT_WORK_MAX} times {0:?} (pipeline.sink_timeout_ms) since it took \
          the last byte"
@@ -59,7 +59,7 @@ pub enum Silent {
     AtWork(Duration),
 }
 
-/// What to do next about a request that is not answered yet.
+/// What to do next about a request without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Wait,
@@ -67,7 +67,7 @@ enum Next {
     GiveUp(Silent),
 }
 
-/// Since when nothing has moved, and what the server says.
+/// When something last moved, and what the server says.
 #[derive(Debug)]
 struct Watch {
     limit: Duration,
@@ -109,7 +109,7 @@ impl Watch {
                 self.at_work_at = Some(now);
                 now - self.byte_at < self.limit * (LIMITS_AT_WORK_MAX - 1)
             }
-            // the first number says nothing: it is compared with the next
+            // the first number says nothing alone; it is compared with the next one
             Standing::Waits(taken) => self.taken.replace(taken).is_some_and(|before| before != taken),
         };
         if is_sign {
@@ -118,8 +118,8 @@ impl Watch {
     }
 }
 
-/// Waits for `work`, which talks by connections that count into `traffic`, as long as there are signs of life. `ask` asks the
-/// server by another way what it does; none: it does not say.
+/// Waits for `work` as long as there are signs of life. Its connections count their bytes in `traffic`. `ask` asks the server on
+/// another way what it does. None: the server does not say.
 ///
 /// # Errors
 /// No sign of life for `limit`.
@@ -161,7 +161,7 @@ pub async fn unless_silent<T, A: Future<Output = Option<Standing>>>(
     }
 }
 
-/// A stream that counts what it moves.
+/// A stream that counts its bytes.
 #[derive(Debug)]
 pub(crate) struct Counted<S> {
     stream: S,
@@ -169,7 +169,7 @@ pub(crate) struct Counted<S> {
 }
 
 impl<S> Counted<S> {
-    /// Counts into `traffic`.
+    /// Counts the bytes in `traffic`.
     pub(crate) fn new(stream: S, traffic: &Traffic) -> Self {
         Self { stream, traffic: traffic.clone() }
     }
@@ -226,7 +226,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(8);
 
-    /// How long a request is waited for that is never answered, while the server says `standing` at each question.
+    /// How long a request is waited for that is never answered, if the server says `standing` at each question.
     fn given_up_after(mut standing: impl FnMut(u64) -> Standing, bytes_until: u64) -> (u64, Silent) {
         let start = Instant::now();
         let mut watch = Watch::new(LIMIT, 0, start);

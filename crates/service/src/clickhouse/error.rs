@@ -1,8 +1,8 @@
-//! ClickHouse's refusals, classed once for the whole program: what a caller does follows from the variant alone. The code is parsed
-//! from the text (`Code: N.`): the client hides the HTTP status. A text without a code is uncertain.
+//! ClickHouse's refusals, classed once for the whole program: the variant alone tells the caller what to do. The code is parsed
+//! from the text (`Code: N.`), because the client hides the HTTP status. A text without a code is uncertain.
 //!
-//! The cause is no `source`: ClickHouse repeats values of rows in its words, which belong into no log. What is kept of it is the
-//! text here, its first line without values.
+//! The cause is no `source`: ClickHouse repeats values of rows in its text, and they must not be in a log. Only the first line of
+//! the text is kept, without values.
 
 use ::clickhouse::error::Error;
 use hyper_util::client::legacy;
@@ -11,7 +11,7 @@ use crate::tls;
 
 /// "A query with this id is already running": refused before anything was read, so nothing was written.
 pub const QUERY_ID_IS_TAKEN: u32 = 216;
-/// "Not enough privileges": the server's own text names the grant that is missing.
+/// "Not enough privileges": the server's text names the missing grant.
 const ACCESS_DENIED: u32 = 497;
 
 /// "Constraint is violated": refused before anything of the block was written.
@@ -30,22 +30,22 @@ fn never_connected(error: &Error) -> bool {
     source.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 fn causes_of<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// Whether what came in place of an answer is no HTTP, as from a port that speaks TLS.
+/// Whether the answer is no HTTP, such as from a port that speaks TLS.
 fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
     causes_of(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
-/// Why ClickHouse did not do what it was asked.
+/// Why ClickHouse did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClickHouseError {
-    /// It passes by itself, or when somebody sets the server right.
+    /// It passes by itself, or when a person repairs the server.
     #[error("{text}")]
     Passing {
         /// The server's words, or the connection's.
@@ -55,15 +55,15 @@ pub enum ClickHouseError {
         /// Whether the connection broke.
         is_broken: bool,
     },
-    /// Nobody has classed the code: it may pass. An insert may have landed.
+    /// Nobody has classed the code, so it may pass. An insert may have landed.
     #[error("{text}")]
     Unclear {
         /// The server's words.
         text: String,
-        /// What to do when it lasts.
+        /// What to do if it lasts.
         remedy: String,
     },
-    /// It will be refused again, whatever is sent: a table, a right, a setting is missing.
+    /// It will be refused again, whatever is sent: a table, a right or a setting is missing.
     #[error("{text}; {remedy}")]
     Place {
         /// The server's words, or the connection's.
@@ -92,12 +92,12 @@ impl ClickHouseError {
         matches!(self, Self::Passing { is_broken: true, .. } | Self::Place { is_broken: true, .. })
     }
 
-    /// Whether another query runs under the same id: this one was refused whole.
+    /// Whether another query runs under the same id. Then this one was refused as a whole.
     pub fn is_taken(&self) -> bool {
         self.code() == Some(QUERY_ID_IS_TAKEN)
     }
 
-    /// The words without the server's name, and what to do where they do not say it themselves: for the lines of commands, which
+    /// The words without the server's name, and what to do if they do not say it themselves. For the lines of commands, which
     /// name the server.
     pub fn explained(&self) -> String {
         let text = match self {
@@ -152,7 +152,7 @@ fn classed(error: &Error) -> ClickHouseError {
             stop("run `footprint migrate`, then `footprint check`: the table is of another shape")
         }
         Some(192 | 193 | 194 | 516) => stop("look at CH_USER and CH_PASSWORD"),
-        // the text names the right that is missing; which of them footprint needs `check` tells, as one statement
+        // the text names the missing right; `check` prints the rights that footprint needs as one statement
         Some(ACCESS_DENIED) => stop("run `footprint check`: it prints the statement that grants what is missing"),
         Some(115) => {
             stop("the server does not know a setting that exactly-once needs; ClickHouse 24.8 or later is needed")
@@ -162,8 +162,8 @@ fn classed(error: &Error) -> ClickHouseError {
         Some(164) => stop("the user is read-only; set readonly = 0 in its profile"),
         // too many parts, too many queries, table read-only, table locked for a moment: refused before anything is written
         Some(252 | 202 | 242 | 473 | QUERY_ID_IS_TAKEN) => retry(false),
-        // what passes by itself or with the server's health: time-outs, full memory, disk or pool, a cut body, a network or a
-        // keeper that is away, a query that was ended
+        // these pass by themselves or when the server is well again: time-outs, full memory, disk or pool, a cut body, a network
+        // or a keeper that is away, a query that was ended
         Some(
             3 | 33 | 74 | 75 | 159 | 160 | 198 | 201 | 203 | 209 | 210 | 225 | 236 | 243 | 279 | 285 | 286 | 319 | 394
             | 425 | 439 | 499 | 571 | 745 | 999,
@@ -178,11 +178,11 @@ fn classed(error: &Error) -> ClickHouseError {
     }
 }
 
-/// A row that ClickHouse refuses, and nothing was written: the text names a constraint of the table that is written to, and
-/// the row, counted from 1 in the block. A constraint of another table (behind a materialized view) says nothing of the kind.
+/// A row that ClickHouse refuses, so that nothing was written. The text names a constraint of the table that is written to, and
+/// the row, counted from 1 in the block. A constraint of another table (behind a materialized view) gives no such row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRow {
-    /// The table whose constraint it is, `database.table`.
+    /// The table of the constraint, `database.table`.
     pub table: String,
     /// Its place in the block, from 0.
     pub nth: usize,
@@ -208,7 +208,7 @@ pub fn refused_row(error: &Error) -> Option<RefusedRow> {
     })
 }
 
-/// A text up to where ClickHouse repeats the row's values, which belong into no log.
+/// The text up to where ClickHouse repeats the row's values, which must not be in a log.
 fn without_values(text: &str) -> &str {
     text.split(" Column values: ").next().unwrap_or(text)
 }

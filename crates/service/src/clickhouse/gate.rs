@@ -1,7 +1,7 @@
-//! The gate before ClickHouse's connections. It lets only so many live at a time, and while it is closed none is made: a
-//! request then travels on one that was there before, or fails without a byte sent. The HTTP client opens a new connection
-//! without a word when its old one is dead, or not yet back in its pool; an insert must not (R3): its proof, and the
-//! read-back of a repair, speak for the server that runs at that time, not for one that crashed and started since.
+//! The gate before ClickHouse's connections. It limits how many live at a time. While it is closed, none is made: a request then
+//! uses an existing connection, or fails without a byte sent. The HTTP client silently opens a new connection if its old one is
+//! dead, or not yet back in its pool. An insert must not use a new one (R3): its proof, and the read-back of a repair, are about
+//! the server that runs at that time, and not about one that has crashed and started since.
 
 use std::io;
 use std::pin::Pin;
@@ -22,40 +22,40 @@ use tower_service::Service;
 
 use crate::traffic::Traffic;
 
-/// How long a request waits for a connection that is there: the client's pool gets it back a moment after the end of an
+/// How long a request waits for an existing connection. The connection returns to the client's pool a moment after the end of an
 /// answer was read.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// A proof and a read-back hold for the connection that was there, which is gone.
-    #[error("the connection that the insert had to go by is gone; trying again by a new one")]
+    /// A proof and a read-back are about a connection that is gone.
+    #[error("the connection that the insert had to use is gone; trying again on a new one")]
     Closed,
-    /// The connection before has not ended.
-    #[error("the connection before is neither free nor ended")]
+    /// The previous connection has not ended.
+    #[error("the previous connection is neither free nor ended")]
     Busy,
     /// The server cannot be reached.
     #[error("no connection")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Lets new connections be made, or not.
+/// Allows new connections to be made, or not.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Closings and openings: odd while closed.
+    /// Counts closings and openings: odd while closed.
     turns: Arc<AtomicU64>,
-    /// Connections that may yet be made.
+    /// Connections that may still be made.
     free: Arc<Semaphore>,
     /// Connections made so far.
     made: Arc<AtomicU64>,
     /// Cancelled to end the connections made under it.
     line: Arc<Mutex<CancellationToken>>,
-    /// What all of them have moved.
+    /// Counts the bytes of all of them.
     traffic: Traffic,
 }
 
-/// The gate is closed while it lives.
+/// While it lives, the gate is closed.
 #[derive(Debug)]
 pub struct Closed(Gate);
 
@@ -71,28 +71,28 @@ impl Gate {
         }
     }
 
-    /// Closes the gate. A connection that is being made is given up as well.
+    /// Closes the gate. A connection that is just being made is given up too.
     ///
     /// # Panics
-    /// When it is closed already: a lane does one thing at a time.
+    /// If it is closed already: a lane does one thing at a time.
     pub fn close(&self) -> Closed {
         let before = self.turns.fetch_add(1, Ordering::SeqCst);
         assert!(is_open(before), "the gate is closed twice");
         Closed(self.clone())
     }
 
-    /// Ends every connection, whatever is on its way. An answer that nobody waits for any more would else hold its connection,
-    /// its body and the one place in this gate for as long as the server is silent.
+    /// Ends every connection, even with a request in flight. An answer that nobody waits for would otherwise keep its connection,
+    /// its body and the one place in this gate as long as the server is silent.
     pub fn hang_up(&self) {
         std::mem::take(&mut *self.line.lock()).cancel();
     }
 
-    /// How many connections were made so far: another number than before means that the one before is gone.
+    /// How many connections were made so far. If the number has changed, the previous connection is gone.
     pub fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
     }
 
-    /// What its connections have moved.
+    /// Counts the bytes of its connections.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
@@ -112,7 +112,7 @@ fn is_open(turns: u64) -> bool {
     turns.is_multiple_of(2)
 }
 
-/// Connects when the gate is open from before to after.
+/// Connects if the gate stays open during the whole attempt.
 #[derive(Clone)]
 pub(crate) struct Gated<C> {
     connector: C,
@@ -144,7 +144,7 @@ where
     fn call(&mut self, address: Uri) -> Self::Future {
         let gate = self.gate.clone();
         let turns = gate.turns();
-        // the one that was asked whether it is ready is the one that connects
+        // the connector that was asked whether it is ready must be the one that connects
         let next = self.connector.clone();
         let mut connector = std::mem::replace(&mut self.connector, next);
         Box::pin(async move {
@@ -170,7 +170,8 @@ where
     }
 }
 
-/// A connection that counts until it is closed: dropped, or only asked to shut down, which over TLS waits for the peer.
+/// A connection that counts until it is closed. It may be dropped, or only be asked to shut down, which over TLS waits for the
+/// peer.
 #[derive(Debug)]
 pub(crate) struct Held<T> {
     stream: T,
@@ -208,7 +209,7 @@ impl<T: Read + Unpin> Read for Held<T> {
         self.poll_alive(cx)?;
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Poll::Ready(Ok(())) = &read {
-            // how many bytes the cursor does not tell; an answer is a sign, whatever its length
+            // the cursor does not say how many bytes; any answer is a sign of life, whatever its length
             self.traffic.add(1);
         }
         read
@@ -252,7 +253,7 @@ mod tests {
 
     use super::*;
 
-    /// Connects when told to.
+    /// Connects when the test says so.
     #[derive(Clone)]
     struct Scripted(Arc<Mutex<Option<oneshot::Receiver<()>>>>);
 
@@ -309,8 +310,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_hung_up_ends_though_its_server_is_silent() {
-        // The story: an insert was given up after its deadline, its request waited on in a task of the client, and the lane
-        // found its one connection neither free nor ended for ever after.
+        // The story: an insert was given up after its deadline. Its request kept waiting in a task of the client. From then on
+        // the lane found its one connection neither free nor ended.
         let gate = Gate::new(1);
         let permit = Arc::clone(&gate.free).acquire_owned().await.unwrap();
         let (near, _silent) = tokio::io::duplex(64);

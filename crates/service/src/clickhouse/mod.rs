@@ -1,4 +1,4 @@
-//! ClickHouse: its client, whose connections go through a gate, and whose requests carry their settings.
+//! ClickHouse's client. Its connections pass a gate, and its requests carry their settings.
 
 pub mod error;
 pub mod gate;
@@ -28,18 +28,18 @@ use reach::{CONNECT_TIMEOUT, Fixed, Reach};
 /// Idle connections are dropped before the server's own keep-alive of 10 s (3 s in old ones) ends them.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// A client with at most one idle connection of its own, which never sends a request twice by itself.
+/// A client with at most one idle connection. It never sends a request twice by itself.
 pub fn client(clickhouse: &ClickHouse) -> Client {
     gated_client(clickhouse, &Gate::new(Semaphore::MAX_PERMITS))
 }
 
-/// A [`client`] that makes its connections as `gate` allows.
+/// A [`client`] whose connections `gate` must allow.
 pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
     let mut http = HttpClient::builder(TokioExecutor::new());
     http.pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(1)
         .pool_timer(TokioTimer::new())
-        // a request is either answered or uncertain; the protocol decides what an uncertain one means
+        // a request is either answered or uncertain; the protocol decides what uncertain means
         .retry_canceled_requests(false);
     let client = match clickhouse.tls {
         Tls::Off => Client::with_http_client(http.build(Gated::new(Reach::new(|at| connector(at, true)), gate))),
@@ -51,7 +51,7 @@ pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
                 });
                 Client::with_http_client(http.build(Gated::new(reach, gate)))
             }
-            // without TLS, https is refused, never spoken in the clear
+            // without TLS, https is refused and never sent as plain text
             Err(error) => Client::with_http_client(http.build(Gated::new(Useless(error), gate))),
         },
     };
@@ -80,8 +80,8 @@ fn connector(address: SocketAddr, http_alone: bool) -> HttpConnector<Fixed> {
     connector
 }
 
-/// In place of a connector, where the files of certificates are of no use (they were read when the program started, so they
-/// were changed since): every connection fails, and none is plain.
+/// Takes the place of a connector if the certificate files cannot be used. (They were read when the program started, so they have
+/// changed since.) Every connection fails, and none is plain.
 #[derive(Clone)]
 struct Useless(FileError);
 
@@ -99,7 +99,7 @@ impl Service<Uri> for Useless {
     }
 }
 
-/// Whether blocks are compressed on their way.
+/// Whether blocks are compressed for the network.
 pub fn uses_lz4(clickhouse: &ClickHouse) -> bool {
     match clickhouse.compression {
         Compression::Lz4 => true,

@@ -1,6 +1,6 @@
-//! Connects to ClickHouse by a name that may have several addresses: the first one that answers is taken. An address that
-//! takes the connection and then stays silent would otherwise be found again by every attempt, each after the whole timeout
-//! of a request: so where there is a choice, `/ping` is asked first, on a connection of its own.
+//! Connects to ClickHouse by a name that may have several addresses, and takes the first that answers. Otherwise an address that
+//! accepts the connection and then stays silent would be chosen by every attempt, each time for the whole timeout of a request.
+//! So if there is a choice, `/ping` is asked first, on a separate connection.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use crate::address::{Failure, Unreached, resolve, try_each};
 
-/// How long connecting may take, over all addresses.
+/// How long connecting may take, for all addresses together.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Problem = Box<dyn Error + Send + Sync>;
@@ -53,7 +53,7 @@ impl Service<Name> for Fixed {
 #[derive(Clone)]
 pub(crate) struct Reach<C> {
     make: Arc<dyn Fn(SocketAddr) -> C + Send + Sync>,
-    /// The address that answered last: it is tried first.
+    /// The address that answered last. It is tried first.
     last: Arc<Mutex<Option<SocketAddr>>>,
 }
 
@@ -64,7 +64,7 @@ where
     C::Error: Into<Problem>,
     C::Future: Send,
 {
-    /// `make` gives a connector to one address.
+    /// `make` returns a connector to one address.
     pub(crate) fn new(make: impl Fn(SocketAddr) -> C + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), last: Arc::default() }
     }
@@ -112,7 +112,7 @@ where
     connector.call(uri).await.map_err(Into::into)
 }
 
-/// Whether a server speaks HTTP there: whatever it answers is an answer.
+/// Whether a server speaks HTTP there. Any answer counts.
 async fn answers(stream: impl Read + Write + Unpin + Send + 'static, uri: &Uri) -> Result<(), Problem> {
     let (mut sender, connection) = http1::handshake(stream).await?;
     let host = uri.authority().map_or("", |authority| authority.as_str());
@@ -120,12 +120,12 @@ async fn answers(stream: impl Read + Write + Unpin + Send + 'static, uri: &Uri) 
     let (asking, driving) = (pin!(sender.send_request(request)), pin!(connection));
     let answer = match select(asking, driving).await {
         Either::Left((answer, _)) => answer,
-        // it has closed the connection, after its answer or without
+        // it has closed the connection, with or without an answer
         Either::Right((_, asking)) => asking.await,
     };
     match answer {
         Ok(_) => Ok(()),
-        // another protocol (the native port's) is an answer as well: the request itself says what is wrong
+        // an answer in another protocol (the native port's) counts too: the request itself says what is wrong
         Err(error) if error.is_parse() => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every request, and one that takes connections and stays silent.
+    /// A server that answers every request, and one that accepts connections and stays silent.
     async fn servers() -> (SocketAddr, SocketAddr, TcpListener) {
         let talking = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -186,13 +186,13 @@ mod tests {
         (addresses.0, addresses.1, silent)
     }
 
-    /// The story: the first address of a name took the connection and stayed silent, and the second was never asked.
+    /// The story: the first address of a name accepted the connection and stayed silent, and the second was never asked.
     #[tokio::test]
     async fn the_address_that_answers_is_found_behind_one_that_is_silent_and_remembered() {
         let (talking, silent, _kept) = servers().await;
         let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let reach = Reach::new(|address: SocketAddr| {
-            // the port is the address's own: that of the name is nobody's
+            // the port belongs to the address; nobody listens on the port of the name
             let mut connector = HttpConnector::new_with_resolver(Fixed(address));
             connector.enforce_http(false);
             connector
@@ -208,7 +208,7 @@ mod tests {
         let reach = Reach::new(|address: SocketAddr| HttpConnector::new_with_resolver(Fixed(address)));
         let error = reach.connect(vec![silent, silent], &uri, Duration::from_millis(200)).await.unwrap_err();
         assert!(error.to_string().contains("no answer in 200ms"), "{error}");
-        // with no choice nothing is asked: the request itself has a deadline
+        // with one address nothing is asked: the request itself has a deadline
         assert!(reach.connect(vec![silent], &uri, total).await.is_ok());
     }
 }

@@ -1,12 +1,12 @@
-//! What every request to ClickHouse pins, whatever the user's profile says. It is the one place: inserts, read-backs, `check`,
-//! `migrate` and `verify` take their client from here.
+//! The settings that every request to ClickHouse pins, whatever the user's profile says. This is the only place for them:
+//! inserts, read-backs, `check`, `migrate` and `verify` take their client from here.
 //!
-//! A profile's value may make a read-back lie (then rows are stored twice, or called stored though they are nowhere), make a
-//! question fail for ever (then no take-over ends), or split, delay or drop an insert. Left alone is what a person sets on
-//! purpose and what fails loudly: memory, threads, bandwidth, priorities, the limits of a user or of all users, quotas, what
-//! becomes of an error in a materialized view, quorums; and force_data_skipping_indices, which cannot be set to nothing: its
-//! refusal is a stop. So is that of a profile that forbids a change (`readonly`, constraints); it names the setting, and
-//! `check` tries all of them in one question.
+//! A profile's value may make a read-back wrong (then rows are stored twice, or called stored although they are not). It may make
+//! a question fail for ever (then no take-over ends), or split, delay or drop an insert. Settings that a person sets on purpose
+//! and that fail loudly are not pinned: memory, threads, bandwidth, priorities, the limits of a user or of all users, quotas, the
+//! handling of an error in a materialized view, quorums. force_data_skipping_indices is not pinned either, because it cannot be
+//! set to nothing: its refusal is a stop. A profile that forbids a change (`readonly`, constraints) is a stop too. The error
+//! names the setting, and `check` tries all of them in one question.
 
 use std::time::Duration;
 
@@ -26,48 +26,48 @@ const UNKNOWN_SETTING: u32 = 115;
 const EVERY: [Setting; 76] = [
     // the statements are ClickHouse's SQL
     ("dialect", "clickhouse"),
-    // defaults of another version, under everything that is not named here
+    // the defaults of another version, for every setting that is not named here
     ("compatibility", ""),
-    // a request is no transaction, which is experimental and would hide its own rows
+    // a request is no transaction: those are experimental and would hide their own rows
     ("implicit_transaction", "0"),
-    // every answer is cut to so many rows, without a word
+    // it silently cuts every answer to this number of rows
     ("limit", "0"),
     ("offset", "0"),
-    // rows that a condition of the profile hides would be stored again
+    // rows hidden by a condition of the profile would be stored again
     ("additional_table_filters", "{}"),
     ("additional_result_filter", ""),
-    // an answer from before the last insert
+    // an answer that is older than the last insert
     ("use_query_cache", "0"),
-    // which ranges of a part match a condition, remembered from an earlier question
+    // remembers from an earlier question which ranges of a part match a condition
     ("use_query_condition_cache", "0"),
-    // rows that were deleted count as there; rows that patches changed are read as they were
+    // deleted rows would count as there; rows changed by patches would be read without the change
     ("apply_deleted_mask", "1"),
     ("apply_patch_parts", "1"),
-    // a young part is left out
+    // a new part would be left out
     ("ignore_cold_parts_seconds", "0"),
     ("prefer_warmed_unmerged_parts_seconds", "0"),
     // the answer is thrown away
     ("discard_query_data", "0"),
-    // a condition is taken for true because the table's ASSUME says so
+    // a condition would be taken for true because the table's ASSUME says so
     ("optimize_using_constraints", "0"),
-    // other servers that hold other rows would each be asked for a share
+    // other servers with other rows would each be asked for a share
     ("allow_experimental_parallel_reading_from_replicas", "0"),
-    // a query that is cancelled, by its time limit too, would answer with what it has
+    // a cancelled query, even one ended by its time limit, would answer with the rows that it has
     ("partial_result_on_first_cancel", "0"),
-    // damaged data would be read as it is
+    // damaged data would be read without an error
     ("checksum_on_read", "1"),
     // a replicated table answers with what a quorum has
     ("select_sequential_consistency", "1"),
-    // merging engines alone have FINAL
+    // only merging engines have FINAL
     ("final", "0"),
-    // refuse a question that the primary key, an index or a projection does not answer: an old table has its own order
+    // they refuse a question that the primary key, an index or a projection does not answer: an old table has its own order
     ("force_primary_key", "0"),
     ("force_index_by_date", "0"),
     ("force_optimize_projection", "0"),
     ("force_optimize_projection_name", ""),
     // without the index on kafka_offset each read-back reads the whole table
     ("use_skip_indexes", "1"),
-    // limits: of a large table, a question would fail for ever
+    // limits: with a large table, a question would fail for ever
     ("max_rows_to_read", "0"),
     ("max_bytes_to_read", "0"),
     ("max_rows_to_read_leaf", "0"),
@@ -92,7 +92,7 @@ const EVERY: [Setting; 76] = [
     ("max_ast_depth", "1000"),
     ("max_ast_elements", "50000"),
     ("max_expanded_ast_elements", "500000"),
-    // speed: refused because it would take long, or was slow for a while
+    // speed limits: a query is refused because it would take long, or was slow for a while
     ("max_estimated_execution_time", "0"),
     ("max_execution_time_leaf", "0"),
     ("min_execution_speed", "0"),
@@ -117,20 +117,20 @@ const EVERY: [Setting; 76] = [
     ("transform_null_in", "0"),
     ("prefer_column_name_to_alias", "0"),
     ("session_timezone", "UTC"),
-    // rows that are not of the answer
+    // extra rows that do not belong to the answer
     ("extremes", "0"),
     ("asterisk_include_materialized_columns", "0"),
     ("asterisk_include_alias_columns", "0"),
-    // the client takes so many lines of a head, not one for each step of a long query
+    // the client accepts a limited number of header lines; a long query would send one for each step
     ("send_progress_in_http_headers", "0"),
-    // an exception is told as such, not inside rows
+    // an exception must be sent as an exception, and not inside rows
     ("http_write_exception_in_output_format", "0"),
 ];
 
 /// On every insert.
 const INSERT: [Setting; 20] = [
     ("insert_deduplicate", "1"),
-    // a profile that disables it by this newer name doubled rows whatever insert_deduplicate said
+    // a profile that disables it by this newer name doubles rows, whatever insert_deduplicate says
     ("deduplicate_insert", "enable"),
     // asynchronous by default since 26.2: the answer would come before the rows
     ("async_insert", "0"),
@@ -145,30 +145,30 @@ const INSERT: [Setting; 20] = [
     ("use_strict_insert_block_limits", "0"),
     ("max_partitions_per_insert_block", "0"),
     ("wait_end_of_query", "1"),
-    // one insert must never end another
+    // an insert must never end another
     ("replace_running_query", "0"),
-    // how long a body may stand still, which a drain counts on
+    // how long a body may pause; a drain relies on it
     ("http_receive_timeout", "30"),
-    // an adopted table's column may be null, or have no dictionary, where the block's is not
+    // a column of an adopted table may be nullable or without a dictionary, unlike the block's column
     ("input_format_native_allow_types_conversion", "1"),
     ("low_cardinality_allow_in_native_format", "1"),
-    // the block spells its types as text
+    // the block has its types as text
     ("input_format_native_decode_types_in_binary_format", "0"),
-    // a body without a row is a body that was lost
+    // a body without a row is a lost body
     ("throw_if_no_data_to_insert", "1"),
-    // parts without the index on kafka_offset are read whole
+    // without it, parts without the index on kafka_offset would be read whole
     ("materialize_skip_indexes_on_insert", "1"),
 ];
 
 /// On every statement that changes a definition.
 const DEFINITION: [Setting; 1] = [
-    // answered when it is done, so that the next one finds it
+    // answered only when it is done, so that the next statement sees it
     ("alter_sync", "1"),
 ];
 
-/// The settings of one kind of request. The first request is a question that carries them all. A setting that the server
-/// does not know it refuses by name, and goes without: what it does not know no profile of it can have changed. So no right
-/// on system.settings is needed, and no list of versions.
+/// The settings of one kind of request. The first request is a question that carries them all. If the server does not know a
+/// setting, its refusal names it, and it is left out: a profile cannot have changed a setting that the server does not know. So
+/// no right on system.settings and no list of versions is needed.
 #[derive(Clone, Debug)]
 pub struct Pins {
     client: Client,
@@ -181,23 +181,23 @@ fn with(client: &Client, settings: &[Setting]) -> Client {
 }
 
 impl Pins {
-    /// For questions, each of which may take `limit`.
+    /// For questions. Each may take `limit`.
     pub fn questions(client: &Client, limit: Duration) -> Self {
         Self::of(client, &[&EVERY]).with_limit(limit)
     }
 
-    /// For inserts, each of which may take `limit` and has at most `rows_max` rows.
+    /// For inserts. Each may take `limit` and has at most `rows_max` rows.
     pub fn inserts(client: &Client, limit: Duration, rows_max: usize) -> Self {
         let pins = Self::of(client, &[&EVERY, &INSERT]).with_limit(limit);
         pins.and("max_insert_block_size", (rows_max + 1).to_string())
     }
 
-    /// For statements that change definitions, and the questions before them, each of which may take `limit`.
+    /// For statements that change definitions, and the questions before them. Each may take `limit`.
     pub fn definitions(client: &Client, limit: Duration) -> Self {
         Self::of(client, &[&EVERY, &DEFINITION]).with_limit(limit)
     }
 
-    /// Everything at once, so that `check` names whatever is forbidden; a question may take `limit`.
+    /// All settings at once, so that `check` names every forbidden one. A question may take `limit`.
     pub fn all(client: &Client, limit: Duration) -> Self {
         Self::of(client, &[&EVERY, &INSERT, &DEFINITION]).with_limit(limit)
     }
@@ -210,7 +210,7 @@ impl Pins {
         self.and("max_execution_time", limit.as_secs().max(1).to_string())
     }
 
-    /// One setting more, of these requests alone.
+    /// Adds one setting for these requests only.
     #[must_use]
     pub fn and(mut self, name: &str, value: String) -> Self {
         self.client = self.client.with_setting(name, value);
@@ -222,7 +222,7 @@ impl Pins {
         self.pinned.initialized()
     }
 
-    /// The client with everything pinned that its server knows.
+    /// The client with all settings pinned that its server knows.
     ///
     /// # Errors
     /// The server forbids a setting, or does not answer.
@@ -234,11 +234,11 @@ impl Pins {
         let mut settings = self.settings.clone();
         loop {
             let client = with(&self.client, &settings);
-            // read to the end of the answer, so that the connection is kept: an insert may use no other
+            // reads to the end of the answer, so that the connection is kept: an insert must use the same one
             match client.query("select 1").fetch_all::<u8>().await {
                 Ok(_) => return Ok(client),
                 Err(Error::BadResponse(text)) => match unknown(&settings, &text) {
-                    // each can be refused once: this ends
+                    // each setting can be refused once, so this ends
                     Some(index) => drop(settings.remove(index)),
                     None => return Err(Error::BadResponse(text)),
                 },
@@ -248,7 +248,7 @@ impl Pins {
     }
 }
 
-/// Which setting a refusal says the server does not know.
+/// The setting that the server, by its refusal, does not know.
 fn unknown(settings: &[Setting], text: &str) -> Option<usize> {
     if code_of(text) != Some(UNKNOWN_SETTING) {
         return None;

@@ -1,5 +1,5 @@
-//! What settings must hold beyond their types, alone and together. Every fault is given, each with the place of the setting that
-//! it is about. A setting that has a fault already is not looked at again.
+//! Checks settings beyond their types, alone and together. Reports every fault, each with the place of its setting. A setting
+//! that has a fault already is not checked again.
 
 use std::path::Path as File;
 
@@ -15,10 +15,10 @@ use crate::log_filter;
 use crate::secret;
 use crate::tls::{self, Files};
 
-/// Bytes of a batch, at most: a larger one helps nobody.
+/// Bytes of a batch, at most: a larger batch has no use.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
-/// The settings as they were given, and the faults found until now.
+/// The settings as they were given, and the faults found so far.
 pub(super) struct Checks<'a> {
     tree: &'a Node,
     /// Settings that have a fault.
@@ -26,7 +26,7 @@ pub(super) struct Checks<'a> {
     faults: Vec<Fault>,
 }
 
-/// Checks all settings, and puts the canonical form of some in their place.
+/// Checks all settings, and replaces some by their canonical form.
 pub(super) fn check(config: &mut Config, tree: &Node, broken: Vec<Path>) -> Vec<Fault> {
     let mut checks = Checks { tree, broken, faults: Vec::new() };
     checks.telemetry(config);
@@ -50,12 +50,12 @@ impl Checks<'_> {
         !self.broken.iter().any(|broken| broken.is_in(path) || path.is_in(broken))
     }
 
-    /// A fault of one setting: its text begins with the key. The shipped value, in the place of a refused one, has none.
+    /// Adds a fault of one setting. Its text begins with the key. A default that took the place of a refused value has no fault.
     fn refuse(&mut self, key: &str, why: impl std::fmt::Display) {
         self.refuse_of(key, &[], || format!("{key} {why}"));
     }
 
-    /// A fault of a setting because of others; none if one of these has a fault of its own.
+    /// Adds a fault of a setting that conflicts with others. If one of those has a fault of its own, it adds none.
     fn refuse_of(&mut self, key: &str, others: &[&str], text: impl FnOnce() -> String) {
         if others.iter().all(|other| self.is_sound(&Path::of(other))) {
             self.faults.push(Fault { origin: self.tree.origin_of(&Path::of(key)), text: text() });
@@ -99,7 +99,7 @@ impl Checks<'_> {
     fn routes(&mut self, config: &mut Config) {
         let routes = Path::of("routes");
         if config.routes.is_empty() {
-            self.refuse_of("routes", &[], || "no [[routes]]: say what becomes of a topic's events".into());
+            self.refuse_of("routes", &[], || "no [[routes]]: say how a topic's events become rows".into());
         }
         let place = |index| Path([routes.0.clone(), vec![Step::Index(index)]].concat());
         for (index, route) in config.routes.iter_mut().enumerate() {
@@ -134,7 +134,7 @@ impl Checks<'_> {
         }
     }
 
-    /// Properties that would break what footprint promises, or that the group protocol refuses.
+    /// Checks for properties that would break footprint's promises, or that the group protocol refuses.
     fn kafka(&mut self, config: &Config) {
         let properties = &config.kafka.properties;
         for (name, why) in kafka_properties::refused(properties) {
@@ -168,7 +168,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A connection must not be plain where somebody gave it certificates.
+    /// Refuses a plain connection if certificates are given for it.
     fn tls(&mut self, tls: Tls, files: Files<'_>) {
         let is_set = |path: &File| !path.as_os_str().is_empty();
         let section = files.section;

@@ -1,4 +1,4 @@
-//! TOML text to a tree of settings, each with its line. Every error of the text is given, without the text. Pure.
+//! Turns TOML text into a tree of settings, each with its line. Reports every error of the text, without the text itself. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,24 +11,24 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Fault, Origin};
 use super::tree::{Node, Value};
 
-/// A text, and how its places are called.
+/// A text, and the file that its places name.
 struct Document<'a> {
     text: &'a str,
-    /// The file; none of the shipped configuration.
+    /// The file. None: the shipped configuration.
     file: Option<Arc<File>>,
 }
 
 /// Reads the text of `file`, or of the shipped configuration.
 ///
 /// # Errors
-/// Everything in it that is no TOML.
+/// Everything in it that is not TOML.
 pub(super) fn parse(text: &str, file: Option<&File>) -> Result<Node, Vec<Fault>> {
     let document = Document { text, file: file.map(Arc::from) };
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(Node { value: document.table(table.into_inner()), origin: document.origin(&(0..0)) });
     }
-    // the message is made of fixed words; `Display` would show the line
+    // the message consists of fixed words; `Display` would show the line
     let fault = |error: &toml::de::Error| Fault {
         origin: document.origin(&error.span().unwrap_or_default()),
         text: format!("it is not TOML: {}", error.message()),
@@ -44,7 +44,7 @@ impl Document<'_> {
         Origin::File(Arc::clone(file), line)
     }
 
-    /// An entry's place is its key's: a value begins in the same line.
+    /// An entry's place is its key's, because a value begins in the same line.
     fn table(&self, table: DeTable<'_>) -> Value {
         let entries = table.into_iter().map(|(key, value)| {
             let origin = self.origin(&key.span());

@@ -1,5 +1,5 @@
-//! A fault of the configuration: what is wrong, and the file and line, variable or flag that it came from. It never holds a
-//! value, which may be a secret in the wrong place.
+//! A fault of the configuration: what is wrong, and the file and line, variable or flag of the setting. It never holds a value,
+//! which may be a secret in the wrong place.
 
 use std::fmt;
 use std::path::Path;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 pub(super) enum Origin {
     /// In the shipped configuration, or nowhere. A message does not mention it.
     Shipped,
-    /// In the file of `--config`; the line counts from 1.
+    /// In the file of `--config`. The line counts from 1.
     File(Arc<Path>, usize),
-    /// In a variable, as a message calls it.
+    /// In a variable, with its name in messages.
     Variable(String),
     /// By a flag, with its dashes.
     Flag(String),
@@ -28,7 +28,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One fault. Faults sort by where they came from: the file's by line, then the variables', then the flags'.
+/// One fault. Faults sort by their place: first the file's by line, then the variables', then the flags'.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fault {
     pub(super) origin: Origin,

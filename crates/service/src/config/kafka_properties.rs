@@ -1,9 +1,9 @@
-//! Which of librdkafka's properties a configuration may not set: those that footprint sets itself, and those that would break
-//! its promises. Pure.
+//! The librdkafka properties that a configuration may not set: those that footprint sets itself, and those that would break its
+//! promises. Pure.
 
 use std::collections::BTreeMap;
 
-/// Properties that may not be set at all: why, or where to set them.
+/// Properties that may not be set at all, and why, or where to set them.
 const OURS: [(&str, &str); 13] = [
     ("bootstrap.servers", "set kafka.bootstrap_servers"),
     ("metadata.broker.list", "set kafka.bootstrap_servers"),
@@ -11,16 +11,16 @@ const OURS: [(&str, &str); 13] = [
     ("group.protocol", "set kafka.group_protocol"),
     ("group.instance.id", "set kafka.instance_name"),
     ("session.timeout.ms", "set kafka.session_timeout_ms"),
-    ("auto.offset.reset", "the ledger knows where to read on; set kafka.offset_reset for the first start"),
+    ("auto.offset.reset", "the ledger knows where to continue; set kafka.offset_reset for the first start"),
     ("enable.auto.commit", "offsets are committed only after both sinks have acknowledged"),
     ("auto.commit.enable", "offsets are committed only after both sinks have acknowledged"),
     ("enable.auto.offset.store", "offsets are committed only after both sinks have acknowledged"),
     ("offset.store.method", "offsets are committed only after both sinks have acknowledged"),
     ("enable.partition.eof", "footprint asks for a log's end itself"),
-    ("allow.auto.create.topics", "a topic that is only looked for must not be made"),
+    ("allow.auto.create.topics", "a topic must not be created because it was asked for"),
 ];
 
-/// Properties that may have one value only, and why.
+/// Properties that may have only certain values, and why.
 const PINNED: [(&str, &[&str], &str); 4] = [
     ("isolation.level", &["read_committed"], "records of transactions that were aborted would be stored"),
     ("check.crcs", &["true", "t", "1"], "records that were damaged on the broker's disk would be stored"),
@@ -36,7 +36,7 @@ const PINNED: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-/// Every property that may not be set so, and why.
+/// Every property that may not be set like this, and why.
 pub(super) fn refused(properties: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
     let ours = OURS.iter().filter(|(name, _)| properties.contains_key(*name));
     let ours = ours.map(|&(name, what)| (name, format!("cannot be set there; {what}")));
@@ -70,7 +70,7 @@ mod tests {
             ("enable.partition.eof", "true", "log's end"),
             ("enable.ssl.certificate.verification", "false", "ssl.ca.location"),
             ("ssl.endpoint.identification.algorithm", "none", "name"),
-            ("allow.auto.create.topics", "true", "must not be made"),
+            ("allow.auto.create.topics", "true", "must not be created"),
         ] {
             let refused = refusal(name, value).unwrap_or_else(|| panic!("{name} = {value} is taken"));
             assert!(refused.contains(name) && refused.contains(words), "{refused}");

@@ -1,6 +1,6 @@
-//! The configuration: where it comes from, weakest first, and what it means. config/footprint.toml is the documentation;
-//! it is compiled in as the default. All faults are given at once. Each names the setting, and the file and line, variable or
-//! flag that it came from; never a value, which may be a secret in the wrong place.
+//! The configuration: its layers, the weakest first, and its checks. config/footprint.toml documents the settings. It is compiled
+//! in as the default. All faults are reported at once. Each names the setting and its file and line, variable or flag. It never
+//! shows a value, which may be a secret in the wrong place.
 
 mod checks;
 mod document;
@@ -31,7 +31,7 @@ use crate::environment::{Environment, OLD_NAMES, PREFIX, TOPIC};
 
 /// The shipped configuration.
 const DEFAULT: &str = include_str!("../../../../config/footprint.toml");
-/// Bytes of a configuration file, at most: a larger one is another file.
+/// Bytes of a configuration file, at most. A larger file is not one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// All settings, checked.
@@ -48,7 +48,7 @@ pub struct Config {
     pub pipeline: Pipeline,
     /// Logs and metrics.
     pub telemetry: Telemetry,
-    /// What becomes of each topic's events.
+    /// How each topic's events become rows.
     pub routes: Vec<Route>,
 }
 
@@ -67,20 +67,20 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the configuration without any `.env`: the shipped one, `file`, the process's environment, then `flags` as dotted
+    /// Reads the configuration without any `.env`: the shipped one, then `file`, the process's environment, and `flags` as dotted
     /// keys and values.
     ///
     /// # Errors
-    /// As those of [`Self::load_with`].
+    /// The same as those of [`Self::load_with`].
     pub fn load(file: Option<&File>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
         Self::load_with(file, &Environment::of_process(), flags)
     }
 
-    /// Reads the configuration: the shipped one, `file`, the environment, then `flags` as dotted keys and values.
+    /// Reads the configuration: the shipped one, then `file`, the environment, and `flags` as dotted keys and values.
     ///
     /// # Errors
-    /// A missing file, a variable that cannot be read, an unknown key, a value of the wrong type, settings that do not go
-    /// together: all that there are.
+    /// All faults that there are: a missing file, a variable that cannot be read, an unknown key, a value of the wrong type,
+    /// settings that conflict.
     pub fn load_with(
         file: Option<&File>,
         environment: &Environment,
@@ -106,13 +106,13 @@ impl Config {
             lay(&mut tree, Node::setting(key, value, &origin), &mut faults);
         }
         let (config, mut refusals) = typed::read::<Self>(&tree, &shipped);
-        // what is left of a value without its faulty part is refused too, and is no fault of its own
+        // the rest of a value is refused too after its faulty part was removed; that is no separate fault
         let inner: Vec<Path> = refusals.iter().map(|refusal| refusal.path.clone()).collect();
         refusals.retain(|Refusal { path, kind }| {
             matches!(kind, Kind::Missing(_)) || !inner.iter().any(|inner| inner != path && inner.is_in(path))
         });
         faults.extend(refusals.iter().map(|refusal| spelled(refusal, &tree, &shipped)));
-        // where part of the file could not be read, what goes with what is not known
+        // if a part of the file could not be read, conflicts between settings cannot be judged
         if let Some(mut config) = config {
             if is_whole {
                 let broken = refusals.into_iter().map(|refusal| refusal.path).collect();
@@ -144,7 +144,7 @@ fn from_file(path: &File) -> Result<Node, Vec<Fault>> {
     document::parse(&text, Some(path))
 }
 
-/// The layer of the environment: the old names, and over them our own.
+/// The layer of the environment: the old names, and our own names, which win.
 fn from_environment(environment: &Environment) -> Node {
     let mut layer = Node::table(Origin::Shipped);
     for (name, key) in OLD_NAMES {
@@ -160,7 +160,8 @@ fn from_environment(environment: &Environment) -> Node {
     layer
 }
 
-/// Lays a layer on the others. Properties are brought to one spelling first, so that the stronger layer wins whichever is used.
+/// Lays a layer on the others. First brings properties to one spelling, so that the stronger layer wins whichever spelling is
+/// used.
 fn lay(tree: &mut Node, mut layer: Node, faults: &mut Vec<Fault>) {
     if let Some(properties) = layer.find_mut(&Path::of("kafka.properties")) {
         faults.extend(properties.flatten().into_iter().map(|(name, origin)| checks::twice(&name, origin)));
@@ -180,7 +181,7 @@ fn set_topic(tree: &mut Node, environment: &Environment) {
     }
 }
 
-/// What is said of a setting that is refused.
+/// The fault for a refused setting.
 fn spelled(refusal: &Refusal, tree: &Node, shipped: &Node) -> Fault {
     let Refusal { path, kind } = refusal;
     let mut text = format!("setting {path}: {refusal}");
@@ -193,7 +194,7 @@ fn spelled(refusal: &Refusal, tree: &Node, shipped: &Node) -> Fault {
     Fault { origin: tree.origin_of(path), text }
 }
 
-/// The known key that a misspelt one is nearest to: in its own table, or of the same name in another section.
+/// The known key that is nearest to a misspelt one: in its own table, or with the same name in another section.
 fn meant(outer: &Path, name: &str, known: &[&str], shipped: &Node) -> Option<Path> {
     let below = |outer: &Path, key: &str| Path([outer.0.clone(), vec![Step::Key(key.to_owned())]].concat());
     if let Some(key) = nearest(name, known.iter().copied()) {

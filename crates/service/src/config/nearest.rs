@@ -1,6 +1,6 @@
-//! Which known name a misspelt one was meant to be. Pure.
+//! Finds the known name that a misspelt one was meant to be. Pure.
 
-/// Of `known`, the name with the fewest typing errors between it and `name`; none where that is more than a third of the name.
+/// The name of `known` with the fewest typing errors between it and `name`. None if that is more than a third of the name.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bound = (name.chars().count() / 3).max(1);
     known
@@ -11,7 +11,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters put in, left out, replaced, or swapped with their neighbour.
+/// The number of letters that are added, left out, replaced, or swapped with their neighbour.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let width = other.len() + 1;

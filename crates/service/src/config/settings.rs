@@ -1,4 +1,4 @@
-//! The settings by section, as the program uses them. Their meaning is told in config/footprint.toml.
+//! The settings by section, as the program uses them. config/footprint.toml says what they mean.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::secret::Secret;
 use crate::tls::Files;
 
-/// librdkafka's properties by name. Some of the values are secrets, and no log shows any.
+/// librdkafka's properties by name. Some values are secrets, so no log shows any.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Properties(BTreeMap<String, String>);
 
@@ -128,7 +128,7 @@ pub struct Postgres {
     pub database: String,
     /// The schema of tables whose name has none. Empty: where the ledger is.
     pub schema: String,
-    /// Who connects.
+    /// The user that connects.
     pub user: String,
     /// The user's password.
     pub password: Secret,
@@ -173,7 +173,7 @@ pub struct ClickHouse {
     pub port: u16,
     /// The database of the tables.
     pub database: String,
-    /// Who connects.
+    /// The user that connects.
     pub user: String,
     /// The user's password.
     pub password: Secret,
@@ -222,9 +222,9 @@ pub struct Pipeline {
     pub linger_ms: u64,
     /// Connections to each database that write at the same time.
     pub lanes: usize,
-    /// How long a stop or a revoke waits for what is on its way, milliseconds.
+    /// How long a stop or a revoke waits for batches under way, milliseconds.
     pub drain_deadline_ms: u64,
-    /// How long a database may give no sign of life while it is written to, milliseconds.
+    /// How long a database may give no sign of life during a write, milliseconds.
     pub sink_timeout_ms: u64,
     /// The share of a batch's rows that one database may refuse. Each becomes a dead letter.
     pub refused_rows_share_max: f64,
@@ -250,6 +250,6 @@ pub struct Telemetry {
     pub log: String,
     /// The form of a line.
     pub log_format: LogFormat,
-    /// The directory of `consumer.log`. Empty: logs go to standard error alone.
+    /// The directory of `consumer.log`. Empty: logs go only to standard error.
     pub log_dir: PathBuf,
 }

@@ -263,7 +263,7 @@ fn routes_that_share_a_table_are_named() {
     };
     let error = refused(&(route("a") + &route("b")));
     assert_eq!(error, "FILE line 7: routes a and b share a name, a topic or a table; each needs its own");
-    assert_eq!(refused("routes = []"), "FILE line 1: no [[routes]]: say what becomes of a topic's events");
+    assert_eq!(refused("routes = []"), "FILE line 1: no [[routes]]: say how a topic's events become rows");
 }
 
 #[test]

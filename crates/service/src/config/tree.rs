@@ -1,5 +1,5 @@
-//! Settings before they have types: a tree in which each value knows where it was given. Layers of it are laid on each other,
-//! the stronger on the weaker. Pure.
+//! Settings without types yet: a tree in which each value knows where it was given. A stronger layer is laid on a weaker one.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,35 +13,35 @@ pub(super) struct Node {
     pub(super) origin: Origin,
 }
 
-/// A value that has no type of the program yet. It has no `Debug`: it may be a secret.
+/// A value that has no type of the program yet. It has no `Debug`, because it may be a secret.
 #[derive(Clone)]
 pub(super) enum Value {
-    /// A variable's or a flag's text, which is a number or a truth value where one is wanted.
+    /// A variable's or a flag's text. It is a number or a truth value if one is wanted.
     Word(String),
     Text(String),
     Integer(i128),
     /// As it was written.
     Float(String),
     Boolean(bool),
-    /// A date or a time, which no setting is.
+    /// A date or a time. No setting has this type.
     Date,
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
 }
 
-/// One step of the way to a setting.
+/// One step of the path to a setting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     Key(String),
     Index(usize),
 }
 
-/// The way to a setting: `routes[0].columns[2].kind`.
+/// The path to a setting: `routes[0].columns[2].kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Path(pub(super) Vec<Step>);
 
 impl Path {
-    /// The way that a dotted key means.
+    /// The path that a dotted key means.
     pub(super) fn of(key: &str) -> Self {
         Self(key.split('.').map(|part| Step::Key(part.to_owned())).collect())
     }
@@ -50,7 +50,7 @@ impl Path {
         self.0.starts_with(&outer.0)
     }
 
-    /// The table or list around it, and the last step.
+    /// The path to the table or list around it, and the last step.
     pub(super) fn split_last(&self) -> Option<(Self, &Step)> {
         self.0.split_last().map(|(last, outer)| (Self(outer.to_vec()), last))
     }
@@ -74,7 +74,7 @@ impl Node {
         Self { value: Value::Table(BTreeMap::new()), origin }
     }
 
-    /// A layer of one setting: a dotted key and the text it was given.
+    /// A layer with one setting: a dotted key and its text.
     pub(super) fn setting(key: &str, text: &str, origin: &Origin) -> Self {
         let leaf = Self { value: Value::Word(text.to_owned()), origin: origin.clone() };
         key.rsplit('.').fold(leaf, |node, part| {
@@ -83,7 +83,7 @@ impl Node {
         })
     }
 
-    /// Lays a stronger layer on this one: tables become one, anything else is replaced.
+    /// Lays a stronger layer on this one: tables are merged, any other value is replaced.
     pub(super) fn lay(&mut self, stronger: Self) {
         match (&mut self.value, stronger) {
             (Value::Table(own), Self { value: Value::Table(other), origin }) => {
@@ -115,25 +115,25 @@ impl Node {
         })
     }
 
-    /// Where a setting was given, or the innermost table around it.
+    /// Where a setting was given, or else the innermost table around it.
     pub(super) fn origin_of(&self, path: &Path) -> Origin {
         let lengths = (0..=path.0.len()).rev();
         let found = lengths.filter_map(|length| self.find(&Path(path.0[..length].to_vec()))).next();
         found.map_or(Origin::Shipped, |node| node.origin.clone())
     }
 
-    /// The keys of this table; none of anything else.
+    /// The keys of this table. Any other value has none.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let table = if let Value::Table(table) = &self.value { Some(table) } else { None };
         table.into_iter().flatten().map(|(key, _)| key.as_str())
     }
 
-    /// Makes one level of nested tables: `a.b = 1` becomes `"a.b" = 1`. Gives back every name that was there twice.
+    /// Makes one level of nested tables: `a.b = 1` becomes `"a.b" = 1`. Returns every name that was there twice.
     pub(super) fn flatten(&mut self) -> Vec<(String, Origin)> {
         fn into(flat: &mut BTreeMap<String, Node>, twice: &mut Vec<(String, Origin)>, prefix: &str, node: Node) {
             let Node { value: Value::Table(table), .. } = node else {
                 if let Some(other) = flat.get(prefix) {
-                    // the later line is the one to look at
+                    // the user should look at the later line
                     twice.push((prefix.to_owned(), other.origin.clone().max(node.origin.clone())));
                 }
                 flat.insert(prefix.to_owned(), node);

@@ -1,5 +1,5 @@
-//! A tree of settings to the program's types, by serde. Every setting of the wrong type and every unknown key is found in one
-//! pass: what is refused is replaced by the shipped value, and the rest is read on. Pure.
+//! Turns a tree of settings into the program's types, with serde. One pass finds every setting of the wrong type and every
+//! unknown key: a refused value is replaced by the shipped one, and reading continues. Pure.
 
 use std::fmt;
 
@@ -9,29 +9,29 @@ use serde::{Deserializer, forward_to_deserialize_any};
 
 use super::tree::{Node, Path, Step, Value};
 
-/// Faults of one configuration that are told, at most.
+/// Faults of one configuration that are reported, at most.
 const REFUSALS_MAX: usize = 100;
 
 /// Why a setting is refused.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// What is there, and what was expected.
+    /// What was found, and what was expected.
     Type(&'static str, String),
-    /// The same, and the value is out of range.
+    /// The same, but the value is out of range.
     Range(&'static str, String),
     /// The words known.
     Word(&'static [&'static str]),
-    /// The keys known; the key itself ends the path.
+    /// The known keys. The unknown key itself ends the path.
     Unknown(&'static [&'static str]),
     /// A key that must be there.
     Missing(&'static str),
     Other,
 }
 
-/// A setting that is refused. Its text names no value.
+/// A refused setting. Its text never shows a value.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// From the root once it has left the reader; before, the last step is first.
+    /// The path from the root after the reader returns it. Before that, the last step comes first.
     pub(super) path: Path,
     pub(super) kind: Kind,
 }
@@ -59,7 +59,7 @@ impl From<Kind> for Refusal {
 
 impl de::Error for Refusal {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        // the text may hold a value
+        // serde's text may hold a value
         Kind::Other.into()
     }
 
@@ -97,7 +97,7 @@ fn named(found: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// What serde's own types call what they expect, in the words of the documentation.
+/// Translates what serde's own types expect into the words of the documentation.
 fn wanted(expected: &dyn de::Expected) -> String {
     match expected.to_string().as_str() {
         "u16" => "a whole number from 0 to 65535".into(),
@@ -115,7 +115,7 @@ fn wanted(expected: &dyn de::Expected) -> String {
 
 const DATE: &str = "a date or a time";
 
-/// Reads `tree`, with `shipped` in place of whatever is refused. No value: too much is refused.
+/// Reads `tree`. `shipped` replaces whatever is refused. Returns no value if too much is refused.
 pub(super) fn read<T: DeserializeOwned>(tree: &Node, shipped: &Node) -> (Option<T>, Vec<Refusal>) {
     let (mut tree, mut refusals) = (tree.clone(), Vec::new());
     while refusals.len() < REFUSALS_MAX {
@@ -134,13 +134,13 @@ pub(super) fn read<T: DeserializeOwned>(tree: &Node, shipped: &Node) -> (Option<
     (None, refusals)
 }
 
-/// Puts the shipped value in the place of what was refused, or takes it out; false where neither can be.
+/// Replaces a refused value by the shipped one, or removes it. False: neither is possible.
 fn replace(tree: &mut Node, refusal: &Refusal, shipped: &Node) -> bool {
     let path = match refusal.kind {
         Kind::Missing(key) => Path([refusal.path.0.clone(), vec![Step::Key(key.to_owned())]].concat()),
         _ => refusal.path.clone(),
     };
-    // each element of a list is like its first
+    // each element of a list is like the first one
     let like = path.0.iter().map(|step| match step {
         Step::Index(_) => Step::Index(0),
         Step::Key(_) => step.clone(),
@@ -165,7 +165,7 @@ fn replace(tree: &mut Node, refusal: &Refusal, shipped: &Node) -> bool {
     }
 }
 
-/// A number where the text is exactly that (`0123` is text).
+/// A number if the text is exactly that (`0123` is text).
 fn whole_number(text: &str) -> Option<i128> {
     text.parse::<i128>().ok().filter(|number| number.to_string() == text)
 }
@@ -179,11 +179,11 @@ fn float(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| is_plain && number.is_finite())
 }
 
-/// Gives one node to serde. The type that is wanted decides what a variable's text is.
+/// Gives one node to serde. The wanted type decides what a variable's text is.
 struct Reader<'a>(&'a Node);
 
 impl<'a> Reader<'a> {
-    /// Text, even if `12345` or `true` is a number or a truth value in the file.
+    /// Text, even if it looks like a number or a truth value in the file, such as `12345` or `true`.
     fn text(&self) -> Option<std::borrow::Cow<'a, str>> {
         Some(match &self.0.value {
             Value::Word(text) | Value::Text(text) | Value::Float(text) => text.as_str().into(),
@@ -326,7 +326,7 @@ impl<'a> de::SeqAccess<'a> for Elements<'a> {
     }
 }
 
-/// The entries of a table; the last key's value is still to be read.
+/// The entries of a table. The value of the last key is not read yet.
 struct Entries<'a> {
     entries: std::collections::btree_map::Iter<'a, String, Node>,
     value: Option<(&'a str, &'a Node)>,

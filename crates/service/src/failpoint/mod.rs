@@ -1,9 +1,9 @@
 //! Failpoints: with the feature `failpoints` a test names one point, and the program is killed or stopped there. Without
 //! the feature, as in every release, each call is an empty inline function.
 //!
-//! The environment names a file, FOOTPRINT_FAILPOINT_FILE. While it holds `POINT ACTION HIT NONCE`, the HIT-th arrival at
-//! that point since the file was written acts: `kill` is SIGKILL, `stop` SIGSTOP, of this very process. It acts once,
-//! whoever else arrives: acting begins with renaming the file to `FILE.hit`, by which the test knows that it happened here.
+//! The environment variable FOOTPRINT_FAILPOINT_FILE names a file. While it holds `POINT ACTION HIT NONCE`, the HIT-th arrival at
+//! that point since the file was written acts: `kill` sends SIGKILL, `stop` SIGSTOP, to this process. It acts only once, even if
+//! others arrive too: first it renames the file to `FILE.hit`, so the test knows that it happened here.
 
 mod point;
 
@@ -63,16 +63,16 @@ mod on {
 
     use super::Point;
 
-    /// A request is on its way for at most so long before the program is killed: now before the server has read it, now
-    /// after it has answered.
+    /// A request is in flight for at most this long before the program is killed. So the program dies sometimes before the server
+    /// has read the request, and sometimes after it has answered.
     const ON_ITS_WAY_MAX: Duration = Duration::from_millis(3);
 
     static FILE: LazyLock<Option<PathBuf>> =
         LazyLock::new(|| std::env::var_os("FOOTPRINT_FAILPOINT_FILE").map(PathBuf::from));
-    /// What the file held when it was last looked at by its point, and arrivals since.
+    /// The contents of the file when its point last looked at it, and the arrivals since then.
     static ARRIVALS: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
 
-    /// What the file says.
+    /// The contents of the file.
     struct Armed {
         text: String,
         stops: bool,
@@ -111,11 +111,11 @@ mod on {
         let signal = if armed.stops { libc::SIGSTOP } else { libc::SIGKILL };
         // SAFETY: kill takes numbers only; the process is our own
         unsafe { libc::kill(libc::getpid(), signal) };
-        // the kernel stops every thread, this one perhaps a moment after kill has returned
+        // the kernel stops every thread, but perhaps this one only a moment after kill has returned
         std::thread::sleep(ON_ITS_WAY_MAX);
     }
 
-    /// Runs `future`; where `point` is armed, the program arrives there while the request is on its way.
+    /// Runs `future`. If `point` is armed, the program arrives there while the request is in flight.
     pub async fn sent<F: Future>(point: Point, future: F) -> F::Output {
         if !is_armed(point) {
             return future.await;
@@ -138,19 +138,19 @@ mod on {
         std::env::var_os("FOOTPRINT_FAILPOINT_WITHOUT").is_some_and(|without| without == guard)
     }
 
-    /// Whether FOOTPRINT_FAILPOINT_WITHOUT takes out the one guard that the model cannot: the compare-and-set's place after
-    /// COPY, which holds no row's lock while a client may be stopped.
+    /// Whether FOOTPRINT_FAILPOINT_WITHOUT takes out the one guard that the model cannot: the compare-and-set comes after COPY,
+    /// so that no row is locked while a client may be stopped.
     pub fn compares_first() -> bool {
         is_without("compare-last")
     }
 
-    /// Whether it takes out the fence of inserts: each goes under a query id of its own, so that none is refused and no
-    /// drain finds any.
+    /// Whether it takes out the fence of inserts. Then each insert uses its own query id, so none is refused and no drain finds
+    /// any.
     pub fn is_unfenced() -> bool {
         is_without("fence")
     }
 
-    /// Arrives at `point` in a moment, while something handed to a client is on its way.
+    /// Arrives at `point` in a moment, while a client is sending a request.
     pub async fn hit_soon(point: Point) {
         sent(point, tokio::time::sleep(ON_ITS_WAY_MAX)).await;
     }

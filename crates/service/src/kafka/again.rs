@@ -1,6 +1,6 @@
-//! Reading a record once more by its place: a row that a database refused becomes a dead letter with the record's own key,
-//! payload and headers, and a batch keeps columns alone. It assigns and never joins a group, commits nothing, and is made
-//! when there is something to read: nothing of it costs a batch that is stored. Its calls block, up to their timeout.
+//! Reads a record once more by its place. A row that a database refused becomes a dead letter with the record's own key, payload
+//! and headers, and a batch keeps only columns. The reader assigns and never joins a group, and commits nothing. It is made only
+//! when there is a record to read, so a batch that is stored at once costs nothing. Its calls block, up to their timeout.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,21 +25,21 @@ use super::trouble::{InPlace, in_place_of_messages, is_of_the_client};
 use super::{AskError, Inquirer, consumer_config, source_id};
 use crate::config::Kafka;
 
-/// What is asked, for its errors.
+/// Names the question in errors.
 const WHAT: &str = "a record read again";
 /// How long one poll waits.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long after a record was read the next one is expected: until then nobody else takes what was fetched ahead.
+/// How long after one record the next one may be asked for. After that, fetching stops.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// What librdkafka may fetch ahead, KiB: one record is wanted, seldom its neighbours.
+/// What librdkafka may fetch ahead, KiB: usually only one record is wanted, and seldom its neighbours.
 const QUEUE_KBYTES: u32 = 1_024;
-/// Records passed over to reach the next one wanted; a farther one is fetched for.
+/// Records that are skipped to reach the next one wanted. If it is farther away, it is fetched directly.
 const PASSED_MAX: Offset = 500;
 
-/// A record's parts that a batch does not hold.
+/// The parts of a record that a batch does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Kafka's timestamp, milliseconds since the epoch; -1 when there is none.
+    /// Kafka's timestamp, milliseconds since the epoch. -1: there is none.
     pub timestamp_ms: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -51,7 +51,7 @@ pub struct Parts {
 
 /// Reads records of one topic again.
 pub struct Rereader {
-    /// Rests the reading between questions; it ends before the client does.
+    /// Stops the fetching between questions. It ends before the client does.
     _poller: Poller,
     reading: Arc<Mutex<Reading>>,
     inquirer: Inquirer,
@@ -60,15 +60,15 @@ pub struct Rereader {
 struct Reading {
     consumer: BaseConsumer<ClientEvents>,
     topic: String,
-    /// Where the consumer stands, when it stands somewhere.
+    /// Where the consumer is, if it is assigned.
     at: Option<(Partition, Offset)>,
     read_at: Instant,
-    /// Those that gave records since the topic was last asked for.
+    /// The brokers that gave records since the last question for the topic.
     brokers: Brokers,
 }
 
 impl Rereader {
-    /// A reader of the route's topic; nothing is asked yet.
+    /// A reader of the route's topic. Asks nothing yet.
     ///
     /// # Errors
     /// A property that librdkafka refuses.
@@ -88,7 +88,7 @@ impl Rereader {
         let reading = Arc::new(Mutex::new(reading));
         let rested = Arc::clone(&reading);
         let poller = Poller::start(move || {
-            // locked: a record is being read, which polls as well
+            // locked: a record is being read, and that polls too
             if let Some(mut reading) = rested.try_lock() {
                 reading.rest();
             }
@@ -97,8 +97,8 @@ impl Rereader {
         Ok(Self { _poller: poller, reading, inquirer: Inquirer::new(kafka)? })
     }
 
-    /// The life of the topic that bears the name now: what was read before is of it, or the topic was made again meanwhile. Each
-    /// broker that gave a record is asked itself: another may not have heard of a new life.
+    /// The source of the topic's present life. Either the records read before belong to it, or the topic was created again
+    /// meanwhile. Each broker that gave a record is asked itself, because another may not know of a new life.
     ///
     /// # Errors
     /// No answer in time, no such topic, or brokers that name different lives.
@@ -113,7 +113,7 @@ impl Rereader {
         for broker in brokers.iter().map(Some).chain(any) {
             let topic_id = self.inquirer.describe_topic_at(broker, &topic, timeout)?.topic_id;
             if found.get_or_insert_with(|| topic_id.clone()) != &topic_id {
-                let why = "brokers name different ids of the topic: it was made again".to_owned();
+                let why = "brokers name different ids of the topic: it was created again".to_owned();
                 return Err(AskError::Refused { what: WHAT, why });
             }
         }
@@ -121,7 +121,7 @@ impl Rereader {
         Ok(source_id(&cluster_id, &found.unwrap_or_default()))
     }
 
-    /// The record at a place; none when the log no longer holds it.
+    /// The record at a place. None: the log no longer holds it.
     ///
     /// # Errors
     /// No answer in time.
@@ -137,13 +137,13 @@ impl Rereader {
 }
 
 impl Reading {
-    /// Stops fetching where nothing was read for a while, and serves the client's events.
+    /// Stops fetching if no record was read for a while, and serves the client's events.
     fn rest(&mut self) {
         if self.read_at.elapsed() < REST_AFTER {
             return;
         }
         if self.at.take().is_some() {
-            let _ = self.consumer.unassign(); // what is fetched all the same is passed over
+            let _ = self.consumer.unassign(); // a record that still comes is skipped
         }
         serve(&self.consumer);
     }
@@ -166,7 +166,7 @@ impl Reading {
         let mut last = None;
         while Instant::now() < deadline {
             match self.consumer.poll(POLL_TIMEOUT) {
-                // left over from before the assignment, or on the way to the one wanted
+                // it was fetched before the assignment, or is on the way to the wanted one
                 Some(Ok(message)) if message.partition() != partition || message.offset() < offset => {}
                 Some(Ok(message)) => {
                     if message.offset() > offset {
@@ -194,13 +194,13 @@ impl Reading {
                     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                     match in_place_of_messages(code) {
                         InPlace::OutOfRange => return Ok(None),
-                        // what comes behind it would say that the record is not there
+                        // a later record would say that this one is not there
                         InPlace::Unreadable if !is_of_the_client(code) => return Err(refused(words)),
-                        // a broker that is away is tried again by librdkafka itself; the deadline decides
+                        // librdkafka itself tries a broker again that is away; the deadline decides
                         _ => last = Some(words),
                     }
                 }
-                // what is no record (a control record, an aborted one) moves the position alone
+                // an offset without a record (a control record, an aborted record) moves only the position
                 None if self.position(partition).is_some_and(|position| position > offset) => return Ok(None),
                 None => {}
             }

@@ -1,5 +1,5 @@
-//! Which brokers gave the records of a batch. A broker that gave a record of a topic's new life knows of that life, and shows its
-//! id when it is asked; another may not have heard of it yet.
+//! The brokers that gave the records of a batch. A broker that gave a record of a topic's new life knows of that life, and shows
+//! its id when it is asked. Another broker may not know of it yet.
 
 use std::iter;
 
@@ -14,7 +14,7 @@ pub struct Brokers {
 }
 
 impl Brokers {
-    /// One more; -1, which librdkafka says where it knows none, is left out.
+    /// Adds one. -1 is left out: librdkafka does not know the broker.
     pub fn add(&mut self, broker: BrokerId) {
         if broker < 0 || self.first == Some(broker) {
             return;
@@ -26,7 +26,7 @@ impl Brokers {
         }
     }
 
-    /// Those of another set as well.
+    /// Adds those of another set.
     pub fn extend(&mut self, other: &Self) {
         other.iter().for_each(|broker| self.add(broker));
     }
@@ -36,7 +36,7 @@ impl Brokers {
         iter::chain(self.first, self.others.iter().copied())
     }
 
-    /// Whether there is none: no record came.
+    /// Whether it is empty, because no record came.
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -1,4 +1,4 @@
-//! What Kafka says of a topic: its id and partitions, and whose clock its timestamps are.
+//! What Kafka says about a topic: its id and partitions, and whose clock its timestamps use.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -27,12 +27,13 @@ pub struct TopicDescription {
     pub partition_count: i32,
 }
 
-/// The source of a topic's life: the same on every machine and in every version, since the ledger's rows are found by it.
+/// The source of a topic's life. It is the same on every machine and in every version, because it is part of the key of the
+/// ledger's rows.
 pub fn source_id(cluster_id: &str, topic_id: &str) -> SourceId {
     SourceId((xxh3_64(format!("{cluster_id}\n{topic_id}").as_bytes()) >> 1).cast_signed())
 }
 
-/// The topic's `message.timestamp.type`: whose clock a record's time is.
+/// The topic's `message.timestamp.type`: whose clock a record's time comes from.
 ///
 /// # Errors
 /// No answer in time, or the right to describe configurations is missing.
@@ -55,13 +56,13 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
             return Ok(value);
         }
     }
-    Err(refused("an answer without it".into()))
+    Err(refused("the answer does not have it".into()))
 }
 
-/// What is asked most.
+/// The most frequent question.
 const DESCRIBE: &str = "describe topic";
 
-/// The binding has no DescribeTopics, so librdkafka's C interface is called. Every object made here is destroyed here.
+/// The binding has no DescribeTopics, so this calls librdkafka's C interface. Every object made here is destroyed here.
 #[allow(unsafe_code)]
 pub(super) fn describe_topic(
     consumer: &BaseConsumer<ClientEvents>,

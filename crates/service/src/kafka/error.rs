@@ -11,7 +11,7 @@ pub enum AskError {
     /// The client could not be made: a property is wrong.
     #[error("kafka client: {0}; look at kafka.properties")]
     Client(String),
-    /// The broker did not answer in time, or refused.
+    /// The broker did not answer in time, or it refused.
     #[error("kafka: {what}: {why}")]
     Refused {
         /// What was asked.
@@ -19,7 +19,7 @@ pub enum AskError {
         /// librdkafka's words.
         why: String,
     },
-    /// We are not let in, or do not let the broker in, or have no right: it would be the same next time.
+    /// The broker refuses us, or we refuse the broker, or a right is missing. It would be the same next time.
     #[error("kafka: {what}: {why}; {remedy}")]
     NotLetIn {
         /// What was asked.
@@ -35,17 +35,17 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// For a client that could not be made. The binding's own words would show a property's value, which may be a secret.
+    /// For a client that could not be made. The binding's own text would show a property's value, which may be a secret.
     pub fn client(error: &KafkaError) -> Self {
         Self::Client(match error {
             KafkaError::ClientConfig(_, _, name, _) => {
-                format!("the property {name} is not known, or its value is none")
+                format!("the property {name} is not known, or its value is not valid")
             }
             error => error.to_string(),
         })
     }
 
-    /// For a question that failed with `code`, asked by the client of `events`.
+    /// For a question that failed. `events` belong to the client that asked.
     pub fn of(what: &'static str, error: &KafkaError, events: &ClientEvents) -> Self {
         let code = error.rdkafka_error_code();
         if let Some(remedy) = code.and_then(trouble::missing_right) {
@@ -54,7 +54,7 @@ impl AskError {
         Self::unanswered(what, code.map_or_else(|| error.to_string(), |code| code.to_string()), events)
     }
 
-    /// For a question without an answer, `why` for short; the last error of the client says it best.
+    /// For a question without an answer. `why` is the short reason. The last error of the client explains it best.
     pub fn unanswered(what: &'static str, why: impl Into<String>, events: &ClientEvents) -> Self {
         let why = why.into();
         match (events.refusal(), events.last()) {
@@ -64,7 +64,7 @@ impl AskError {
         }
     }
 
-    /// Whether asking again is of no use.
+    /// Whether it is useless to ask again.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Client(_) | Self::NotLetIn { .. })
     }

@@ -1,6 +1,6 @@
-//! What a client of librdkafka's tells beside its answers. Its errors are kept, not logged: the last of them belongs into the
-//! line that says what was asked in vain. Its own log lines that only repeat them are for debugging. Where it asks for a token
-//! it gets one.
+//! What a client of librdkafka reports apart from its answers. Its errors are kept and not logged: the last one becomes part of
+//! the message about a failed question. Its own log lines that only repeat them are logged at debug. If it asks for a token, it
+//! gets one.
 
 use std::error::Error;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,14 +16,15 @@ use tracing::{debug, info, warn};
 use super::token::{self, TokenError};
 use super::trouble::{Trouble, of_client};
 
-/// A broker that restarts may refuse for a moment: only what lasts so long, with nothing else told and no answer, is final.
+/// A broker that restarts may refuse for a moment. A refusal is final only if it lasts this long, without another error and
+/// without an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What one client has told.
+/// What one client has reported.
 #[derive(Debug, Default)]
 pub struct ClientEvents {
     last: Mutex<Option<Complaint>>,
-    /// Tokens without a signature may be made.
+    /// Whether tokens without a signature may be made.
     makes_tokens: bool,
 }
 
@@ -32,23 +33,23 @@ pub struct ClientEvents {
 struct Complaint {
     trouble: Trouble,
     text: String,
-    /// When the first of those in a row was told that mean the same. librdkafka tells the same one twice, and then for half a
-    /// minute no more, so their number says nothing.
+    /// When the first of several equal errors in a row came. librdkafka reports the same error twice, and then not again for half
+    /// a minute, so their number says nothing.
     since: Instant,
     is_told: bool,
 }
 
 impl ClientEvents {
-    /// For a client made of `config`.
+    /// For a client with the configuration `config`.
     pub fn new(config: &ClientConfig) -> Self {
         let makes_tokens = config.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true");
         Self { last: Mutex::default(), makes_tokens }
     }
 
-    /// The next token, of what `sasl.oauthbearer.config` says.
+    /// The next token, made as `sasl.oauthbearer.config` says.
     ///
     /// # Errors
-    /// It cannot be made of that.
+    /// No token can be made of it.
     pub fn token(&self, config: Option<&str>) -> Result<OAuthToken, TokenError> {
         if !self.makes_tokens {
             return Err(TokenError::NotUnsigned);
@@ -61,7 +62,7 @@ impl ClientEvents {
     pub fn note(&self, error: &KafkaError, reason: &str) {
         debug!("kafka: {error}: {reason}");
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        // said after each single error, where there is one broker
+        // librdkafka says this after each error if there is only one broker
         if code != RDKafkaErrorCode::AllBrokersDown {
             self.note_at(of_client(code, reason), reason, Instant::now());
         }
@@ -70,13 +71,13 @@ impl ClientEvents {
     /// A log line of librdkafka's own.
     pub fn log_line(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         match level {
-            // a connection that ended is told by a line alone
+            // librdkafka reports the end of a connection only by this line
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info if fac == "FAIL" => {
                 debug!("librdkafka: {fac}: {message}");
                 let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
                 self.note_at(of_client(RDKafkaErrorCode::BrokerTransportFailure, reason), reason, Instant::now());
             }
-            // told as errors as well
+            // librdkafka reports these as errors too
             _ if fac == "FAIL" || fac == "ERROR" => debug!("librdkafka: {fac}: {message}"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!("librdkafka: {fac}: {message}"),
             RDKafkaLogLevel::Debug => debug!("librdkafka: {fac}: {message}"),
@@ -94,7 +95,7 @@ impl ClientEvents {
         *last = Some(Complaint { trouble, text: reason.to_owned(), since, is_told });
     }
 
-    /// A broker has answered: what was told before is over.
+    /// A broker has answered, so earlier errors are over.
     pub fn answered(&self) {
         *self.last.lock() = None;
     }
@@ -104,12 +105,12 @@ impl ClientEvents {
         self.last.lock().as_ref().map(|last| last.text.clone())
     }
 
-    /// Librdkafka's words and the remedy, where we are refused for good.
+    /// librdkafka's words and the remedy, if we are refused for good.
     pub fn refusal(&self) -> Option<(String, &'static str)> {
         self.refusal_at(Instant::now())
     }
 
-    /// The same, where it has not lasted: for a question that has waited long enough itself.
+    /// The same, even if it has not lasted: for a question that has itself waited long enough.
     pub fn last_refusal(&self) -> Option<(String, &'static str)> {
         self.refusal_at(Instant::now() + PATIENCE)
     }
@@ -123,7 +124,7 @@ impl ClientEvents {
         }
     }
 
-    /// What has lasted longer than `patience` and was not asked for before, as a line for people.
+    /// An error that has lasted longer than `patience` and was not returned before, as a line for people.
     pub fn lasting(&self, patience: Duration) -> Option<String> {
         let mut last = self.last.lock();
         let last = last.as_mut().filter(|last| !last.is_told && last.since.elapsed() >= patience)?;
@@ -153,18 +154,18 @@ impl ClientContext for ClientEvents {
 
 impl ConsumerContext for ClientEvents {}
 
-/// Polls by which a client's events are served: one takes one, and some say that there was none.
+/// How often a client is polled to serve its events. One poll takes one event, and some polls find none.
 const EVENTS_SERVED_MAX: usize = 64;
 
-/// A client's errors come by its queue, and are heard when that is served.
+/// A client's errors come through its queue. They are noticed only when the queue is served.
 pub(super) fn serve(consumer: &BaseConsumer<ClientEvents>) -> &ClientEvents {
     for _ in 0..EVENTS_SERVED_MAX {
-        let _ = consumer.poll(Duration::ZERO); // an error: the context has kept it
+        let _ = consumer.poll(Duration::ZERO); // the context has kept an error
     }
     consumer.context()
 }
 
-/// Wakes librdkafka's main thread, which sleeps up to a second when it has nothing else to do: any question does.
+/// Wakes librdkafka's main thread, which sleeps up to a second if it has nothing else to do. Any question wakes it.
 pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
     let _ = consumer.assignment();
 }
@@ -185,10 +186,10 @@ mod tests {
         events.note_at(Trouble::Away, "connection refused", start + PATIENCE);
         assert_eq!(events.refusal_at(start + PATIENCE), None);
         events.note_at(REFUSED, "wrong password", start + PATIENCE);
-        assert_eq!(events.refusal_at(start + PATIENCE * 3 / 2), None, "it starts over");
+        assert_eq!(events.refusal_at(start + PATIENCE * 3 / 2), None, "another error starts over");
         events.note_at(Trouble::Unclear, "disconnected", start + PATIENCE);
         events.note_at(REFUSED, "wrong password", start + PATIENCE);
-        assert!(events.refusal_at(start + PATIENCE * 2).is_some(), "an end of a connection says nothing");
+        assert!(events.refusal_at(start + PATIENCE * 2).is_some(), "the end of a connection changes nothing");
         events.answered();
         assert_eq!((events.refusal_at(start + PATIENCE * 9), events.last()), (None, None));
     }

@@ -1,8 +1,8 @@
-//! What the group's consumer has fetched, on a queue of its own and taken many messages at a time: half the work of a poll
-//! a message. The consumer's own queue keeps the group's events alone, so the reader can leave messages lying in
-//! librdkafka, whose queue is bounded, and still answer the group. The binding has no such call, so librdkafka's is used.
+//! The messages that the group's consumer has fetched. They are on a separate queue and are taken many at a time, which is half
+//! the work of one poll a message. The consumer's own queue has only the group's events. So the reader can leave messages in
+//! librdkafka, whose queue is bounded, and still answer the group. The binding has no such call, so this uses librdkafka's.
 //!
-//! A message taken is not copied: it goes on as librdkafka's own until it is decoded (`messages.rs`).
+//! A message is not copied when it is taken. It stays librdkafka's own message until it is decoded (`messages.rs`).
 
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
@@ -20,31 +20,32 @@ use super::messages::{Lease, Message, NO_ERROR, Raw};
 use super::queue::Queue;
 use crate::limits::MESSAGES_TAKEN_MAX;
 
-/// The queue that the assigned partitions' messages come by. It must be dropped before the consumer.
+/// The queue of the assigned partitions' messages. It must be dropped before the consumer.
 pub struct Fetched {
     queue: Queue,
-    /// Room for one take.
+    /// Room for the messages of one call.
     messages: Vec<Raw>,
     lease: Arc<Lease>,
-    /// Told nothing: it is closed when the last lease is gone.
+    /// Never receives a value. It closes when the last lease is gone.
     returned: mpsc::Receiver<()>,
 }
 
-// SAFETY: librdkafka's messages may be used from any thread, one at a time; this moves to the reader's thread once, and empty.
+// SAFETY: librdkafka's messages may be used from any thread, one at a time. This moves to the reader's thread once, and empty.
 #[allow(unsafe_code)]
 unsafe impl Send for Fetched {}
 
 impl Fetched {
-    /// An empty queue of a consumer.
+    /// An empty queue of the consumer.
     ///
     /// # Errors
-    /// librdkafka gives no queue.
+    /// librdkafka returns no queue.
     pub fn new<C: ConsumerContext + 'static>(consumer: &Arc<BaseConsumer<C>>) -> Result<Self, KafkaError> {
         let (lease, returned) = Lease::new(consumer);
         Ok(Self { queue: Queue::new(consumer)?, messages: Vec::with_capacity(MESSAGES_TAKEN_MAX), lease, returned })
     }
 
-    /// Has a partition's messages come here; called before the partition is assigned, so that none goes elsewhere.
+    /// Sends a partition's messages to this queue. It is called before the partition is assigned, so that no message goes
+    /// elsewhere.
     ///
     /// # Errors
     /// librdkafka does not know the partition.
@@ -57,7 +58,7 @@ impl Fetched {
     ) -> Result<(), KafkaError> {
         let unknown = || KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownPartition);
         let name = CString::new(topic).map_err(|_| unknown())?;
-        // SAFETY: handle, name and queue are alive; the partition's queue is counted by reference and let go here.
+        // SAFETY: handle, name and queue are alive. The partition's queue is counted by reference and released here.
         unsafe {
             let from = sys::rd_kafka_queue_get_partition(consumer.client().native_ptr(), name.as_ptr(), partition);
             if from.is_null() {
@@ -69,15 +70,15 @@ impl Fetched {
         Ok(())
     }
 
-    /// Up to [`MESSAGES_TAKEN_MAX`] messages, as soon as there is one; none when none comes within `timeout`. A partition's
-    /// messages are in offset order and come in long runs.
+    /// Takes up to [`MESSAGES_TAKEN_MAX`] messages as soon as there is one. Takes none if none comes within `timeout`. A
+    /// partition's messages are in offset order and come in long runs.
     #[allow(unsafe_code)]
     pub fn take(&mut self, timeout: Duration) -> Taken<'_> {
         debug_assert!(self.messages.is_empty());
         let queue = self.queue.as_ptr();
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is alive; there is room for as many messages as are asked for, and as many are written as the
-        // call says. A batch waits until it is full, so only the first message is waited for.
+        // SAFETY: the queue is alive. There is room for as many messages as are asked for, and the call returns how many it has
+        // written. A batch call waits until it is full, so this waits only for the first message.
         unsafe {
             self.fill();
             if self.messages.is_empty() && timeout_ms > 0 {
@@ -91,24 +92,24 @@ impl Fetched {
         Taken { at: 0, fetched: self }
     }
 
-    /// Appends what is there.
+    /// Appends the messages that are there.
     ///
     /// # Safety
-    /// As for [`Self::take`], which alone calls it.
+    /// The same as for [`Self::take`], its only caller.
     #[allow(unsafe_code)]
     unsafe fn fill(&mut self) {
-        // SAFETY: the spare room is written up to the count that comes back, with messages, which are never null.
+        // SAFETY: the call writes messages into the spare room, up to the count that it returns. They are never null.
         unsafe {
             let room = self.messages.spare_capacity_mut();
             let count = sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, room.as_mut_ptr().cast(), room.len());
-            // -1 is an error that is told as a message as well
+            // -1 is an error that also comes as a message
             let count = usize::try_from(count).unwrap_or(0);
             self.messages.set_len(self.messages.len() + count);
         }
     }
 
-    /// Lets the consumer go, once every message taken is destroyed or after `timeout`: false. Only then does dropping it end
-    /// it; until then the last message would.
+    /// Releases the consumer when every message taken is destroyed. Returns false if that takes longer than `timeout`. Only after
+    /// that does dropping the consumer end it. Before that, the last message would end it.
     pub fn close(self, timeout: Duration) -> bool {
         let Self { queue, messages, lease, returned } = self;
         debug_assert!(messages.is_empty());
@@ -117,32 +118,32 @@ impl Fetched {
     }
 }
 
-/// Messages taken at once. Those that nobody takes over are destroyed.
+/// Messages taken at once. Those that no caller takes are destroyed.
 pub struct Taken<'a> {
     fetched: &'a mut Fetched,
-    /// Those before were given away.
+    /// The messages before this index were given away.
     at: usize,
 }
 
 impl Taken<'_> {
-    /// Whether there was none.
+    /// Whether no message was taken.
     pub fn is_empty(&self) -> bool {
         self.fetched.messages.is_empty()
     }
 
-    /// The partitions that messages came from; one may be named again.
+    /// The partitions of the messages. A partition may come more than once.
     #[allow(unsafe_code)]
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {
-        // SAFETY: those not given away are alive.
+        // SAFETY: messages that were not given away are alive.
         let messages = self.fetched.messages[self.at..].iter().map(|raw| unsafe { raw.as_ref() });
         messages.filter(|message| message.err == NO_ERROR).map(|message| message.partition)
     }
 
-    /// The next messages of one partition; an error is a run of its own.
+    /// The next messages of one partition. An error is a separate run.
     #[allow(unsafe_code)]
     pub fn next_run(&mut self) -> Option<Run<'_>> {
         let rest = &self.fetched.messages[self.at..];
-        // SAFETY: these were not given away: they are alive.
+        // SAFETY: these were not given away, so they are alive.
         let of = |raw: &Raw| unsafe { (raw.as_ref().partition, raw.as_ref().err) };
         let first = of(rest.first()?);
         let count = if first.1 == NO_ERROR { rest.iter().take_while(|raw| of(raw) == first).count() } else { 1 };
@@ -163,16 +164,16 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// What stands together in a take.
+/// A part of one call's messages.
 pub enum Run<'a> {
     /// Messages of one partition.
     Messages {
-        /// Which.
+        /// Their partition.
         partition: Partition,
         /// In offset order.
         messages: Incoming<'a>,
     },
-    /// An error stands in place of messages.
+    /// An error in place of messages.
     Error(InPlaceError),
 }
 
@@ -181,7 +182,7 @@ pub enum Run<'a> {
 pub struct InPlaceError {
     /// The partition.
     pub partition: Partition,
-    /// Where it stands.
+    /// The offset at which it came.
     pub offset: Offset,
     /// Its code.
     pub code: RDKafkaErrorCode,
@@ -194,7 +195,7 @@ impl InPlaceError {
     /// `raw` is alive.
     #[allow(unsafe_code)]
     unsafe fn of(raw: Raw, partition: Partition, code: RDKafkaErrorCode) -> Self {
-        // SAFETY: the words are the message's own, or static; they are copied here.
+        // SAFETY: the text belongs to the message, or is static. It is copied here.
         let (offset, words) = unsafe { (raw.as_ref().offset, sys::rd_kafka_message_errstr(raw.as_ptr())) };
         let why = if words.is_null() {
             code.to_string()
@@ -206,17 +207,17 @@ impl InPlaceError {
     }
 }
 
-/// Messages of one partition, in offset order. Those that nobody takes over are destroyed.
+/// Messages of one partition, in offset order. Those that no caller takes are destroyed.
 pub struct Incoming<'a> {
     rest: slice::Iter<'a, Raw>,
     lease: &'a Arc<Lease>,
 }
 
 impl Incoming<'_> {
-    /// Where the partition's log ended when it was last fetched from.
+    /// Where the partition's log ended when messages were last fetched from it.
     #[allow(unsafe_code)]
     pub fn log_end(&self) -> Option<Offset> {
-        // SAFETY: what is left was not given away: it is alive.
+        // SAFETY: the message was not given away, so it is alive.
         unsafe { self.lease.log_end(*self.rest.as_slice().first()?) }
     }
 }
@@ -226,7 +227,7 @@ impl<'a> Iterator for Incoming<'a> {
 
     #[allow(unsafe_code)]
     fn next(&mut self) -> Option<Message<'a>> {
-        // SAFETY: each message comes by here once: it is given away.
+        // SAFETY: each message passes here once and is given away.
         self.rest.next().map(|&raw| unsafe { Message::new(raw, self.lease) })
     }
 }

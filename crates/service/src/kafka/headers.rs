@@ -1,6 +1,6 @@
-//! A message's headers as the dead letter keeps them: a JSON array of `{"key", "value"}`, with `"base64"` in place of a value
-//! that is not text. librdkafka unpacks a message's headers when they are asked for, through buffers that it allocates, also
-//! where there are none: nearly half of the reader's time when every message was asked. Only dead letters are.
+//! A message's headers as the dead letter stores them: a JSON array of `{"key", "value"}`, with `"base64"` in place of a value
+//! that is not text. librdkafka unpacks a message's headers when they are asked for. It allocates buffers for that, even if there
+//! are no headers. When every message was asked, this took nearly half of the reader's time. So only dead letters are asked.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use footprint_event::record::Headers;
 use rdkafka::bindings as sys;
 
-/// A message, seen as its headers.
+/// A message, seen only as its headers.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(super) struct MessageHeaders(sys::rd_kafka_message_t);
 
 impl MessageHeaders {
-    /// Those of a message.
+    /// The headers of a message.
     #[allow(unsafe_code)]
     pub(super) fn of(message: &sys::rd_kafka_message_t) -> &Self {
         // SAFETY: the type is the message itself under another name (`repr(transparent)`).
@@ -36,8 +36,8 @@ impl Headers for MessageHeaders {
     }
 }
 
-/// Calls `each` with the headers: names as text (what is not UTF-8 is replaced), values as they are. The binding's own
-/// iterator panics on a name that is not UTF-8, and anybody may send one.
+/// Calls `each` with the headers: names as text (bytes that are not UTF-8 are replaced), values unchanged. The binding's own
+/// iterator panics on a name that is not UTF-8, and any producer may send one.
 #[allow(unsafe_code)]
 fn for_each(message: &sys::rd_kafka_message_t, mut each: impl FnMut(Cow<'_, str>, Option<&[u8]>)) {
     let mut list = ptr::null_mut();
@@ -59,7 +59,7 @@ fn for_each(message: &sys::rd_kafka_message_t, mut each: impl FnMut(Cow<'_, str>
     }
 }
 
-/// Appends one header, and what stands before it.
+/// Appends one header and the separator before it.
 fn put(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(if out.is_empty() { b"[{\"key\":" } else { b",{\"key\":" });
     put_text(name, out);

@@ -1,4 +1,4 @@
-//! A client for questions, apart from the stream of records: cluster and topic ids, watermarks, committed offsets.
+//! A client for questions, separate from the stream of records: cluster and topic ids, watermarks, committed offsets.
 
 use std::sync::Arc;
 use std::thread;
@@ -19,31 +19,32 @@ use super::probe::Probe;
 use super::settings::client_config;
 use crate::config::{GroupProtocol, Kafka};
 
-/// How often a young client is woken until a broker has answered it. Of a member of a group the main thread looks for brokers
-/// before the first is entered, finds none, and then sleeps for a second, though the next look is due in 50 milliseconds
-/// (`rd_kafka_connect_any`).
+/// How often a new client is woken until a broker has answered it. In a client with a group, librdkafka's main thread looks for
+/// brokers before the first one is entered. It finds none, and then sleeps for a second, although the next look is due in 50
+/// milliseconds (`rd_kafka_connect_any`).
 const YOUNG_INTERVAL: Duration = Duration::from_millis(5);
-/// The same where no broker has answered for a while.
+/// The same, after no broker has answered for a while.
 const OLD_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A client for questions, apart from the consumer: asking never disturbs the stream. Its calls block, up to their timeout.
+/// A client for questions, separate from the consumer, so that a question never disturbs the stream. Its calls block, up to their
+/// timeout.
 pub struct Inquirer {
-    /// Serves the client's events while nothing is asked; it ends before the client does.
+    /// Serves the client's events between questions. It ends before the client does.
     _poller: Poller,
     pub(super) consumer: Arc<BaseConsumer<ClientEvents>>,
     pub(super) config: ClientConfig,
-    /// Of the group that is asked about.
+    /// The protocol of the group that is asked about.
     pub(super) group_protocol: GroupProtocol,
 }
 
 impl Inquirer {
-    /// A client with no group.
+    /// A client that joins no group.
     ///
     /// # Errors
     /// A property that librdkafka refuses.
     pub fn new(kafka: &Kafka) -> Result<Self, AskError> {
         let mut config = client_config(kafka);
-        // a group is never joined, but the committed offsets of this one are asked
+        // it never joins the group, but it asks for the group's committed offsets
         config
             .set("group.id", &kafka.group_id)
             .set("isolation.level", "read_committed")
@@ -58,12 +59,12 @@ impl Inquirer {
         Ok(Self { _poller: poller, consumer, config, group_protocol: kafka.group_protocol })
     }
 
-    /// What the client has told so far.
+    /// What the client has reported so far.
     pub(super) fn events(&self) -> &ClientEvents {
         serve(&self.consumer)
     }
 
-    /// What came of a question.
+    /// The result of a question.
     pub(super) fn answer<T>(&self, what: &'static str, result: Result<T, KafkaError>) -> Result<T, AskError> {
         match result {
             Ok(answer) => {
@@ -87,7 +88,7 @@ impl Inquirer {
                 return Ok(id);
             }
             let is_late = Instant::now() >= deadline;
-            // what was told last decides when the time is over, however late it was told
+            // after the timeout the last error decides, even if it came late
             let refusal = if is_late { self.events().last_refusal() } else { self.events().refusal() };
             if let Some((why, remedy)) = refusal {
                 return Err(AskError::NotLetIn { what: "cluster id", why, remedy });
@@ -137,7 +138,7 @@ impl Inquirer {
         })
     }
 
-    /// The topic's id and partition count, asked of the broker now (DescribeTopics, KIP-516), never from a cache.
+    /// The topic's id and partition count, asked from the broker now (DescribeTopics, KIP-516), never from a cache.
     ///
     /// # Errors
     /// No answer in time, or no such topic.
@@ -145,8 +146,8 @@ impl Inquirer {
         self.describe_topic_at(None, topic, timeout)
     }
 
-    /// The same asked of one broker, or of whichever librdkafka takes: one that has not heard of a change yet shows the topic as it
-    /// was before.
+    /// The same, asked from one broker, or from one that librdkafka chooses. A broker that does not know of a change yet shows
+    /// the topic as it was before.
     ///
     /// # Errors
     /// No answer in time, or no such topic.
@@ -164,7 +165,7 @@ impl Inquirer {
         answer
     }
 
-    /// The first offset of `behind` that can be read, where its start cannot; none where none can.
+    /// The first offset of `behind` that can be read, if its start cannot. None: no offset can be read.
     ///
     /// # Errors
     /// No answer in time.
@@ -192,7 +193,7 @@ mod tests {
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while inquirer.consumer.context().last().is_none() {
-            assert!(Instant::now() < deadline, "nobody has heard that there is no broker");
+            assert!(Instant::now() < deadline, "the client does not notice that there is no broker");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,4 +1,4 @@
-//! Who is in the consumer group beside us: an old consumer that still runs there keeps partitions, or the whole group.
+//! The members of the consumer group besides us. An old consumer that still runs there keeps some partitions, or the whole group.
 
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
@@ -13,12 +13,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::{AskError, Inquirer};
 use crate::config::GroupProtocol;
 
-/// How long a question waits that can be answered a little later.
+/// How long to wait before a question is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Members named in one line, at most.
 const NAMED_MAX: usize = 5;
 
-/// A member of the group, as the broker tells of it.
+/// A member of the group, as the broker describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
     /// Its `client.id`.
@@ -27,12 +27,12 @@ pub struct Member {
     pub host: String,
 }
 
-/// Members that are none of ours, by client id and host.
+/// Members that are not ours, by client id and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strangers(Vec<Member>);
 
 impl Strangers {
-    /// Of the group's members those that have another client id than ours.
+    /// The group's members with a client id other than ours.
     pub fn of(mut members: Vec<Member>, our_client_id: &str) -> Self {
         members.retain(|member| member.client_id != our_client_id);
         members.sort();
@@ -40,7 +40,7 @@ impl Strangers {
         Self(members)
     }
 
-    /// One sentence for a person: who they are and what to do.
+    /// One sentence for a person: which members they are and what to do.
     pub fn told(&self, group_id: &str) -> String {
         let (another, it, has) = if self.0.len() == 1 {
             ("another consumer is", "it", "it has")
@@ -48,7 +48,7 @@ impl Strangers {
             ("other consumers are", "them", "they have")
         };
         format!(
-            "{another} in the group {group_id}: {self}; stop {it}: footprint gets the partitions then, and goes on where {has} \
+            "{another} in the group {group_id}: {self}; stop {it}: then footprint gets the partitions, and continues where {has} \
              committed"
         )
     }
@@ -75,7 +75,7 @@ impl fmt::Display for Strangers {
 
 /// Why the group's members are not known.
 struct Refusal {
-    /// Trying again can help.
+    /// Whether it can help to try again.
     is_passing: bool,
     why: String,
 }
@@ -100,7 +100,7 @@ impl Refusal {
 }
 
 impl Inquirer {
-    /// The group's members that are none of ours. A member of ours is one with our client id.
+    /// The group's members that are not ours. A member with our client id is ours.
     ///
     /// # Errors
     /// No answer in time, or the right to describe the group is missing.
@@ -113,14 +113,14 @@ impl Inquirer {
             };
             match members {
                 Ok(members) => return Ok(Strangers::of(members, self.config.get("client.id").unwrap_or_default())),
-                // the group's broker has just started, or is another now
+                // the group's broker has just started, or has changed
                 Err(Refusal { is_passing: true, .. }) if Instant::now() < deadline => thread::sleep(AGAIN),
                 Err(Refusal { why, .. }) => return Err(AskError::unanswered("describe group", why, self.events())),
             }
         }
     }
 
-    /// The members of a group of the classic protocol. It asks every broker that is up.
+    /// The members of a group of the classic protocol. This asks every broker that is up.
     fn listed_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
         let group_id = self.config.get("group.id").unwrap_or_default();
         let refusal = |error: KafkaError| match error {
@@ -136,10 +136,10 @@ impl Inquirer {
         Ok(members.map(member).collect())
     }
 
-    /// The members of a group of the new protocol, which only DescribeConsumerGroups tells. That looks for the group's
-    /// coordinator, and where that is away librdkafka may abort the process (its issue 4605): so it is asked only when every
-    /// broker has just answered. The binding has no such question, so librdkafka's C interface is called. Every object made here
-    /// is destroyed here.
+    /// The members of a group of the new protocol, which only DescribeConsumerGroups returns. It looks for the group's
+    /// coordinator. If that is away, librdkafka may abort the process (its issue 4605), so it is asked only when every broker has
+    /// just answered. The binding has no such question, so this calls librdkafka's C interface. Every object made here is
+    /// destroyed here.
     #[allow(unsafe_code)]
     fn described_members(&self, timeout: Duration) -> Result<Vec<Member>, Refusal> {
         self.listed_members(timeout)?;
@@ -191,7 +191,7 @@ unsafe fn read_members(event: *mut sys::rd_kafka_event_t) -> Result<Vec<Member>,
         let group = *groups;
         match sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(group)) {
             code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            // nobody was ever in it
+            // the group never had a member
             code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => return Ok(Vec::new()),
             other => return Err(Refusal::of_code(other)),
         }

@@ -1,5 +1,5 @@
-//! Messages as librdkafka gave them, owned: each is destroyed once, and until then keeps the consumer alive, without which
-//! librdkafka's memory is gone. What the reader's chunks carry.
+//! Messages as librdkafka gave them, owned. Each is destroyed once. Until then it keeps the consumer alive, because librdkafka's
+//! memory is gone without it. The reader's chunks carry these messages.
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
@@ -27,14 +27,14 @@ pub(super) struct Lease {
     _returned: mpsc::SyncSender<()>,
 }
 
-// SAFETY: a client of librdkafka's may be used from any thread, also by several at a time.
+// SAFETY: a client of librdkafka may be used from any thread, even from several at a time.
 #[allow(unsafe_code)]
 unsafe impl Send for Lease {}
 #[allow(unsafe_code)]
 unsafe impl Sync for Lease {}
 
 impl Lease {
-    /// One of `consumer`, and what is closed when the last clone is gone.
+    /// A lease of `consumer`. `returned` closes when the last clone is gone.
     pub(super) fn new<C: ConsumerContext + 'static>(
         consumer: &Arc<BaseConsumer<C>>,
     ) -> (Arc<Self>, mpsc::Receiver<()>) {
@@ -44,14 +44,14 @@ impl Lease {
         (Arc::new(Self { client, _consumer: consumer, _returned: sender }), returned)
     }
 
-    /// Where the log of a message's partition ended when it was last fetched from.
+    /// Where the log of a message's partition ended when messages were last fetched from it.
     ///
     /// # Safety
-    /// The message is alive and of the lease's consumer.
+    /// The message is alive and belongs to the lease's consumer.
     #[allow(unsafe_code)]
     pub(super) unsafe fn log_end(&self, message: Raw) -> Option<Offset> {
         let (mut start, mut end) = (0, 0);
-        // SAFETY: as long as a message is alive its topic is, and as long as a lease is the client.
+        // SAFETY: a message keeps its topic alive, and a lease keeps the client alive.
         let code = unsafe {
             let message = message.as_ref();
             let topic = sys::rd_kafka_topic_name(message.rkt);
@@ -61,7 +61,7 @@ impl Lease {
     }
 }
 
-/// One message, destroyed with it.
+/// One message. It is destroyed on drop.
 pub struct Message<'a> {
     raw: Raw,
     lease: &'a Arc<Lease>,
@@ -71,20 +71,20 @@ impl<'a> Message<'a> {
     /// Owns `raw`.
     ///
     /// # Safety
-    /// It is alive, of the lease's consumer, and nobody else's.
+    /// It is alive, belongs to the lease's consumer, and has no other owner.
     #[allow(unsafe_code)]
     pub(super) unsafe fn new(raw: Raw, lease: &'a Arc<Lease>) -> Self {
         Self { raw, lease }
     }
 
-    /// The broker that gave it; -1 where librdkafka does not know.
+    /// The broker that gave it. -1: librdkafka does not know.
     #[allow(unsafe_code)]
     pub fn broker(&self) -> BrokerId {
         // SAFETY: the message is alive as long as `self`.
         unsafe { sys::rd_kafka_message_broker_id(self.raw.as_ptr()) }
     }
 
-    /// Its place.
+    /// Its offset.
     #[allow(unsafe_code)]
     pub fn offset(&self) -> Offset {
         // SAFETY: the message is alive as long as `self`.
@@ -100,21 +100,21 @@ impl Drop for Message<'_> {
     }
 }
 
-/// Messages of one partition that were taken over, in offset order; destroyed together.
+/// Messages of one partition that were taken over, in offset order. They are destroyed together.
 #[derive(Default)]
 pub struct Messages {
     list: Vec<Raw>,
     byte_len: usize,
-    /// There from the first message on.
+    /// Set with the first message.
     lease: Option<Arc<Lease>>,
 }
 
-// SAFETY: librdkafka's messages may be used from any thread, one at a time, and whoever holds this alone holds its messages.
+// SAFETY: librdkafka's messages may be used from any thread, one at a time, and this is their only owner.
 #[allow(unsafe_code)]
 unsafe impl Send for Messages {}
 
 impl Messages {
-    /// Takes a message over; offsets must grow.
+    /// Takes a message over. Offsets must grow.
     #[allow(unsafe_code)]
     pub fn push(&mut self, message: Message<'_>) {
         let message = ManuallyDrop::new(message);
@@ -125,12 +125,12 @@ impl Messages {
         self.list.push(message.raw);
     }
 
-    /// Messages held.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -178,10 +178,10 @@ impl Records for Messages {
 /// A message as a record.
 ///
 /// # Safety
-/// It is one of librdkafka's, alive.
+/// It is a live message of librdkafka.
 #[allow(unsafe_code)]
 unsafe fn record(message: &sys::rd_kafka_message_t) -> Record<'_> {
-    // SAFETY: librdkafka gives the start and the length of what lives as long as the message.
+    // SAFETY: librdkafka gives the start and the length of bytes that live as long as the message.
     let bytes = |start: *const c_void, length| {
         (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
     };

@@ -1,5 +1,5 @@
-//! Kafka's client side: its configuration, its events, its messages, and what librdkafka is asked outside the stream of records.
-//! With the reader and commit it is all that names rdkafka's types.
+//! The client side of Kafka: its configuration, its events, its messages, and the questions to librdkafka apart from the stream
+//! of records. Only this folder, the reader and the commit name rdkafka's types.
 
 pub mod again;
 pub mod brokers;

@@ -1,4 +1,4 @@
-//! What Kafka is asked of all partitions of a topic at once, at a route's first start.
+//! Questions to Kafka about all partitions of a topic at once, for a route's first start.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use rdkafka::consumer::Consumer;
 use super::{AskError, Inquirer};
 
 impl Inquirer {
-    /// What the group committed for each of the topic's `count` partitions, 0 first.
+    /// What the group committed for each of the topic's `count` partitions, from partition 0 on.
     ///
     /// # Errors
-    /// No answer in time, or one partition's is an error.
+    /// No answer in time, or the answer for one partition is an error.
     pub fn all_committed(&self, topic: &str, count: Partition, timeout: Duration) -> Result<Vec<Committed>, AskError> {
         const WHAT: &str = "committed offsets";
         let mut list = TopicPartitionList::new();
@@ -32,10 +32,11 @@ impl Inquirer {
         (0..count).map(committed).collect()
     }
 
-    /// The last stable offset of each of the topic's `count` partitions, 0 first; all of them within `timeout`.
+    /// The last stable offset of each of the topic's `count` partitions, from partition 0 on. All of them must come within
+    /// `timeout`.
     ///
     /// # Errors
-    /// No answer in time: a partition without a leader gives none.
+    /// No answer in time: a partition without a leader gives no answer.
     pub fn all_ends(&self, topic: &str, count: Partition, timeout: Duration) -> Result<Vec<Offset>, AskError> {
         let deadline = Instant::now() + timeout;
         let end = |partition| {

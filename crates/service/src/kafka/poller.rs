@@ -1,5 +1,5 @@
-//! A thread that does something at an interval until it is dropped: a client that is seldom asked has its events served, or they
-//! would pile up in librdkafka, errors go unheard, and tokens end.
+//! A thread that does something at an interval until it is dropped. It serves the events of a client that is seldom used.
+//! Otherwise they would pile up in librdkafka, errors would not be noticed, and tokens would expire.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often. A token is renewed after four fifths of its life, so one of a few seconds is renewed in time.
+/// The interval. A token is renewed after four fifths of its lifetime, so even one of a few seconds is renewed in time.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Dropping it ends the thread, and waits for that.
+/// On drop, it ends the thread and waits for it.
 pub(super) struct Poller {
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -20,7 +20,7 @@ impl Poller {
     /// Calls `poll`, which must not block, at an interval.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system starts no thread.
     pub(super) fn start(mut poll: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopped);
@@ -39,7 +39,7 @@ impl Drop for Poller {
         self.stopped.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            let _ = thread.join(); // a panic of its own was reported by the hook
+            let _ = thread.join(); // the hook has reported a panic of the thread
         }
     }
 }

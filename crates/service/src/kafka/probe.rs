@@ -1,6 +1,6 @@
-//! Where a log can be read again behind records that cannot be. librdkafka does not say: behind a batch with a bad checksum it
-//! goes on at a wrong place of what it has fetched. So the offsets behind it are tried, each by a fetch of its own: whatever
-//! offset of a batch is asked for, the broker sends the whole batch, and with it the same error.
+//! Finds where a log can be read again behind records that cannot be read. librdkafka does not say: behind a batch with a bad
+//! checksum it continues at a wrong place of the fetched bytes. So this tries the offsets behind it, each with its own fetch. For
+//! any offset of a batch the broker sends the whole batch, and with it the same error.
 
 use std::time::{Duration, Instant};
 
@@ -28,12 +28,12 @@ pub(super) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// The first offset of `behind` that can be read; none where none can. Its start cannot.
+    /// The first offset of `behind` that can be read. None: no offset can. Its start cannot be read.
     pub(super) fn first_readable(&self, behind: Range) -> Result<Option<Offset>, AskError> {
         search(behind, |offset| self.is_readable(offset))
     }
 
-    /// By a client of its own: one that has met the error goes on at a wrong place, and what comes of that comes late.
+    /// Uses a new client: one that has met the error continues at a wrong place, and its effects come late.
     fn is_readable(&self, offset: Offset) -> Result<bool, AskError> {
         let mut config = self.config.clone();
         config.set("auto.offset.reset", "error").set("isolation.level", "read_committed").set("check.crcs", "true");
@@ -52,7 +52,7 @@ impl Probe<'_> {
                 },
                 _ => {}
             }
-            // what is no record (a control record, an aborted one) moves the position alone
+            // an offset without a record (a control record, an aborted record) moves only the position
             if self.position(&consumer).is_some_and(|position| position > offset) {
                 return Ok(true);
             }
@@ -72,13 +72,13 @@ impl Probe<'_> {
     }
 }
 
-/// The first offset of `behind` for which `is_readable` holds, where it holds for all that follow one it holds for.
+/// The first offset of `behind` for which `is_readable` holds. If it holds for one offset, it must hold for all later ones.
 fn search<E>(behind: Range, mut is_readable: impl FnMut(Offset) -> Result<bool, E>) -> Result<Option<Offset>, E> {
     let (mut bad, mut step) = (behind.start, 1);
     let mut good = loop {
         let next = bad.saturating_add(step);
         if next >= behind.end {
-            // the last is tried as well before all are given up
+            // the last offset is tried too before all are given up
             let last = behind.end - 1;
             if last <= bad || !is_readable(last)? {
                 return Ok(None);

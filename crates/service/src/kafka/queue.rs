@@ -1,4 +1,4 @@
-//! A queue of librdkafka's own, for what the binding gives no way to: answers of commits, messages taken many at a time.
+//! A queue of librdkafka, for what the binding does not offer: answers of commits, and messages taken many at a time.
 
 use std::ptr::NonNull;
 
@@ -25,7 +25,7 @@ impl Queue {
         NonNull::new(queue).map(Self).ok_or(KafkaError::ClientCreation("no queue".into()))
     }
 
-    /// For librdkafka's calls; alive as long as `self`.
+    /// The pointer for librdkafka's calls. It is valid as long as `self`.
     pub fn as_ptr(&self) -> *mut sys::rd_kafka_queue_t {
         self.0.as_ptr()
     }

@@ -1,4 +1,4 @@
-//! How each client of Kafka is configured.
+//! The configuration of each Kafka client.
 
 use footprint_event::route::Route;
 use rdkafka::ClientConfig;
@@ -8,12 +8,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::config::{GroupProtocol, Kafka};
 use crate::limits::{FETCH_BYTES_MAX, MESSAGES_QUEUED_MAX, PARTITION_FETCH_BYTES_MAX};
 
-/// Settings every client of this program shares: producers, admin clients, consumers.
+/// The settings that every client of this program shares: producers, admin clients, consumers.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
     config_over(kafka, &[])
 }
 
-/// `defaults`, and over them what every client shares. Settings are copied out of our own configuration alone: whatever a
+/// `defaults`, overridden by the settings that every client shares. They are copied only from our own configuration: what a
 /// `ClientConfig` shows is for people, with every secret replaced.
 pub fn config_over(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -25,7 +25,7 @@ pub fn config_over(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
         .set("client.id", "footprint")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000")
-        // on this level alone librdkafka says that a connection has ended; `events.rs` keeps these lines, and logs none
+        // only at this level does librdkafka report the end of a connection; `events.rs` keeps these lines and logs none
         .set_log_level(RDKafkaLogLevel::Info);
     for (name, value) in kafka.properties.iter() {
         config.set(name, value);
@@ -33,12 +33,13 @@ pub fn config_over(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     config
 }
 
-/// Settings of the group's consumer. The configuration's properties win, save those that [`crate::config`] refuses.
+/// Settings of the group's consumer. The configuration's properties win, except those that [`crate::config`] refuses.
 pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> ClientConfig {
     let mut config = config_over(
         kafka,
         &[
-            // a fetch waits so long once the queue is full; librdkafka's default of 1000 stalls a fast reader whole seconds
+            // a fetch waits this long after the queue was full; librdkafka's default of 1000 stops a fast reader for whole
+            // seconds
             ("fetch.queue.backoff.ms", "5"),
             ("queued.max.messages.kbytes", &queue_kbytes.to_string()),
             ("queued.min.messages", &MESSAGES_QUEUED_MAX.to_string()),
@@ -54,17 +55,17 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
-        // a batch that was damaged on the broker's disk is an error in place of its records, not other records
+        // a batch that was damaged on the broker's disk must be an error in place of its records, and never other records
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed")
-        // once the ledger knows a partition nothing may fall back to a policy: an offset out of range is an error
+        // once the ledger knows a partition, no policy may apply: an offset out of range is an error
         .set("auto.offset.reset", "error");
     match kafka.group_protocol {
         GroupProtocol::Classic => {
             config
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", kafka.session_timeout_ms.to_string());
-            // a member hears of a rebalance by its heartbeat: partitions on the move stand still until every one has heard
+            // a member learns of a rebalance by its heartbeat, and partitions that move wait until every member knows
             if !kafka.properties.contains_key("heartbeat.interval.ms") {
                 config.set("heartbeat.interval.ms", (kafka.session_timeout_ms / 12).clamp(100, 250).to_string());
             }
@@ -74,8 +75,8 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
         }
     }
     if !kafka.instance_name.is_empty() {
-        // a namesake is given the dead member's assignment as it was, without a look at what it subscribes to: started on
-        // another topic it would get the old topic's partitions. So the topic is part of the name, hashed to stay short
+        // a member with the same name gets the dead member's assignment unchanged, whatever it subscribes to. Started on another
+        // topic it would get the old topic's partitions. So the topic is part of the name, hashed to keep it short
         let topic = xxh3_64(route.topic.as_bytes()) as u32;
         config.set("group.instance.id", format!("{}-{}-{topic:08x}", kafka.instance_name, route.name));
     }
@@ -87,8 +88,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// The consumer's settings were copied out of a view in which every secret reads "[sanitized for safety]": with the right
-    /// password only `check` could log in.
+    /// The story: the consumer's settings were copied from a view in which every secret reads "[sanitized for safety]". With the
+    /// right password only `check` could log in.
     #[test]
     fn a_secret_reaches_the_client_as_it_is() {
         let mut config = Config::load(None, &[]).unwrap();
@@ -103,7 +104,7 @@ mod tests {
         assert!(!format!("{config:?}").contains("the sasl"), "no log shows it");
     }
 
-    /// What exactly-once rests on, and what no test that stores can tell while the broker's disk is sound.
+    /// The settings that exactly-once relies on. No test that stores records can check them while the broker's disk is sound.
     #[test]
     fn a_consumer_checks_what_it_reads_and_never_decides_where_to_read() {
         let config = Config::load(None, &[]).unwrap();
@@ -119,9 +120,9 @@ mod tests {
         }
     }
 
-    /// Started again on another topic while its dead self was still a member, a consumer was given the old topic's
-    /// partitions and took their numbers for its own topic's. Found by `cargo kills`: when another consumer joined, both
-    /// held the same partitions and took them over from each other without end; the ledger kept every row single.
+    /// The story, found by `cargo kills`: a consumer was started again on another topic while its dead self was still a member.
+    /// It got the old topic's partitions and took their numbers for its own topic's. When another consumer joined, both had the
+    /// same partitions and took them over from each other without end. The ledger kept every row single.
     #[test]
     fn a_named_member_has_another_name_on_another_topic() {
         let config = Config::load(None, &[]).unwrap();
@@ -131,7 +132,7 @@ mod tests {
             consumer_config(&kafka, &route, 1_024).get("group.instance.id").map(str::to_owned)
         };
         assert!(name("visits").is_some_and(|name| name.starts_with("one-user_footprint-")));
-        assert_eq!(name("visits"), name("visits"), "a restart is let in at once");
+        assert_eq!(name("visits"), name("visits"), "a restarted member joins at once");
         assert_ne!(name("visits"), name("clicks"));
     }
 }

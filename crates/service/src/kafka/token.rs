@@ -1,12 +1,12 @@
 //! Unsigned tokens for SASL/OAUTHBEARER (RFC 7515, `"alg":"none"`), as librdkafka's `sasl.oauthbearer.config` describes them.
 //! librdkafka makes the first one with the client, and asks for each later one by an event. The binding takes that event, so the
-//! answer must come from here. Pure: the time is a parameter.
+//! answer must come from here. Pure: time is a parameter.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rdkafka::client::OAuthToken;
 
-/// How long a token lasts where the configuration does not say, seconds; librdkafka's own default.
+/// The lifetime of a token if the configuration does not say, in seconds. It is librdkafka's own default.
 const LIFE_SECONDS: i64 = 3_600;
 
 /// Why there is no token.
@@ -23,12 +23,12 @@ pub enum TokenError {
         "sasl.oauthbearer.config takes principal, principalClaimName, scope, scopeClaimName and lifeSeconds, and not {0:?}"
     )]
     Part(String),
-    /// A token is somebody's.
+    /// A token must have a principal.
     #[error("sasl.oauthbearer.config has no principal")]
     NoPrincipal,
 }
 
-/// A token that lasts from `now_ms` on, milliseconds since the epoch. `config` is `name=value` pairs with spaces between them.
+/// A token that is valid from `now_ms` on, milliseconds since the epoch. `config` is `name=value` pairs with spaces between them.
 pub(super) fn unsigned(config: &str, now_ms: i64) -> Result<OAuthToken, TokenError> {
     let (mut principal, mut principal_claim) = ("", "sub");
     let (mut scope, mut scope_claim) = (None, "scope");
@@ -61,7 +61,7 @@ pub(super) fn unsigned(config: &str, now_ms: i64) -> Result<OAuthToken, TokenErr
     let claims = serde_json::Value::Object(claims).to_string();
     let encoded = |text: &str| URL_SAFE_NO_PAD.encode(text);
     Ok(OAuthToken {
-        // the third part is the signature: none
+        // the third part, the signature, is empty
         token: format!("{}.{}.", encoded(r#"{"alg":"none"}"#), encoded(&claims)),
         principal_name: principal.to_owned(),
         lifetime_ms,
@@ -100,7 +100,7 @@ mod tests {
             let Err(error) = unsigned(part, 0) else { panic!("{part} is taken") };
             assert_eq!(error, TokenError::Part(part.to_owned()));
         }
-        let Err(error) = unsigned("scope=all", 0) else { panic!("it is nobody's") };
+        let Err(error) = unsigned("scope=all", 0) else { panic!("it has no principal") };
         assert_eq!(error, TokenError::NoPrincipal);
     }
 }

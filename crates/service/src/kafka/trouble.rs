@@ -1,19 +1,19 @@
-//! What librdkafka's errors mean: their codes and words in, a decision out. Pure.
+//! The meaning of librdkafka's errors: takes their codes and words, and returns a decision. Pure.
 //!
-//! There are two kinds. A client's own errors are about its connections and logins. An error in place of messages comes by a
-//! partition's queue, between the messages that were read before it and those that were read behind it, and most of them
-//! say that records are left out there: librdkafka reads on all the same.
+//! There are two kinds. A client's own errors are about its connections and logins. An error in place of messages comes through a
+//! partition's queue, between the messages read before it and those read behind it. Most of these errors mean that records are
+//! left out there: librdkafka reads on nevertheless.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 /// What an error of a client means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// A broker is not there, for now: librdkafka connects again by itself.
+    /// A broker is away for now. librdkafka itself connects again.
     Away,
-    /// A connection ended: of itself that says nothing.
+    /// A connection ended, which alone says nothing.
     Unclear,
-    /// The broker, or we, refuse the connection, and will each time: a person is needed.
+    /// The broker refuses the connection, or we do, and will do so each time. A person is needed.
     Refused {
         /// What to do.
         remedy: &'static str,
@@ -29,7 +29,7 @@ const AUTHORITY: &str = "name the authority that signed the broker's certificate
 const CLIENT_CERTIFICATE: &str = "the broker wants a client's certificate that it trusts; name it by \
                                   ssl.certificate.location and ssl.key.location in kafka.properties";
 
-/// What `code`, told with `reason`, means.
+/// The meaning of `code` with the text `reason`.
 pub fn of_client(code: Code, reason: &str) -> Trouble {
     let says = |words: &str| reason.contains(words);
     let remedy = match code {
@@ -37,14 +37,14 @@ pub fn of_client(code: Code, reason: &str) -> Trouble {
         Code::UnsupportedSASLMechanism => MECHANISM,
         Code::Authentication | Code::SaslAuthenticationFailed => LOGIN,
         Code::IllegalSASLState => PROTOCOL,
-        // librdkafka's guesses, from a connection that ends in its first request
+        // librdkafka's guesses about a connection that ends in its first request
         _ if says("security.protocol") || says("PLAINTEXT broker listener") || says("wrong version number") => PROTOCOL,
-        // what the broker says of our certificate, or of none
+        // what the broker says about our certificate, or about a missing one
         _ if says("alert bad certificate") || says("certificate required") || says("alert unknown ca") => {
             CLIENT_CERTIFICATE
         }
         Code::SSL => AUTHORITY,
-        // the end of a connection that is told by a log line alone bears no such code
+        // the end of a connection that only a log line reports has no such code
         _ if says("certificate verify failed") => AUTHORITY,
         _ if says("Disconnected") && ends_young(reason) => PROTOCOL,
         _ if says("Disconnected") => return Trouble::Unclear,
@@ -53,8 +53,8 @@ pub fn of_client(code: Code, reason: &str) -> Trouble {
     Trouble::Refused { remedy }
 }
 
-/// Whether a connection ended in its first request, or so soon after that it can hardly have had an answer: a listener that
-/// waits for a handshake does that to one who speaks without. librdkafka's words end with the connection's age and state.
+/// Whether a connection ended in its first request, or so soon that it can hardly have had an answer. A listener that waits for a
+/// handshake ends a connection that speaks without one. librdkafka's text ends with the connection's age and state.
 fn ends_young(reason: &str) -> bool {
     const YOUNG_MS: u64 = 2_000;
     let Some((_, rest)) = reason.rsplit_once("(after ") else { return false };
@@ -63,7 +63,7 @@ fn ends_young(reason: &str) -> bool {
     state.starts_with("APIVERSION_QUERY") || (is_young && state.starts_with("UP"))
 }
 
-/// What to do about a right that the user does not have; none where `code` says something else.
+/// What to do about a right that the user does not have. None: `code` says something else.
 pub fn missing_right(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => "grant the user read and describe on the topic",
@@ -73,24 +73,24 @@ pub fn missing_right(code: Code) -> Option<&'static str> {
     })
 }
 
-/// What to do about a commit that was refused with `code`; none where that belongs to every change of the group. What is stored
-/// does not depend on it: the ledger says where to go on, and offsets are committed again every minute.
+/// What to do about a commit that was refused with `code`. None: such a refusal is part of every rebalance. Stored rows do not
+/// depend on it: the ledger says where to continue, and offsets are committed again every minute.
 pub fn of_commit(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::RebalanceInProgress => return None,
         Code::FencedInstanceId => "another consumer has joined with the same kafka.instance_name; give each its own",
         Code::UnknownMemberId | Code::IllegalGeneration | Code::StaleMemberEpoch | Code::FencedMemberEpoch => {
-            "the group gave the partitions to others meanwhile; where this repeats, raise kafka.session_timeout_ms"
+            "the group gave the partitions to other members meanwhile; if this repeats, raise kafka.session_timeout_ms"
         }
         Code::OffsetMetadataTooLarge => "raise offset.metadata.max.bytes on the broker",
         code => missing_right(code).unwrap_or(
-            "nothing that is stored depends on it, and it is tried again within a minute; where this repeats, look at the \
+            "stored rows do not depend on it, and it is tried again within a minute; if this repeats, look at the \
              broker's log",
         ),
     })
 }
 
-/// Errors of connections, which come by the same queue as those in place of messages; no record is left out by them.
+/// Errors of connections, which come through the same queue as errors in place of messages. They leave out no record.
 pub fn is_of_the_client(code: Code) -> bool {
     matches!(
         code,
@@ -108,22 +108,23 @@ pub fn is_of_the_client(code: Code) -> bool {
 pub enum InPlace {
     /// No record is left out.
     Harmless,
-    /// The offset that is to be read is not in the log: what became of it must be asked.
+    /// The offset to read is not in the log. The reader must find out why.
     OutOfRange,
     /// The topic, or the partition, is not there.
     Gone,
     /// The user has no right to read.
     Denied,
-    /// Records are left out here, or may be: nothing behind it may be taken for what follows.
+    /// Records are left out here, or may be. No message behind it may be taken for the next one.
     Unreadable,
 }
 
-/// What `code` means. Whatever is not known to be harmless is not: a corrupt batch (`BadMessage`), a codec or a format that
-/// librdkafka does not know (`NotImplemented`, `BadCompression`), a record it will not fetch (`MessageSizeTooLarge`), any
-/// error of a fetch that it does not answer itself by asking again, as it does where a leader changes or a disk fails.
+/// The meaning of `code`. Every code that is not known to be harmless is not harmless: a corrupt batch (`BadMessage`), a codec or
+/// a format that librdkafka does not know (`NotImplemented`, `BadCompression`), a record that it will not fetch
+/// (`MessageSizeTooLarge`), and any error of a fetch that librdkafka does not answer by asking again, as it does if a leader
+/// changes or a disk fails.
 pub fn in_place_of_messages(code: Code) -> InPlace {
     match code {
-        // the only one; it is switched off as well
+        // the only harmless one, and it is switched off too
         Code::PartitionEOF => InPlace::Harmless,
         Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation => InPlace::OutOfRange,
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// The words are librdkafka's own, as `tests/it/secured.rs` meets them.
+    /// The texts are librdkafka's own, as `tests/it/secured.rs` meets them.
     #[test]
     fn what_a_person_must_mend_is_told_from_a_broker_that_is_away() {
         for (code, reason, expected) in [

@@ -1,11 +1,11 @@
-//! What a session cannot pin and therefore asks, before it writes: is this server for writing, do the tables keep every row,
-//! and does the user see every row of them? A wrong answer stops the program and names what is in the way; written on
-//! regardless, rows would be lost without a word. `check` asks the same, and more.
+//! What a session cannot pin, and so asks for before it writes: is this a server to write to, do the tables keep every row, and
+//! does the user see every row of them? A wrong answer stops the program and names the obstacle. Without these questions rows
+//! would be lost silently. `check` asks the same, and more.
 
 use footprint_event::route::{Route, quoted};
 use tokio_postgres::Client;
 
-/// A table that every installation has, and what footprint does to it.
+/// A table that every installation has, and the rights that footprint needs on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
     /// Its name, without a schema.
@@ -18,7 +18,7 @@ const fn table(name: &'static str, rights: &'static [&'static str]) -> Table {
     Table { name, rights }
 }
 
-/// Every table beside those of the routes. The last one holds the records that no table takes, the others are the ledger.
+/// Every table besides those of the routes. The last one holds the records that no table takes. The others are the ledger.
 pub const TABLES: [Table; 7] = [
     table("footprint_route", &["select"]),
     table("footprint_source", &["select", "insert"]),
@@ -29,7 +29,7 @@ pub const TABLES: [Table; 7] = [
     table(DEAD_LETTERS, &["select", "insert"]),
 ];
 
-/// Where records go that no table takes.
+/// The table for records that no other table takes.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 /// The names of the ledger's tables.
@@ -43,10 +43,10 @@ pub enum Unfit {
     /// PostgreSQL refused the question, or the connection broke.
     #[error(transparent)]
     Postgres(#[from] tokio_postgres::Error),
-    /// The server follows another one. It may become the one that is followed.
+    /// The server is a standby. It may become the primary.
     #[error("it is a standby and takes no writes; set DB_HOST to the primary")]
     Standby,
-    /// Somebody said that this role, or this database, is not written to.
+    /// A setting forbids this role, or this database, to write.
     #[error(
         "the session is read-only, since default_transaction_read_only is on for {user}, the database or the server; \
          switch it off there, for example by `alter role {user} reset default_transaction_read_only`"
@@ -55,7 +55,7 @@ pub enum Unfit {
         /// The role.
         user: String,
     },
-    /// Rows of the table are hidden from the user, or refused.
+    /// The user cannot see or write some rows of the table.
     #[error(
         "row-level security of table {table} applies to {user}: it would hide rows, and they would be stored again; \
          `alter role {user} bypassrls`, or make {user} the owner and `alter table {table} no force row level security`"
@@ -66,10 +66,10 @@ pub enum Unfit {
         /// The role.
         user: String,
     },
-    /// The table is emptied by a crash.
+    /// A crash empties the table.
     #[error("table {0}, or a partition of it, is unlogged: a crash empties it; `alter table {0} set logged`")]
     Unlogged(String),
-    /// The route's table is another one than the ledger counts.
+    /// The route's table is not the one that the ledger counts.
     #[error(
         "{wanted} is now table {found}, but the ledger of route {route} counts what {registered} holds; write \
          `postgres_table = \"{registered}\"`, or give another table another route name"
@@ -77,27 +77,27 @@ pub enum Unfit {
     Elsewhere {
         /// The route.
         route: String,
-        /// As configured.
+        /// The configured name.
         wanted: String,
-        /// Where that leads now.
+        /// The table that this name means now.
         found: String,
-        /// Where its rows are.
+        /// The table that has its rows.
         registered: String,
     },
 }
 
-/// What the catalog says of a table that matters to whoever writes it.
+/// The facts of the catalog that matter to a writer of the table.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// As it was asked for.
+    /// The name that was asked for.
     pub name: String,
     /// Whether a policy would hide rows from this user.
     pub row_security: bool,
-    /// Whether a crash empties it, or a partition of it.
+    /// Whether a crash empties it, or one of its partitions.
     pub unlogged: bool,
     /// Triggers that may change a row before it is stored, or drop it.
     pub before_triggers: Vec<String>,
-    /// Constraints that may refuse a row: checks, foreign keys, exclusions; and columns that are computed.
+    /// Constraints that may refuse a row: checks, foreign keys, exclusions. Also generated columns.
     pub conditions: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ const FACTS: &str = "select t.name, row_security_active(c.oid), \
     current_user::text \
     from unnest($1::text[]) t (name) join pg_class c on c.oid = to_regclass(t.name)";
 
-/// What the catalog says of those of the tables that are there.
+/// The facts about those of the tables that exist.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -132,7 +132,7 @@ pub async fn facts(client: &Client, tables: &[&str]) -> Result<Vec<Facts>, tokio
 }
 
 impl Facts {
-    /// What forbids to write the table.
+    /// Why the table must not be written.
     pub fn unfit(&self, user: &str) -> Option<Unfit> {
         if self.row_security {
             return Some(Unfit::RowSecurity { table: self.name.clone(), user: user.to_owned() });
@@ -141,7 +141,7 @@ impl Facts {
     }
 }
 
-/// Asks whether the session may write these tables, and the route's where there is one.
+/// Asks whether the session may write these tables, and the route's table if one is given.
 ///
 /// # Errors
 /// It must not, or PostgreSQL refuses.
@@ -166,8 +166,8 @@ pub(crate) async fn may_write(client: &Client, tables: &[&str], route: Option<&R
     }
 }
 
-/// Whether the route's table is the one that `migrate` registered: a table of the same name in a schema that comes first
-/// would take its place.
+/// Whether the route's table is the one that `migrate` registered. A table of the same name in an earlier schema would take its
+/// place.
 async fn is_where_it_was(client: &Client, route: &Route) -> Result<(), Unfit> {
     let sql = "select r.postgres_table, n.nspname || '.' || c.relname from footprint_route r, pg_class c \
                join pg_namespace n on n.oid = c.relnamespace \

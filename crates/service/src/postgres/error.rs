@@ -1,6 +1,6 @@
-//! PostgreSQL's refusals, classed once for the whole program: by SQLSTATE, and by what was under way when it came. What a
-//! caller does follows from the class alone: a passing one is tried again with backoff, a wrong place stops with a remedy,
-//! a row's is looked for by halving the batch (`refused.rs`).
+//! PostgreSQL's refusals, classed once for the whole program, by SQLSTATE and by the step in progress. The class alone tells the
+//! caller what to do: a passing refusal is tried again with backoff, a wrong place stops the program with a remedy, and for a
+//! refused row the batch is written by halves until the row is found (`refused.rs`).
 
 use footprint_event::route::quoted;
 use tokio_postgres::error::SqlState;
@@ -13,32 +13,32 @@ use crate::tls;
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself, or when somebody sets the server right: busy, full, shutting down, a lost connection.
+    /// It passes by itself, or when a person repairs the server: busy, full, shutting down, a lost connection.
     Passing,
-    /// It will be refused again, whatever is sent: a table, a right, a setting is missing.
+    /// It will be refused again, whatever is sent: a table, a right or a setting is missing.
     Place,
-    /// Of the row that was sent: its values are what the database refuses.
+    /// The database refuses the values of a row that was sent.
     Row,
-    /// The code alone does not say. Refused beside rows that were taken it is the row, else the place.
+    /// The code alone does not say. If other rows beside it were taken, it is the row's fault, otherwise the place's.
     Unclear,
 }
 
-/// What was under way when a refusal came.
+/// The step during which a refusal came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum During {
-    /// A statement, before any row of the batch was sent: PostgreSQL looks at names and rights.
+    /// A statement, before any row of the batch was sent. PostgreSQL checks names and rights.
     Statement,
-    /// The rows' COPY, or the checks that a table puts off to the transaction's end.
+    /// The rows' COPY, or the checks that a table defers to the transaction's end.
     Rows,
 }
 
-/// The class of a SQLSTATE. A connection that broke has none, and passes.
+/// The class of a SQLSTATE. A broken connection has none, and is passing.
 pub fn class(code: Option<&SqlState>, during: During) -> Class {
     let Some(code) = code.map(SqlState::code) else { return Class::Passing };
     match (code, &code[..code.len().min(2)]) {
-        // a standby, or a server that is being failed over
+        // a standby, or a server in failover
         ("25006" | "25P03" | "25P04", _) => Class::Passing,
-        // a lock, a deadlock, a time-out; away, starting, full
+        // a lock, a deadlock, a timeout; away, starting, full
         ("55P03" | "55006", _) | (_, "08" | "40" | "53" | "57" | "58") => Class::Passing,
         // damage, and the binary form of another type or of another COPY
         ("XX001" | "XX002" | "22P03" | "22P04", _) => Class::Place,
@@ -47,25 +47,26 @@ pub fn class(code: Option<&SqlState>, during: During) -> Class {
         (_, "0A" | "25" | "26" | "28" | "2B" | "2D" | "3B" | "3D" | "3F" | "42" | "55" | "F0" | "HV" | "XX") => {
             Class::Unclear
         }
-        // a code that PostgreSQL does not know is one that a trigger of the site's raises
+        // a code that PostgreSQL does not know comes from a trigger of the site
         _ => Class::Row,
     }
 }
 
-/// The class of an error. `ours`: the columns that footprint fills.
+/// The class of an error. `ours` are the columns that footprint fills.
 pub fn class_of(error: &Error, during: During, ours: &[String]) -> Class {
     let class = class(error.code(), during);
     let Some(db) = error.as_db_error().filter(|_| class == Class::Row) else { return class };
     match db.code().code() {
-        // a column that footprint does not know wants a value: no row will ever have one
+        // a column that footprint does not know requires a value: no row will ever have one
         "23502" if db.column().is_some_and(|column| !ours.iter().any(|our| our == column)) => Class::Place,
-        // "no partition of relation found for row" has no constraint's name: one row's odd time, or a month nobody made
+        // "no partition of relation found for row" names no constraint: either one row has an odd time, or nobody has created the
+        // month's partition
         "23514" if db.constraint().is_none() => Class::Unclear,
         _ => Class::Row,
     }
 }
 
-/// PostgreSQL's message with its code, detail and hint, in one line; the client's own text says only "db error".
+/// PostgreSQL's message with its code, detail and hint, in one line. The client's own text says only "db error".
 pub fn describe(error: &Error) -> String {
     use std::error::Error as _;
     let Some(db) = error.as_db_error() else {
@@ -82,7 +83,7 @@ pub fn describe(error: &Error) -> String {
     text
 }
 
-/// PostgreSQL's message with its code alone: a detail repeats the row's values, which belong into no log.
+/// PostgreSQL's message with only its code. A detail repeats the row's values, which must not be in a log.
 pub fn message(error: &Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
@@ -95,26 +96,24 @@ pub fn remedy(error: &Error) -> String {
     let db = error.as_db_error();
     match error.code().map(SqlState::code) {
         Some("42P01" | "42703" | "3F000") => {
-            "run `footprint migrate`: it makes what is missing, or names what is in its way".into()
+            "run `footprint migrate`: it creates what is missing, or names the obstacle".into()
         }
         Some("42804" | "22P03" | "22P04") => {
-            "run `footprint check`: it names the column whose type is another than the route's".into()
+            "run `footprint check`: it names the column whose type differs from the route's".into()
         }
         Some("23502") => {
             let column = db.and_then(tokio_postgres::error::DbError::column).unwrap_or("named above");
             format!("footprint does not fill the column {column}: give it a default, or let it be null")
         }
-        Some("23514") => {
-            "no partition of the table takes these rows: make the one that is missing, or a default one".into()
-        }
-        Some("XX001" | "XX002") => "PostgreSQL found damage in its own files: see its log before going on".into(),
+        Some("23514") => "no partition of the table takes these rows: create the missing one, or a default one".into(),
+        Some("XX001" | "XX002") => "PostgreSQL found damage in its own files: see its log before you continue".into(),
         Some(code) if code.starts_with("28") => "look at DB_USER and DB_PASSWORD".into(),
         Some("3D000") => "create the database, or look at DB_NAME".into(),
-        _ => "PostgreSQL will refuse it again: set right what its message names".into(),
+        _ => "PostgreSQL will refuse it again: correct what its message names".into(),
     }
 }
 
-/// What to do about a right that is missing (42501): exactly what the user lacks on `tables`, asked of the server. A right
+/// What to do about a missing right (42501): exactly the rights on `tables` that the user lacks, asked from the server. A right
 /// that the user has is never named.
 pub async fn missing_rights(client: &Client, tables: &[(&str, &[&str])]) -> String {
     let sql = "select has_table_privilege(to_regclass($1::text), $2::text)";
@@ -133,7 +132,7 @@ pub async fn missing_rights(client: &Client, tables: &[(&str, &[&str])]) -> Stri
         }
     }
     if grants.is_empty() {
-        "the user has every right on footprint's tables: the right is missing on what the message names, which a trigger, \
+        "the user has every right on footprint's tables: the missing right is on what the message names, which a trigger, \
          a default, a policy or the schema needs"
             .into()
     } else {
@@ -141,12 +140,12 @@ pub async fn missing_rights(client: &Client, tables: &[(&str, &[&str])]) -> Stri
     }
 }
 
-/// What to do when PostgreSQL cannot be connected to.
+/// What to do if no connection to PostgreSQL can be made.
 pub(super) fn connect_remedy(error: &Error) -> String {
     let remedy = match error.code().map(SqlState::code) {
         None => return tls_remedy(error).unwrap_or_else(|| "is it up, are DB_HOST and DB_PORT right?".into()),
         Some("28P01") => "look at DB_USER and DB_PASSWORD",
-        // pg_hba.conf: it may want TLS, a client certificate, or another user
+        // pg_hba.conf may require TLS, a client certificate, or another user
         Some(code) if code.starts_with("28") => {
             "look at DB_USER; where the server asks for encryption set postgres.tls = \"on\", where it asks for a client \
              certificate postgres.cert_file and postgres.key_file; else its pg_hba.conf does not let this user in"
@@ -160,14 +159,14 @@ pub(super) fn connect_remedy(error: &Error) -> String {
 /// What to do about a failed handshake that will fail again.
 fn tls_remedy(error: &Error) -> Option<String> {
     use std::error::Error as _;
-    // tokio-postgres's own words; it has no kind for it
+    // tokio-postgres's own words, for which it has no error kind
     if error.source().is_some_and(|cause| cause.to_string() == "server does not support TLS") {
         return Some("it has no TLS: set ssl = on in the server, or look at DB_HOST and DB_PORT".into());
     }
     tls::remedy(error, "postgres")
 }
 
-/// Whether connecting again can help: the server is away, starting or full, and does not refuse us as such.
+/// Whether it can help to connect again: the server is away, starting or full, and does not refuse this client as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
         ConnectError::TimedOut(_) | ConnectError::Unreachable { .. } | ConnectError::Unknown { .. } => true,

@@ -1,4 +1,5 @@
-//! PostgreSQL: its connections, pinned and asked, and what its errors mean. Whoever speaks SQL to it takes its client from here.
+//! PostgreSQL: its connections, pinned and checked, and the meaning of its errors. All code that sends SQL to it takes its client
+//! from here.
 
 pub mod asked;
 pub mod error;
@@ -33,10 +34,10 @@ pub enum ConnectError {
     Postgres {
         /// `host:port/database`.
         address: String,
-        /// The cause; its own text says less than [`describe`], so it is no `source`.
+        /// The cause. Its own text says less than [`describe`], so it is no `source`.
         cause: tokio_postgres::Error,
     },
-    /// Nobody takes connections there.
+    /// Nothing listens at the address.
     #[error("postgresql at {address}: error connecting to server: {why}; is it up, are DB_HOST and DB_PORT right?")]
     Unreachable {
         /// `host:port/database`.
@@ -55,10 +56,10 @@ pub enum ConnectError {
     /// No answer in time.
     #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
     TimedOut(String),
-    /// A file of certificates is of no use.
+    /// A file of certificates cannot be used.
     #[error(transparent)]
     Files(#[from] FileError),
-    /// The session cannot be made the program's own.
+    /// The session cannot be set up as the program needs it.
     #[error("postgresql at {address}: {source}")]
     Session {
         /// `host:port/database`.
@@ -76,8 +77,8 @@ pub enum ConnectError {
     },
 }
 
-/// A connection of its own, with everything pinned that the program depends on. The task that serves it ends with the client.
-/// Of several addresses of the host each has its share of the time.
+/// A separate connection, with all settings pinned that the program depends on. The task that serves it ends with the client. If
+/// the host has several addresses, each has its share of the time.
 ///
 /// # Errors
 /// PostgreSQL refuses, cannot be reached, does not answer in time, or is not fit for the program.
@@ -123,10 +124,10 @@ async fn connect_with_task(
     }
 }
 
-/// The same, to write `tables`, and `route`'s where one is given: asks whether that may be done.
+/// The same, to write `tables`, and `route`'s table if one is given. Asks whether they may be written.
 ///
 /// # Errors
-/// As [`connect`], and what `asked::may_write` found.
+/// Those of [`connect`], and those of `asked::may_write`.
 pub async fn connect_to_write(
     postgres: &Postgres,
     application_name: &str,
@@ -138,10 +139,10 @@ pub async fn connect_to_write(
     ask_to_write(client, postgres, tables, route).await
 }
 
-/// A writer's connection, as [`connect_to_write`]. Its bytes count into `traffic`.
+/// A writer's connection, like [`connect_to_write`]. Its bytes are counted in `traffic`.
 ///
 /// # Errors
-/// As [`connect_to_write`].
+/// Those of [`connect_to_write`].
 pub async fn connect_writer(
     postgres: &Postgres,
     application_name: &str,

@@ -1,5 +1,5 @@
-//! A pool of sessions, for commands that ask several questions at once. Each is pinned as every session is. `run` has none: its
-//! connections live as long as it does, and the loss of one means something.
+//! A pool of sessions, for commands that ask several questions at once. Each is pinned like every session. `run` uses no pool:
+//! its connections live as long as it does, and the loss of one has consequences.
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
@@ -9,7 +9,7 @@ use super::{ConnectError, address, connect_with_task};
 use crate::config::Postgres;
 use crate::traffic::Traffic;
 
-/// A session, which goes back to the pool when it is dropped.
+/// A session. It returns to the pool on drop.
 pub type Session = Object<Maker>;
 
 /// Makes the pool's sessions.
@@ -26,14 +26,14 @@ impl Manager for Maker {
 
     async fn create(&self) -> Result<ClientWrapper, ConnectError> {
         let Self { postgres, application_name, purpose } = self;
-        // on the heap: every question of a command holds one of these futures
+        // on the heap, because every question of a command holds one of these futures
         let traffic = Traffic::default();
         let connecting = Box::pin(connect_with_task(postgres, application_name, *purpose, &traffic));
         let (client, task) = connecting.await?;
         Ok(ClientWrapper::new(client, task))
     }
 
-    /// Nothing of a session is changed by its user, so there is nothing to put back.
+    /// No user changes a session, so there is nothing to reset.
     async fn recycle(&self, session: &mut ClientWrapper, _: &Metrics) -> RecycleResult<ConnectError> {
         if session.is_closed() { Err(RecycleError::message("the connection is gone")) } else { Ok(()) }
     }
@@ -58,14 +58,14 @@ impl Sessions {
         }
     }
 
-    /// A session that was used before, or a new one. Waits while all are in use: the caller bounds that.
+    /// A session that was used before, or a new one. Waits while all are in use; the caller limits that.
     ///
     /// # Errors
     /// As [`super::connect`].
     pub async fn get(&self) -> Result<Session, ConnectError> {
         Box::pin(self.0.get()).await.map_err(|error| match error {
             PoolError::Backend(error) => error,
-            // neither has a time limit of the pool's own, nor is the pool ever closed
+            // neither happens: the pool has no time limit of its own, and it is never closed
             _ => ConnectError::TimedOut(address(&self.0.manager().postgres)),
         })
     }

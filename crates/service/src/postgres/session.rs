@@ -1,12 +1,12 @@
-//! What every session of PostgreSQL pins, whatever `alter role ... set`, `alter database ... set` and the server's own
-//! configuration say. It is the one place: no other file sends a `set`.
+//! The settings that every PostgreSQL session pins, whatever `alter role ... set`, `alter database ... set` and the server's own
+//! configuration say. This is the only place: no other file sends a `set`.
 //!
-//! Sent as one batch of `set` right after connecting, and not as startup options, which poolers such as PgBouncer refuse. A
-//! pooler must give each client a server connection of its own (session mode): the ledger's fences and the transactions of
-//! the writers need that too. `statement_timeout` comes first, because a role's own may be shorter than the batch takes.
+//! They are sent as one batch of `set` right after connecting. Startup options would not do, because poolers such as PgBouncer
+//! refuse them. A pooler must give each client its own server connection (session mode), which the ledger's fences and the
+//! writers' transactions need too. `statement_timeout` comes first, because a role's own may be shorter than the batch takes.
 //!
-//! Not pinned: what a person sets on purpose and what cannot make an answer wrong (planner, memory, parallelism, logging,
-//! `default_tablespace`), and `default_transaction_read_only`, which says "do not write": see [`super::asked`].
+//! Not pinned are settings that a person sets on purpose and that cannot make an answer wrong (planner, memory, parallelism,
+//! logging, `default_tablespace`). Neither is `default_transaction_read_only`, which says "do not write": see [`super::asked`].
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -16,29 +16,29 @@ use tokio_postgres::error::SqlState;
 
 use crate::config::Postgres;
 
-/// What a session is for: it decides how long its statements may take.
+/// The purpose of a session. It decides how long its statements may take.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
     /// The ledger's statements, each short.
     Ledger,
     /// A writer's transactions. The writer limits the server's silence, not their time.
     Writer,
-    /// Reading the rows of one batch; it takes no longer than this.
+    /// Reading the rows of one batch, for this long at most.
     StoredRows(Duration),
-    /// Changing tables: an old one of many rows is rewritten.
+    /// Changing tables. An old table with many rows is rewritten.
     Migrate,
     /// Questions of `check`.
     Check,
-    /// One pass over a whole table may take any time; `verify` has deadlines of its own.
+    /// One pass over a whole table may take any time. `verify` has its own deadlines.
     Verify,
 }
 
-/// A setting that has one value for every purpose, and why it must not be another.
+/// A setting that has the same value for every purpose. The comment says why it must not have another.
 struct Pinned {
     name: &'static str,
-    /// As SQL spells it.
+    /// The value in SQL.
     value: &'static str,
-    /// The first major version that knows it; an older server would refuse the whole batch.
+    /// The first major version that knows it. An older server would refuse the whole batch.
     since: u32,
 }
 
@@ -47,30 +47,30 @@ const fn pinned(name: &'static str, value: &'static str) -> Pinned {
 }
 
 const PINNED: [Pinned; 18] = [
-    // repeatable read: a compare-and-set that met another's commit fails with 40001 instead of comparing, and each lane's
-    // commit ends the other's: one take-over after another
+    // repeatable read: a compare-and-set that meets another's commit fails with 40001 instead of comparing. Each lane's commit
+    // would end the other's, and one take-over would follow another
     pinned("default_transaction_isolation", "'read committed'"),
     // a deferrable transaction may wait before its first statement
     pinned("default_transaction_deferrable", "off"),
     // "acknowledged" means on disk here, and on the standbys that synchronous_standby_names lists
     pinned("synchronous_commit", "on"),
-    // a row that a policy hides must be an error, not a row that is not there
+    // a row hidden by a policy must be an error, and not look like a missing row
     pinned("row_security", "off"),
-    // an idle ledger connection that the server ends would cost every ownership
+    // if the server ended an idle ledger connection, every ownership would be lost
     Pinned { name: "idle_session_timeout", value: "0", since: 14 },
-    // the bound of a transaction is the writer's limit on silence, and statement_timeout
+    // a transaction is bounded by the writer's limit on silence, and by statement_timeout
     Pinned { name: "transaction_timeout", value: "0", since: 17 },
     // every error would end the session, and with the ledger's session every ownership
     pinned("exit_on_error", "off"),
     // `system` or `view` would refuse the catalog's views that `migrate` and `check` read
     Pinned { name: "restrict_nonsystem_relation_kind", value: "''", since: 17 },
-    // times are written and read in binary; these are for the few that are read as text, and for literals
+    // times are written and read in binary; these are for literals, and for the few times that are read as text
     pinned("timezone", "'UTC'"),
     pinned("datestyle", "'ISO'"),
     pinned("intervalstyle", "'postgres'"),
     pinned("extra_float_digits", "1"),
     pinned("bytea_output", "'hex'"),
-    // what is sent and read is UTF-8, whatever the database's own encoding is
+    // all text that is sent and read is UTF-8, whatever the database's own encoding is
     pinned("client_encoding", "'UTF8'"),
     // a backslash in a literal is a backslash
     pinned("standard_conforming_strings", "on"),
@@ -81,15 +81,15 @@ const PINNED: [Pinned; 18] = [
     pinned("enable_tidscan", "on"),
 ];
 
-/// For `migrate` alone: what a table that is made gets.
+/// Only for `migrate`: properties of a table that it creates.
 const PINNED_MIGRATE: [Pinned; 2] = [
     // rows are appended and have a ctid
     pinned("default_table_access_method", "heap"),
-    // what `create if not exists` finds is not worth a line
+    // objects that `create if not exists` finds are not worth a line
     pinned("client_min_messages", "warning"),
 ];
 
-/// How long a session waits, milliseconds; 0: without end.
+/// How long a session waits, in milliseconds. 0: without limit.
 struct Limits {
     statement: u128,
     lock: u128,
@@ -100,14 +100,14 @@ impl Purpose {
     fn limits(self) -> Limits {
         let (statement, lock) = match self {
             Self::Ledger => (15_000, 5_000),
-            // a statement's time counts a whole COPY, which a slow server needs
+            // a statement timeout would count a whole COPY, and a slow server needs longer
             Self::Writer => (0, 5_000),
             Self::StoredRows(write) => (write.as_millis(), 5_000),
             Self::Migrate => (3_600_000, 60_000),
             Self::Check => (10_000, 5_000),
             Self::Verify => (0, 5_000),
         };
-        // nothing waits in a transaction but a program that is stopped, whose locks must not outlive it
+        // only a stopped program waits in a transaction, and its locks must not outlive it
         Limits { statement, lock, idle_in_transaction: 30_000 }
     }
 }
@@ -126,7 +126,7 @@ fn batch(purpose: Purpose, major_version: u32) -> String {
     sql
 }
 
-/// Why a session cannot be made the program's own.
+/// Why a session cannot be set up as the program needs it.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// PostgreSQL refused, or the connection broke.
@@ -150,12 +150,12 @@ pub enum SessionError {
     NoDefaultSchema,
 }
 
-/// What the server says of itself while it lets a client in.
+/// What the server says about itself at the login.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    /// `18` of `18.1`; 0 when it does not say.
+    /// `18` of `18.1`. 0: the server does not say.
     pub(super) major_version: u32,
-    /// Of the database.
+    /// The encoding of the database.
     pub(super) encoding: Option<String>,
 }
 
@@ -167,10 +167,10 @@ impl Server {
     }
 }
 
-/// Makes a fresh connection a session of the program.
+/// Sets a new connection up as a session of the program.
 ///
 /// # Errors
-/// PostgreSQL refuses, the database is of another encoding, or it is not clear which schema is meant.
+/// PostgreSQL refuses, the database has another encoding, or it is not clear which schema is meant.
 pub(super) async fn pin(
     client: &Client,
     server: &Server,
@@ -182,7 +182,7 @@ pub(super) async fn pin(
     }
     client.batch_execute(&batch(purpose, server.major_version)).await?;
     let mut path: Vec<String> = schemas(client, &settings.schema).await?.iter().map(|name| identifier(name)).collect();
-    // temporary tables last, or one would be taken for a table of the same name
+    // temporary tables come last, so that none is taken for a table of the same name
     path.push("pg_temp".into());
     client.batch_execute(&format!("set search_path = {}", path.join(", "))).await?;
     Ok(())
@@ -192,9 +192,9 @@ fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Where tables are looked for whose names bear no schema: first where the configuration says, else where the ledger is; then
-/// where the ledger's routes have their tables; then `public`. Before the first `migrate`, where the role makes its tables.
-/// A role's `search_path` that changes later must not lead to another ledger: everything would be stored again.
+/// Where tables without a schema in their name are looked up: first in the configured schema, or else where the ledger is; then
+/// where the ledger's routes have their tables; then in `public`. Before the first `migrate`, it is where the role creates its
+/// tables. A later change of the role's `search_path` must not lead to another ledger: everything would be stored again.
 async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, SessionError> {
     let Some(home) = home(client, configured).await? else {
         let role: Vec<String> = client.query_one("select pg_catalog.current_schemas(false)::text[]", &[]).await?.get(0);
@@ -207,7 +207,7 @@ async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, Sessi
     );
     let routes: Vec<String> = match client.query(&sql, &[]).await {
         Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
-        // not migrated yet, or no right to read it: whoever needs it says so
+        // not migrated yet, or no right to read it: a statement that needs it will say so
         Err(error) if matches!(error.code().map(SqlState::code), Some("42P01" | "42501")) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
@@ -220,7 +220,7 @@ async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, Sessi
     Ok(schemas)
 }
 
-/// The configured schema, or the ledger's; none where there is no ledger yet.
+/// The configured schema, or the ledger's. None: there is no ledger yet.
 async fn home(client: &Client, configured: &str) -> Result<Option<String>, SessionError> {
     if !configured.is_empty() {
         let sql = "select 1 from pg_catalog.pg_namespace n \

@@ -1,4 +1,4 @@
-//! The way to a PostgreSQL server: the addresses of its name, TCP or a socket in a folder, TLS, and the count of the bytes.
+//! How a PostgreSQL server is reached: the addresses of its name, TCP or a socket in a folder, TLS, and the count of the bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,9 +22,9 @@ use crate::config::{Postgres, Tls};
 use crate::tls::{self, FileError};
 use crate::traffic::{Counted, Traffic};
 
-/// How long a connection is idle before the system asks whether the other end is there.
+/// How long a connection is idle before the system checks whether the other end is there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// How long bytes may go unacknowledged by the other end's system.
+/// How long the other end's system may leave bytes unacknowledged.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Why no server was reached.
@@ -32,11 +32,11 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 pub(super) enum ReachError {
     /// The server refused.
     Postgres(tokio_postgres::Error),
-    /// Nobody takes connections there.
+    /// Nothing listens there.
     Io(io::Error),
     /// The host's name has no address.
     Unknown(io::Error),
-    /// A file of certificates is of no use.
+    /// A file of certificates cannot be used.
     Files(FileError),
 }
 
@@ -48,10 +48,10 @@ pub(super) struct Reached {
     pub(super) task: JoinHandle<()>,
 }
 
-/// How connections are made.
+/// How to make a connection.
 struct Way {
     config: Config,
-    /// The certificate is that of this name.
+    /// The name that the certificate must have.
     host: String,
     port: u16,
     tls: Option<MakeRustlsConnect>,
@@ -151,7 +151,7 @@ where
 {
     let server = Server::of(connection.parameter("server_version"), connection.parameter("server_encoding"));
     let task = tokio::spawn(async move {
-        // how it ended every statement that waits is told
+        // every waiting statement already receives the error that ended the connection
         let _ = connection.await;
     });
     Reached { client, server, task }
@@ -163,12 +163,12 @@ mod tests {
 
     use super::*;
 
-    /// The story: the first address of a name took the connection and stayed silent for the whole timeout.
+    /// The story: the first address of a name accepted the connection and stayed silent for the whole timeout.
     #[tokio::test]
     async fn an_address_behind_a_silent_one_is_tried_in_its_share_of_the_time() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port();
-        // the port is the name's: the second address is another of this machine's
+        // the port belongs to the name: the second address is another one of this machine
         let talking = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
         let addresses = [silent.local_addr().unwrap(), talking.local_addr().unwrap()];
         let mut config = Config::new();

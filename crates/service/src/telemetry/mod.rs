@@ -1,4 +1,4 @@
-//! Logs, and the three pages that a person or a machine looks at while `run` works: /metrics, /livez and /readyz.
+//! Logs, and the three pages for people and machines while `run` works: /metrics, /livez and /readyz.
 
 mod repeats;
 
@@ -40,13 +40,13 @@ const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is no filter.
+    /// The filter is not valid.
     #[error("telemetry.log: {0}; use a level such as info, or a filter such as footprint=debug,warn")]
     Filter(String),
     /// The log's directory cannot be written.
     #[error("telemetry.log_dir (LOG_DIR) {0}: {1}")]
     LogDir(String, std::io::Error),
-    /// The port is taken, or the address is none.
+    /// The port is taken, or the address is not valid.
     #[error("telemetry.listen {0}: {1}; choose another port, 0 for a free one, or an empty text for none")]
     Listen(String, std::io::Error),
     /// A recorder is installed already.
@@ -54,16 +54,17 @@ pub enum TelemetryError {
     Recorder(String),
 }
 
-/// Starts logging to standard error, and to LOG_DIR/consumer.log when it is set. Keep the guard: it flushes the file.
+/// Starts logging to standard error, and to LOG_DIR/consumer.log if it is set. Keep the guard: it flushes the file.
 ///
 /// # Errors
 /// A bad filter, a directory that cannot be written.
 pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
-    // One filter before both layers, not one for each: such a filter keeps what it thought of the last line on that thread, and a
-    // record of the `log` crate that is only asked about (tokio-postgres does for each statement) cost the next line of ours.
+    // One filter before both layers, and not one for each. Such a filter keeps its decision about the last line on that thread.
+    // If the `log` crate only asks about a record (tokio-postgres does so for each statement), the next line of ours would be
+    // lost.
     let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()))?;
     let json = telemetry.log_format == LogFormat::Json;
-    // a line that cannot be written is no reason for another
+    // a line that cannot be written must not cause another line
     let on_terminal =
         fmt::layer().with_writer(LogLines).with_target(false).with_ansi(errors_are_seen()).log_internal_errors(false);
     let terminal = if json {
@@ -91,12 +92,12 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
     Ok(LogFile(guard))
 }
 
-/// The log's file, which is flushed when this is dropped.
+/// The log file. It is flushed on drop.
 pub struct LogFile(Option<WorkerGuard>);
 
 impl Drop for LogFile {
     fn drop(&mut self) {
-        // on a thread of its own: where the file's disk hangs, the guard prints, and panics when nobody reads that
+        // on another thread: if the file's disk hangs, the guard prints, and panics if nobody reads that
         if let Some(guard) = self.0.take() {
             let flushing = std::thread::Builder::new().name("log-flush".into()).spawn(move || drop(guard));
             let _ = flushing.map(std::thread::JoinHandle::join);
@@ -104,14 +105,14 @@ impl Drop for LogFile {
     }
 }
 
-/// What the pages show.
+/// The state that the pages show.
 #[derive(Clone)]
 struct Pages {
     metrics: PrometheusHandle,
     statuses: Arc<Vec<watch::Receiver<Status>>>,
 }
 
-/// Installs the metrics recorder and, when an address is configured, serves the pages.
+/// Installs the metrics recorder. If an address is configured, serves the pages.
 ///
 /// # Errors
 /// The address cannot be listened on.
@@ -185,7 +186,7 @@ fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     response
 }
 
-/// Ready: every route's ledger answers, and its consumer has joined the group.
+/// Ready means that every route's ledger answers, and its consumer has joined the group.
 fn readiness(statuses: &[watch::Receiver<Status>]) -> (StatusCode, String) {
     let mut ready = true;
     let mut text = String::new();

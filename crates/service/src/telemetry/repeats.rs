@@ -1,8 +1,8 @@
-//! No line is logged more than once in ten seconds: the first is shown, those like it are counted, and the count is shown
-//! with the next one, or by itself once the ten seconds are over and anything else is logged. A warning or an error is like
-//! another where the two differ in numbers alone; any other line where they are the same.
+//! No line is logged more than once in ten seconds. The first is shown, and lines like it are counted. The count is shown with
+//! the next such line, or by itself when the ten seconds are over and any other line is logged. Two warnings or errors are alike
+//! if they differ only in numbers. Two other lines are alike if they are the same.
 //!
-//! It works where lines are written, so that it holds for every caller and for librdkafka's own lines alike.
+//! It works where lines are written, so it covers every caller and librdkafka's own lines.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -18,16 +18,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How long a line is not repeated.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Different lines remembered, at most; beyond them all are shown.
+/// Different lines that are remembered, at most. All lines beyond that are shown.
 const LINES_MAX: usize = 512;
-/// Of a line that was repeated, so many bytes are shown with the count.
+/// Bytes of a repeated line that are shown with the count, at most.
 const SHOWN_BYTES_MAX: usize = 160;
 
-/// What was logged lately. Time is a parameter.
+/// The lines of the last interval. Time is a parameter.
 #[derive(Debug, Default)]
 struct Repeats {
     lines: HashMap<u64, Line>,
-    /// When lines whose time is over were last looked for.
+    /// When expired lines were last removed.
     swept_at: Option<Instant>,
 }
 
@@ -35,15 +35,15 @@ struct Repeats {
 #[derive(Debug)]
 struct Line {
     shown_at: Instant,
-    /// How often it came since, and was not shown.
+    /// How often it came since then without being shown.
     hidden: u64,
     text: String,
 }
 
-/// What becomes of a line.
+/// The decision about a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is shown; so many like it were not.
+    /// It is shown. The number of lines like it that were not.
     Show(u64),
     /// It was shown lately.
     Hide,
@@ -70,7 +70,7 @@ impl Repeats {
         Verdict::Show(0)
     }
 
-    /// Forgets the lines whose time is over, and gives those that were hidden meanwhile.
+    /// Removes the expired lines, and returns those that were hidden meanwhile.
     fn sweep(&mut self, now: Instant) -> Vec<(String, u64)> {
         if self.swept_at.is_some_and(|at| now < at + INTERVAL / 10) {
             return Vec::new();
@@ -104,7 +104,7 @@ fn key(text: &str, is_trouble: bool) -> u64 {
     xxh3_64(masked.as_bytes())
 }
 
-/// Writes lines as `inner` does, save repeated ones.
+/// Writes lines as `inner` does, except repeated ones.
 pub(super) struct Limited<F> {
     inner: F,
     json: bool,
@@ -127,7 +127,7 @@ impl Visit for Text {
         // writing to a String does not fail
         let _ = match field.name() {
             "message" => write!(self.0, "{value:?} "),
-            // where the call stands in librdkafka's binding is nothing to tell lines apart by
+            // the place of the call in librdkafka's binding does not make lines different
             name if name.starts_with("log.") => Ok(()),
             name => write!(self.0, "{name}={value:?} "),
         };
@@ -185,7 +185,7 @@ mod tests {
             let text = format!("kafka: bad message at {number}");
             assert_eq!(repeats.meet(&text, true, start + Duration::from_micros(u64::from(number))), Verdict::Hide);
         }
-        assert_eq!(repeats.meet("kafka: another", true, start), Verdict::Show(0), "other lines are not held up");
+        assert_eq!(repeats.meet("kafka: another", true, start), Verdict::Show(0), "other lines are shown");
         assert_eq!(repeats.meet("kafka: bad message at 400", true, start + INTERVAL), Verdict::Show(10_000));
         assert_eq!(repeats.meet("kafka: bad message at 400", true, start + INTERVAL * 2), Verdict::Show(0));
     }
