@@ -104,7 +104,7 @@ pub async fn run(
     let ports = coordinator::Ports { commands, events, batches, lanes, acks, status, stop, cut_interval };
     let coordinator = Coordinator::new(context, parts.settings(), ports);
     let left =
-        parts.start_reader(reader::Ports { commands: command_queue, events: event_sender, chunks: chunk_sender })?;
+        parts.start_reader(reader::Channels { commands: command_queue, events: event_sender, chunks: chunk_sender })?;
 
     let result = supervise(coordinator, &mut stages).await;
     stages.shutdown().await;
@@ -184,11 +184,11 @@ impl Parts<'_> {
     }
 
     /// Starts the reader's thread. What comes back ends when the thread does.
-    fn start_reader(&self, ports: reader::Ports) -> Result<oneshot::Receiver<()>, PipelineError> {
+    fn start_reader(&self, channels: reader::Channels) -> Result<oneshot::Receiver<()>, PipelineError> {
         let Self { config, route, budget, under_way, .. } = self;
         let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
         let consumer = consumer_config(&config.kafka, route, queue_kbytes);
-        let reader = Reader::new(&consumer, &route.topic, budget, under_way, ports);
+        let reader = Reader::new(&consumer, &route.topic, budget, under_way, channels);
         let reader = reader
             .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
         let (left_sender, left) = oneshot::channel::<()>();

@@ -1,11 +1,16 @@
 //! The reader: one thread that takes what librdkafka has fetched and sends it on in chunks. It never keeps the group
 //! waiting for its polls: when the byte budget is spent, or the next stage is busy, it takes no messages, which librdkafka
 //! then keeps, and goes on polling the group's events. It assigns, releases and commits exactly what the coordinator tells it.
+//! What it decides is in pure files: `reader/partitions.rs`, `readings.rs`, `deferred.rs`, `room.rs`. The calls to librdkafka are here.
 
+mod action;
 mod deferred;
 mod fetching;
 mod group;
 mod intake;
+mod partitions;
+mod readings;
+mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,22 +21,22 @@ use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::events::wake;
 use footprint_service::kafka::messages::Messages;
-use footprint_service::kafka::trouble::missing_right;
 use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, warn};
 
-use self::deferred::{Deferred, Turn};
+use self::action::Action;
 use self::fetching::Fetching;
 use self::group::GroupContext;
-use self::intake::{Intake, Met, Place};
+use self::intake::Intake;
+use self::partitions::Partitions;
 use crate::batch::budget::Budget;
 use crate::batch::under_way::UnderWay;
 use crate::read::chunk::Chunk;
-use crate::read::commands::{CommandQueue, Wanted};
+use crate::read::commands::{CommandQueue, Commit};
 use crate::read::commit::Commits;
 use crate::read::event::Event;
 
@@ -40,12 +45,10 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the messages taken may take to be decoded, or thrown away, when the reader ends.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the client's errors must last before they are logged.
-const COMPLAINT_AFTER: Duration = Duration::from_secs(5);
-/// How often positions are looked at while nothing comes: they pass gaps and control records.
-const POSITION_INTERVAL: Duration = Duration::from_millis(200);
+const CLIENT_ERRORS_LAST: Duration = Duration::from_secs(5);
 
 /// The reader's ends of its channels.
-pub struct Ports {
+pub struct Channels {
     /// What the coordinator wants.
     pub commands: CommandQueue,
     /// What the coordinator receives.
@@ -63,14 +66,12 @@ pub struct Reader {
     topic: String,
     commands: CommandQueue,
     events: mpsc::Sender<Event>,
-    intake: Intake,
     events_waiting: VecDeque<Event>,
-    /// A revoke waits for its answer; assignments wait until it has one.
-    revoking: bool,
-    deferred: Deferred,
-    positions_at: Instant,
+    partitions: Partitions,
+    intake: Intake,
     woken_at: Instant,
-    closed: bool,
+    /// Nobody takes events any more.
+    is_alone: bool,
 }
 
 impl Reader {
@@ -83,12 +84,12 @@ impl Reader {
         topic: &str,
         budget: &Arc<Budget>,
         under_way: &UnderWay,
-        ports: Ports,
+        channels: Channels,
     ) -> Result<Self, KafkaError> {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
         consumer.subscribe(&[topic])?;
         let consumer = Arc::new(consumer);
-        let Ports { commands, events, chunks } = ports;
+        let Channels { commands, events, chunks } = channels;
         Ok(Self {
             commits: Commits::new(&consumer)?,
             fetching: Fetching::new(&consumer, topic)?,
@@ -96,35 +97,40 @@ impl Reader {
             topic: topic.to_owned(),
             commands,
             events,
-            intake: Intake::new(chunks, budget, under_way),
             events_waiting: VecDeque::new(),
-            revoking: false,
-            deferred: Deferred::default(),
-            positions_at: Instant::now(),
+            partitions: Partitions::default(),
+            intake: Intake::new(chunks, budget, under_way),
             woken_at: Instant::now(),
-            closed: false,
+            is_alone: false,
         })
     }
 
-    /// Reads until told to close, or until the coordinator is gone. The consumer leaves the group when it is dropped.
+    /// Reads until it receives `Close`, or until the coordinator or the next stage is gone. The consumer leaves the group when it is
+    /// dropped.
     pub fn run(mut self) {
-        while !self.closed && !self.intake.closed {
-            self.obey();
-            self.assign_deferred();
-            self.fetching.forward_unheard();
+        while !self.partitions.closed && !self.is_alone && !self.intake.closed {
+            let actions = self.partitions.follow(self.commands.take());
+            self.do_all(actions);
+            let actions = self.partitions.start_deferred();
+            self.do_all(actions);
+            self.fetching.forward_again();
             self.wake();
-            self.complain();
+            self.log_lasting_errors();
             self.poll_group();
-            self.tell();
-            if self.intake.may_take() {
+            self.send_events();
+            if self.intake.may_take(self.partitions.readings.replaying()) {
                 self.take();
             } else {
-                self.intake.hold();
+                self.intake.wait();
             }
         }
-        self.consumer.context().closing.store(true, Ordering::SeqCst);
-        self.fetching.stop_all();
-        let Self { commits, fetching, consumer, topic, commands, events, mut intake, .. } = self;
+        self.leave();
+    }
+
+    fn leave(self) {
+        let Self { commits, mut fetching, consumer, topic, commands, events, mut intake, .. } = self;
+        consumer.context().closing.store(true, Ordering::SeqCst);
+        fetching.stop_all();
         intake.forget();
         if !fetching.close(RETURN_TIMEOUT) {
             warn!(topic, "messages are still being decoded; the group is left after them");
@@ -137,26 +143,74 @@ impl Reader {
         drop((commands, events, intake));
     }
 
-    fn take(&mut self) {
-        let started = Instant::now();
-        let mut met = Vec::new();
-        let taken = self.fetching.take();
-        let nothing = taken.is_empty();
-        if !nothing {
-            self.consumer.context().events.answered();
+    fn do_all(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.perform(action);
         }
-        self.intake.take(taken, &mut met);
-        for met in met {
-            self.note_met(met);
-        }
-        if nothing {
-            self.note_positions();
-        }
-        self.intake.took(started.elapsed());
     }
 
-    /// librdkafka beats the group's heart on its main thread: as late as that wakes a member heard of a rebalance, however often
-    /// its heart was to beat, and the others' partitions stood still.
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Commit(commit) => self.commit(&commit),
+            Action::Fetch { partition, from } => self.fetch(partition, from),
+            Action::Pause(partition) => self.fetching.pause(partition),
+            Action::Release(partitions) => {
+                failpoint::hit(Point::Release);
+                self.fetching.stop(&partitions);
+                failpoint::hit(Point::ReleaseAnswered);
+            }
+            Action::AskPositions => self.ask_positions(),
+            Action::SendPosition(partition) => self.intake.take_position(partition, &self.partitions.readings),
+            Action::Report(event) => self.events_waiting.push_back(event),
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        failpoint::hit(Point::KafkaCommit);
+        let sent = self.commits.send(&self.consumer, &self.topic, commit);
+        failpoint::hit(Point::KafkaCommitSent);
+        if let Err(error) = sent {
+            self.events_waiting.push_back(Event::Committed { count: commit.count, result: Err(error) });
+        }
+    }
+
+    fn fetch(&mut self, partition: Partition, from: Offset) {
+        if let Err(error) = self.fetching.start(partition, from) {
+            let action = self.partitions.not_fetched(partition, from, &error.to_string());
+            return self.perform(action);
+        }
+        failpoint::hit(Point::Reading);
+    }
+
+    fn take(&mut self) {
+        let started = Instant::now();
+        let taken = self.fetching.take();
+        let none_came = taken.is_empty();
+        if !none_came {
+            self.consumer.context().events.answered();
+        }
+        let actions = self.intake.take(taken, &mut self.partitions.readings);
+        self.do_all(actions);
+        let now = Instant::now();
+        if let Some(action) = self.partitions.taken(none_came, now - started, now) {
+            self.perform(action);
+        }
+    }
+
+    fn ask_positions(&mut self) {
+        let Ok(list) = self.consumer.position() else { return };
+        for element in list.elements() {
+            if let KafkaOffset::Offset(position) = element.offset()
+                && let Some(action) = self.partitions.readings.position(element.partition(), position)
+            {
+                self.perform(action);
+            }
+        }
+        self.intake.send();
+    }
+
+    /// librdkafka sends the group's heartbeats on its main thread. A member heard of a rebalance only when that thread woke, however
+    /// short its heartbeat interval, and the others' partitions were not read meanwhile.
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
@@ -164,147 +218,41 @@ impl Reader {
         }
     }
 
-    /// What the client has complained of for a while: a broker that restarts is nobody's concern.
-    fn complain(&self) {
-        if let Some(text) = self.consumer.context().events.lasting(COMPLAINT_AFTER) {
+    /// Logs errors of the client that have lasted for a while. A broker that restarts is no news.
+    fn log_lasting_errors(&self) {
+        if let Some(text) = self.consumer.context().events.lasting(CLIENT_ERRORS_LAST) {
             warn!("kafka: {text}");
         }
     }
 
-    /// Serves what the group and the brokers tell; messages come by a queue of their own.
+    /// Serves what the group and the brokers say; messages come by a queue of their own.
     fn poll_group(&mut self) {
-        let stray = match self.consumer.poll(Duration::ZERO) {
-            None => return,
-            Some(Ok(_)) => "a message came by the group's queue; please report it".to_owned(),
-            Some(Err(error)) => return self.note_error(&error),
-        };
-        self.displace_all(stray);
-    }
-
-    fn displace_all(&mut self, why: String) {
-        let partitions = self.fetching.partitions().to_vec();
-        self.events_waiting.push_back(Event::Displaced { partitions, why });
-    }
-
-    fn note_positions(&mut self) {
-        if self.positions_at.elapsed() < POSITION_INTERVAL || !self.intake.is_reading() {
-            return;
-        }
-        self.positions_at = Instant::now();
-        let Ok(list) = self.consumer.position() else { return };
-        for element in list.elements() {
-            if let KafkaOffset::Offset(position) = element.offset() {
-                self.intake.note_position(element.partition(), position);
+        match self.consumer.poll(Duration::ZERO) {
+            None => {}
+            Some(Ok(_)) => {
+                let why = "a message came by the group's queue; please report it".to_owned();
+                let partitions = self.fetching.partitions().to_vec();
+                self.events_waiting.push_back(Event::Displaced { partitions, why });
             }
-        }
-        self.intake.send();
-    }
-
-    fn note_met(&mut self, met: Met) {
-        match met {
-            Met::Error { error, handed } => self.events_waiting.extend(Event::in_place(error, handed)),
-            Met::Behind(partition) => self.fetching.pause(partition),
-            Met::Skip { partition, next } => self.fetch(partition, next),
-        }
-    }
-
-    /// What the group's queue tells: of the group, the topic, the client as a whole.
-    fn note_error(&mut self, error: &KafkaError) {
-        match error {
-            KafkaError::MessageConsumptionFatal(_) => self.events_waiting.push_back(Event::Failed(error.to_string())),
-            KafkaError::MessageConsumption(code) => match code {
-                // a partition's own come by its queue, and name it
-                RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset => {
-                    self.displace_all(error.to_string());
-                }
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                    self.events_waiting.push_back(Event::TopicGone);
-                }
-                RDKafkaErrorCode::InconsistentGroupProtocol => self.events_waiting.push_back(Event::RefusedByGroup),
-                code => match missing_right(*code) {
-                    Some(remedy) => self.events_waiting.push_back(Event::Failed(format!("{code}; {remedy}"))),
-                    // kept with its reason by the context, and warned of when it lasts
-                    None => debug!("kafka: {error}"),
-                },
+            Some(Err(error)) => match Event::of_group(&error, self.fetching.partitions()) {
+                Some(event) => self.events_waiting.push_back(event),
+                // the context keeps it with its reason, and it is logged if it lasts
+                None => debug!("kafka: {error}"),
             },
-            _ => warn!("kafka: {error}"),
         }
     }
 
-    /// Does what the coordinator wants, in the order that `commands.rs` explains.
-    fn obey(&mut self) {
-        let Wanted { commit, halted, released, assigned, closes, .. } = self.commands.take();
-        if let Some(commit) = commit {
-            failpoint::hit(Point::KafkaCommit);
-            let sent = self.commits.send(&self.consumer, &self.topic, &commit);
-            failpoint::hit(Point::KafkaCommitSent);
-            if let Err(error) = sent {
-                self.events_waiting.push_back(Event::Committed { count: commit.count, result: Err(error) });
-            }
-        }
-        for partition in halted {
-            self.intake.stop(partition);
-            self.fetching.pause(partition);
-        }
-        if let Some(partitions) = released {
-            self.release(&partitions.into_iter().collect::<Vec<_>>());
-        }
-        for ownership in assigned.into_values() {
-            self.deferred.add(ownership);
-        }
-        self.closed |= closes;
-    }
-
-    /// Has those that wait read, unless a revoke waits for its answer.
-    fn assign_deferred(&mut self) {
-        if self.revoking {
-            return;
-        }
-        for _ in 0..self.deferred.len() {
-            let Some(Turn { paused, next }) = self.deferred.turn(&mut self.intake) else { continue };
-            if let Some(partition) = paused {
-                self.fetching.pause(partition);
-            }
-            let Place { ownership, from } = next;
-            let partition = ownership.partition;
-            self.intake.start(ownership, from);
-            self.fetch(partition, from);
-            failpoint::hit(Point::Reading);
-        }
-    }
-
-    fn fetch(&mut self, partition: Partition, from: Offset) {
-        if let Err(error) = self.fetching.start(partition, from) {
-            self.intake.stop(partition);
-            let why = format!("offset {from}: {error}");
-            self.events_waiting.push_back(Event::Displaced { partitions: vec![partition], why });
-        }
-    }
-
-    fn release(&mut self, partitions: &[Partition]) {
-        for &partition in partitions {
-            self.intake.stop(partition);
-        }
-        failpoint::hit(Point::Release);
-        self.fetching.stop(partitions);
-        failpoint::hit(Point::ReleaseAnswered);
-        self.revoking = false;
-        self.deferred.remove(|partition| partitions.contains(&partition));
-    }
-
-    fn tell(&mut self) {
+    fn send_events(&mut self) {
         while let Some((count, result)) = self.commits.answer() {
             failpoint::hit(Point::KafkaCommitAnswered);
             self.events_waiting.push_back(Event::Committed { count, result });
         }
-        {
-            let mut queue = self.consumer.context().queue.lock();
-            for event in queue.drain(..) {
-                self.revoking |= matches!(event, Event::Revoked { .. });
-                self.events_waiting.push_back(event);
-            }
+        let changes: Vec<Event> = self.consumer.context().queue.lock().drain(..).collect();
+        for change in changes {
+            let action = self.partitions.group_changed(change);
+            self.perform(action);
         }
-        self.closed |= !send_waiting(&mut self.events_waiting, &self.events);
+        self.is_alone |= !send_waiting(&mut self.events_waiting, &self.events);
     }
 }
 

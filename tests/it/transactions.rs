@@ -62,3 +62,25 @@ fn an_open_transaction_that_is_committed_is_stored_with_what_stands_behind_it() 
 fn an_open_transaction_that_is_aborted_leaves_what_stands_behind_it() {
     end_open("abortedtx", false);
 }
+
+/// A log may end in records that are nobody's: those of an aborted transaction, and the mark of its end. No message comes of them, so
+/// only librdkafka's position says that they are passed. The other tests send more behind them, which brings the position along.
+#[test]
+fn a_log_that_ends_in_an_aborted_transaction_is_read_to_its_end() {
+    let _calm = calm();
+    let mut world = World::new("endsaborted", 1, 0.0);
+    let source = world.source();
+    let mut producer = Feed::transactional(&world.topic, 1, 7);
+    producer.begin();
+    let committed = producer.send(500);
+    producer.commit();
+    world.oracle.note(source, committed);
+    producer.begin();
+    producer.send(300);
+    producer.abort();
+    let (status, said) = world.attempt(&["run", "--until-caught-up"], STORED);
+    assert_eq!(status, Some(0), "{said}");
+    // both transactions, and the mark of each
+    assert_eq!(world.ledger(source)[0].lowest(), 500 + 1 + 300 + 1, "{said}");
+    assert_eq!(world.eye.count("user_footprint"), 500);
+}

@@ -84,9 +84,10 @@ const ROOMS: [Room; 4] = [
             &["batch/assemble"],
             // reading
             &["read/commands", "read/event"],
-            &["read/commit", "read/reader/group"],
-            &["read/reader/fetching", "read/reader/intake"],
-            &["read/reader/deferred", "read/reader"],
+            &["read/commit", "read/reader/action", "read/reader/group", "read/reader/room"],
+            &["read/reader/fetching", "read/reader/readings"],
+            &["read/reader/deferred", "read/reader/intake"],
+            &["read/reader/partitions", "read/reader"],
             // the tables' form, and the encoders
             &["store/postgres/shape", "store/clickhouse/native/part"],
             &["store/clickhouse/native", "store/clickhouse/native/dictionary"],

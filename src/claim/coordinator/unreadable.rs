@@ -37,7 +37,7 @@ impl Coordinator {
         &mut self,
         partition: Partition,
         offset: Offset,
-        handed: Offset,
+        sent_below: Offset,
         why: String,
     ) -> Result<(), PipelineError> {
         if self.machine(partition).is_none_or(|machine| machine.right().is_none()) {
@@ -49,7 +49,7 @@ impl Coordinator {
         if met.offset != offset {
             *met = Unreadable::at(offset);
         }
-        met.ending = Some((handed, now + STORED_WAIT));
+        met.ending = Some((sent_below, now + STORED_WAIT));
         warn!(partition, offset, "kafka: {why}; reading again from there");
         let lasted = now - met.since;
         if lasted < self.settings.unreadable_after {
@@ -86,8 +86,8 @@ impl Coordinator {
                 return false;
             }
             // recorded as well: a claim that is open would be taken for one that is not whole
-            let is_stored = |handed| stored_below >= handed && !tracker.is_unrecorded();
-            if met.ending.is_some_and(|(handed, until)| is_stored(handed) || now >= until) {
+            let is_stored = |sent_below| stored_below >= sent_below && !tracker.is_unrecorded();
+            if met.ending.is_some_and(|(sent_below, until)| is_stored(sent_below) || now >= until) {
                 met.ending = None;
                 ends.push((partition, met.backoff.next_wait()));
             }

@@ -15,11 +15,11 @@ use super::group::GroupContext;
 
 /// How long one take waits when nothing comes.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
-/// Partitions that have sent nothing since they were assigned are forwarded again at this interval, see
-/// [`Fetching::forward_unheard`]: at first, and later, when they are idle most likely.
+/// How often partitions are forwarded again that have sent nothing since they were assigned, see [`Fetching::forward_again`]: at first,
+/// and later, when they are idle most likely.
 const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
 const FORWARD_INTERVAL_LATER: Duration = Duration::from_secs(1);
-/// How long after an assignment "at first" is.
+/// How long "at first" lasts after an assignment.
 const FORWARD_OFTEN: Duration = Duration::from_secs(2);
 
 /// See the module's head.
@@ -31,7 +31,7 @@ pub(super) struct Fetching {
     /// A superset of what is taken in: a halted partition stays until it is released.
     assigned: Vec<Partition>,
     /// Assigned partitions from which no message has come yet.
-    unheard: Vec<Partition>,
+    silent: Vec<Partition>,
     assigned_at: Instant,
     forwarded_at: Instant,
 }
@@ -48,7 +48,7 @@ impl Fetching {
             consumer: Arc::clone(consumer),
             topic: topic.to_owned(),
             assigned: Vec::new(),
-            unheard: Vec::new(),
+            silent: Vec::new(),
             assigned_at: now,
             forwarded_at: now,
         })
@@ -57,9 +57,9 @@ impl Fetching {
     /// What has come, as soon as there is something.
     pub(super) fn take(&mut self) -> Taken<'_> {
         let taken = self.fetched.take(TAKE_TIMEOUT);
-        if !self.unheard.is_empty() {
+        if !self.silent.is_empty() {
             for partition in taken.partitions() {
-                self.unheard.retain(|&unheard| unheard != partition);
+                self.silent.retain(|&silent| silent != partition);
             }
         }
         taken
@@ -78,7 +78,7 @@ impl Fetching {
         self.fetched.forward(&self.consumer, &self.topic, partition)?;
         self.consumer.incremental_assign(&list)?;
         self.assigned.push(partition);
-        self.unheard.push(partition);
+        self.silent.push(partition);
         self.assigned_at = Instant::now();
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Fetching {
             warn!("kafka: unassign: {error}");
         }
         self.assigned.retain(|partition| !partitions.contains(partition));
-        self.unheard.retain(|partition| !partitions.contains(partition));
+        self.silent.retain(|partition| !partitions.contains(partition));
     }
 
     /// Takes all partitions out.
@@ -119,14 +119,14 @@ impl Fetching {
     /// Where a partition was assigned before, librdkafka ends its forwarding some time after it was let go
     /// (`rd_kafka_toppar_fetch_stop`), which may be after it was forwarded for the next assignment; its messages then lie
     /// where nobody takes them. Forwarding again brings them along, so it is done until the first has come.
-    pub(super) fn forward_unheard(&mut self) {
+    pub(super) fn forward_again(&mut self) {
         let is_new = self.assigned_at.elapsed() < FORWARD_OFTEN;
         let interval = if is_new { FORWARD_INTERVAL } else { FORWARD_INTERVAL_LATER };
-        if self.unheard.is_empty() || self.forwarded_at.elapsed() < interval {
+        if self.silent.is_empty() || self.forwarded_at.elapsed() < interval {
             return;
         }
         self.forwarded_at = Instant::now();
-        for &partition in &self.unheard {
+        for &partition in &self.silent {
             if let Err(error) = self.fetched.forward(&self.consumer, &self.topic, partition) {
                 debug!(partition, "kafka: forward: {error}");
             }

@@ -1,0 +1,94 @@
+//! What the reader decides: which partitions it fetches, from where, and what it tells the coordinator. Commands, the group's events,
+//! messages, errors and positions come in, [`Action`]s go out. Pure: the reader does the actions, in order.
+
+use std::time::{Duration, Instant};
+
+use footprint_protocol::offset::{Offset, Partition};
+
+use super::action::Action;
+use super::deferred::{Deferred, Turn};
+use super::readings::Readings;
+use crate::read::commands::Wanted;
+use crate::read::event::Event;
+
+/// How often positions are asked for while no message comes.
+pub(super) const POSITION_INTERVAL: Duration = Duration::from_millis(200);
+
+/// See the module's head.
+#[derive(Default)]
+pub(super) struct Partitions {
+    /// Those that are read.
+    pub(super) readings: Readings,
+    /// Those that wait to be read.
+    deferred: Deferred,
+    /// A revoke waits for its answer; nothing is assigned until it has one.
+    revoking: bool,
+    positions_asked_at: Option<Instant>,
+    /// The reader is to end.
+    pub(super) closed: bool,
+}
+
+impl Partitions {
+    /// Follows the coordinator's commands, in the order that `commands.rs` explains.
+    pub(super) fn follow(&mut self, wanted: Wanted) -> Vec<Action> {
+        let Wanted { commit, halted, released, assigned, closes, .. } = wanted;
+        let mut actions: Vec<Action> = commit.map(Action::Commit).into_iter().collect();
+        for partition in halted {
+            self.readings.stop(partition);
+            actions.push(Action::Pause(partition));
+        }
+        if let Some(partitions) = released {
+            let partitions: Vec<Partition> = partitions.into_iter().collect();
+            partitions.iter().for_each(|&partition| self.readings.stop(partition));
+            self.deferred.remove(&partitions);
+            self.revoking = false;
+            actions.push(Action::Release(partitions));
+        }
+        for ownership in assigned.into_values() {
+            self.deferred.add(ownership);
+        }
+        self.closed |= closes;
+        actions
+    }
+
+    /// The group has given partitions, or takes some.
+    pub(super) fn group_changed(&mut self, event: Event) -> Action {
+        self.revoking |= matches!(event, Event::Revoked { .. });
+        Action::Report(event)
+    }
+
+    /// Reads those that waited and whose turn has come.
+    pub(super) fn start_deferred(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.revoking {
+            return actions;
+        }
+        for _ in 0..self.deferred.len() {
+            let Some(Turn { paused, next }) = self.deferred.turn(&mut self.readings) else { continue };
+            actions.extend(paused.map(Action::Pause));
+            actions.push(Action::Fetch { partition: next.ownership.partition, from: next.from });
+            self.readings.start(next);
+        }
+        actions
+    }
+
+    /// A partition could not be fetched.
+    pub(super) fn not_fetched(&mut self, partition: Partition, from: Offset, why: &str) -> Action {
+        self.readings.stop(partition);
+        Action::Report(Event::Displaced { partitions: vec![partition], why: format!("offset {from}: {why}") })
+    }
+
+    /// Messages were taken, or waited for, for `time`; `none_came` if there were none.
+    pub(super) fn taken(&mut self, none_came: bool, time: Duration, now: Instant) -> Option<Action> {
+        self.readings.pass(time);
+        let asked_lately = self.positions_asked_at.is_some_and(|at| now < at + POSITION_INTERVAL);
+        if !none_came || self.readings.is_empty() || asked_lately {
+            return None;
+        }
+        self.positions_asked_at = Some(now);
+        Some(Action::AskPositions)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The partitions that are read, and where each is: which messages are new, what an error in their place asks for, and which replay
+//! has stalled. Pure: time is the time spent taking messages, and comes from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use footprint_protocol::offset::{Offset, Partition};
+use footprint_service::kafka::fetched::InPlaceError;
+use footprint_service::kafka::trouble::{InPlace, in_place_of_messages};
+
+use super::action::Action;
+use crate::ledger::ownership::Ownership;
+use crate::read::event::Event;
+
+/// A replay of which nothing has come for this long may have to give up its place.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(2);
+
+/// A partition, and where it is to be read from.
+pub(super) struct Place {
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) from: Offset,
+}
+
+/// A partition that is read.
+pub(super) struct Reading {
+    pub(super) ownership: Arc<Ownership>,
+    /// The next offset to read: everything below it was sent on.
+    pub(super) next: Offset,
+    /// When that last moved, by the clock of [`Readings`].
+    moved_at: Duration,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub(super) struct Readings {
+    reading: BTreeMap<Partition, Reading>,
+    /// Partitions that are read no further because of an error, and are still fetched.
+    broken: BTreeSet<Partition>,
+    /// The time spent taking messages: it does not pass while none may be taken.
+    clock: Duration,
+}
+
+/// Takes the messages of one partition that are new.
+pub(super) struct NewMessages<'a> {
+    pub(super) reading: &'a mut Reading,
+    clock: Duration,
+}
+
+impl Readings {
+    /// Takes a partition's messages from a place on.
+    pub(super) fn start(&mut self, place: Place) {
+        let Place { ownership, from } = place;
+        self.broken.remove(&ownership.partition);
+        self.reading.insert(ownership.partition, Reading { next: from, moved_at: self.clock, ownership });
+    }
+
+    /// Takes no more messages of a partition.
+    pub(super) fn stop(&mut self, partition: Partition) {
+        self.reading.remove(&partition);
+    }
+
+    /// Whether no partition is read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reading.is_empty()
+    }
+
+    /// A partition that is read.
+    pub(super) fn get(&self, partition: Partition) -> Option<&Reading> {
+        self.reading.get(&partition)
+    }
+
+    /// How many partitions have claims of earlier owners that are not read to their end yet.
+    pub(super) fn replaying(&self) -> usize {
+        self.reading.values().filter(|reading| reading.replays()).count()
+    }
+
+    /// Stops the replay of which nothing has come for the longest time, if that is too long.
+    pub(super) fn stop_stalled(&mut self) -> Option<Place> {
+        let stalled = |reading: &&Reading| reading.replays() && self.clock >= reading.moved_at + STALLED_AFTER;
+        let oldest = self.reading.values().filter(stalled).min_by_key(|reading| reading.moved_at)?;
+        let partition = oldest.ownership.partition;
+        let Reading { ownership, next, .. } = self.reading.remove(&partition)?;
+        Some(Place { ownership, from: next })
+    }
+
+    /// Messages were taken, or waited for, for this long.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.clock += time;
+    }
+
+    /// Messages of a partition have come.
+    ///
+    /// # Errors
+    /// None of them is wanted; what is to be done about it, if anything.
+    pub(super) fn messages(&mut self, partition: Partition) -> Result<NewMessages<'_>, Option<Action>> {
+        match self.reading.get_mut(&partition) {
+            Some(reading) if !reading.ownership.has_ended() => Ok(NewMessages { reading, clock: self.clock }),
+            Some(_) => Err(None),
+            None => Err(self.broken.remove(&partition).then_some(Action::Pause(partition))),
+        }
+    }
+
+    /// An error has come in place of messages. If it leaves records out, the partition is read no further, or, where those are
+    /// given up, behind them.
+    pub(super) fn error(&mut self, error: InPlaceError) -> Vec<Action> {
+        let InPlaceError { partition, offset, code, .. } = error;
+        let (ownership, next) = match self.messages(partition) {
+            Ok(NewMessages { reading, .. }) => (Arc::clone(&reading.ownership), reading.next),
+            Err(action) => return action.into_iter().collect(),
+        };
+        if in_place_of_messages(code) == InPlace::Unreadable {
+            if let Some(skip) = ownership.skips.iter().find(|skip| skip.contains(offset)) {
+                let moved = self.position(partition, skip.end);
+                let fetch = Action::Fetch { partition, from: skip.end };
+                return moved.into_iter().chain([fetch]).collect();
+            }
+            self.reading.remove(&partition);
+            self.broken.insert(partition);
+        }
+        Event::in_place(error, next).map(Action::Report).into_iter().collect()
+    }
+
+    /// librdkafka has seen everything of a partition below `position`: gaps, control records and aborted records move it without
+    /// a message.
+    pub(super) fn position(&mut self, partition: Partition, position: Offset) -> Option<Action> {
+        let NewMessages { reading, clock } = self.messages(partition).ok()?;
+        if position <= reading.next {
+            return None;
+        }
+        (reading.next, reading.moved_at) = (position, clock);
+        Some(Action::SendPosition(partition))
+    }
+}
+
+impl Reading {
+    fn replays(&self) -> bool {
+        !self.ownership.has_ended() && self.next < self.ownership.plan.claimed
+    }
+}
+
+impl NewMessages<'_> {
+    /// Whether the message at an offset is new. It counts as taken then.
+    pub(super) fn take(&mut self, offset: Offset) -> bool {
+        let is_new = offset >= self.reading.next;
+        if is_new {
+            (self.reading.next, self.reading.moved_at) = (offset + 1, self.clock);
+        }
+        is_new
+    }
+}
