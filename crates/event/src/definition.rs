@@ -1,6 +1,6 @@
-//! A route's definition: what decides a record's row, as a text that is the same on every machine and in every version of this
-//! program. The ledger keeps the text, and with every claim its fingerprint: what was claimed is finished by the definition that
-//! claimed it, so that both databases get the same rows, whatever the configuration says since.
+//! A route's definition: all that decides a record's row, as a text that is the same on every machine and in every version of
+//! this program. The ledger stores the text, and its fingerprint with every claim. The definition that claimed a range also
+//! finishes it, so both databases get the same rows, whatever the configuration says by then.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct Text {
     columns: Vec<TextColumn>,
 }
 
-/// A column without what only a table's storage depends on (`low_cardinality`).
+/// A column without the settings that only change a table's storage (`low_cardinality`).
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TextColumn {
@@ -33,19 +33,19 @@ struct TextColumn {
     presence: Presence,
 }
 
-/// What every version's text says.
+/// The part that every version's text has.
 #[derive(Deserialize)]
 struct Version {
     decoder: u32,
 }
 
-/// Why a kept text is of no use to this program.
+/// Why this program cannot use a stored text.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum Unusable {
     /// The same record may become another row now.
     #[error("it is of decoder {0}, and this program has decoder {DECODER_VERSION}")]
     Decoder(u32),
-    /// It is no text of this program.
+    /// It is not a text of this program.
     #[error("its text cannot be read: {0}")]
     Text(String),
 }
@@ -59,10 +59,10 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The definition of a route as it is configured.
+    /// The definition of a configured route.
     ///
     /// # Errors
-    /// A route that cannot be decoded.
+    /// The route cannot be decoded.
     pub fn of(route: &Arc<Route>) -> Result<Self, RouteError> {
         let column = |column: &Column| TextColumn {
             name: column.name.clone(),
@@ -80,7 +80,7 @@ impl Definition {
         Ok(Self { route: Arc::clone(route), text, fingerprint, decoder: Decoder::new(route)? })
     }
 
-    /// The definition that `text` is, of the route that is `now` configured and its tables.
+    /// The definition in `text`, for the route `now`, as it is configured today.
     ///
     /// # Errors
     /// Another version of this program wrote the text, or it was edited.
@@ -99,22 +99,22 @@ impl Definition {
         Self::of(&Arc::new(route.validated().map_err(invalid)?)).map_err(invalid)
     }
 
-    /// The route: its name, topic and tables are today's, its zone and columns the definition's.
+    /// The route. Its name, topic and tables are today's, its zone and columns are the definition's.
     pub fn route(&self) -> &Arc<Route> {
         &self.route
     }
 
-    /// The text that is kept: the decoder's version, the zone, and each column in order.
+    /// The text to store: the decoder's version, the zone, and each column in order.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The text in 63 bits. Two programs with the same fingerprint decode every record alike.
+    /// A 63-bit hash of the text. Two programs with the same fingerprint decode every record alike.
     pub fn fingerprint(&self) -> i64 {
         self.fingerprint
     }
 
-    /// A decoder of its own for whoever decodes.
+    /// A new decoder.
     pub fn decoder(&self) -> Decoder {
         self.decoder.clone()
     }
@@ -140,8 +140,8 @@ mod tests {
         Definition::of(&Arc::new(route)).unwrap()
     }
 
-    /// The fingerprint was of Rust's `Debug` text: another compiler or a renamed field would have changed it, and with it the
-    /// meaning of every pending claim. Where this test fails, claims of the version before are another decoder's.
+    /// The story: the fingerprint was made of Rust's `Debug` text. Another compiler or a renamed field would have changed it, and
+    /// with it the meaning of every pending claim. If this test fails, claims of the previous version belong to another decoder.
     #[test]
     fn the_shipped_routes_definition_and_fingerprint_are_these() {
         let definition = of(shipped());
@@ -166,7 +166,7 @@ mod tests {
         assert!(changed(&|route| route.columns[0].field = "verb".into()));
         assert!(changed(&|route| route.columns[0].kind = Kind::Integer));
         assert!(changed(&|route| route.columns.swap(0, 1)));
-        assert!(!changed(&|route| route.columns[1].low_cardinality = true), "a table's storage decides no row");
+        assert!(!changed(&|route| route.columns[1].low_cardinality = true), "a table's storage changes no row");
         assert!(!changed(&|route| route.topic = "another".into()));
     }
 
@@ -207,7 +207,7 @@ mod tests {
         }
         texts.sort();
         texts.dedup();
-        assert_eq!(texts.len(), presences().len(), "each presence has a text of its own");
+        assert_eq!(texts.len(), presences().len(), "each presence has its own text");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! A seed -> page moves as browsers would report them: payload, key, headers, and what the decoder will say of each. Pure and
+//! Turns a seed into page moves as browsers would report them: payload, key, headers, and the decoder's answer to each. Pure and
 //! cheap: the same seed and options make the same bytes on every machine, and no event costs an allocation.
 //!
-//! The site is invented: a few thousand pages whose visits follow Zipf's law, mostly read, sometimes written to. Times run
-//! with a clock of their own, a little out of order, in every spelling the normalizer takes. A share of the records is bad,
-//! of every kind there is.
+//! The site is invented. It has a few thousand pages, whose visits follow Zipf's law. They are mostly read, and sometimes written
+//! to. Times follow their own clock, a little out of order, in every spelling that the normalizer takes. Some records are bad, of
+//! every kind there is.
 
 use chrono::{DateTime, Datelike};
 
@@ -11,21 +11,21 @@ use crate::limits::RECORD_BYTES_MAX;
 
 /// Pages of the invented site.
 const PAGE_COUNT: usize = 4_096;
-/// The draw of a page: entry `i` of the table is its rank, repeated as often as its popularity demands.
+/// The table for drawing a page: entry `i` is the rank of a page, which is repeated as often as its popularity demands.
 const RANK_TABLE_BITS: u32 = 16;
-/// One bad record in so many is larger than a record may be; more would only measure the network.
+/// One in this number of bad records is larger than a record may be. More of them would only measure the network.
 const TOO_LARGE_ONE_IN: u64 = 256;
-/// An event is reported up to this long after it happened.
+/// An event is reported at most this long after it happened.
 const DELAY_US_MAX: u64 = 2_000_000;
 
-/// What a generator makes.
+/// The options of a generator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GenerateOptions {
-    /// Which part of the records is bad, 0 to 1.
+    /// The share of bad records, 0 to 1.
     pub bad_share: f64,
     /// The event clock's start, UTC microseconds.
     pub start_us: i64,
-    /// What the event clock moves on by, from one event to the next on average, microseconds.
+    /// The average step of the event clock from one event to the next, microseconds.
     pub step_us: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct Generated<'a> {
     pub payload: Option<&'a [u8]>,
     /// The record's headers, names and values.
     pub headers: &'a [(&'static str, &'static [u8])],
-    /// The code of the [`crate::reject::Reason`] why it cannot become a row of `user_footprint`; none for a good one.
+    /// The code of the [`crate::reject::Reason`] why it cannot become a row of `user_footprint`. None: it is good.
     pub fault: Option<&'static str>,
 }
 
@@ -53,10 +53,10 @@ pub struct Generated<'a> {
 pub struct Generator {
     random: Random,
     options: GenerateOptions,
-    /// A bad record is drawn when 64 random bits are below this.
+    /// A record is bad if 64 random bits are below this.
     bad_below: u64,
     now_us: i64,
-    /// The pages as they stand in JSON, in the order of their popularity.
+    /// The pages in JSON, in the order of their popularity.
     pages: Vec<Vec<u8>>,
     ranks: Vec<u16>,
     payload: Vec<u8>,
@@ -108,7 +108,7 @@ impl Generator {
         let shape = bits >> 22 & 15;
         let payload = &mut self.payload;
         payload.clear();
-        // most browsers send what the site's script writes; a few go through another library, in another order
+        // most browsers send what the site's script writes; a few use another library, with another order
         if shape == 0 {
             payload.extend_from_slice(b"{\"method\": \"");
             payload.extend_from_slice(method);
@@ -131,7 +131,7 @@ impl Generator {
         payload.push(b'}');
     }
 
-    /// Writes a record that cannot become a row, and gives the reason's code.
+    /// Writes a record that cannot become a row, and returns the reason's code.
     fn write_bad(&mut self) -> &'static str {
         self.payload.clear();
         if self.random.below(TOO_LARGE_ONE_IN) == 0 {
@@ -161,7 +161,7 @@ impl Random {
     }
 }
 
-/// What visitors do: mostly read. One of 64 is drawn.
+/// The methods of visitors: mostly reads. One of 64 is drawn.
 const METHODS: [&[u8]; 64] = {
     let mut methods: [&[u8]; 64] = [b"GET"; 64];
     let rare: [&[u8]; 8] = [b"POST", b"POST", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"];
@@ -177,7 +177,7 @@ const METHODS: [&[u8]; 64] = {
 const HEADERS: [&[(&str, &[u8])]; 8] =
     [&[], &[], &[], &[], &[], &[], &[("source", b"web")], &[("source", b"app"), ("trace", b"\x00\x9f\x92\x96")]];
 
-/// Bad records and the code of their reason. What is too large or null is completed by the generator.
+/// Bad records and the code of their reason. The generator completes those that are too large or null.
 const FAULTS: [(&str, &[u8]); 39] = [
     ("null_payload", b""),
     ("not_utf8", b"{\"link\":\"/caf\xe9\",\"method\":\"GET\",\"footprint_time\":1714953600}"),
@@ -220,7 +220,7 @@ const FAULTS: [(&str, &[u8]); 39] = [
     ("bad_time", b"{\"link\":\"/\",\"method\":\"GET\",\"footprint_time\":99999999999}"),
 ];
 
-/// The page of a rank, as it stands between the quotes of JSON text.
+/// The page of a rank, as JSON text without its quotes.
 fn page(rank: usize) -> Vec<u8> {
     const FIRST: [&str; 6] = ["/", "/articles", "/products", "/about", "/search?q=footprint", r"/caf\u00e9/men\u00fc"];
     const TOPICS: [&str; 8] = ["gardens", "rivers", "maps", "bread", "clouds", "bicycles", "lighthouses", "산책"];
@@ -237,7 +237,7 @@ fn page(rank: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// For each draw of [`RANK_TABLE_BITS`] bits the rank of a page: a page half as popular comes half as often.
+/// The rank of a page for each draw of [`RANK_TABLE_BITS`] bits. A page that is half as popular comes half as often.
 fn ranks() -> Vec<u16> {
     let draws = 1_usize << RANK_TABLE_BITS;
     let whole: f64 = (1..=PAGE_COUNT).map(|place| 1.0 / place as f64).sum();
@@ -251,7 +251,7 @@ fn ranks() -> Vec<u16> {
     ranks
 }
 
-/// Writes an instant as a JSON value, in one of sixteen spellings; most are what a browser's `toISOString` gives.
+/// Writes an instant as a JSON value, in one of sixteen spellings. Most look like the output of a browser's `toISOString`.
 fn write_time(out: &mut Vec<u8>, instant_us: i64, spelling: u64) {
     match spelling {
         0 => push_digits(out, (instant_us / 1_000_000).unsigned_abs(), 10),

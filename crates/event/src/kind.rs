@@ -1,6 +1,6 @@
-//! The kinds of columns, each described once: [`Kind::form`] is the table of what a kind is called and how each database spells and
-//! reads it. What is left to code, one arm each, is named in CONTRIBUTING.md ("Add a column kind"): those are loops over values,
-//! which must not look anything up.
+//! The kinds of columns, each described once. [`Kind::form`] is the table of each kind's name, and of its spelling and reading in
+//! each database. CONTRIBUTING.md ("Add a column kind") lists the remaining code, one arm each: loops over values, which must not
+//! look anything up.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,20 +34,20 @@ pub enum DefaultValue {
     Text(String),
 }
 
-/// How a kind is called, and what each database makes of it. `{}` stands for the column's name.
+/// The name of a kind, and how each database stores it. `{}` is the column's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
-    /// What an event's JSON must hold, for the reason of a dead letter.
+    /// What an event's JSON must hold, in the words of a dead letter's reason.
     pub expected: &'static str,
-    /// PostgreSQL's type, as `format_type` spells it. Its binary form is what COPY carries.
+    /// PostgreSQL's type, as `format_type` spells it. COPY carries its binary form.
     pub postgres_type: &'static str,
-    /// Types of an adopted PostgreSQL column all of whose values the kind holds: the column is widened.
+    /// Types of an adopted PostgreSQL column whose values all fit the kind. The column is widened.
     pub postgres_narrower: &'static [&'static str],
     /// A PostgreSQL column as the Rust type of its values.
     pub postgres_value: &'static str,
     /// ClickHouse's type.
     pub clickhouse_type: &'static str,
-    /// Types of an adopted ClickHouse column all of whose values the kind holds: the column is widened.
+    /// Types of an adopted ClickHouse column whose values all fit the kind. The column is widened.
     pub clickhouse_narrower: &'static [&'static str],
     /// A ClickHouse column as `verify` reads it, nullable.
     pub clickhouse_value: &'static str,
@@ -69,7 +69,7 @@ impl Kind {
                 clickhouse_narrower: &[],
                 clickhouse_value: "cast({}, 'Nullable(String)')",
             },
-            // adopted times have precisions and zones, which the tables' shapes look at themselves
+            // adopted times have precisions and zones; the tables' shapes check them
             Self::Timestamp => Form {
                 expected: "a time, RFC 3339 text or an integer",
                 postgres_type: "timestamp with time zone",
@@ -109,7 +109,7 @@ impl Kind {
         }
     }
 
-    /// Whether a column may have such a default. Whether its value is good the decoder says.
+    /// Whether a column may have such a default. The decoder checks the value.
     pub fn takes(self, default: &DefaultValue) -> bool {
         matches!(
             (self, default),
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn every_kind_is_listed_once_and_every_value_names_its_column() {
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, index, "in the order of the enum, none left out before it");
+            assert_eq!(kind as usize, index, "in the order of the enum, without gaps");
             let form = kind.form();
             for value in [form.postgres_value, form.clickhouse_value] {
                 assert_eq!(value.matches("{}").count(), 1, "{kind:?}: {value}");

@@ -1,10 +1,10 @@
-//! Events, without I/O: what a route says of them, how a record is decoded into a row of columns or becomes a dead letter, and
-//! how events are made up to try it all with.
+//! Events, without I/O: what a route says about them, how a record becomes a row of columns or a dead letter, and how test events
+//! are made.
 
 // bounds
 pub mod kind;
 pub mod limits;
-// what becomes of an event
+// how an event becomes a row
 pub mod definition;
 pub mod route;
 // from a record to a row, or to a dead letter
@@ -14,5 +14,5 @@ pub mod record;
 pub mod recycle;
 pub mod reject;
 pub mod rows;
-// page moves to try it with
+// page moves for trials
 pub mod generate;

@@ -1,6 +1,6 @@
-//! Bounds of events: of a record, of a route, of a dead letter.
+//! Bounds of a record, a route and a dead letter.
 
-/// A record's payload above this becomes a dead letter, bytes.
+/// Bytes of a record's payload, at most. A larger record becomes a dead letter.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Characters of a database's message that a dead letter keeps.
 pub(crate) const REFUSAL_CHARS_MAX: usize = 1_000;

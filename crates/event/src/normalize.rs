@@ -1,5 +1,5 @@
-//! A timestamp, RFC 3339 text or an integer -> UTC microseconds, or why not. Pure: the zone of a text without an offset is a
-//! parameter, and nothing is guessed. The one thing cut off are fraction digits beyond the microsecond.
+//! Turns a timestamp, RFC 3339 text or an integer, into UTC microseconds, or says why not. Pure: the zone of a text without an
+//! offset is a parameter, and nothing is guessed. Only fraction digits beyond the microsecond are cut off.
 //!
 //! | text                                   | is                                                           |
 //! |----------------------------------------|--------------------------------------------------------------|
@@ -15,9 +15,9 @@
 //! | \|x\| below 1e14      | milliseconds     |
 //! | larger                | microseconds     |
 //!
-//! The magnitude rule holds for both signs, so `-86400` is 1969-12-31. Its price: milliseconds between 1966-10-31 and
-//! 1973-03-03 look like seconds, and microseconds like milliseconds. Most of them then lie outside `INSTANT_MIN_US` ..=
-//! [`INSTANT_MAX_US`] and are refused; those within four months of 1970 are read as seconds, as the contract says.
+//! The magnitude rule holds for both signs, so `-86400` is 1969-12-31. It has a price: milliseconds between 1966-10-31 and
+//! 1973-03-03 look like seconds, and microseconds look like milliseconds. Most of them are then outside `INSTANT_MIN_US` ..=
+//! [`INSTANT_MAX_US`] and are refused. Those within four months of 1970 are read as seconds, as the contract says.
 
 use std::str::FromStr;
 
@@ -27,18 +27,18 @@ use chrono_tz::Tz;
 const SECOND_US: i64 = 1_000_000;
 const DAY_S: i64 = 86_400;
 
-/// The first instant both databases hold: 1900-01-01 00:00:00 UTC, ClickHouse's bound for `DateTime64(6)`. PostgreSQL
-/// reaches from 4713 BC to 294276 AD.
+/// The first instant that both databases hold: 1900-01-01 00:00:00 UTC, ClickHouse's bound for `DateTime64(6)`. PostgreSQL holds
+/// 4713 BC to 294276 AD.
 pub(crate) const INSTANT_MIN_US: i64 = days_from_civil(1900, 1, 1) * DAY_S * SECOND_US;
-/// The last instant both databases hold: 2299-12-31 23:59:59.999999 UTC.
+/// The last instant that both databases hold: 2299-12-31 23:59:59.999999 UTC.
 pub const INSTANT_MAX_US: i64 = days_from_civil(2300, 1, 1) * DAY_S * SECOND_US - 1;
 
-/// Integers below this, either sign, are seconds.
+/// Integers with a magnitude below this are seconds.
 const SECONDS_BELOW: u64 = 100_000_000_000;
-/// Integers below this, either sign, are milliseconds; others are microseconds.
+/// Integers with a magnitude below this are milliseconds. Others are microseconds.
 const MILLISECONDS_BELOW: u64 = 100_000_000_000_000;
 
-/// Why a timestamp is refused: the end of a sentence that starts with the field.
+/// Why a timestamp is refused, as the end of a sentence that starts with the field.
 pub type Why = &'static str;
 
 const NOT_A_TIME: Why = "is not RFC 3339 text such as 2024-05-06T07:08:09.123Z";
@@ -59,8 +59,8 @@ impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(Tz::UTC);
 
-    /// The UTC second at which the zone's clocks show `local_s` (seconds since 1970-01-01 00:00:00 on those clocks): of two,
-    /// the earlier.
+    /// The UTC second at which the zone's clocks show `local_s` (seconds since 1970-01-01 00:00:00 on those clocks). If there are
+    /// two, the earlier one.
     fn utc_of_local(self, local_s: i64) -> Result<i64, Why> {
         if self.0 == Tz::UTC {
             return Ok(local_s);
@@ -89,7 +89,7 @@ impl FromStr for Zone {
 /// UTC microseconds of RFC 3339 text, or of the same without an offset in `zone`.
 ///
 /// # Errors
-/// Why the text is no instant, or none that both databases hold.
+/// Why the text is not an instant that both databases hold.
 pub fn instant_of_text(text: impl AsRef<[u8]>, zone: Zone) -> Result<i64, Why> {
     let clock = Clock::read(text.as_ref())?;
     let utc_s = match clock.offset_s {
@@ -102,17 +102,17 @@ pub fn instant_of_text(text: impl AsRef<[u8]>, zone: Zone) -> Result<i64, Why> {
 /// UTC microseconds of RFC 3339 text, which must carry its offset.
 ///
 /// # Errors
-/// Why the text is no instant, or none that both databases hold.
+/// Why the text is not an instant that both databases hold.
 pub fn instant_of_text_with_offset(text: &str) -> Result<i64, Why> {
     let clock = Clock::read(text.as_bytes())?;
     let offset_s = clock.offset_s.ok_or(NO_OFFSET)?;
     in_range((clock.local_s - offset_s) * SECOND_US + clock.fraction_us)
 }
 
-/// UTC microseconds of an integer: epoch time, its unit by its magnitude.
+/// UTC microseconds of an integer: epoch time, with the unit by its magnitude.
 ///
 /// # Errors
-/// When one of the databases cannot hold the instant.
+/// One of the databases cannot hold the instant.
 pub fn instant_of_integer(epoch: i64) -> Result<i64, Why> {
     let unit_us = match epoch.unsigned_abs() {
         0..SECONDS_BELOW => SECOND_US,
@@ -122,8 +122,9 @@ pub fn instant_of_integer(epoch: i64) -> Result<i64, Why> {
     in_range(epoch * unit_us)
 }
 
-/// When Kafka received a record, UTC microseconds, of its timestamp in milliseconds. A producer may set any timestamp, and a
-/// bad one must not cost a good event: a negative one (-1 means none) becomes the epoch, one past [`INSTANT_MAX_US`] that.
+/// When Kafka received a record, in UTC microseconds, from its timestamp in milliseconds. A producer may set any timestamp, and a
+/// bad one must not reject a good event. A negative timestamp (-1 means none) becomes the epoch, and one past [`INSTANT_MAX_US`]
+/// becomes that.
 pub fn received_at_us(timestamp_ms: i64) -> i64 {
     timestamp_ms.clamp(0, INSTANT_MAX_US / 1_000).saturating_mul(1_000)
 }
@@ -132,11 +133,11 @@ fn in_range(instant_us: i64) -> Result<i64, Why> {
     if (INSTANT_MIN_US..=INSTANT_MAX_US).contains(&instant_us) { Ok(instant_us) } else { Err(OUT_OF_RANGE) }
 }
 
-/// What a text says, before anybody asks where on Earth.
+/// The content of a text, before its zone is known.
 struct Clock {
     /// Seconds from 1970-01-01 00:00:00 to the written date and time, as if it were UTC.
     local_s: i64,
-    /// The written fraction, truncated. It counts forward also before 1970.
+    /// The written fraction, truncated. It counts forward even before 1970.
     fraction_us: i64,
     /// The written offset, east positive.
     offset_s: Option<i64>,
@@ -164,11 +165,11 @@ impl Clock {
     }
 }
 
-/// What eight characters write that are digits where `layout` has a zero, and `layout`'s own elsewhere: at each place the
-/// number of two digits that starts there. All eight at once, each in a lane of one number.
+/// Reads eight characters: digits where `layout` has a zero, and `layout`'s own characters elsewhere. Returns, for each place,
+/// the number of the two digits that start there. All eight are read at once, each in a lane of one number.
 #[inline]
 fn numbers(text: [u8; 8], layout: [u8; 8]) -> Option<[i64; 8]> {
-    // of a digit no upper bit is set, not even six further on, where 10 to 15 would need one; of the others no bit at all
+    // a digit sets no upper bit, not even with six added, where 10 to 15 would; other characters must set no bit at all
     let (mut bits, mut six) = ([0xff; 8], [0; 8]);
     for (place, _) in layout.iter().enumerate().filter(|&(_, &byte)| byte == b'0') {
         (bits[place], six[place]) = (0xf0, 6);
@@ -183,7 +184,7 @@ fn numbers(text: [u8; 8], layout: [u8; 8]) -> Option<[i64; 8]> {
 /// Digits of a fraction, at most.
 const NANOSECOND_DIGITS: usize = 9;
 
-/// `.` and 1 to 9 digits, or nothing: microseconds, and what follows.
+/// `.` and 1 to 9 digits, or nothing. Returns microseconds, and the rest of the text.
 fn read_fraction(text: &[u8]) -> Result<(i64, &[u8]), Why> {
     let Some((b'.', digits)) = text.split_first() else {
         return Ok((0, text));
@@ -203,7 +204,7 @@ fn read_fraction(text: &[u8]) -> Result<(i64, &[u8]), Why> {
     Ok((i64::from(nanoseconds / 1_000), &digits[length..]))
 }
 
-/// `Z`, `+hh:mm`, `+hhmm`, or nothing: seconds east.
+/// `Z`, `+hh:mm`, `+hhmm`, or nothing. Returns seconds east.
 fn read_offset(text: &[u8]) -> Result<Option<i64>, Why> {
     let (sign, h0, h1, m0, m1) = match *text {
         [] => return Ok(None),
@@ -224,7 +225,7 @@ fn read_offset(text: &[u8]) -> Result<Option<i64>, Why> {
     }
 }
 
-/// The number that ASCII digits write; none when one is no digit.
+/// The number in ASCII digits. None: one of them is not a digit.
 fn number<const LENGTH: usize>(digits: [u8; LENGTH]) -> Option<i64> {
     let mut value = 0;
     for digit in digits {
@@ -250,14 +251,14 @@ const fn days_of_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar, whose years count from 0 to 9999.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years are 0 to 9999.
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     const DAYS_BEFORE_MONTH: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    /// The calendar repeats itself after so many years.
+    /// The calendar repeats after this number of years.
     const CYCLE: u32 = 400;
     /// Days from the first of January of the year 1, a cycle earlier, to 1970-01-01.
     const EPOCH: i64 = 719_162 + 146_097;
-    // a cycle more, so that no number is negative: such divisions are cheap
+    // one more cycle, so that no number is negative: such divisions are cheap
     let past = year as u32 + CYCLE - 1;
     let days_before_year = past * 365 + past / 4 - past / 100 + past / 400;
     let leap_day = (month > 2 && is_leap(year)) as i64;

@@ -1,4 +1,4 @@
-//! A record: one Kafka message as the decoder sees it, wherever its bytes are. Nothing is copied before it is decoded.
+//! A record: one Kafka message as the decoder sees it, wherever its bytes are. Nothing is copied before decoding.
 
 use std::fmt::Debug;
 
@@ -7,15 +7,15 @@ use footprint_protocol::offset::Offset;
 /// One Kafka message as the decoder sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Its place.
+    /// Its offset.
     pub offset: Offset,
-    /// Kafka's timestamp, milliseconds since the epoch; -1 when the message carries none.
+    /// Kafka's timestamp, milliseconds since the epoch. -1: the message has none.
     pub timestamp_ms: i64,
     /// Its key.
     pub key: Option<&'a [u8]>,
-    /// Its value; none is a tombstone.
+    /// Its value. None: a tombstone.
     pub payload: Option<&'a [u8]>,
-    /// Its headers, where there may be any: asked for what becomes a dead letter alone.
+    /// Its headers, if it may have any. They are read only for a dead letter.
     pub headers: Option<&'a dyn Headers>,
 }
 
@@ -28,11 +28,11 @@ impl Record<'_> {
 
 /// The headers of one message.
 pub trait Headers: Debug {
-    /// Them as one JSON array of `{"key", "value" | "base64"}`, or nothing.
+    /// The headers as one JSON array of `{"key", "value" | "base64"}`, or empty.
     fn to_json(&self) -> Vec<u8>;
 }
 
-/// What a chunk carries.
+/// The contents of a chunk.
 pub trait Records {
     /// The records, in offset order.
     fn iter(&self) -> impl Iterator<Item = Record<'_>>;

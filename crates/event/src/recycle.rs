@@ -1,17 +1,17 @@
-//! Buffers that are used again: chunks, batches and pieces of blocks come and go thousands of times, and fresh memory costs the
-//! kernel's zeroing of each page. A pool keeps what was given back up to a bound in bytes; the rest is freed.
+//! Buffers that are used again. Chunks, batches and pieces of blocks come and go thousands of times, and the kernel must zero
+//! each page of new memory. A pool keeps returned buffers up to a bound in bytes, and frees the rest.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// What a pool can keep.
+/// A buffer that a pool can keep.
 pub trait Buffer: Default {
-    /// Empties it and keeps its memory.
+    /// Empties it, but keeps its memory.
     fn clear(&mut self);
 
-    /// The memory it holds, bytes.
+    /// The bytes of memory that it holds.
     fn capacity_bytes(&self) -> usize;
 }
 
@@ -44,7 +44,7 @@ impl<T: Buffer> Pool<T> {
         Arc::new(Self { bytes_max, kept: Mutex::new(Kept { buffers: Vec::new(), bytes: 0 }) })
     }
 
-    /// The buffer given back last, which is likely still in the processor's cache, or a new one by `make`.
+    /// The buffer returned last, which is probably still in the processor's cache, or a new one from `make`.
     pub fn take(self: &Arc<Self>, make: impl FnOnce() -> T) -> Recycled<T> {
         let kept = {
             let mut kept = self.kept.lock();
@@ -66,7 +66,7 @@ impl<T: Buffer> Pool<T> {
     }
 }
 
-/// A buffer that goes back to its pool when it is dropped.
+/// A buffer that returns to its pool on drop.
 #[derive(Debug)]
 pub struct Recycled<T: Buffer> {
     buffer: T,
@@ -74,7 +74,7 @@ pub struct Recycled<T: Buffer> {
 }
 
 impl<T: Buffer> From<T> for Recycled<T> {
-    /// A buffer of no pool.
+    /// A buffer without a pool.
     fn from(buffer: T) -> Self {
         Self { buffer, pool: None }
     }
@@ -121,14 +121,14 @@ mod tests {
         drop(first);
         let again = pool.take(|| unreachable!("there is one"));
         assert_eq!((again.len(), again.capacity()), (0, capacity));
-        assert!(pool.take(Vec::new).capacity() == 0, "the pool had but one");
+        assert!(pool.take(Vec::new).capacity() == 0, "the pool had only one");
     }
 
     #[test]
     fn what_passes_the_bound_is_freed() {
         let pool = Pool::new(100);
         for _ in 0..2 {
-            // both alive at a time
+            // both are alive at the same time
             let (_one, _other) = (pool.take(|| vec![0_u8; 60]), pool.take(|| vec![0_u8; 60]));
         }
         assert_eq!(pool.kept.lock().buffers.len(), 1);

@@ -1,4 +1,4 @@
-//! Why a record cannot become a row. Every reason has a stable code for metrics and a sentence for people.
+//! Why a record cannot become a row. Every reason has a fixed code for metrics and a sentence for people.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub enum Reason {
         /// The JSON field.
         field: String,
     },
-    /// A field appears twice: which one counts is nobody's guess to make.
+    /// A field appears twice, and nobody can say which one counts.
     Duplicate {
         /// The JSON field.
         field: String,
@@ -39,12 +39,12 @@ pub enum Reason {
         /// What was expected.
         expected: &'static str,
     },
-    /// A number that no double and no 64-bit integer can hold.
+    /// A number that fits neither a double nor a 64-bit integer.
     NumberTooLarge {
         /// The JSON field.
         field: String,
     },
-    /// A text escapes half of a surrogate pair: no text in UTF-8.
+    /// A text has the escape of half a surrogate pair, which UTF-8 cannot hold.
     LoneSurrogate {
         /// The JSON field.
         field: String,
@@ -54,7 +54,7 @@ pub enum Reason {
         /// The JSON field.
         field: String,
     },
-    /// A time that is none, or that a database cannot hold.
+    /// A time that is not valid, or that a database cannot hold.
     BadTime {
         /// The JSON field.
         field: String,
@@ -68,7 +68,7 @@ pub enum Reason {
     },
     /// One database refuses the row; the other keeps it.
     Refused {
-        /// Which.
+        /// The database that refuses it.
         sink: SinkName,
         /// Its words, with its code.
         why: String,
@@ -78,7 +78,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The one database that lacks the row; none means both.
+    /// The one database that lacks the row. None: both.
     pub fn sink(&self) -> Option<SinkName> {
         match self {
             Self::Refused { sink, .. } => Some(*sink),
@@ -86,7 +86,7 @@ impl Reason {
         }
     }
 
-    /// A stable code, one word, for metrics and for counting dead letters.
+    /// A fixed code, one word, for metrics and for counting dead letters.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NullPayload => "null_payload",
@@ -128,7 +128,7 @@ impl fmt::Display for Reason {
             Self::OutOfRange { field } => write!(f, "out_of_range: {field:?} does not fit its column"),
             Self::Refused { why, is_gone, .. } => {
                 let cut = why.char_indices().nth(REFUSAL_CHARS_MAX).map_or(why.len(), |(index, _)| index);
-                // PostgreSQL's text holds no NUL
+                // PostgreSQL's text cannot hold NUL
                 write!(f, "{}: {}", self.code(), why[..cut].replace('\0', ""))?;
                 if *is_gone {
                     write!(f, "; kafka no longer had the record when it was read again")?;
@@ -139,10 +139,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A record on its way to `dead_letters`: all of it, and why.
+/// A dead letter: the whole record, and the reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
-    /// Its place.
+    /// Its offset.
     pub offset: i64,
     /// When Kafka received it, microseconds since the epoch.
     pub received_at_us: i64,
@@ -152,7 +152,7 @@ pub struct DeadLetter {
     pub payload: Option<Vec<u8>>,
     /// Its headers as JSON text, see [`Headers`](crate::record::Headers), or empty.
     pub headers: Vec<u8>,
-    /// Why.
+    /// Why it is a dead letter.
     pub reason: Reason,
 }
 

@@ -1,12 +1,12 @@
-//! A route: which JSON fields of a topic's events become which columns of which tables. It decides names and kinds, and
-//! never touches a record. `user_footprint` is the first route of the shipped configuration, not a special case.
+//! A route: which JSON fields of a topic's events become which columns of which tables. It decides names and kinds, and never
+//! touches a record. `user_footprint` is the first route of the shipped configuration and has no special role.
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::kind::{DefaultValue, Kind};
 use crate::limits::ROUTE_COLUMNS_MAX;
 
-/// What a missing field means.
+/// The meaning of a missing field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
@@ -14,7 +14,7 @@ pub enum Presence {
     Required,
     /// The column is nullable and holds null. An explicit JSON null means the same.
     Optional,
-    /// The column is not nullable and holds this value, of the column's kind. An explicit JSON null is a dead letter.
+    /// The column is not nullable and holds this value, which has the column's kind. An explicit JSON null is a dead letter.
     Default(DefaultValue),
 }
 
@@ -24,15 +24,15 @@ pub enum Presence {
 pub struct Column {
     /// The column's name in both databases.
     pub name: String,
-    /// The event's JSON field; the column's name when left out.
+    /// The event's JSON field. By default, the column's name.
     #[serde(default)]
     pub field: String,
-    /// What it holds.
+    /// The kind of its values.
     pub kind: Kind,
-    /// What a missing field means.
+    /// The meaning of a missing field.
     #[serde(default = "required")]
     pub presence: Presence,
-    /// Few distinct values: ClickHouse keeps a dictionary (`LowCardinality`). Only for [`Kind::Text`].
+    /// There are few distinct values, so ClickHouse keeps a dictionary (`LowCardinality`). Only for [`Kind::Text`].
     #[serde(default)]
     pub low_cardinality: bool,
 }
@@ -48,7 +48,7 @@ impl Column {
     }
 }
 
-/// A topic's way into a pair of tables.
+/// One topic, its two tables, and the columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -60,7 +60,7 @@ pub struct Route {
     pub postgres_table: String,
     /// ClickHouse's table, `table` or `database.table`; without a database, the configured one.
     pub clickhouse_table: String,
-    /// The zone of a timestamp that carries no offset: an IANA name.
+    /// The zone of a timestamp without an offset: an IANA name.
     #[serde(default = "utc")]
     pub timezone: String,
     /// The columns, in the order both encoders use.
@@ -86,7 +86,7 @@ pub enum RouteError {
         /// The name refused.
         name: String,
     },
-    /// Anything else.
+    /// Any other fault.
     #[error("route {route}: {reason}")]
     Invalid {
         /// The route.
@@ -105,10 +105,10 @@ pub struct RouteFault {
     pub error: RouteError,
 }
 
-/// Columns that every table carries beside the route's: a row's identity, and when Kafka received it.
+/// The columns that every table has besides the route's: a row's identity, and when Kafka received it.
 pub const IDENTITY_COLUMNS: [&str; 4] = ["kafka_source", "kafka_partition", "kafka_offset", "received_at"];
 
-/// A table or column name as both databases read it: `a.b` becomes `"a"."b"`. The names of a checked route hold no quote.
+/// A table or column name as both databases read it: `a.b` becomes `"a"."b"`. The names of a checked route contain no quote.
 pub fn quoted(name: &str) -> String {
     debug_assert!(name.split('.').all(is_plain), "not a plain name: {name:?}");
     format!("\"{}\"", name.replace('.', "\".\""))
@@ -122,12 +122,12 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl Route {
-    /// ClickHouse's database and table; `database` where the configured name bears none.
+    /// ClickHouse's database and table. `database` is used if the configured name has none.
     pub fn clickhouse_names<'a>(&'a self, database: &'a str) -> (&'a str, &'a str) {
         self.clickhouse_table.split_once('.').unwrap_or((database, &self.clickhouse_table))
     }
 
-    /// Fills what was left out and checks every name, so that SQL may be built from them.
+    /// Fills in what was left out and checks every name, so that SQL may be built from them.
     ///
     /// # Errors
     /// The first fault of [`Self::faults`].
@@ -139,7 +139,7 @@ impl Route {
         }
     }
 
-    /// Fills what was left out: a column's field is its name.
+    /// Fills in what was left out: a column's field is its name.
     pub fn fill(&mut self) {
         for column in &mut self.columns {
             if column.field.is_empty() {
@@ -148,8 +148,8 @@ impl Route {
         }
     }
 
-    /// Everything that is wrong: a name that is no plain identifier, a column named twice or like an identity column, no or too
-    /// many columns, a default of another kind, an unknown time zone.
+    /// Every fault: a name that is not a plain identifier, a column named twice or like an identity column, no columns or too
+    /// many, a default of another kind, an unknown time zone.
     pub fn faults(&self) -> Vec<RouteFault> {
         let mut faults = Vec::new();
         let mut check = |setting: &str, checked: Result<(), RouteError>| {

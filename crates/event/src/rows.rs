@@ -1,16 +1,16 @@
-//! Rows of one partition as columns, a struct of arrays: what the decoder fills and both encoders read.
+//! Rows of one partition as columns, a struct of arrays. The decoder fills it and both encoders read it.
 
 use footprint_protocol::offset::Offset;
 
 use crate::recycle::Buffer;
 use crate::route::{Kind, Route};
 
-/// The values of one column, one a row. A null row holds the kind's zero value beside `false` in `validity`.
+/// The values of one column, one a row. A null row holds the kind's zero value, and `false` in `validity`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnData {
     /// The values.
     pub values: Values,
-    /// Whether each row has a value; absent where the column is not nullable.
+    /// Whether each row has a value. None: the column is not nullable.
     pub validity: Option<Vec<bool>>,
 }
 
@@ -34,8 +34,8 @@ pub enum Values {
     Boolean(Vec<bool>),
 }
 
-/// Runs one expression on the values, whatever their kind: one for texts, and one for the vector of those of a fixed width. It is
-/// compiled for each, so no value costs a look-up.
+/// Runs one expression on the values of any kind: one for texts, and one for the vector of a kind with a fixed width. It is
+/// compiled for each kind, so no value costs a look-up.
 macro_rules! each {
     ($values:expr, ($bytes:ident, $ends:ident) => $text:expr, $fixed:ident => $each:expr) => {
         match $values {
@@ -69,12 +69,12 @@ impl Values {
         }
     }
 
-    /// Rows held.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         each!(self, (_bytes, ends) => ends.len(), values => values.len())
     }
 
-    /// Whether it holds none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -85,7 +85,7 @@ impl Values {
         each!(self, (bytes, ends) => ends.push(bytes.len() as u32), values => values.push(Default::default()));
     }
 
-    /// Keeps the first rows alone.
+    /// Keeps only the first rows.
     pub fn truncate(&mut self, row_count: usize) {
         each!(self, (bytes, ends) => {
             ends.truncate(row_count);
@@ -144,7 +144,7 @@ pub fn text_at<'a>(bytes: &'a [u8], ends: &[u32], row: usize) -> &'a [u8] {
 /// Rows of one partition, in offset order, as a struct of arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
-    /// Each row's place.
+    /// Each row's offset.
     pub offsets: Vec<Offset>,
     /// When Kafka received each, microseconds since the epoch.
     pub received_at_us: Vec<i64>,
@@ -166,12 +166,12 @@ impl Rows {
         Self { offsets: Vec::new(), received_at_us: Vec::new(), columns }
     }
 
-    /// Rows held.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
@@ -198,7 +198,7 @@ impl Rows {
         rows
     }
 
-    /// The bytes of all its values: what it costs beside the room that its vectors have grown ahead.
+    /// The bytes of all its values, without the spare room of its vectors.
     pub fn byte_len(&self) -> usize {
         let columns =
             self.columns.iter().map(|column| column.values.byte_len() + column.validity.as_ref().map_or(0, Vec::len));

@@ -1,6 +1,6 @@
-//! The route's JSON fields by their names, and what a payload was found to hold of each.
+//! The route's JSON fields by name, and what a payload holds of each.
 
-/// What a field's value is, as either reader gives it.
+/// A field's value, as either reader returns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Found<'a> {
     /// The field is not there.
@@ -15,21 +15,21 @@ pub(super) enum Found<'a> {
     Unsigned(u64),
     /// A number with a fraction or an exponent.
     Float(f64),
-    /// A number that neither a double nor a 64-bit integer holds.
+    /// A number that fits neither a double nor a 64-bit integer.
     NumberTooLarge,
-    /// `NaN`, `Infinity` or `-Infinity`: no JSON, and no value of any kind.
+    /// `NaN`, `Infinity` or `-Infinity`: not JSON, and not a value of any kind.
     NotFinite,
-    /// A text, unescaped: UTF-8, as all texts here.
+    /// A text, unescaped. It is UTF-8, like all texts here.
     Text(&'a [u8]),
     /// A text, unescaped, that holds NUL.
     TextWithNul(&'a [u8]),
-    /// A text that escapes half of a surrogate pair: no UTF-8 holds it.
+    /// A text with the escape of half a surrogate pair, which UTF-8 cannot hold.
     LoneSurrogate,
     /// An object or an array.
     Nested,
 }
 
-/// The names of the fields, and which stood at each place of an object lately: events of one producer look alike.
+/// The names of the fields, and which of them was at each place of the last objects, because events of one producer look alike.
 #[derive(Clone)]
 pub(super) struct Names {
     fields: Vec<Name>,
@@ -39,7 +39,7 @@ pub(super) struct Names {
 #[derive(Clone)]
 struct Name {
     name: String,
-    /// The name as it mostly stands in JSON, quotes and colon included; where it needs an escape, with that.
+    /// The name as it usually is in JSON, with quotes, colon and any escape.
     token: String,
 }
 
@@ -53,13 +53,13 @@ impl Names {
         Self { fields, expected: Vec::new() }
     }
 
-    /// The field that stood at place `member` last time, and how it stands in JSON.
+    /// The field that was at place `member` last time, and its name in JSON.
     pub(super) fn expected(&self, member: usize) -> Option<(usize, &[u8])> {
         let &field = self.expected.get(member)?;
         Some((field, self.fields[field].token.as_bytes()))
     }
 
-    /// Which field `name` is, if any: the one that stood at this place last time, or else searched for.
+    /// The field called `name`, if there is one: the field that was at this place last time, or else the result of a search.
     pub(super) fn find(&mut self, member: usize, name: &[u8]) -> Option<usize> {
         if let Some(&guess) = self.expected.get(member)
             && self.fields[guess].name.as_bytes() == name
@@ -67,7 +67,7 @@ impl Names {
             return Some(guess);
         }
         let found = self.fields.iter().position(|field| field.name.as_bytes() == name)?;
-        // An object may have many members nobody asked for; only as many places as fields are remembered.
+        // An object may have many members that no route asks for. Only as many places as fields are remembered.
         if member < self.fields.len() {
             if self.expected.len() <= member {
                 self.expected.resize(member + 1, 0);

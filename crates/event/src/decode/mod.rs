@@ -1,14 +1,15 @@
-//! Bytes -> one row, or the reason why not. A pure function of the record and the route: no clock, no I/O, and no allocation
-//! for a good record beyond the growth of the columns. It never panics on a payload and never stops.
+//! Turns bytes into one row, or into the reason why not. A pure function of the record and the route: no clock and no I/O. A good
+//! record costs no allocation except the growth of the columns. It never panics on a payload and never stops.
 //!
-//! Nearly every event is plain and goes the short way (`plain.rs`), the rest by the parser (`parsed.rs`). Both only find the
-//! fields' values; what becomes of them is decided here, once. Where a record cannot become a row, its first fault is the
-//! reason, in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
+//! Nearly every event is plain and takes the short way (`plain.rs`). The parser (`parsed.rs`) reads the rest. Both only find the
+//! fields' values. Only this file decides how they become a row. If a record cannot become a row, its first fault is the reason,
+//! in this order: the payload as a whole, a field that appears twice, then the route's columns in their order.
 //!
-//! What nobody asked for never refuses a record that is JSON: not a number beyond every 64-bit type (`1e999`,
-//! `18446744073709551616`), not half of a surrogate pair, no depth of nesting, no name that comes twice. Of a field that the
-//! route asks for the first two are its fault. Whole payloads are refused where they are not UTF-8, or not one JSON value, save
-//! that `NaN`, `Infinity` and `-Infinity` are let pass as values nobody asked for, since Python's `json` writes them.
+//! A field that no route asks for never refuses a record that is JSON. Such a field may hold a number beyond every 64-bit type
+//! (`1e999`, `18446744073709551616`), half of a surrogate pair, any depth of nesting, or a name that comes twice. In a field that
+//! the route asks for, the first two are faults. A whole payload is refused if it is not UTF-8, or not one JSON value. There is
+//! one exception: `NaN`, `Infinity` and `-Infinity` are accepted in fields that no route asks for, since Python's `json` writes
+//! them.
 
 mod fields;
 mod parsed;
@@ -30,12 +31,12 @@ pub struct Decoder {
     zone: Zone,
     fields: Vec<Field>,
     names: Names,
-    /// What the payload holds of each field. Empty between records: only its allocation lives on.
+    /// What the payload holds of each field. Between records it is empty and only keeps its allocation.
     found: Vec<Found<'static>>,
     parser: Parser,
 }
 
-/// What the route asks of one JSON field.
+/// What the route asks about one JSON field.
 #[derive(Clone)]
 struct Field {
     name: String,
@@ -43,7 +44,7 @@ struct Field {
     absent: Absent,
 }
 
-/// What a missing field means; an explicit null means the same only for [`Absent::Null`].
+/// The meaning of a missing field. An explicit null means the same only for [`Absent::Null`].
 #[derive(Clone)]
 enum Absent {
     Refused,
@@ -82,7 +83,7 @@ impl Decoder {
     /// Appends the one row of `record` to `rows`, which must have the route's columns.
     ///
     /// # Errors
-    /// Why the record cannot become a row; `rows` is then as it was.
+    /// The reason why the record cannot become a row. `rows` is then unchanged.
     pub fn decode(&mut self, record: Record<'_>, rows: &mut Rows) -> Result<(), Reason> {
         debug_assert_eq!(rows.columns.len(), self.fields.len());
         let payload = record.payload.ok_or(Reason::NullPayload)?;
@@ -115,14 +116,14 @@ impl Decoder {
     }
 }
 
-/// The allocation of `values`, for the next record's.
+/// The allocation of `values`, for the next record.
 fn emptied(mut values: Vec<Found<'_>>) -> Vec<Found<'static>> {
     values.clear();
-    // the standard library collects in place where the layouts are alike
+    // the standard library collects in place if the layouts are equal
     values.into_iter().map(|_| Found::Missing).collect()
 }
 
-/// What a missing field of `column` means, or why its default is none.
+/// The meaning of a missing field of `column`, or why its default is not valid.
 fn absent_value(column: &Column) -> Result<Absent, &'static str> {
     let default = match &column.presence {
         Presence::Required => return Ok(Absent::Refused),
@@ -151,7 +152,7 @@ fn append_columns(fields: &[Field], found: &[Found<'_>], zone: Zone, columns: &m
 }
 
 impl Field {
-    /// Appends what `found` means to the field's column.
+    /// Appends the value of `found` to the field's column.
     #[inline]
     fn append(&self, found: Found<'_>, zone: Zone, column: &mut ColumnData) -> Result<(), Reason> {
         match (&mut column.values, found) {
@@ -191,7 +192,7 @@ impl Field {
         Ok(())
     }
 
-    /// Appends what a missing field means.
+    /// Appends the value of a missing field.
     fn append_absent(&self, column: &mut ColumnData) -> Result<(), Reason> {
         match (&mut column.values, &self.absent) {
             (_, Absent::Refused) => return Err(Reason::Missing { field: self.name.clone() }),
@@ -211,7 +212,7 @@ impl Field {
         let instant = match found {
             Found::Text(text) | Found::TextWithNul(text) => instant_of_text(text, zone),
             Found::Integer(epoch) => instant_of_integer(epoch),
-            // No database holds what lies past i64::MAX microseconds, nor i64::MAX itself.
+            // No database holds a time past i64::MAX microseconds, nor i64::MAX itself.
             Found::Unsigned(epoch) => instant_of_integer(i64::try_from(epoch).unwrap_or(i64::MAX)),
             Found::NumberTooLarge => return Err(Reason::NumberTooLarge { field: self.name.clone() }),
             Found::LoneSurrogate => return Err(Reason::LoneSurrogate { field: self.name.clone() }),
@@ -239,7 +240,7 @@ fn push_validity(column: &mut ColumnData, is_valid: bool) {
     }
 }
 
-/// Takes back what a refused record left in the columns.
+/// Removes what a refused record left in the columns.
 #[cold]
 fn truncate_columns(columns: &mut [ColumnData], row_count: usize) {
     for column in columns {

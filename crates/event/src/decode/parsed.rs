@@ -1,20 +1,20 @@
-//! The long way, for whatever is not plain: reads one JSON object (RFC 8259) from front to back, takes the values of the
-//! fields asked for, and skips all others. Of what nobody asked for only the structure is looked at: a number of any size, half
-//! of a surrogate pair and nesting of any depth are skipped like anything else, and so are `NaN`, `Infinity` and `-Infinity`,
-//! which are no JSON, but which Python's `json` writes and reads. It never recurses, and takes memory of the payload's size at
-//! most, kept from record to record.
+//! The long way, for payloads that are not plain. It reads one JSON object (RFC 8259) from front to back, takes the values of the
+//! fields asked for, and skips all others. Of a skipped value it checks only the structure: a number of any size, half of a
+//! surrogate pair and any depth of nesting are skipped like anything else. So are `NaN`, `Infinity` and `-Infinity`, which are
+//! not JSON, but which Python's `json` writes and reads. It never recurses. It needs memory of the payload's size at most, and
+//! keeps it from record to record.
 
 use super::Field;
 use super::fields::{Found, Names};
 use super::words;
 use crate::reject::Reason;
 
-/// The memory that reading takes.
+/// The memory for reading.
 #[derive(Clone)]
 pub(super) struct Parser {
-    /// Room for texts without their escapes: never longer than with them.
+    /// Room for texts without their escapes, which are never longer than with them.
     texts: Vec<u8>,
-    /// The end of each object and array that is open, of a value that is skipped.
+    /// The closing byte of each open object and array in a value that is skipped.
     open: Vec<u8>,
 }
 
@@ -37,12 +37,12 @@ impl Fault {
 }
 
 impl Parser {
-    /// Without memory yet.
+    /// Starts without memory.
     pub(super) fn new() -> Self {
         Self { texts: Vec::new(), open: Vec::new() }
     }
 
-    /// Notes in `found`, which must hold nothing yet, the value of each of `names` that the object `payload` holds.
+    /// Notes the value of each of `names` that the object `payload` holds. `found` must be empty before.
     pub(super) fn read<'a>(
         &'a mut self,
         payload: &'a [u8],
@@ -68,14 +68,14 @@ impl Parser {
     }
 }
 
-/// A text as it stands between its quotes, its escapes well formed.
+/// The text between its quotes. Its escapes are well formed.
 #[derive(Clone, Copy)]
 struct Escaped<'a> {
     bytes: &'a [u8],
     has_escapes: bool,
 }
 
-/// Reads a payload that is UTF-8 from front to back; none where it is no JSON.
+/// Reads a payload that is UTF-8 from front to back. Returns none if it is not JSON.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    /// The next byte that is no white space; it is not taken.
+    /// The next byte that is not white space. It is not taken.
     fn peek_token(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -106,14 +106,14 @@ impl<'a> Reader<'a> {
         (self.next_token()? == wanted).then_some(())
     }
 
-    /// Takes `token` where it comes next.
+    /// Takes `token` if it comes next.
     fn takes(&mut self, token: u8) -> bool {
         let comes = self.peek_token() == Some(token);
         self.at += usize::from(comes);
         comes
     }
 
-    /// The object to its end. A field that comes twice is told only when the rest is known to be JSON.
+    /// Reads the object to its end. A field that comes twice is reported only when the rest is known to be JSON.
     fn members(&mut self, names: &mut Names, found: &mut [Found<'a>]) -> Option<Result<(), Fault>> {
         let mut twice = None;
         self.token(b'{')?;
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A member's name and colon: which field it is, if it is one.
+    /// A member's name and colon, and which field it is, if it is one.
     fn name(&mut self, member: usize, names: &mut Names) -> Option<Option<usize>> {
         self.token(b'"')?;
         let name = self.text()?;
@@ -149,12 +149,12 @@ impl<'a> Reader<'a> {
         if !name.has_escapes {
             return Some(names.find(member, name.bytes));
         }
-        // no field is called by half of a surrogate pair
+        // no field name has half of a surrogate pair
         let length = unescape(name.bytes, self.room);
         Some(length.and_then(|length| names.find(member, &self.room[..length])))
     }
 
-    /// A text whose first quote was taken.
+    /// A text after its first quote.
     fn text(&mut self) -> Option<Escaped<'a>> {
         let start = self.at;
         let mut has_escapes = false;
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// A value that was asked for.
+    /// A value of a field that was asked for.
     fn value(&mut self) -> Option<Found<'a>> {
         Some(match self.peek_token()? {
             b'"' => {
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A text without its escapes, which stays in the room until the payload is read.
+    /// A text without its escapes. It stays in the room until the payload is read.
     fn unescaped(&mut self, text: Escaped<'a>) -> Found<'a> {
         if !text.has_escapes {
             return Found::Text(text.bytes);
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         }
         let length = self.digits()?;
         if length > 1 && self.bytes[self.at - length] == b'0' {
-            return None; // JSON knows no leading zero
+            return None; // JSON does not allow a leading zero
         }
         let mut is_integer = true;
         if self.peek() == Some(b'.') {
@@ -238,14 +238,14 @@ impl<'a> Reader<'a> {
         Some(if is_integer { Number::Integer(text) } else { Number::Float(text) })
     }
 
-    /// How many digits come next; none where there is not one.
+    /// The number of digits that come next. None: there is no digit.
     fn digits(&mut self) -> Option<usize> {
         let length = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += length;
         (length > 0).then_some(length)
     }
 
-    /// Skips a value, however it nests.
+    /// Skips a value, whatever its nesting.
     fn skip(&mut self) -> Option<()> {
         self.open.clear();
         loop {
@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What comes after a value that is skipped: true where it was the last.
+    /// What comes after a skipped value. True: it was the last one.
     fn close(&mut self) -> Option<bool> {
         while let Some(&end) = self.open.last() {
             match self.next_token()? {
@@ -304,9 +304,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A number as it stands in the payload.
+/// A number as written in the payload.
 enum Number<'a> {
-    /// Without a fraction and an exponent.
+    /// Without a fraction or an exponent.
     Integer(&'a [u8]),
     Float(&'a [u8]),
     /// `NaN` and the like.
@@ -331,8 +331,8 @@ impl<'a> Number<'a> {
     }
 }
 
-/// Writes `text`, whose escapes are well formed, without them to the start of `room`, which must be as long; gives the length.
-/// None: it escapes half of a surrogate pair, which no UTF-8 can hold.
+/// Writes `text` without its escapes to the start of `room`, and returns the length. The escapes must be well formed, and `room`
+/// as long as `text`. None: the text has the escape of half a surrogate pair, which UTF-8 cannot hold.
 fn unescape(text: &[u8], room: &mut [u8]) -> Option<usize> {
     let (mut at, mut length) = (0, 0);
     while let Some(plain) = words::position(&text[at..], b'\\') {

@@ -1,5 +1,5 @@
-//! What becomes a row, and what a dead letter. serde_json is the oracle: it and the decoder read the same payloads alike,
-//! save what `event/decode/mod.rs` says at its head.
+//! What becomes a row, and what becomes a dead letter. serde_json is the oracle: it and the decoder read the same payloads alike,
+//! except for what the head of `event/decode/mod.rs` says.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
@@ -9,7 +9,7 @@ use crate::rows::text_at;
 
 mod properties;
 
-/// The first route, for the tests of whatever makes or reads its events.
+/// The first route, for all tests that make or read its events.
 pub(crate) fn footprint_route() -> Route {
     route(vec![
         column("method", Kind::Text, Presence::Required),
@@ -40,7 +40,7 @@ fn record(payload: &[u8]) -> Record<'_> {
     Record { offset: 7, timestamp_ms: 1_000, key: None, payload: Some(payload), headers: None }
 }
 
-/// The outcome for one payload, by a new decoder; the rows of a refused one must be untouched.
+/// The result for one payload, by a new decoder. If it is refused, the rows must be unchanged.
 fn decode_one(route: &Route, payload: &[u8]) -> Result<Rows, Reason> {
     let mut rows = Rows::empty(route);
     match Decoder::new(route).unwrap().decode(record(payload), &mut rows) {
@@ -52,12 +52,12 @@ fn decode_one(route: &Route, payload: &[u8]) -> Result<Rows, Reason> {
     }
 }
 
-/// The code why a page move is refused; "" when it is not.
+/// The code of the refusal of a page move, or "" if it is accepted.
 fn code(payload: impl AsRef<[u8]>) -> &'static str {
     decode_one(&footprint_route(), payload.as_ref()).err().map_or("", |reason| reason.code())
 }
 
-/// The outcome for a route of one column `a`.
+/// The result for a route of one column `a`.
 fn one(kind: Kind, presence: Presence, payload: &str) -> Result<ColumnData, Reason> {
     decode_one(&route(vec![column("a", kind, presence)]), payload.as_bytes()).map(|mut rows| rows.columns.remove(0))
 }
@@ -98,7 +98,7 @@ fn what_is_no_page_move_is_a_dead_letter_with_its_reason() {
             r#"{"x":{"link":1,"y":[{"link":2}]},"link":"/","method":"GET","footprint_time":1,"z":[null,true,1.5,"\u0000"]}"#,
             r#"{"li\u006ek":"\/\"\\\b\f\n\r\t\ud83d\ude00","method":"GET","footprint_time":"2024-05-06\u005407:08:09Z"}"#,
             r#"{"x":1,"x":2,"":3,"link":"/","method":"GET","footprint_time":1}"#,
-            // nobody asked: the old consumer, Python's json.loads, stored all of these
+            // no route asks for these fields: the old consumer, with Python's json.loads, stored all of these events
             r#"{"link":"/","method":"GET","footprint_time":1,"x":18446744073709551616}"#,
             r#"{"x":-9223372036854775809,"link":"/","method":"GET","footprint_time":1}"#,
             r#"{"link":"/","method":"GET","x":1e400,"footprint_time":1}"#,
@@ -209,7 +209,7 @@ fn a_tombstone_and_an_oversized_record_are_dead_letters() {
     assert_eq!(decode_one(&route, &payload), Err(Reason::TooLarge { bytes: RECORD_BYTES_MAX + 1 }));
 }
 
-/// Nothing may recurse: the threads' stacks are small.
+/// Nothing may recurse, because the threads' stacks are small.
 #[test]
 fn no_depth_and_no_length_is_too_much() {
     let nested = |open: &str, close: &str| {

@@ -1,21 +1,22 @@
-//! Questions about bytes, answered eight at a time: eight bytes are one number, whose lanes are compared at once. It costs some
-//! two instructions a byte on every processor, and no call. The two tricks are of Warren's "Hacker's Delight", chapter 6,
-//! "Find First 0-Byte": taking one from every lane sets the highest bit of a lane that was 0, and of lanes above it at most.
+//! Questions about bytes, answered eight at a time: eight bytes are one number, and all its lanes are compared at once. This
+//! costs about two instructions a byte on every processor, and no call. The two tricks are from Warren's "Hacker's Delight",
+//! chapter 6, "Find First 0-Byte": subtracting one from every lane sets the highest bit of each lane that was 0, and perhaps of
+//! lanes above it.
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Marks, by its highest bit, the lowest lane that is below `bound` (at most 0x80); lanes above it may be marked as well.
+/// Marks the lowest lane that is below `bound` (at most 0x80) by its highest bit. Lanes above it may be marked too.
 fn below(word: u64, bound: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGHEST
 }
 
-/// The same for the lowest lane that is `byte`.
+/// The same for the lowest lane that equals `byte`.
 fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * u64::from(byte)), 1)
 }
 
-/// Where `byte` first stands in `bytes`.
+/// The first index of `byte` in `bytes`.
 pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     let (words, rest) = bytes.as_chunks();
     for (number, &word) in words.iter().enumerate() {
@@ -27,7 +28,7 @@ pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     rest.iter().position(|&other| other == byte).map(|place| words.len() * 8 + place)
 }
 
-/// Where a JSON text stops being plain: its quote, a backslash, or a control character, whichever comes first.
+/// The index at which a JSON text stops being plain: at its quote, a backslash, or a control character, whichever comes first.
 pub(super) fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks();
     for (number, &word) in words.iter().enumerate() {
@@ -41,22 +42,22 @@ pub(super) fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(ends).map(|place| words.len() * 8 + place)
 }
 
-/// Whether `bytes` start with `token`; four at a time, since to call for a comparison costs more than a name is long.
+/// Whether `bytes` start with `token`. Four at a time, because a call for a comparison costs more than comparing a name.
 pub(super) fn start_with(bytes: &[u8], token: &[u8]) -> bool {
     let Some(head) = bytes.get(..token.len()) else { return false };
     match (head.last_chunk::<4>(), token.last_chunk::<4>()) {
-        // the last four once more, with what is left over
+        // the last four bytes once more, together with the remainder
         (Some(one), Some(other)) => one == other && head.as_chunks::<4>().0.iter().eq(token.as_chunks::<4>().0),
         _ => head == token,
     }
 }
 
-/// What a payload is made of.
+/// The kinds of bytes in a payload.
 #[derive(Debug, PartialEq)]
 pub(super) struct Bytes {
-    /// It holds a control character (the white space of JSON other than the space is some) or a backslash.
+    /// It holds a backslash or a control character (which includes the white space of JSON except the space).
     pub(super) odd: bool,
-    /// It holds nothing beyond ASCII.
+    /// It holds only ASCII.
     pub(super) ascii: bool,
 }
 
@@ -69,7 +70,7 @@ impl Bytes {
         let (words, rest) = payload.as_chunks();
         let found = words.iter().fold((0, 0), look);
         let (odd, all) = match payload.last_chunk() {
-            // the last eight once more, with what is left over
+            // the last eight bytes once more, together with the remainder
             Some(last) => look(found, last),
             None => {
                 let mut padded = [b' '; 8];
@@ -106,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Beside its neighbours in number, among which a borrow could show.
+    /// Tested beside its neighbours in number, where a wrong borrow would show.
     #[test]
     fn the_first_of_a_byte_is_found_wherever_it_stands() {
         for length in 0..40 {

@@ -1,4 +1,4 @@
-//! The generator keeps its word: the decoder finds good what it calls good, and bad for the reason it gives.
+//! The decoder accepts what the generator calls good, and refuses the rest for the reason that the generator gives.
 
 use std::collections::BTreeMap;
 

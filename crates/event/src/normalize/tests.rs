@@ -1,5 +1,5 @@
-//! What becomes an instant, and what never does. The oracles are slow and of another make: chrono's calendar for the date
-//! and time, a comparison of shapes for the grammar, and for zones the question which UTC seconds show a local time.
+//! What becomes an instant, and what never does. The oracles are slow and work in another way: chrono's calendar for the date and
+//! time, a comparison of shapes for the grammar, and for zones a search of the UTC seconds that show a local time.
 
 use chrono::{FixedOffset, NaiveDate};
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn fractions_are_truncated_to_the_microsecond_also_before_1970() {
         ("2024-05-06T07:08:09.000001Z", 1_714_979_289_000_001),
         ("2024-05-06T07:08:09.0000019Z", 1_714_979_289_000_001),
         ("2024-05-06T07:08:09.999999999Z", 1_714_979_289_999_999),
-        // the written digits are cut, not the number: a microsecond before 1970, not two
+        // the written digits are cut, and not the number: one microsecond before 1970, not two
         ("1969-12-31T23:59:59.999999999Z", -1),
         ("1969-12-31T23:59:59.9Z", -100_000),
     ] {
@@ -238,7 +238,7 @@ fn a_skipped_hour_is_refused_and_of_a_repeated_one_the_earlier_is_meant() {
     }
 }
 
-/// Which UTC seconds show `local_s` on the zone's clocks, the earliest of them; asks only for the offset at an instant.
+/// The earliest UTC second that shows `local_s` on the zone's clocks. It asks only for the offset at an instant.
 fn slow_utc_of_local(zone: Tz, local_s: i64) -> Option<i64> {
     let offset_at = |utc_s: i64| {
         let instant = DateTime::from_timestamp(utc_s, 0).unwrap().naive_utc();
@@ -261,7 +261,7 @@ fn around_every_change_of_the_clocks_the_zone_agrees_with_the_oracle() {
             let offset = zone.0.offset_from_utc_datetime(&instant).fix();
             if last.is_some_and(|last| last != offset) {
                 changes += 1;
-                // every 15 minutes and the seconds beside, over the two days around the change
+                // every 15 minutes and the seconds next to them, for the two days around the change
                 for quarter in -2 * 96..2 * 96 {
                     for beside in [-1, 0, 1] {
                         let local_s = day * DAY_S + quarter * 900 + beside;
@@ -288,7 +288,7 @@ fn has_shape(text: &str) -> bool {
     })
 }
 
-/// Slowly and by chrono: the instant of a text; one without an offset is UTC.
+/// The instant of a text, slowly and by chrono. A text without an offset is UTC.
 fn oracle(text: &str) -> Option<i64> {
     if !has_shape(text) {
         return None;
@@ -316,7 +316,7 @@ fn oracle(text: &str) -> Option<i64> {
     (INSTANT_MIN_US..=INSTANT_MAX_US).contains(&instant_us).then_some(instant_us)
 }
 
-/// Any text that has the grammar's shape, most of them no time at all.
+/// Any text of the grammar's shape. Most of them are not a time at all.
 fn shaped() -> impl Strategy<Value = String> {
     "((19|20|21|22)[0-9]{2}|[0-9]{4})-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,9})?(Z|z|[+-][0-2][0-9]:?[0-6][0-9])?"
 }

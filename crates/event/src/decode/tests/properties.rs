@@ -1,4 +1,4 @@
-//! Events and payloads nobody thought of.
+//! Random events and payloads.
 
 use serde::de::IgnoredAny;
 
@@ -24,7 +24,7 @@ fn every_kind() -> Route {
     route(columns)
 }
 
-/// What a cell must hold. A float as its bits.
+/// The content that a cell must have. A float is compared by its bits.
 #[derive(Clone, Debug, PartialEq)]
 enum Cell {
     Null,
@@ -46,7 +46,7 @@ fn cell(column: &ColumnData, row: usize) -> Cell {
     }
 }
 
-/// A good value of `kind`: the cell it becomes, and its JSON.
+/// A good value of `kind`: its cell, and its JSON.
 fn good_value(kind: Kind) -> BoxedStrategy<(Cell, String)> {
     match kind {
         Kind::Text => any::<String>()
@@ -65,16 +65,16 @@ fn good_value(kind: Kind) -> BoxedStrategy<(Cell, String)> {
             let spellings = vec![format!("{float:?}"), format!("{float:e}"), format!("{float:.400}")];
             prop::sample::select(spellings).prop_map(move |text| (Cell::Float(float.to_bits()), text))
         })
-        // 400 decimals are not all digits of a subnormal, and a number without a dot may be no double's spelling
+        // 400 decimals are not all digits of a subnormal, and a number without a dot may not be the spelling of a double
         .prop_filter("reads back", |(cell, text)| *cell == Cell::Float(text.parse::<f64>().unwrap().to_bits()))
-        // digits alone are an integer, and beyond 64 bits of it a dead letter
+        // digits alone are an integer, and beyond 64 bits a dead letter
         .prop_filter("a float", |(_, text)| text.contains(['.', 'e']))
         .boxed(),
         Kind::Boolean => any::<bool>().prop_map(|boolean| (Cell::Boolean(boolean), boolean.to_string())).boxed(),
     }
 }
 
-/// A good event: the cells of its row, and its members in any order, with some that nobody asks for.
+/// A good event: the cells of its row, and its members in any order, with some that no route asks for.
 fn good_event() -> impl Strategy<Value = (Vec<Cell>, Vec<(String, String)>)> {
     let columns = every_kind().columns;
     let values: Vec<_> = columns
@@ -129,7 +129,7 @@ fn any_json() -> impl Strategy<Value = Json> {
     })
 }
 
-/// A member that no route has, which a stricter parser would refuse.
+/// A member that no route has, and that a stricter parser would refuse.
 fn odd_member() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![r#""x""#, r#""\ud83d""#, r#""\udc00\u0000""#, r#""""#]);
     let leaf = prop::sample::select(vec![
@@ -163,7 +163,7 @@ fn object(members: &[(String, String)], space: &str) -> String {
     format!("{space}{{{space}{}{space}}}{space}", members.join(&format!("{space},{space}")))
 }
 
-/// Payloads that are JSON, nearly JSON, or nothing of the kind.
+/// Payloads that are JSON, nearly JSON, or not JSON at all.
 fn any_payload() -> impl Strategy<Value = Vec<u8>> {
     let tokens: Vec<&[u8]> = vec![
         b"{",
@@ -264,7 +264,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8_192))]
 
-    /// Decoding is a pure function: neither the rows before nor what the decoder met last may show.
+    /// Decoding is a pure function: neither earlier rows nor the decoder's last payload may change the result.
     #[test]
     fn a_payload_means_the_same_whatever_came_before(payloads in prop::collection::vec(any_payload(), 1..4)) {
         let route = every_kind();
@@ -289,7 +289,7 @@ proptest! {
         }
     }
 
-    /// The parser's word alone decides: where the short way gives values, the parser gives the same.
+    /// Only the parser decides: if the short way returns values, the parser returns the same.
     #[test]
     fn the_short_way_finds_what_the_parser_finds(payload in any_payload(), before in any_payload()) {
         let names = || Names::new(["link", "method", "footprint_time", "a", "text_optional"].map(str::to_owned));
@@ -300,12 +300,12 @@ proptest! {
         let mut found = nothing();
         if plain::read(&payload, &mut short, &mut found).is_some() {
             let mut parsed = nothing();
-            prop_assert!(parser.read(&payload, &mut long, &mut parsed).is_ok(), "refused by the parser alone");
+            prop_assert!(parser.read(&payload, &mut long, &mut parsed).is_ok(), "only the parser refuses it");
             prop_assert_eq!(found, parsed);
         }
     }
 
-    /// As `IgnoredAny` serde_json looks at the structure alone: at no number's size, at no surrogate pair, at any depth.
+    /// As `IgnoredAny`, serde_json checks only the structure: any number, any surrogate, any depth.
     #[test]
     fn the_parser_takes_what_serde_json_takes(payload in any_payload()) {
         let outcome = code(&payload);
@@ -320,7 +320,7 @@ proptest! {
         }
     }
 
-    /// What the route does not ask for changes nothing, whatever it is.
+    /// A field that the route does not ask for changes nothing, whatever it holds.
     #[test]
     fn what_nobody_asked_for_never_decides(
         (cells, members) in good_event(),
@@ -337,7 +337,7 @@ proptest! {
         prop_assert_eq!(found, cells, "{}", payload);
     }
 
-    /// Texts, integers and presence as serde_json finds them, where no name comes twice.
+    /// Texts, integers and presence are as serde_json finds them, if no name comes twice.
     #[test]
     fn what_it_reads_is_what_serde_json_reads(value in any_json(), name in "[a-z\\PC\"\\\\]{1,20}") {
         for kind in [Kind::Text, Kind::Integer, Kind::Boolean, Kind::Float] {
