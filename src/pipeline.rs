@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use footprint_event::definition::Definition;
 use footprint_event::route::Route;
+use footprint_protocol::partition::UnreadablePolicy;
 use footprint_protocol::take_over::Switches;
 use footprint_service::config::Config;
 use footprint_service::kafka::{Inquirer, consumer_config};
@@ -177,8 +178,10 @@ impl Parts<'_> {
         coordinator::Settings {
             postgres: config.postgres.clone(),
             drain_deadline: Duration::from_millis(config.pipeline.drain_deadline_ms),
-            on_unreadable: config.kafka.on_unreadable_records,
-            unreadable_after: Duration::from_millis(config.kafka.unreadable_after_ms),
+            unreadable: UnreadablePolicy {
+                then: config.kafka.on_unreadable_records,
+                after: Duration::from_millis(config.kafka.unreadable_after_ms),
+            },
             budget: Arc::clone(budget),
         }
     }

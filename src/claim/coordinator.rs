@@ -19,9 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
-use footprint_protocol::partition::{Ended, Machine};
+use footprint_protocol::partition::{Ended, Machine, UnreadablePolicy};
 use footprint_protocol::silence::Silence;
-use footprint_protocol::take_over::OnLostRecords;
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::AskError;
@@ -34,7 +33,6 @@ use tracing::debug;
 
 use self::strangers::GroupWatch;
 use self::topic::{Described, Watch};
-use self::unreadable::Unreadable;
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
 use crate::claim::coordinator::release::Unfinished;
@@ -100,10 +98,8 @@ pub struct Settings {
     pub postgres: footprint_service::config::Postgres,
     /// How long a stop or a revoke waits.
     pub drain_deadline: Duration,
-    /// What to do about records that Kafka cannot give, and after how long.
-    pub on_unreadable: OnLostRecords,
-    /// How long the same offset is tried again before.
-    pub unreadable_after: Duration,
+    /// What to do about records that Kafka cannot give.
+    pub unreadable: UnreadablePolicy,
     /// What bounds reading.
     pub budget: Arc<Budget>,
 }
@@ -166,8 +162,6 @@ pub struct Coordinator {
     leaving: Vec<Leaving>,
     /// What this process has sent to the writers of partitions that it no longer owns, and that it has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
-    /// Partitions that cannot be read on.
-    unreadable: BTreeMap<Partition, Unreadable>,
     /// Partitions of which nothing comes.
     silence: Silence,
     /// Records that are given up.
@@ -203,7 +197,6 @@ impl Coordinator {
             lag_at: now,
             leaving: Vec::new(),
             unfinished: BTreeMap::new(),
-            unreadable: BTreeMap::new(),
             silence: Silence::default(),
             skips: BTreeMap::new(),
             commits_under_way: 0,

@@ -4,21 +4,24 @@
 //! The calls come in three classes:
 //! - what is heard: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over),
 //!   [`cut`](Machine::cut), [`life_seen`](Machine::life_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
-//!   [`beaten`](Machine::beaten), and [`end`](Machine::end) for whatever else ends an ownership: a fenced write, another
+//!   [`beaten`](Machine::beaten), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for whatever else ends an ownership: a fenced write, another
 //!   life of the topic, the loss of the ledger;
 //! - what is wanted: [`wants_take_over`](Machine::wants_take_over), [`to_claim`](Machine::to_claim),
 //!   [`next_to_send`](Machine::next_to_send), [`beat`](Machine::beat), [`to_commit`](Machine::to_commit),
-//!   [`release`](Machine::release);
+//!   [`release`](Machine::release), [`end_unreadable`](Machine::end_unreadable);
 //! - what is asked: the tracker, the right, whether something is under way.
 
 mod asked;
 mod attempt;
+mod unreadable;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::attempt::Attempt;
+use self::unreadable::Unreadable;
+pub use self::unreadable::{AfterUnreadable, AtUnreadable, STORED_WAIT, UnreadablePolicy};
 use crate::ledger::{Nexts, Progress, SinkName};
 use crate::offset::{Offset, Range};
 use crate::take_over::Plan;
@@ -66,6 +69,8 @@ pub struct Machine<R, B> {
     state: State<R, B>,
     attempt: Attempt,
     leaving: Option<Leaving>,
+    /// It cannot be read on.
+    unreadable: Option<Unreadable>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -137,7 +142,7 @@ pub enum Release {
 impl<R: Right, B: Cut> Machine<R, B> {
     /// The group has just given it to us.
     pub fn assigned() -> Self {
-        Self { state: State::TakingOver, attempt: Attempt::None, leaving: None }
+        Self { state: State::TakingOver, attempt: Attempt::None, leaving: None, unreadable: None }
     }
 
     // --- what is heard ---
@@ -158,6 +163,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
             self.state = State::Idle;
         }
         self.attempt.disown();
+        self.unreadable = None;
         self.leaving = Some(Leaving { begins_at, deadline, committing_until: None });
     }
 

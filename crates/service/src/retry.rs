@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
-/// The waits between attempts. They double from `first` to `last`, and each is drawn from the upper half of its step.
+/// The first wait, at most.
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+/// The longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait after this many attempts. The waits double, and each is drawn from the upper half of its step.
+pub fn wait_after(tries: u32) -> Duration {
+    WAIT_FIRST.saturating_mul(1 << tries.min(20)).min(WAIT_MAX).mul_f64(rand::random_range(0.5..1.0))
+}
+
+/// The waits between attempts: see [`wait_after`].
 #[derive(Debug)]
 pub struct Backoff {
-    first: Duration,
-    last: Duration,
     tries: u32,
 }
 
 impl Backoff {
-    /// For a sink or the ledger: 50 ms to 5 s.
+    /// No attempt was made yet.
     pub fn new() -> Self {
-        Self { first: Duration::from_millis(50), last: Duration::from_secs(5), tries: 0 }
+        Self { tries: 0 }
     }
 
     /// Attempts so far.
@@ -23,9 +31,9 @@ impl Backoff {
 
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
-        let step = self.first.saturating_mul(1 << self.tries.min(20)).min(self.last);
+        let wait = wait_after(self.tries);
         self.tries = self.tries.saturating_add(1);
-        step.mul_f64(rand::random_range(0.5..1.0))
+        wait
     }
 
     /// Starts again from the first wait, after a success.

@@ -60,7 +60,7 @@ impl Coordinator {
                 }
             }
             Event::Unreadable { partition, offset, sent_below, why } => {
-                return self.on_unreadable(partition, offset, sent_below, why);
+                return self.on_unreadable(partition, offset, sent_below, &why);
             }
             Event::TopicGone => self.watch.doubt(),
             Event::RefusedByGroup => self.on_refused_by_group(),

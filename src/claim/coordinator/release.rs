@@ -72,7 +72,6 @@ impl Coordinator {
             if let Some(machine) = self.machine(partition) {
                 machine.revoke(begins_at, deadline);
             }
-            self.unreadable.remove(&partition);
         }
         self.leaving.push(partitions.into_iter().collect());
     }

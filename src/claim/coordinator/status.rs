@@ -76,7 +76,7 @@ impl Coordinator {
             let next = tracker.recorded_nexts().lowest();
             metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
             let waits = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
-            let after = self.settings.unreadable_after;
+            let after = self.settings.unreadable.after;
             if let Some(stood) = self.silence.look(partition, (ownership.epoch, next), waits, after, now) {
                 warn!(
                     partition,

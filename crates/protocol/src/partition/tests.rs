@@ -5,8 +5,8 @@ use crate::ledger::{Claim, FORMAT, OwnerId, Row, SourceId};
 use crate::take_over::steps::{Answer, Ask, Ended as TakeOverEnded, Known, TakeOver, Taken};
 use crate::take_over::{OnLostRecords, Settled, Switches, WhenSwitchedOn};
 
-const SECOND: Duration = Duration::from_secs(1);
-const SINKS: [SinkName; 2] = [SinkName::Postgres, SinkName::ClickHouse];
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SINKS: [SinkName; 2] = [SinkName::Postgres, SinkName::ClickHouse];
 const ON: Switches = Switches {
     postgres: Some(WhenSwitchedOn::Fill),
     clickhouse: Some(WhenSwitchedOn::Fill),
@@ -15,7 +15,7 @@ const ON: Switches = Switches {
 
 /// A right, with the epoch under which the ledger gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Epoch(i64, Plan);
+pub(super) struct Epoch(pub(super) i64, pub(super) Plan);
 
 impl Right for Epoch {
     fn plan(&self) -> &Plan {
@@ -29,13 +29,13 @@ impl Cut for Range {
     }
 }
 
-type Process = Machine<Epoch, Range>;
+pub(super) type Process = Machine<Epoch, Range>;
 
-fn at(offset: Offset) -> Nexts {
+pub(super) fn at(offset: Offset) -> Nexts {
     Nexts { dead_letters: offset, postgres: Some(offset), clickhouse: Some(offset) }
 }
 
-fn plan(start: Offset, claims: &[Offset]) -> Plan {
+pub(super) fn plan(start: Offset, claims: &[Offset]) -> Plan {
     Plan {
         start,
         read_from: start,
@@ -49,12 +49,12 @@ fn plan(start: Offset, claims: &[Offset]) -> Plan {
     }
 }
 
-fn progress(claimed: Offset, stored: Offset) -> Progress {
+pub(super) fn progress(claimed: Offset, stored: Offset) -> Progress {
     Progress { partition: 0, claimed, nexts: at(stored) }
 }
 
 /// A partition that was taken over with this plan.
-fn owned(plan: Plan) -> Process {
+pub(super) fn owned(plan: Plan) -> Process {
     let mut machine = Process::assigned();
     machine.take_over_began();
     assert!(machine.taken_over(Epoch(1, plan)));

@@ -1,0 +1,244 @@
+//! Records that Kafka cannot give: an error comes in place of them, and the client may read on behind it. What was read before is
+//! stored, then the ownership ends and the partition is taken over and read again, after a wait that grows. The same error at the same
+//! offset for long enough is a stop, or, if that is configured, the records are given up.
+
+use std::time::{Duration, Instant};
+
+use super::{Cut, Ended, Machine, Right, State};
+use crate::offset::Offset;
+use crate::take_over::OnLostRecords;
+
+/// How long what was read before the error may take to be stored. A range that an earlier owner claimed, and that reaches behind the
+/// error, is never complete.
+pub const STORED_WAIT: Duration = Duration::from_secs(5);
+
+/// The error at which the partition cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Unreadable {
+    offset: Offset,
+    /// When it came first.
+    since: Instant,
+    /// How often the ownership has ended because of it.
+    tries: u32,
+    ending: Option<Ending>,
+}
+
+/// The ownership is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Ending {
+    /// Once everything below is stored.
+    sent_below: Offset,
+    /// Then in any case.
+    until: Instant,
+}
+
+/// What to do about records that Kafka cannot give.
+#[derive(Clone, Copy, Debug)]
+pub struct UnreadablePolicy {
+    /// Stop, or give the records up.
+    pub then: OnLostRecords,
+    /// How long the same offset is tried before that.
+    pub after: Duration,
+}
+
+/// What comes of an error in place of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtUnreadable<R> {
+    /// The partition is read again, see [`Machine::end_unreadable`].
+    ReadAgain,
+    /// The records are given up; the ownership is over, and the next take-over reads past them.
+    GiveUp(Ended<R>),
+    /// A person is needed.
+    Stop {
+        /// How long the offset was tried.
+        lasted: Duration,
+    },
+}
+
+/// What became of a partition that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterUnreadable<R> {
+    /// What could not be read was read and stored: the error was at this offset.
+    WasRead(Offset),
+    /// The ownership is over; the partition is taken over again after a wait.
+    Ended(Ended<R>),
+}
+
+impl<R: Right, B: Cut> Machine<R, B> {
+    /// An error came in place of the records from `offset` on; everything below `sent_below` was sent to the batcher before. None: the
+    /// partition is not ours, and is read again in any case.
+    pub fn unreadable(
+        &mut self,
+        offset: Offset,
+        sent_below: Offset,
+        policy: UnreadablePolicy,
+        now: Instant,
+    ) -> Option<AtUnreadable<R>> {
+        self.right()?;
+        let first = Unreadable { offset, since: now, tries: 0, ending: None };
+        let known = self.unreadable.take().filter(|known| known.offset == offset).unwrap_or(first);
+        let lasted = now - known.since;
+        let ending = Some(Ending { sent_below, until: now + STORED_WAIT });
+        self.unreadable = Some(Unreadable { ending, ..known });
+        if lasted < policy.after {
+            return Some(AtUnreadable::ReadAgain);
+        }
+        if policy.then == OnLostRecords::Stop {
+            return Some(AtUnreadable::Stop { lasted });
+        }
+        self.unreadable = None;
+        self.end("records that cannot be read are given up").map(AtUnreadable::GiveUp)
+    }
+
+    /// Ends the ownership of a partition that could not be read, once everything that was read before is stored. `wait`: how long the
+    /// take-over waits after this many tries.
+    pub fn end_unreadable(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) -> Option<AfterUnreadable<R>> {
+        let known = self.unreadable.as_mut()?;
+        let State::Owned(owned) = &self.state else {
+            known.ending = None;
+            return None;
+        };
+        let stored_below = owned.tracker.nexts().lowest();
+        if stored_below > known.offset {
+            let offset = known.offset;
+            self.unreadable = None;
+            return Some(AfterUnreadable::WasRead(offset));
+        }
+        // recorded as well: the next owner would take a claim that is open for one that is not complete
+        let is_stored = |sent_below| stored_below >= sent_below && !owned.tracker.is_unrecorded();
+        known.ending.filter(|ending| is_stored(ending.sent_below) || now >= ending.until)?;
+        known.ending = None;
+        let wait = wait(known.tries);
+        known.tries = known.tries.saturating_add(1);
+        let ended = self.end("records could not be read");
+        self.wait_until(now + wait);
+        ended.map(AfterUnreadable::Ended)
+    }
+
+    /// Another life of the topic has other records.
+    pub fn forget_unreadable(&mut self) {
+        self.unreadable = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Epoch, Process, SECOND, SINKS, at, owned, plan, progress};
+    use super::*;
+    use crate::ledger::SinkName;
+    use crate::offset::Range;
+
+    const STOP: UnreadablePolicy = UnreadablePolicy { then: OnLostRecords::Stop, after: Duration::from_secs(60) };
+    const SKIP: UnreadablePolicy = UnreadablePolicy { then: OnLostRecords::Skip, ..STOP };
+
+    /// Waits a second for each try.
+    fn wait(tries: u32) -> Duration {
+        tries * SECOND
+    }
+
+    fn take_over_again(machine: &mut Process, now: Instant) {
+        assert!(machine.wants_take_over(now));
+        machine.take_over_began();
+        assert!(machine.taken_over(Epoch(2, plan(10, &[]))));
+    }
+
+    fn store(machine: &mut Process, range: Range) {
+        SINKS.into_iter().for_each(|sink| machine.stored(sink, range));
+    }
+
+    #[test]
+    fn what_was_read_before_is_stored_and_recorded_before_the_ownership_ends() {
+        let (mut machine, now) = (owned(plan(0, &[10])), Instant::now());
+        assert_eq!(machine.end_unreadable(now, wait), None, "nothing is wrong");
+        machine.cut(Range::new(0, 10), true, now);
+        machine.next_to_send();
+        assert_eq!(machine.unreadable(10, 10, STOP, now), Some(AtUnreadable::ReadAgain));
+        assert_eq!(machine.end_unreadable(now, wait), None, "its writers are at work");
+        store(&mut machine, Range::new(0, 10));
+        assert_eq!(machine.end_unreadable(now, wait), None, "the ledger does not know it");
+        machine.beaten(Some(&progress(10, 10))).unwrap();
+        let Some(AfterUnreadable::Ended(ended)) = machine.end_unreadable(now, wait) else { panic!("not ended") };
+        assert_eq!((ended.stored, ended.sent), (at(10), 10));
+        assert!(machine.wants_take_over(now), "the first time at once");
+        assert_eq!(machine.end_unreadable(now, wait), None, "once");
+    }
+
+    /// A claim of an earlier owner that reaches behind the error is never complete.
+    #[test]
+    fn what_cannot_be_stored_is_not_waited_for_for_ever() {
+        let (mut machine, now) = (owned(plan(0, &[20])), Instant::now());
+        machine.unreadable(10, 10, STOP, now);
+        assert_eq!(machine.end_unreadable(now + STORED_WAIT - SECOND, wait), None);
+        assert!(matches!(machine.end_unreadable(now + STORED_WAIT, wait), Some(AfterUnreadable::Ended(_))));
+    }
+
+    #[test]
+    fn the_take_over_waits_longer_each_time_at_the_same_offset() {
+        let (mut machine, now) = (owned(plan(10, &[])), Instant::now());
+        for tries in 0..3 {
+            machine.unreadable(10, 10, STOP, now);
+            assert!(matches!(machine.end_unreadable(now, wait), Some(AfterUnreadable::Ended(_))));
+            let waited = now + tries * SECOND;
+            assert!(tries == 0 || !machine.wants_take_over(waited - SECOND / 2), "{tries}");
+            take_over_again(&mut machine, waited);
+        }
+        machine.unreadable(11, 11, STOP, now);
+        machine.stored(SinkName::Postgres, Range::new(10, 11));
+        assert!(matches!(machine.end_unreadable(now + STORED_WAIT, wait), Some(AfterUnreadable::Ended(_))));
+        assert!(machine.wants_take_over(now + STORED_WAIT), "another offset is another error");
+    }
+
+    #[test]
+    fn the_same_offset_for_too_long_is_a_stop_or_is_given_up() {
+        let (mut machine, now) = (owned(plan(10, &[])), Instant::now());
+        assert_eq!(machine.unreadable(10, 10, STOP, now), Some(AtUnreadable::ReadAgain));
+        machine.end_unreadable(now, wait);
+        assert_eq!(machine.unreadable(10, 10, STOP, now + 60 * SECOND), None, "it is not ours");
+        take_over_again(&mut machine, now);
+        assert_eq!(machine.unreadable(10, 10, STOP, now + 59 * SECOND), Some(AtUnreadable::ReadAgain));
+        let mut skipping = machine.clone();
+        let stop = AtUnreadable::Stop { lasted: 61 * SECOND };
+        assert_eq!(machine.unreadable(10, 10, STOP, now + 61 * SECOND), Some(stop));
+        let given_up = skipping.unreadable(10, 10, SKIP, now + 60 * SECOND);
+        let Some(AtUnreadable::GiveUp(ended)) = given_up else { panic!("{given_up:?}") };
+        assert_eq!(ended.right.0, 2);
+        take_over_again(&mut skipping, now + 60 * SECOND);
+        let next = skipping.unreadable(10, 10, SKIP, now + 61 * SECOND);
+        assert_eq!(next, Some(AtUnreadable::ReadAgain), "the time begins again");
+    }
+
+    #[test]
+    fn another_offset_and_another_life_begin_the_time_again() {
+        let (mut machine, now) = (owned(plan(10, &[])), Instant::now());
+        machine.unreadable(10, 10, STOP, now);
+        assert_eq!(machine.unreadable(12, 12, STOP, now + 70 * SECOND), Some(AtUnreadable::ReadAgain));
+        machine.forget_unreadable();
+        assert_eq!(machine.unreadable(12, 12, STOP, now + 140 * SECOND), Some(AtUnreadable::ReadAgain));
+        machine.revoke(now, now);
+        assert_eq!(machine.unreadable(12, 12, STOP, now + 210 * SECOND), Some(AtUnreadable::ReadAgain), "it has left");
+    }
+
+    #[test]
+    fn what_was_read_after_all_is_told_and_forgotten() {
+        let (mut machine, now) = (owned(plan(0, &[20])), Instant::now());
+        machine.unreadable(10, 10, STOP, now);
+        machine.end_unreadable(now + STORED_WAIT, wait);
+        machine.take_over_began();
+        assert!(machine.taken_over(Epoch(2, plan(0, &[20]))));
+        assert_eq!(machine.end_unreadable(now + 2 * STORED_WAIT, wait), None, "no error has come since");
+        store(&mut machine, Range::new(0, 20));
+        assert_eq!(machine.end_unreadable(now, wait), Some(AfterUnreadable::WasRead(10)));
+        assert_eq!(machine.end_unreadable(now, wait), None);
+    }
+
+    /// An ownership that ended otherwise has nothing to end, nor has the one that follows it.
+    #[test]
+    fn the_end_of_an_ownership_ends_the_wait() {
+        let (mut machine, now) = (owned(plan(0, &[20])), Instant::now());
+        machine.unreadable(10, 10, STOP, now);
+        machine.end("lost");
+        assert_eq!(machine.end_unreadable(now + STORED_WAIT, wait), None);
+        take_over_again(&mut machine, now);
+        assert_eq!(machine.end_unreadable(now + STORED_WAIT, wait), None);
+    }
+}
