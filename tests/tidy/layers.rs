@@ -1,10 +1,10 @@
-//! What may depend on what, as data. A file imports only files of lower layers, and of lower crates; a file and those in the
-//! folder of its name are one family, and may name each other.
+//! The allowed dependencies, as data. A file imports only files of lower layers and of lower crates. A file and the files in the
+//! folder of its name are one family, and may import each other.
 
 use crate::sources::{code, is_test, sources};
 
-/// A crate: how its files' names begin in this test, how its paths begin in others, and its layers, lowest first. Files of one
-/// layer do not know each other.
+/// A crate: how its files' names begin in this test, how its paths begin in other crates, and its layers, lowest first. Files of
+/// one layer do not import each other.
 struct Room {
     prefix: &'static str,
     path: &'static str,
@@ -140,7 +140,7 @@ const ROOMS: [Room; 4] = [
     },
 ];
 
-/// Files that only list modules, or begin a program.
+/// Files that only list modules, or start a program.
 const LISTS: [&str; 11] = [
     "lib",
     "main",
@@ -163,7 +163,7 @@ fn module(name: &str) -> &str {
     name.strip_suffix("/mod").unwrap_or(name)
 }
 
-/// Where a module stands: the larger, the higher.
+/// A module's layer: the larger, the higher.
 fn layer_of(module: &str) -> Option<(usize, usize)> {
     ROOMS.iter().enumerate().find_map(|(index, room)| {
         let inner = module.strip_prefix(room.prefix)?;
@@ -179,13 +179,13 @@ fn lists(module: &str) -> bool {
     LISTS.contains(&module) || SINKS.contains(&module)
 }
 
-/// Whether one is the head of the other's folder.
+/// Whether one module is the head of the other's folder.
 fn one_family(one: &str, other: &str) -> bool {
     let heads = |head: &str, child: &str| child.strip_prefix(head).is_some_and(|rest| rest.starts_with('/'));
     heads(one, other) || heads(other, one)
 }
 
-/// Every path that a file's code names, with groups in braces taken apart.
+/// Every path in a file's code, with groups in braces split up.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
@@ -214,7 +214,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// The module that a path in `module` leads into; none where it stays there, or leads into a list.
+/// The module that a path in `module` leads to. None: it stays in the module, or leads to a list.
 fn target(module: &str, path: &[String], all: &[String]) -> Option<String> {
     let own = room_of(module);
     let (room, mut parts) = match path[0].as_str() {
@@ -247,7 +247,7 @@ fn every_file_is_in_the_table_once() {
         let named: Vec<String> =
             room.layers.iter().flat_map(|layer| layer.iter().map(|name| format!("{}{name}", room.prefix))).collect();
         for name in &named {
-            assert!(all.contains(name), "{name} is in tests/tidy/layers.rs, and no such file is there");
+            assert!(all.contains(name), "{name} is in tests/tidy/layers.rs, but there is no such file");
             assert!(named.iter().filter(|other| *other == name).count() == 1, "{name} is in two layers");
         }
     }
@@ -270,6 +270,6 @@ fn every_import_points_down() {
     }
     wrong.sort();
     wrong.dedup();
-    assert!(wrong.is_empty(), "these do not point down: {wrong:#?}");
+    assert!(wrong.is_empty(), "these imports do not point down: {wrong:#?}");
     assert!(imports > 500, "only {imports} imports were found");
 }

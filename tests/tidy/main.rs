@@ -1,6 +1,6 @@
-//! The house's rules as tests: no server is needed. A rule that stands in the way is changed here, with its reason.
+//! The house rules as tests. They need no server. If a rule has to change, change it here, with its reason.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod layers;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::sources::{code, is_test, sources};
 
-/// A rule: only files whose path starts with one of `allowed` may hold `needle`.
+/// A rule: only files whose path begins with one of `allowed` may contain `needle`.
 struct Only {
     needle: &'static str,
     allowed: &'static [&'static str],
@@ -24,22 +24,26 @@ const ONLY: &[Only] = &[
     Only {
         needle: "rdkafka",
         allowed: &["service/kafka", "read/", "cli/generate", "upkeep/verify/log.rs"],
-        why: "Kafka's client is named where Kafka is spoken to",
+        why: "only code that talks to Kafka names Kafka's client",
     },
     Only {
         needle: "tokio_postgres",
         allowed: &["service/postgres", "store/postgres", "ledger", "upkeep/verify", "cli"],
-        why: "PostgreSQL's client is named where its SQL stands",
+        why: "only code with SQL names PostgreSQL's client",
     },
-    Only { needle: "anyhow", allowed: &["cli", "main.rs"], why: "inside, errors are classed by what the caller does" },
+    Only {
+        needle: "anyhow",
+        allowed: &["cli", "main.rs"],
+        why: "elsewhere, errors are classed by what the caller does",
+    },
     Only {
         needle: "crate::store::clickhouse",
         allowed: &["store/clickhouse", "claim/take_over", "pipeline.rs", "upkeep", "cli"],
-        why: "siblings are strangers",
+        why: "the files of one database do not import those of the other",
     },
 ];
 
-/// The pure machines: no async, no clock of their own, no I/O.
+/// The pure machines: no async, no own clock, no I/O.
 const PURE: &[&str] = &[
     "protocol/",
     "event/",
@@ -63,7 +67,7 @@ fn is_pure(name: &str) -> bool {
 #[test]
 fn every_file_says_first_what_it_is() {
     for (name, text) in sources() {
-        assert!(is_test(&name) || text.starts_with("//!"), "{name} does not begin with //!");
+        assert!(is_test(&name) || text.starts_with("//!"), "{name} does not start with //!");
     }
 }
 
@@ -83,7 +87,10 @@ fn pure_machines_do_no_io_and_have_no_clock() {
     for (name, text) in sources().into_iter().filter(|(name, _)| is_pure(name)) {
         let code = code(&text);
         for needle in ["async ", ".await", "Instant::now", "SystemTime", "tokio::", "std::fs", "std::net", "rand::"] {
-            assert!(!code.contains(needle), "{name} holds {needle}: a pure machine gets time and data as parameters");
+            assert!(
+                !code.contains(needle),
+                "{name} holds {needle}: a pure machine receives time and data as parameters"
+            );
         }
     }
 }
@@ -105,19 +112,19 @@ fn every_failpoint_stands_somewhere() {
         .map(|(_, text)| code(text))
         .collect();
     for point in footprint_service::failpoint::Point::ALL {
-        // as the code spells it: `Point::ClaimSent`, and nothing longer
+        // the exact spelling of the code: `Point::ClaimSent`, and nothing longer
         let name = format!("Point::{point:?}");
         let stands = code
             .match_indices(&name)
             .any(|(at, _)| code[at + name.len()..].chars().next().is_none_or(|next| !next.is_alphanumeric()));
-        assert!(stands, "{name} is listed in failpoint/point.rs and stands nowhere: no kill can happen there");
+        assert!(stands, "{name} is listed in failpoint/point.rs but no code calls it: no kill can happen there");
     }
 }
 
 #[test]
 fn failpoints_stand_in_shells_alone() {
     for (name, text) in sources().into_iter().filter(|(name, _)| is_pure(name)) {
-        assert!(!code(&text).contains("failpoint::"), "{name} is pure: no step of it leaves the process");
+        assert!(!code(&text).contains("failpoint::"), "{name} is pure: none of its steps leaves the process");
     }
 }
 
@@ -127,26 +134,26 @@ fn metric_names_stand_in_one_file() {
         let macros = ["counter!(", "gauge!(", "histogram!("];
         assert!(
             name == "service/metrics.rs" || !macros.iter().any(|m| code(&text).contains(m)),
-            "{name} counts by itself"
+            "{name} counts without metrics.rs"
         );
     }
 }
 
-/// `println!` and `eprintln!` panic when nobody reads them, and so may a log's writer.
+/// `println!` and `eprintln!` panic if nobody reads them, and so may a log's writer.
 #[test]
 fn only_the_console_prints() {
     for (name, text) in sources().into_iter().filter(|(name, _)| name != "service/console.rs") {
         for needle in ["print!(", "println!(", "io::stdout", "io::stderr", "dbg!("] {
-            assert!(!code(&text).contains(needle), "{name} holds {needle}: what is printed goes through console.rs");
+            assert!(!code(&text).contains(needle), "{name} holds {needle}: all printing goes through console.rs");
         }
     }
 }
 
-/// Whoever reads docs/guarantees.md must be able to run the proof it names.
+/// A reader of docs/guarantees.md must be able to run the proofs that it names.
 #[test]
 fn every_proof_that_the_guarantees_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_else(|_| panic!("{name} is not there"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_else(|_| panic!("{name} is missing"));
     let guarantees = read("docs/guarantees.md");
     let (scenarios, points) = (read("tools/model/src/scenario.rs"), read("crates/service/src/failpoint/point.rs"));
     let mut tests = 0;
@@ -171,7 +178,7 @@ fn every_proof_that_the_guarantees_name_exists() {
                 }
             }
         }
-        assert!(named > 0, "no proof is named: {line}");
+        assert!(named > 0, "this line names no proof: {line}");
     }
     assert!(tests > 20, "only {tests} tests were found");
 }

@@ -1,4 +1,4 @@
-//! What every manifest of the workspace says.
+//! Checks of every manifest of the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,17 +23,17 @@ fn every_package_has_the_licence_and_the_lints_of_the_workspace() {
     assert!(manifests.len() > 7, "only {} manifests were found", manifests.len());
 }
 
-/// The protocol must stay something that anybody can read and check alone: it is built on the standard library, and nothing else.
+/// Everybody must be able to read and check the protocol alone, so it uses the standard library and nothing else.
 #[test]
 fn the_protocol_depends_on_std_alone() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/protocol/Cargo.toml");
     let text = fs::read_to_string(manifest).expect("the manifest of the protocol");
     let tables: Vec<&str> =
         text.lines().filter(|line| line.starts_with('[') && line.contains("dependencies")).collect();
-    assert_eq!(tables, ["[dev-dependencies]"], "crates/protocol depends on std alone; its tests may use more");
+    assert_eq!(tables, ["[dev-dependencies]"], "crates/protocol depends only on std; its tests may use more");
 }
 
-/// Lints of one crate alone hide from whoever reads `[workspace.lints]`.
+/// A reader of `[workspace.lints]` would not see lints that are set in one crate alone.
 #[test]
 fn no_crate_sets_lints_for_itself() {
     for (name, text) in crate::sources::sources() {

@@ -1,16 +1,16 @@
-//! How large a file and a function may grow before they must be split by concept.
+//! How large a file and a function may become before they must be split by concept.
 
 use crate::sources::{code, is_test, sources, without_tests};
 
-/// Lines of a file, tests apart.
+/// Lines of a file, without tests, at most.
 const FILE_LINES_MAX: usize = 400;
-/// Lines of a function, from its name to its last brace.
+/// Lines of a function, from its name to its last brace, at most.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Files that are still to be split, and how large they are: this list only shrinks.
+/// Files that must still be split, and their lengths. This list only shrinks.
 const FILES_TO_SPLIT: [(&str, usize); 3] =
     [("store/clickhouse/native.rs", 501), ("upkeep/verify/walk.rs", 401), ("upkeep/verify/window.rs", 416)];
-/// The same of functions.
+/// The same for functions.
 const FUNCTIONS_TO_SPLIT: [(&str, usize); 0] = [];
 
 fn larger(list: &[(&str, usize)], name: &str, max: usize) -> usize {
@@ -26,7 +26,7 @@ fn no_file_grows_past_one_concept() {
         .filter(|&(name, lines)| lines > larger(&FILES_TO_SPLIT, name, FILE_LINES_MAX))
         .map(|(name, lines)| format!("{name}: {lines} lines"))
         .collect();
-    assert!(large.is_empty(), "which concept wants a file of its own? {large:#?}");
+    assert!(large.is_empty(), "which concept needs its own file? {large:#?}");
 }
 
 #[test]
@@ -39,10 +39,11 @@ fn no_function_grows_past_one_thought() {
             }
         }
     }
-    assert!(large.is_empty(), "which part has a name of its own? {large:#?}");
+    assert!(large.is_empty(), "which part needs its own function? {large:#?}");
 }
 
-/// Each function's name and lines. It ends at the brace that stands as far in as its first line: rustfmt sees to that.
+/// Each function's name and number of lines. It ends at the brace with the indentation of its first line; rustfmt guarantees
+/// that.
 fn functions(code: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = code.lines().collect();
     let mut found = Vec::new();

@@ -1,9 +1,9 @@
-//! The sources of the program and of its crates, as texts.
+//! The sources of the program and of its crates, as text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the sources are, and what their names begin with in this file: `read/reader.rs` is the program's, and
+/// Where the sources are, and the prefix of their names in these tests: `read/reader.rs` is the program's, and
 /// `service/kafka/events.rs` is `crates/service/src/kafka/events.rs`.
 const ROOMS: [(&str, &str); 4] = [
     ("", "src"),

@@ -1,6 +1,6 @@
-//! Feeds random bytes to what reads bytes of others: `cargo fuzz decode --seconds 60`. It runs on stable Rust. A target gives an
-//! outcome for each input, and inputs with a new outcome are kept and changed further. An input that breaks a rule is
-//! written to a file, and `--input FILE` gives it again.
+//! Gives random bytes to code that reads untrusted bytes: `cargo fuzz decode --seconds 60`. It runs on stable Rust. A target
+//! returns an outcome for each input. Inputs with a new outcome are kept and changed further. An input that breaks a rule is
+//! written to a file, and `--input FILE` runs it again.
 
 mod mutate;
 mod targets;
@@ -16,31 +16,31 @@ use clap::Parser;
 use crate::mutate::Mutator;
 use crate::targets::{Name, Target};
 
-/// Inputs between two looks at the clock.
+/// The clock is read once for this number of inputs.
 const INPUTS_A_LOOK: u64 = 64;
 /// Inputs that are kept to be changed further, at most.
 const CORPUS_MAX: usize = 4_096;
 
-/// Random bytes for what reads bytes of others.
+/// Gives random bytes to code that reads untrusted bytes.
 #[derive(Parser, Debug)]
 struct Args {
-    /// What reads them.
+    /// The target.
     target: Name,
-    /// How long.
+    /// How long it runs, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Where the random numbers begin; without it, anywhere.
+    /// The seed of the random numbers. By default it differs each time.
     #[arg(long)]
     seed: Option<u64>,
-    /// Gives the target this one file.
+    /// Runs the target on this one file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "seed"])]
     input: Option<PathBuf>,
-    /// Where an input that breaks a rule is written to.
+    /// The directory for an input that breaks a rule.
     #[arg(long, value_name = "DIR", default_value = "target/fuzz")]
     failures: PathBuf,
 }
 
-/// The input that the target has just now.
+/// The target's present input.
 static INPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 fn main() -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many inputs the target had, and how many kinds of outcome there were.
+/// The number of inputs, and the number of different outcomes.
 fn run(target: &mut dyn Target, seed: u64, time: Duration) -> (u64, usize) {
     let mut mutator = Mutator::new(seed, target.seeds(), target.tokens());
     let (mut outcomes, mut inputs) = (HashSet::new(), 0);
@@ -86,7 +86,7 @@ fn keep_what_fails(directory: &Path, name: String) -> anyhow::Result<()> {
         told(panic);
         let input = INPUT.lock().unwrap_or_else(PoisonError::into_inner);
         match std::fs::write(&file, &*input) {
-            Ok(()) => eprintln!("its input is in {}; give it again by --input", file.display()),
+            Ok(()) => eprintln!("its input is in {}; run it again with --input", file.display()),
             Err(error) => {
                 eprintln!("{}: {error}; its input was {:?}", file.display(), input.escape_ascii().to_string())
             }

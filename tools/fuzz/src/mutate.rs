@@ -1,4 +1,4 @@
-//! New inputs out of old ones. Pure: the same seed and the same calls give the same inputs.
+//! Makes new inputs from old ones. Pure: the same seed and the same calls give the same inputs.
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -7,10 +7,10 @@ use rand::{Rng as _, SeedableRng as _};
 const INPUT_BYTES_MAX: usize = 4_096;
 /// Changes of one input, at most.
 const CHANGES_MAX: usize = 6;
-/// Bytes at the ends of ranges, and those that mean something in many formats.
+/// Bytes at the ends of ranges, and bytes with a meaning in many formats.
 const BYTES: [u8; 12] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'\\', b'{', b'}', b'-', b'0', b' '];
 
-/// Changes inputs that it was given.
+/// Makes changed copies of inputs.
 pub(crate) struct Mutator {
     random: SmallRng,
     corpus: Vec<Vec<u8>>,
@@ -18,13 +18,13 @@ pub(crate) struct Mutator {
 }
 
 impl Mutator {
-    /// One that begins with these inputs, and puts in these pieces.
+    /// Starts with the inputs of `corpus`, and inserts pieces of `tokens`.
     pub(crate) fn new(seed: u64, corpus: Vec<Vec<u8>>, tokens: Vec<Vec<u8>>) -> Self {
-        assert!(!corpus.is_empty() && !tokens.is_empty(), "there is nothing to begin with");
+        assert!(!corpus.is_empty() && !tokens.is_empty(), "there is nothing to start with");
         Self { random: SmallRng::seed_from_u64(seed), corpus, tokens }
     }
 
-    /// One more input to change.
+    /// Keeps an input to be changed further.
     pub(crate) fn keep(&mut self, input: Vec<u8>) {
         self.corpus.push(input);
     }

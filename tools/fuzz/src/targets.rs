@@ -1,4 +1,4 @@
-//! What reads the bytes, and the rules that it must keep.
+//! The targets, which read the bytes, and the rules that they must keep.
 
 mod decode;
 mod readers;
@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 /// The targets by name.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Name {
-    /// A payload to a row, or to a reason.
+    /// Turns a payload into a row, or into a reason.
     Decode,
-    /// A text or an integer to an instant.
+    /// Turns a text or an integer into an instant.
     Timestamps,
     /// The readers of `verify`: PostgreSQL's binary COPY and ClickHouse's RowBinary.
     Readers,
@@ -19,13 +19,13 @@ pub(crate) enum Name {
 
 /// Reads inputs.
 pub(crate) trait Target {
-    /// Good inputs to begin with.
+    /// Good inputs to start with.
     fn seeds(&self) -> Vec<Vec<u8>>;
 
-    /// Pieces that mean something.
+    /// Pieces with a meaning.
     fn tokens(&self) -> Vec<Vec<u8>>;
 
-    /// Reads one input, and panics when a rule is broken. What it gives tells different outcomes apart.
+    /// Reads one input, and panics if a rule is broken. Returns a number that tells different outcomes apart.
     fn read(&mut self, input: &[u8]) -> u64;
 }
 
@@ -50,7 +50,7 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// One number of an outcome.
+/// An outcome as one number.
 fn number(outcome: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     outcome.hash(&mut hasher);

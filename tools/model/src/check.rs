@@ -1,4 +1,4 @@
-//! The exhaustive check: every state that a scenario can reach, by stateright.
+//! The exhaustive check: visits every state that a scenario can reach, with stateright.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::fair::Ends;
 use crate::world::{Broken, Step, World};
 
-/// A scenario as stateright sees it.
+/// A scenario in the form that stateright needs.
 #[derive(Clone, Debug)]
 pub struct Checked {
     config: Config,
@@ -31,7 +31,7 @@ impl Model for Checked {
     fn next_state(&self, world: &World, step: Step) -> Option<World> {
         let mut next = world.clone();
         next.apply(&self.config, &step);
-        // a step that changes nothing is none
+        // a step that changes nothing is no step
         (next != *world).then_some(next)
     }
 
@@ -45,10 +45,10 @@ impl Model for Checked {
     }
 }
 
-const SAFE: &str = "nothing is lost, doubled, foreign or told too early";
+const SAFE: &str = "nothing is lost, doubled, foreign or committed too early";
 const ENDS: &str = "with the faults over, everything is stored";
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Different states.
@@ -59,11 +59,11 @@ pub struct Outcome {
     pub whole: bool,
     /// How long it took.
     pub took: Duration,
-    /// What broke, and the steps that led there.
+    /// What broke, and the steps to it.
     pub broken: Option<(Broken, Vec<Step>)>,
 }
 
-/// Checks a scenario, breadth first, up to `states_max` states when that is not zero.
+/// Checks a scenario, breadth first, up to `states_max` states. 0: all states.
 pub fn check(config: &Config, threads: usize, states_max: usize) -> Outcome {
     let started = Instant::now();
     let model = Checked { config: config.clone(), ends: Arc::new(Ends::default()) };

@@ -1,4 +1,4 @@
-//! What a run of the model is about: how many records and consumers, which faults may strike how often, which guards hold.
+//! The settings of a run: how many records and consumers, how often each fault may strike, and which guards hold.
 
 use footprint_protocol::offset::Offset;
 use footprint_protocol::take_over::Switches;
@@ -12,9 +12,9 @@ use crate::servers::Offsets;
 pub struct Budget {
     /// A process dies.
     pub crashes: u8,
-    /// The group moves the partition: asked back, or taken from a silent member who goes on.
+    /// The group moves the partition: it revokes it, or takes it from a silent member that continues.
     pub moves: u8,
-    /// One to whom the group does not give the partition any more, and who does not know, takes it over again.
+    /// A consumer that no longer has the partition in the group, and does not know, takes it over again.
     pub retakes: u8,
     /// Answers of PostgreSQL are lost.
     pub lost_answers: u8,
@@ -32,7 +32,7 @@ pub struct Budget {
     pub postgres_crashes: u8,
     /// A backup is taken.
     pub backups: u8,
-    /// It is put back.
+    /// It is restored.
     pub restores: u8,
     /// The topic is replaced.
     pub replaces: u8,
@@ -40,7 +40,7 @@ pub struct Budget {
     pub switches: u8,
     /// The old consumer stores and commits a record.
     pub old_commits: u8,
-    /// The route is defined anew.
+    /// The route's definition changes.
     pub redefines: u8,
 }
 
@@ -51,7 +51,7 @@ pub struct Config {
     pub guards: Guards,
     /// Processes.
     pub consumers: usize,
-    /// Records of each life in the end.
+    /// Records of each life at the end.
     pub records: Offset,
     /// Records of the first life at the start.
     pub first_end: Offset,
@@ -63,19 +63,19 @@ pub struct Config {
     pub refused_by_clickhouse: Offsets,
     /// The longest batch.
     pub batch_max: Offset,
-    /// Batches with the writers at once.
+    /// Batches that the writers have at once.
     pub queue_max: usize,
-    /// What strikes how often.
+    /// How often each fault may strike.
     pub budget: Budget,
-    /// The server writes a token before the part, else after it.
+    /// The server writes the token before the part. Otherwise it writes it after the part.
     pub token_first: bool,
-    /// A sink that is switched on again is filled, or skips.
+    /// What happens to a sink that is switched on again: it is filled, or skips.
     pub when_switched_on: WhenSwitchedOn,
-    /// Commits reach Kafka some time after the heartbeat that they follow from, else with it.
+    /// Commits reach Kafka some time after their heartbeat. Otherwise they reach it with the heartbeat.
     pub slow_commits: bool,
     /// Partitions without a commit start at the log's end.
     pub starts_at_end: bool,
-    /// Which sinks may be switched: PostgreSQL's rows, else ClickHouse's.
+    /// Which sink may be switched: PostgreSQL's rows if true, otherwise ClickHouse's.
     pub switch_postgres: bool,
 }
 
@@ -103,13 +103,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether the topic may be replaced: then reading, asking for its id and claiming are steps of their own. Elsewhere
-    /// it makes no difference when a record was read.
+    /// Whether the topic may be replaced. Then reading, asking for its id and claiming are separate steps. Otherwise the time of
+    /// reading a record makes no difference.
     pub fn topic_may_change(&self) -> bool {
         self.budget.replaces > 0
     }
 
-    /// Whether it matters where the route starts. Elsewhere it starts at the log's start, and writing that down is no step.
+    /// Whether the start of the route matters. Otherwise it starts at the log's start, and recording that is no step.
     pub fn has_first_start(&self) -> bool {
         self.starts_at_end || self.budget.old_commits > 0
     }

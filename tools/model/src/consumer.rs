@@ -1,4 +1,4 @@
-//! A consumer's memory: what a process knows of the partition, and what it is in the midst of.
+//! A consumer's memory: what a process knows about the partition, and what it is doing.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -16,18 +16,18 @@ use crate::guard::Guard;
 use crate::ledger::Fence;
 use crate::servers::{Fingerprint, Offsets};
 
-/// What the consumer believes of the group.
+/// What the consumer believes about the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
     /// It has no partition.
     Out,
     /// It has the partition.
     In,
-    /// The group asked for the partition back and waits.
+    /// The group has revoked the partition and waits.
     Leaving,
 }
 
-/// A moment: nothing in the model waits by the clock, so every moment is this one, or [`later`].
+/// A moment. Nothing in the model waits by the clock, so every moment is this one, or [`later`].
 pub fn now() -> Instant {
     static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
     *NOW
@@ -38,7 +38,7 @@ pub fn later() -> Instant {
     now() + Duration::from_secs(3_600)
 }
 
-/// The program's machine of the partition.
+/// The program's machine for the partition.
 pub type Machine = partition::Machine<Box<Owning>, Batch>;
 
 /// A process.
@@ -48,13 +48,13 @@ pub struct Consumer {
     pub up: bool,
     /// The route's definition, as it was when it started.
     pub definition: Fingerprint,
-    /// What it believes of the group.
+    /// What it believes about the group.
     pub seat: Seat,
     /// The partition, from its assignment to its release.
     pub machine: Option<Machine>,
-    /// A take-over under way. One whose assignment has passed goes on beside.
+    /// A take-over under way. If its assignment has ended, it continues beside a new one.
     pub taking: Option<Taking>,
-    /// Its ledger connection is dead, and it does not know.
+    /// Its ledger connection is dead, but it does not know.
     pub broken: bool,
 }
 
@@ -69,12 +69,12 @@ impl Consumer {
         self.machine.as_ref()?.right().map(|owning| &**owning)
     }
 
-    /// Its ownership, to change.
+    /// Its ownership, mutable.
     pub fn owning_mut(&mut self) -> Option<&mut Owning> {
         self.machine.as_mut()?.right_mut().map(|owning| &mut **owning)
     }
 
-    /// Its progress.
+    /// The progress of its partition.
     pub fn tracker(&self) -> Option<&Tracker> {
         self.machine.as_ref()?.tracker()
     }
@@ -84,7 +84,7 @@ impl Consumer {
         self.machine.as_ref().is_some_and(Machine::is_taking_over)
     }
 
-    /// Whether a take-over is to begin.
+    /// Whether a take-over must start.
     pub fn wants_take_over(&self) -> bool {
         self.machine.as_ref().is_some_and(|machine| machine.wants_take_over(now()))
     }
@@ -126,24 +126,24 @@ impl Consumer {
 /// A take-over under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Taking {
-    /// Of which life of the topic.
+    /// The life of the topic.
     pub life: usize,
     /// The program's steps.
     pub steps: TakeOver,
-    /// Under what the statement took the row.
+    /// The right that the statement took.
     pub fence: Option<Fence>,
-    /// No break since the statement was sent.
+    /// No connection has broken since the statement was sent.
     pub sighted: bool,
 }
 
 /// A batch in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Batch {
-    /// What it covers.
+    /// The offsets that it covers.
     pub range: Range,
-    /// Of which life of the topic its records are.
+    /// The life of the topic that its records belong to.
     pub content: usize,
-    /// By which definition its records are decoded.
+    /// The definition that decodes its records.
     pub definition: Fingerprint,
 }
 
@@ -158,7 +158,7 @@ impl Cut for Batch {
 pub struct Owning {
     /// The source.
     pub life: usize,
-    /// The cluster whose ledger gave the right: it is in the query id of every insert.
+    /// The cluster whose ledger gave the right. It is in the query id of every insert.
     pub cluster: usize,
     /// Its right.
     pub fence: Fence,
@@ -166,30 +166,30 @@ pub struct Owning {
     pub plan: Plan,
     /// The next offset to read.
     pub position: Offset,
-    /// Claimed, not acknowledged by both.
+    /// Batches that are claimed, but not acknowledged by both sinks.
     pub queue: Vec<Batch>,
-    /// How many of the queue PostgreSQL has.
+    /// How many batches of the queue PostgreSQL has stored.
     pub postgres_done: usize,
-    /// How many of the queue ClickHouse has.
+    /// How many batches of the queue ClickHouse has stored.
     pub clickhouse_done: usize,
-    /// So many batches' transaction may have landed.
+    /// The number of batches whose transaction may have landed.
     pub postgres_uncertain: usize,
-    /// What ClickHouse's writer is in the midst of.
+    /// What ClickHouse's writer is doing.
     pub clickhouse: Writer,
     /// The latest proof of ownership is good.
     pub proof: bool,
-    /// Records that ClickHouse lacks for good, as the take-over has read them, and those left out since.
+    /// Records that ClickHouse lacks for good: those that the take-over has read, and those left out since.
     pub left_out: Offsets,
 }
 
-/// What ClickHouse's writer does with the first batch that it has not stored. `sighted`: the sighting of the repair is
-/// good; none before there is one. `rows` are missing and go under the token of `level`.
+/// What ClickHouse's writer does with the first batch that it has not stored. `sighted`: whether the sighting of the repair is
+/// good; none if there is none yet. `rows` are missing and go under the token of `level`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "told above, once for all states")]
+#[allow(missing_docs, reason = "explained above, once for all states")]
 pub enum Writer {
     /// Nothing yet.
     Idle,
-    /// A first write is on its way; `doubtful`: it is read back even after an OK.
+    /// A first write is in flight. `doubtful`: it is read back even after an OK.
     Inserting { doubtful: bool },
     /// A repair's next step is to read back.
     Reading { repair: Repair, sighted: Option<bool> },
@@ -197,14 +197,14 @@ pub enum Writer {
     WaitingOut { repair: Repair, sighted: bool },
     /// A repair's next step is to insert what is missing.
     Missing { repair: Repair, rows: Offsets, level: u32, sighted: bool },
-    /// An insert was refused for this record, and nothing of it written: its dead letter comes next.
+    /// An insert was refused because of this record, and none of it was written. Its dead letter comes next.
     LeavingOut { offset: Offset },
-    /// A repair's insert is on its way.
+    /// A repair's insert is in flight.
     Repairing { repair: Repair, sighted: bool },
 }
 
 impl Writer {
-    /// Every sighting is void.
+    /// Voids every sighting.
     pub fn void(&mut self) {
         match self {
             Self::Idle | Self::Inserting { .. } | Self::LeavingOut { .. } => {}
@@ -223,7 +223,7 @@ impl Right for Owning {
 }
 
 impl Owning {
-    /// As the take-over leaves it.
+    /// The state after the take-over.
     pub fn new(life: usize, cluster: usize, fence: Fence, plan: Plan, proof: bool) -> Self {
         Self {
             life,
@@ -241,12 +241,12 @@ impl Owning {
         }
     }
 
-    /// The batch that ClickHouse's writer is to store.
+    /// The next batch for ClickHouse's writer.
     pub fn for_clickhouse(&self) -> Option<Batch> {
         self.queue.get(self.clickhouse_done).copied()
     }
 
-    /// A sink has stored the next `count` batches of its queue: their ranges.
+    /// A sink has stored the next `count` batches of its queue. Returns their ranges.
     fn acknowledge(&mut self, sink: SinkName, count: usize) -> Vec<Range> {
         let done = match sink {
             SinkName::Postgres => &mut self.postgres_done,
@@ -262,7 +262,7 @@ impl Owning {
         ranges
     }
 
-    /// Every proof and sighting is void.
+    /// Voids every proof and sighting.
     pub fn void(&mut self) {
         self.proof = false;
         self.clickhouse.void();

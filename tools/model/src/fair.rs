@@ -1,4 +1,4 @@
-//! A fair run: the faults are over, and whoever can do something does it. From every state it must store everything.
+//! A fair run: the faults are over, and every process that can do something does it. From every state it must store everything.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::config::{Budget, Config};
 use crate::world::{Answer, Broken, Step, World, print};
 
-/// Steps after which a fair run goes in circles.
+/// After this number of steps a fair run goes in circles.
 const STEPS_MAX: usize = 2_000;
 const SHARDS: usize = 64;
 
@@ -28,7 +28,7 @@ impl Ends {
         self.known[print as usize % SHARDS].lock().contains(&print)
     }
 
-    /// How the fair run from `world` ends: well, or with what it breaks.
+    /// The end of the fair run from `world`: good, or what it breaks.
     pub fn of(&self, config: &Config, world: &World) -> Result<(), (Broken, Vec<Step>)> {
         let mut world = World { budget: Budget::default(), ..world.clone() };
         let (mut prints, mut taken) = (Vec::new(), Vec::new());
@@ -64,7 +64,8 @@ fn fair_step(world: &World, config: &Config) -> Option<Step> {
     step.map(|(_, step)| step)
 }
 
-/// The lower, the sooner. A heartbeat comes last: when nothing else is to be done it must find what is wrong.
+/// The step with the lowest rank is taken first. A heartbeat comes last: if nothing else is left to do, it must find what is
+/// wrong.
 fn rank(world: &World, step: &Step) -> Option<u32> {
     let is_member = |by: usize| world.kafka.member == Some(by);
     let is_broken = |by: usize| world.consumers[by].broken;
@@ -76,7 +77,7 @@ fn rank(world: &World, step: &Step) -> Option<u32> {
         Step::Notice(_) | Step::Release(_) => 4,
         Step::Produce => 5,
         Step::Assign(by) => 6 + u32::from(!world.consumers[by].up),
-        // the coordinator's heart beats whatever the writers do
+        // the coordinator sends its heartbeat whatever the writers do
         Step::Beat(by, Answer::Fine) if is_member(by) && is_broken(by) => 8,
         Step::TakeOver(by, Answer::Fine) if is_member(by) => 9,
         Step::Resolve(by) if is_member(by) => 10,

@@ -1,5 +1,5 @@
-//! The ledger's statements as PostgreSQL executes them, one row at a time: what `footprint::ledger::statements` and the
-//! PostgreSQL sink say in SQL. `tests/ledger` holds the two against each other on a real server.
+//! The ledger's statements as PostgreSQL executes them, one row at a time: the same as the SQL of `footprint::ledger::statements`
+//! and of the PostgreSQL sink. `tests/ledger` compares the two on a real server.
 
 use footprint_protocol::first_start::{FirstStart, Starts};
 use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row};
@@ -22,20 +22,20 @@ pub struct Fence {
 pub struct LedgerRow {
     /// The row.
     pub row: Row,
-    /// The take-over that settled it met the PostgreSQL that runs now: same lineage, same start.
+    /// The take-over that settled it met the PostgreSQL that runs now: the same lineage and the same start.
     pub fresh: bool,
-    /// It was settled under another cluster, or made in place of a lost row and not settled yet.
+    /// It was settled under another cluster, or created in place of a lost row and not settled yet.
     pub another: bool,
 }
 
-/// A claim on its way.
+/// A claim in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClaimWanted {
-    /// Whose.
+    /// The owner's right.
     pub fence: Fence,
-    /// What.
+    /// The range to claim.
     pub range: Range,
-    /// The decoder's.
+    /// The fingerprint of the definition.
     pub fingerprint: i64,
     /// ClickHouse's frontier.
     pub clickhouse_next: Option<Offset>,
@@ -44,17 +44,17 @@ pub struct ClaimWanted {
 /// The compare-and-set at the end of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance {
-    /// Whose.
+    /// The owner's right.
     pub fence: Fence,
     /// The dead letters' frontier: from, to.
     pub dead_letters: (Offset, Offset),
-    /// The rows' frontier: from, to; none while they are off.
+    /// The rows' frontier: from, to. None: the rows are off.
     pub rows: Option<(Offset, Offset)>,
     /// The range's end.
     pub end: Offset,
 }
 
-/// Writes a route's first start on a source down, unless that is done, or the source has rows already. True: written.
+/// Records a route's first start on a source, unless one is recorded, or the source has rows already. True: written.
 pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) -> bool {
     let writes = slot.is_none() && !has_rows;
     if writes {
@@ -63,18 +63,18 @@ pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) 
     writes
 }
 
-/// What a take-over returns.
+/// The result of a take-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The row.
     pub row: Row,
     /// The ledger may have gone back in time.
     pub gone_back: bool,
-    /// Inserts of older owners may have gone under other query ids.
+    /// Inserts of older owners may have used other query ids.
     pub another: bool,
 }
 
-/// Takes the row over, or makes it at `start` with `birth`.
+/// Takes the row over, or creates it at `start` with `birth`.
 pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStart, birth: i64) -> Taken {
     let ledger_lost = start.ledger_lost;
     let (start, first_offset) = (start.offset, start.first_offset());
@@ -133,7 +133,7 @@ pub fn claim(slot: &mut Option<LedgerRow>, wanted: &ClaimWanted, guards: Guards)
     Some(progress(found))
 }
 
-/// Records ClickHouse's frontier, drops claims that all have acknowledged, and returns the row. None: fenced.
+/// Records ClickHouse's frontier, drops claims that all sinks have acknowledged, and returns the row. None: fenced.
 pub fn heartbeat(
     slot: &mut Option<LedgerRow>,
     fence: &Fence,
@@ -147,24 +147,24 @@ pub fn heartbeat(
 }
 
 fn record(row: &mut Row, clickhouse_next: Option<Offset>) {
-    // greatest() passes over null
+    // greatest() ignores null
     row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse_next);
     let lowest = row.nexts.lowest();
     row.claims.retain(|claim| claim.end > lowest);
 }
 
-/// The row as its owner finds it. None: no longer its own.
+/// The row as its owner finds it. None: the row is no longer its own.
 pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
     owned(slot, fence, true, true).map(|found| progress(found))
 }
 
-/// Whether a dead letter of `offset` for ClickHouse alone may be written: the partition is the writer's, and ClickHouse has not
+/// Whether a dead letter of `offset` for ClickHouse alone may be written: the writer owns the partition, and ClickHouse has not
 /// stored the record.
 pub fn may_leave_out(slot: &mut Option<LedgerRow>, fence: &Fence, offset: Offset) -> bool {
     owned(slot, fence, true, true).is_some_and(|found| found.row.nexts.clickhouse.is_some_and(|next| offset >= next))
 }
 
-/// The compare-and-set of a write. False: refused, and the transaction with it.
+/// The compare-and-set of a write. False: it is refused, and so is the transaction.
 pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) -> bool {
     let (epoch, owner) = (guards.hold(Guard::WriteEpoch), guards.hold(Guard::WriteOwner));
     let Some(found) = owned(slot, &advance.fence, epoch, owner) else { return false };

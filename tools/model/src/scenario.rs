@@ -1,5 +1,5 @@
-//! What is checked: each scenario lets some faults strike, in every order. Together they hold what docs/protocol.md promises
-//! to survive; apart they are small enough to be visited whole.
+//! The scenarios to check. Each lets some faults strike, in every order. Together they cover what docs/protocol.md promises to
+//! survive. Each alone is small enough to be visited whole.
 
 use footprint_protocol::take_over::WhenSwitchedOn;
 
@@ -10,9 +10,9 @@ use crate::servers::Offsets;
 /// A run with a name.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What strikes, one sentence.
+    /// What strikes, in one sentence.
     pub about: &'static str,
     /// The run.
     pub config: Config,
@@ -37,7 +37,7 @@ const NONE: Budget = Budget {
     redefines: 0,
 };
 
-/// Scenarios with one process at a time: it dies and is started again, and the servers do what they may.
+/// Scenarios with one process at a time. It dies and is started again, and the servers may do anything.
 fn alone() -> Vec<Scenario> {
     let one = Config { consumers: 1, ..Config::default() };
     let with = |budget| Config { budget, ..one.clone() };
@@ -50,7 +50,7 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "started",
-            "an old consumer goes on until the partition is taken over; the process dies, answers are lost or late",
+            "an old consumer continues until the partition is taken over; the process dies, answers are lost or late",
             with(Budget { old_commits: 2, crashes: 2, lost_answers: 1, late: 1, ..NONE }),
         ),
         scenario(
@@ -93,22 +93,22 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "restored",
-            "PostgreSQL is put back to an older copy of itself, or to nothing; the process dies, answers are lost",
+            "PostgreSQL is restored to an older copy of itself, or to nothing; the process dies, answers are lost",
             with(Budget { restores: 1, backups: 1, crashes: 1, lost_answers: 1, ..NONE }),
         ),
         scenario(
             "restored-token",
-            "PostgreSQL is put back, and ClickHouse has crashed between token and part",
+            "PostgreSQL is restored, and ClickHouse has crashed between token and part",
             with(Budget { restores: 1, backups: 1, clickhouse_crashes: 1, failures: 1, ..NONE }),
         ),
         scenario(
             "restored-grown",
-            "PostgreSQL is put back while the log grows",
+            "PostgreSQL is restored while the log grows",
             Config { first_end: 2, ..with(Budget { restores: 1, backups: 1, clickhouse_crashes: 1, ..NONE }) },
         ),
         scenario(
             "restored-bad",
-            "PostgreSQL is put back to nothing where only dead letters were stored; commits are slow",
+            "PostgreSQL is restored to nothing when only dead letters were stored; commits are slow",
             Config {
                 bad: Offsets(0b011),
                 slow_commits: true,
@@ -128,7 +128,7 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "refused-restored",
-            "each database refuses a record, one both; PostgreSQL is put back, the process dies",
+            "each database refuses a record, one both; PostgreSQL is restored, the process dies",
             Config {
                 queue_max: 1,
                 refused_by_postgres: Offsets(0b001),
@@ -138,7 +138,7 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "redefined",
-            "the route is defined anew; the process dies twice, an answer is lost, an insert fails, half landed or landing late",
+            "the route's definition changes; the process dies twice, an answer is lost, an insert fails, half landed or landing late",
             Config { queue_max: 1, ..with(Budget { redefines: 1, crashes: 2, lost_answers: 1, failures: 1, ..NONE }) },
         ),
         scenario(
@@ -148,7 +148,7 @@ fn alone() -> Vec<Scenario> {
         ),
         scenario(
             "replaced",
-            "the topic is deleted and made again under a running process, which may die",
+            "the topic is deleted and created again under a running process, which may die",
             with(Budget { replaces: 1, crashes: 1, ..NONE }),
         ),
         scenario(
@@ -181,8 +181,8 @@ fn alone() -> Vec<Scenario> {
     ]
 }
 
-/// Scenarios with two processes that may both believe that they own the partition. Where more than the group strikes, the
-/// world is small: two records, one batch with the writers at a time.
+/// Scenarios with two processes that may both believe that they own the partition. If more than the group strikes, the world is
+/// small: two records, and one batch with the writers at a time.
 fn together() -> Vec<Scenario> {
     let with = |budget: Budget| {
         let budget = Budget { moves: budget.moves.max(1), ..budget };
@@ -191,7 +191,7 @@ fn together() -> Vec<Scenario> {
     let small = |budget| Config { queue_max: 1, records: 2, first_end: 2, bad: Offsets(0), ..with(budget) };
     let scenario = |name, about, config| Scenario { name, about, config };
     vec![
-        scenario("moved", "the partition is asked back, or taken from a silent owner who goes on", with(NONE)),
+        scenario("moved", "the partition is revoked, or taken from a silent owner that continues", with(NONE)),
         scenario(
             "moved-crash",
             "the partition moves, a process dies, a statement or an insert comes late",
@@ -199,7 +199,7 @@ fn together() -> Vec<Scenario> {
         ),
         scenario(
             "moved-stale",
-            "a silent owner goes on and takes the partition over again; an answer is lost",
+            "a silent owner continues and takes the partition over again; an answer is lost",
             small(Budget { retakes: 1, lost_answers: 1, ..NONE }),
         ),
         scenario(
@@ -224,7 +224,7 @@ fn together() -> Vec<Scenario> {
         ),
         scenario(
             "moved-restored",
-            "the partition moves, PostgreSQL is put back, the silent owner takes the partition over again",
+            "the partition moves, PostgreSQL is restored, the silent owner takes the partition over again",
             small(Budget { retakes: 1, restores: 1, backups: 1, ..NONE }),
         ),
         scenario(

@@ -1,4 +1,4 @@
-//! The three servers: what they hold, and what is still on its way to them.
+//! The three servers: what they hold, and what is still in flight to them.
 
 use footprint_protocol::first_start::{FirstStart, Starts};
 use footprint_protocol::ledger::OwnerId;
@@ -9,7 +9,7 @@ use crate::ledger::{Advance, ClaimWanted, Fence, LedgerRow};
 
 /// Lives of the topic.
 pub const LIVES: usize = 2;
-/// Table partitions of ClickHouse: a row goes to the one of its offset's parity, as a range goes over a month's end.
+/// Table partitions of ClickHouse. A row goes to one by its offset's parity, as a real range may cross the end of a month.
 pub const PARTS: usize = 2;
 
 /// A set of offsets below 32.
@@ -17,12 +17,12 @@ pub const PARTS: usize = 2;
 pub struct Offsets(pub u32);
 
 impl Offsets {
-    /// Those of a range.
+    /// The offsets of a range.
     pub fn of(range: Range) -> Self {
         Self::below(range.end).minus(Self::below(range.start))
     }
 
-    /// All below one.
+    /// All offsets below `end`.
     pub fn below(end: Offset) -> Self {
         Self(((1_u64 << end.clamp(0, 32)) - 1) as u32)
     }
@@ -32,27 +32,27 @@ impl Offsets {
         Self(self.0 & if part == 0 { 0x5555_5555 } else { 0xaaaa_aaaa })
     }
 
-    /// Those in both.
+    /// Those in both sets.
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Those in either.
+    /// Those in either set.
     pub fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Those not in the other.
+    /// Those not in the other set.
     pub fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// How many.
+    /// The number of offsets.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
@@ -68,25 +68,25 @@ impl Offsets {
     }
 }
 
-/// Of a definition: 0 is the first, 1 the one after it.
+/// The fingerprint of a definition: 0 is the first, 1 the next one.
 pub type Fingerprint = i64;
 
-/// Kafka: one partition, whose topic may be deleted and made again.
+/// Kafka: one partition, whose topic may be deleted and created again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kafka {
-    /// Which life the topic is in.
+    /// The present life of the topic.
     pub life: usize,
     /// The log's end.
     pub end: Offset,
-    /// To whom the group has given the partition.
+    /// The member that the group has assigned the partition to.
     pub member: Option<usize>,
-    /// What was committed, and by whose mark.
+    /// The committed offset and its mark.
     pub committed: Option<(Offset, String)>,
-    /// A commit that its sender has sent and then let the partition go: only without that guard.
+    /// A commit whose sender released the partition after sending it. It exists only without that guard.
     pub late_commit: Option<(Offset, String)>,
 }
 
-/// What PostgreSQL holds, and what a backup is a copy of.
+/// The contents of PostgreSQL, which a backup copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tables {
     /// The route's first start on each life.
@@ -95,19 +95,19 @@ pub struct Tables {
     pub ledger: [Option<LedgerRow>; LIVES],
     /// Stored rows.
     pub rows: [Offsets; LIVES],
-    /// Those of the second definition.
+    /// The rows of the second definition.
     pub redefined: [Offsets; LIVES],
     /// Stored dead letters for both databases.
     pub dead_letters: [Offsets; LIVES],
     /// Stored dead letters for one database alone: PostgreSQL, ClickHouse.
     pub refused: [[Offsets; 2]; LIVES],
-    /// Gaps noted for PostgreSQL's and for ClickHouse's rows.
+    /// Gaps recorded for PostgreSQL's and for ClickHouse's rows.
     pub gaps: [[Offsets; 2]; LIVES],
 }
 
-/// A statement whose client has given it up, but which may still reach the server; its `life` is the source it is about.
+/// A statement that its client has given up, but that may still reach the server. `life` is the source that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "what a statement carries is what its function in `ledger` takes")]
+#[allow(missing_docs, reason = "a statement carries the parameters of its function in `ledger`")]
 pub enum Late {
     /// The first start.
     Starts { life: usize, starts: Starts },
@@ -130,24 +130,24 @@ pub struct Write {
     pub advance: Advance,
     /// The rows it copies.
     pub rows: Offsets,
-    /// By which definition.
+    /// The definition of the rows.
     pub definition: Fingerprint,
     /// The dead letters it copies.
     pub dead_letters: Offsets,
-    /// The dead letters for PostgreSQL alone that it copies: found by halving, in the transaction.
+    /// The dead letters for PostgreSQL alone that it copies. Halving has found them, in the transaction.
     pub refused: Offsets,
 }
 
 /// PostgreSQL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Postgres {
-    /// What it holds.
+    /// The contents.
     pub tables: Tables,
-    /// The copy that a restore puts back; the first one is empty.
+    /// The copy that a restore restores. The first one is empty.
     pub backup: Box<Tables>,
-    /// Statements on their way without a client.
+    /// Statements in flight without a client.
     pub late: Vec<Late>,
-    /// Which cluster it is: another one where it was put back to nothing.
+    /// The number of the cluster. It changes when PostgreSQL is restored to nothing.
     pub cluster: usize,
 }
 
@@ -168,12 +168,12 @@ pub struct Token {
     pub salt: u128,
 }
 
-/// An insert on its way.
+/// An insert in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Insert {
-    /// Which consumer waits for its answer.
+    /// The consumer that waits for its answer.
     pub by: Option<usize>,
-    /// Its token; none when that guard is removed.
+    /// Its token. None: that guard is removed.
     pub token: Option<Token>,
     /// The life whose rows it carries.
     pub life: usize,
@@ -181,11 +181,11 @@ pub struct Insert {
     pub range: Range,
     /// The cluster whose ledger is in its query id.
     pub cluster: usize,
-    /// By which definition its rows are.
+    /// The definition of its rows.
     pub definition: Fingerprint,
-    /// Its rows, as far as their parts have not landed.
+    /// Its rows whose parts have not landed.
     pub left: Offsets,
-    /// Nothing of its block has reached the server: no query runs under its id.
+    /// None of its block has reached the server, so no query runs under its id.
     pub unseen: bool,
 }
 
@@ -194,11 +194,11 @@ pub struct Insert {
 pub struct ClickHouse {
     /// Stored rows.
     pub rows: [Offsets; LIVES],
-    /// Those of the second definition.
+    /// The rows of the second definition.
     pub redefined: [Offsets; LIVES],
-    /// Tokens remembered for each table partition, in order.
+    /// Tokens that each table partition remembers, in order.
     pub tokens: [Vec<Token>; PARTS],
-    /// Inserts on their way, the oldest first.
+    /// Inserts in flight, the oldest first.
     pub inserts: Vec<Insert>,
 }
 

@@ -1,5 +1,5 @@
-//! Long random histories through a larger world: more records, longer batches, every fault, and several of each. A seed is
-//! a history: the same one replays it step by step.
+//! Long random histories through a larger world: more records, longer batches, and every fault several times. A seed is a
+//! history: the same seed replays it step by step.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -17,7 +17,7 @@ use crate::world::{Broken, Step, World, print};
 /// Steps of a history before the faults are over.
 const STEPS_MAX: u64 = 600;
 
-/// Draws numbers from a seed; the same in every version of this program.
+/// Draws numbers from a seed. They are the same in every version of this program.
 #[derive(Clone, Debug)]
 struct Draws {
     seed: u64,
@@ -46,7 +46,7 @@ pub struct Failure {
     pub steps: Vec<Step>,
 }
 
-/// What a number of histories were.
+/// The totals of several histories.
 #[derive(Clone, Debug, Default)]
 pub struct Walked {
     /// Histories.
@@ -55,7 +55,7 @@ pub struct Walked {
     pub steps: u64,
     /// Faults that struck.
     pub faults: u64,
-    /// The first that broke something, if any did.
+    /// The first history that broke something, if there is one.
     pub failure: Option<Failure>,
 }
 
@@ -80,10 +80,10 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
         old_commits: upto(3),
         redefines: upto(1),
     };
-    // what was lost with the ledger is read from the log's start, wherever the route had started
+    // after the ledger was lost, a partition is read from the log's start, wherever the route had started
     let is_kept = budget.restores == 0 && budget.replaces == 0;
     let budget = Budget { old_commits: if is_kept { budget.old_commits } else { 0 }, ..budget };
-    // what is claimed anew is decoded anew
+    // a range that is claimed again is decoded again
     let keeps_claims = budget.restores == 0 && budget.switches == 0;
     let budget = Budget { redefines: if keeps_claims { budget.redefines } else { 0 }, ..budget };
     Config {
@@ -105,14 +105,14 @@ fn config_of(draws: &mut Draws, guards: Guards) -> Config {
     }
 }
 
-/// A few records, or, as often, none.
+/// A few records, or equally often none.
 fn some(draws: &mut Draws, records: Offset) -> Offsets {
     let mut draw = || draws.below(1 << records) as u32;
     let few = Offsets(draw() & draw() & draw());
     if draws.one_in(2) { few } else { Offsets(0) }
 }
 
-/// Walks the history of one seed: steps and faults, or what broke.
+/// Walks the history of one seed. Returns its steps and faults, or what broke.
 pub fn walk(seed: u64, guards: Guards) -> Result<(u64, u64), Failure> {
     let mut draws = Draws { seed, drawn: 0 };
     let config = config_of(&mut draws, guards);
@@ -135,7 +135,7 @@ pub fn walk(seed: u64, guards: Guards) -> Result<(u64, u64), Failure> {
         let step = fitting[draws.below(fitting.len() as u64) as usize].clone();
         world.apply(&config, &step);
         if world == old {
-            continue; // a heartbeat that finds nothing is no step
+            continue; // a heartbeat that changes nothing is no step
         }
         taken.push(step);
         faults += u64::from(world.budget != before);
@@ -153,7 +153,7 @@ pub fn walk(seed: u64, guards: Guards) -> Result<(u64, u64), Failure> {
     }
 }
 
-/// Walks `count` histories from `first` on, with so many threads; stops at the first that breaks something.
+/// Walks `count` histories from `first` on, on `threads` threads. Stops at the first that breaks something.
 pub fn walk_many(first: u64, count: u64, threads: usize, guards: Guards) -> Walked {
     let next = AtomicU64::new(0);
     let walked = Mutex::new(Walked::default());

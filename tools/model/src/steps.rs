@@ -1,4 +1,4 @@
-//! What can happen next.
+//! The steps that can come next.
 
 use footprint_protocol::offset::Offset;
 
@@ -9,7 +9,7 @@ use crate::servers::Late;
 use crate::world::{Answer, Orphan, Step, World};
 
 impl World {
-    /// Every step that can be taken now.
+    /// Every step that is possible now.
     pub fn steps(&self, config: &Config, steps: &mut Vec<Step>) {
         if self.broken.is_some() {
             return;
@@ -145,7 +145,7 @@ impl World {
         self.kafka.life == owning.life && committed != machine.tracker().map(|tracker| tracker.nexts().lowest())
     }
 
-    /// How many offsets the next batch may cover: never across a cut, and below what was claimed up to one exactly.
+    /// How many offsets the next batch may cover. It never crosses a cut, and below `claimed` it ends exactly at one.
     fn reads(&self, config: &Config, owning: &Owning) -> impl Iterator<Item = Offset> + use<> {
         let (position, end) = (owning.position, self.kafka.end);
         let cut = owning.plan.cuts.iter().copied().find(|&cut| cut > position).unwrap_or(Offset::MAX);
@@ -205,8 +205,8 @@ impl World {
         steps.extend(optional.into_iter().filter_map(|(may, step)| may.then_some(step)));
     }
 
-    /// Whether the old consumer may have the partition: nobody of ours has it, or takes it over, or has. What it commits
-    /// beside a take-over cannot be told from what it commits before.
+    /// Whether the old consumer may have the partition: none of our consumers has it, takes it over, or has had it. A commit
+    /// during a take-over cannot be told from a commit before it.
     fn old_may_commit(&self) -> bool {
         let life = self.kafka.life;
         let is_ours = self.kafka.member.is_some()

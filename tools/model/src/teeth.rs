@@ -1,5 +1,5 @@
-//! What each guard is for: taken out, alone or with the guards that stand behind it, something breaks in the scenario named.
-//! Where one taken out alone breaks nothing, that is said too, and it is taken out again together with what covers for it.
+//! Shows what each guard is for: without it, or without it and the guards behind it, something breaks in the named scenario. If
+//! nothing breaks without one guard alone, the table says so, and takes it out again together with the guard that covers for it.
 
 use crate::check::{Outcome, check};
 use crate::guard::Guard::{
@@ -12,7 +12,7 @@ use crate::guard::Guard::{
 };
 use crate::scenario;
 
-/// Guards taken out of a scenario, and whether that breaks something.
+/// Guards taken out of a scenario, and whether something breaks.
 #[derive(Clone, Debug)]
 pub struct Tooth {
     /// The guards taken out.
@@ -36,7 +36,7 @@ impl Tooth {
     }
 }
 
-/// An outcome in a line.
+/// An outcome in one line.
 pub fn tell(outcome: &Outcome) -> String {
     match &outcome.broken {
         Some((broken, steps)) => format!("{broken:?} after {} steps ({} states)", steps.len(), outcome.states),
@@ -56,7 +56,7 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[FreshOwner], "moved-restored"),
         breaks(&[LostLedger], "restored"),
         breaks(&[Doubtful], "restored-token"),
-        // no insert of an owner of before can be told OK for a duplicate while R3 holds
+        // while R3 holds, no previous owner's insert can receive an OK as a duplicate
         bears(&[CommitFromLedger], "moved-told"),
         breaks(&[CommitFromLedger, OldConnection], "moved-told"),
         breaks(&[IdleHeartbeat], "restored"),
@@ -67,7 +67,7 @@ pub fn all() -> Vec<Tooth> {
         bears(&[WriteEpoch], "moved"),
         breaks(&[WriteOwner], "moved-restored"),
         breaks(&[WriteEpoch, WriteOwner], "moved"),
-        // a program that sent a claim again after a lost answer, rather than take over, would need the comparison
+        // a program that sent a claim again after a lost answer, instead of a take-over, would need the comparison
         bears(&[ClaimStart], "moved"),
         bears(&[TakeOverAfterLoss], "moved-stale"),
         breaks(&[TakeOverAfterLoss, ClaimStart], "moved-stale"),
@@ -87,11 +87,11 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[Drain], "restored"),
         breaks(&[OneQueryId], "restored"),
         breaks(&[WaitOutUnknown], "restored"),
-        // without tokens, which hide what these two are for
+        // without tokens, which hide the effect of these two guards
         breaks(&[OneQueryId], "fenced"),
         breaks(&[DrainBeforeRepair], "fenced"),
         breaks(&[ProofBeforeInsert], "errors"),
-        // the ledger alone says where to go on: Kafka's offset only goes back for a while
+        // only the ledger says where to continue; Kafka's offset only goes back for a while
         bears(&[RevokeOrder], "moved"),
         breaks(&[TopicId], "replaced"),
         breaks(&[TopicIdWhenIdle], "replaced"),

@@ -1,5 +1,5 @@
-//! The world: servers, consumers, the faults that may still strike, and what has gone wrong. `steps` lists what can happen
-//! next, `apply` lets it happen; the checker and the simulation both drive these two.
+//! The world: servers, consumers, the faults that may still strike, and what has gone wrong. `steps` lists what can come next,
+//! and `apply` does it. The checker and the simulation both use these two.
 
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,55 +12,55 @@ use crate::config::{Budget, Config};
 use crate::consumer::Consumer;
 use crate::servers::{ClickHouse, Fingerprint, Kafka, LIVES, Offsets, Postgres};
 
-/// What must never be.
+/// What must never happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Broken {
-    /// PostgreSQL holds a row or a dead letter twice, or one as both.
+    /// PostgreSQL holds a row or a dead letter twice, or both for one record.
     DoubledInPostgres,
     /// ClickHouse holds a row twice.
     DoubledInClickHouse,
-    /// A record of another life of the topic was stored as one of this.
+    /// A record of another life of the topic was stored as one of this life.
     ForeignRecord,
-    /// The ledger says that PostgreSQL holds what it does not.
+    /// The ledger says that PostgreSQL holds a record that it does not hold.
     LostInPostgres,
-    /// The ledger says that ClickHouse holds what it does not.
+    /// The ledger says that ClickHouse holds a record that it does not hold.
     LostInClickHouse,
-    /// Kafka was told that something is stored which is not.
+    /// An offset was committed to Kafka, and a record below it is not stored.
     CommittedTooFar,
     /// The databases hold rows of two definitions for one record.
     Differ,
-    /// A partition did not start where it had to.
+    /// A partition did not start where it must.
     StartedElsewhere,
     /// The program stops and calls for a person.
     Stopped(String),
     /// The program panics.
     Panicked,
-    /// With the faults over, not everything is ever stored.
+    /// The faults are over, but not everything is ever stored.
     Stuck,
 }
 
 /// How a statement to PostgreSQL ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Executed, answered.
+    /// Executed and answered.
     Fine,
     /// Executed; the answer is lost with the connection.
     Lost,
-    /// The connection is lost, the statement may be executed later, or never.
+    /// The connection is lost. The statement may be executed later, or never.
     Late,
 }
 
-/// The other end of an insert that its client gives up.
+/// What happens on the server to an insert that its client gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Orphan {
-    /// The server works on.
+    /// The server continues.
     Lives,
-    /// What has not landed never will.
+    /// Parts that have not landed never will.
     Dies,
 }
 
-/// What can happen next. Numbers are consumers, unless a field says otherwise.
-#[allow(missing_docs, reason = "`by`: the consumer; `insert`: its place; the rest is told at each step")]
+/// The steps. A number is a consumer, unless a field says otherwise.
+#[allow(missing_docs, reason = "`by`: the consumer; `insert`: its index; each step explains the rest")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A record is added to the log.
@@ -69,78 +69,79 @@ pub enum Step {
     Crash(usize),
     /// A process starts, if it does not run, and the group gives it the partition.
     Assign(usize),
-    /// The group asks for it back.
+    /// The group revokes it.
     Revoke(usize),
     /// The group takes it from a member that is silent.
     Expel(usize),
-    /// The member hears that it was expelled.
+    /// The member learns that it was expelled.
     Notice(usize),
-    /// The member lets go.
+    /// The member releases it.
     Release(usize),
     /// The next step of a take-over.
     TakeOver(usize, Answer),
     /// The next step of a take-over that is no longer wanted.
     Stray(usize, Answer),
-    /// The next batch is read, so many offsets, and claimed, unless it was before the take-over, and given to the writers.
+    /// The next batch, of this number of offsets, is read, claimed (unless it was claimed before the take-over), and given to the
+    /// writers.
     Next(usize, Offset, Answer),
-    /// Where the topic may be replaced: the next batch is read,
+    /// If the topic may be replaced: the next batch is read,
     Read(usize, Offset),
     /// the topic's id is asked,
     Describe(usize),
-    /// and the batch is claimed, unless it was before, and given to the writers.
+    /// and the batch is claimed (unless it was before), and given to the writers.
     Send(usize, Answer),
-    /// The ledger's heart beats.
+    /// A heartbeat is sent to the ledger.
     Beat(usize, Answer),
-    /// Where commits may be slow: what the ledger returned is committed to Kafka.
+    /// If commits may be slow: the offset that the ledger returned is committed to Kafka.
     Commit(usize),
-    /// A commit arrives after its sender has let go: only without that guard.
+    /// A commit arrives after its sender has released the partition. This happens only without that guard.
     LandCommit,
-    /// What was committed is committed again, as every owner does now and then.
+    /// The committed offset is committed again, as every owner does now and then.
     Recommit(usize),
-    /// So many batches go to PostgreSQL in one transaction.
+    /// This number of batches goes to PostgreSQL in one transaction.
     Write(usize, usize, Answer),
     /// After an uncertain write the row is read for update.
     Resolve(usize),
-    /// ClickHouse's writer takes its next batch; `unseen`: its insert, if any, is slow to reach the server.
+    /// ClickHouse's writer takes its next batch. `unseen`: its insert, if there is one, is slow to reach the server.
     Deliver { by: usize, unseen: bool },
     /// ClickHouse's writer takes the next step of its repair.
     Repair { by: usize, unseen: bool },
     /// The dead letter of a record that ClickHouse refuses is written.
     LeaveOut(usize, Answer),
-    /// One table partition's share of an insert, by its place, lands.
+    /// One table partition's part of an insert lands. `insert` is the insert's index.
     Land { insert: usize, part: usize },
-    /// A statement that its client has given up is executed, by its place.
+    /// A statement that its client has given up is executed. The number is its index.
     LandLate(usize),
-    /// An insert is answered with an error; `broke`: with its connection.
+    /// An insert is answered with an error. `broke`: its connection breaks too.
     Fail { insert: usize, broke: bool, orphan: Orphan },
-    /// So much time passes that every proof is old.
+    /// Enough time passes that every proof is old.
     Age,
-    /// So many inserts pass that every token is forgotten.
+    /// Enough inserts pass that every token is forgotten.
     Forget,
-    /// ClickHouse crashes; a share of an insert leaves half of what it does: token without rows, or rows without token.
+    /// ClickHouse crashes. A part of an insert leaves half of its effects: a token without rows, or rows without a token.
     CrashClickHouse(Option<(usize, usize)>),
     /// PostgreSQL crashes and recovers.
     CrashPostgres,
     /// A backup of PostgreSQL is taken.
     Backup,
-    /// It is put back.
+    /// It is restored.
     Restore,
-    /// The topic is deleted and made again.
+    /// The topic is deleted and created again.
     Replace,
-    /// Every process ends and is configured anew: a sink is switched off or on.
+    /// Every process ends, and the configuration changes: a sink is switched off or on.
     SwitchPostgres,
-    /// The same for the other.
+    /// The same for ClickHouse.
     SwitchClickHouse,
-    /// The reader falls back to a reset policy: only without that guard.
+    /// The reader applies a reset policy. This happens only without that guard.
     Reset(usize),
     /// The old consumer, which has the partition, stores and commits a record.
     OldCommits,
-    /// The route is defined anew, for every process that starts from now on.
+    /// The route's definition changes, for every process that starts from now on.
     Redefine,
 }
 
 impl Step {
-    /// Whether something goes wrong with it.
+    /// Whether the step is a fault.
     pub fn is_fault(&self) -> bool {
         match self {
             Self::TakeOver(_, answer)
@@ -183,7 +184,7 @@ impl Step {
     }
 }
 
-/// Everything.
+/// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     /// Kafka.
@@ -198,9 +199,9 @@ pub struct World {
     pub postgres_on: bool,
     /// ClickHouse's rows are on.
     pub clickhouse_on: bool,
-    /// The route's definition, as it is configured.
+    /// The route's configured definition.
     pub definition: Fingerprint,
-    /// Where we have to start in each life: what lies below is the old consumer's, or was there before the first start.
+    /// Where we must start in each life. Records below are the old consumer's, or were there before the first start.
     pub floor: [Offset; LIVES],
     /// Faults that may still strike.
     pub budget: Budget,
@@ -209,7 +210,7 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing stored, nobody running.
+    /// The first state: nothing is stored and no process runs.
     pub fn new(config: &Config) -> Self {
         Self {
             kafka: Kafka { life: 0, end: config.first_end, member: None, committed: None, late_commit: None },
@@ -225,7 +226,7 @@ impl World {
         }
     }
 
-    /// Lets a step happen. A panic of the program's own functions is a fault like another.
+    /// Takes a step. A panic of the program's own functions is a fault too.
     pub fn apply(&mut self, config: &Config, step: &Step) {
         let done = catch_unwind(AssertUnwindSafe(|| self.take(config, step)));
         if done.is_err() {
@@ -237,12 +238,12 @@ impl World {
         }
     }
 
-    /// Notes a fault; the first counts.
+    /// Notes a fault. Only the first one counts.
     pub fn fault(&mut self, broken: Broken) {
         self.broken.get_or_insert(broken);
     }
 
-    /// What the ledger says is stored must be stored.
+    /// Checks that everything that the ledger calls stored is stored.
     fn audit(&self, config: &Config) -> Option<Broken> {
         let tables = &self.postgres.tables;
         for life in 0..LIVES {
@@ -271,12 +272,12 @@ impl World {
         None
     }
 
-    /// Of a life's records those that are ours to store.
+    /// The records of a life that are ours to store.
     pub(crate) fn ours(&self, offsets: Offsets, life: usize) -> Offsets {
         offsets.minus(Offsets::below(self.floor[life]))
     }
 
-    /// Whether everything is stored, recorded and committed, and nobody is in the midst of something.
+    /// Whether everything is stored, recorded and committed, and no process is doing anything.
     pub fn is_done(&self, config: &Config) -> bool {
         let life = self.kafka.life;
         let tables = &self.postgres.tables;
@@ -313,13 +314,13 @@ impl World {
         owners
     }
 
-    /// An owner that nobody has: the lowest, so that worlds that differ in nothing else are one.
+    /// The lowest owner that nobody has. So worlds that do not differ otherwise are equal.
     pub fn fresh_owner(&self) -> OwnerId {
         let used = self.owners();
         (1..).map(OwnerId).find(|owner| !used.contains(owner)).unwrap_or_default()
     }
 
-    /// A birth that nothing carries: the lowest.
+    /// The lowest birth that nothing carries.
     pub fn fresh_birth(&self, life: usize) -> i64 {
         let mut used: Vec<i64> = Vec::new();
         for tables in [&self.postgres.tables, &*self.postgres.backup] {
@@ -335,7 +336,7 @@ impl World {
         (1..).find(|birth| !used.contains(birth)).unwrap_or_default()
     }
 
-    /// Epochs are only ever compared and grown: worlds whose epochs differ by one number are one.
+    /// Epochs are only compared and raised. So worlds whose epochs all differ by the same number are equal.
     fn normalize(&mut self, config: &Config) {
         if config.consumers == 2 && print(&self.consumers[1]) < print(&self.consumers[0]) {
             self.swap();
@@ -350,7 +351,7 @@ impl World {
         }
     }
 
-    /// Consumers are alike: worlds in which they have changed places are one.
+    /// Consumers are alike. So worlds in which they have changed places are equal.
     fn swap(&mut self) {
         self.consumers.swap(0, 1);
         self.kafka.member = self.kafka.member.map(|member| 1 - member);

@@ -1,7 +1,7 @@
-//! The protocol's proof, as much of it as every run of the tests can afford: each scenario's nearest states, each guard's
-//! tooth, some thousands of random histories. `cargo model` does all of it.
+//! As much of the protocol's proof as every test run can afford: each scenario's nearest states, each guard's effect, and some
+//! thousands of random histories. `cargo model` does all of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 use footprint_model::check::check;
@@ -9,7 +9,7 @@ use footprint_model::guard::{Guard, Guards};
 use footprint_model::simulate::walk_many;
 use footprint_model::{scenario, teeth};
 
-/// Steps looked at in each scenario. Most scenarios are whole by then; `cargo model check` finishes the rest.
+/// Steps looked at in each scenario. Most scenarios are finished by then. `cargo model check` finishes the rest.
 const STEPS_MAX: usize = 400_000;
 /// Random histories. `cargo model simulate` walks any number.
 const SEEDS: u64 = 5_000;
@@ -33,8 +33,8 @@ fn every_guard_has_a_tooth() {
     let teeth = teeth::all();
     for &guard in Guard::ALL {
         let bites = teeth.iter().any(|tooth| tooth.breaks && tooth.removed.contains(&guard));
-        // the one whose removal nothing notices: docs/protocol.md says why it is kept
-        assert!(bites || guard == Guard::RevokeOrder, "{guard} is removed nowhere");
+        // nothing breaks without this one; docs/protocol.md says why it is kept
+        assert!(bites || guard == Guard::RevokeOrder, "{guard} is never taken out");
     }
     for tooth in teeth {
         let outcome = tooth.bite(1);

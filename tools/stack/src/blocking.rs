@@ -1,5 +1,5 @@
-//! Runs a future to its end from synchronous code, wherever that code runs: on a thread and a runtime of its own, so
-//! that a caller inside a tokio runtime is no "cannot start a runtime from within a runtime".
+//! Runs a future to its end from synchronous code, on its own thread and runtime. So a caller inside a tokio runtime does not get
+//! "cannot start a runtime from within a runtime".
 
 use std::future::Future;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::StackError;
 
-/// Runs `future`, which `what` names in messages, for at most `limit`.
+/// Runs `future` for at most `limit`. `what` names it in messages.
 pub(crate) fn run<T: Send>(
     what: &str,
     limit: Duration,

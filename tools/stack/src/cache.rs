@@ -1,4 +1,4 @@
-//! Where the downloads are kept between runs, and the lock that lets two processes set up at once.
+//! Where the downloads are stored between runs, and the lock that lets two processes set up at once.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -17,8 +17,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens (creates) the cache: `$FOOTPRINT_CACHE`, else as root `/var/cache/footprint` (the servers run as
-    /// `nobody`, who cannot enter root's home), else `$XDG_CACHE_HOME/footprint` or `~/.cache/footprint`.
+    /// Opens (creates) the cache: `$FOOTPRINT_CACHE`, otherwise `/var/cache/footprint` for root (the servers run as `nobody`, who
+    /// cannot enter root's home), or `$XDG_CACHE_HOME/footprint`, or `~/.cache/footprint`.
     pub(crate) fn open() -> Result<Self, StackError> {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = variable("FOOTPRINT_CACHE")
@@ -47,12 +47,12 @@ impl Cache {
     }
 }
 
-/// Makes a directory that `nobody` may pass through, with its parents, whatever the umask.
+/// Makes a directory with its parents that `nobody` may pass through, whatever the umask is.
 pub(crate) fn make_directory(path: &Path) -> Result<(), StackError> {
     DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(StackError::file("create", path))
 }
 
-/// Opens (creates) a lock file; the descriptor is closed in children, so a lock never outlives this process.
+/// Opens (creates) a lock file. Children do not inherit the descriptor, so a lock never outlives this process.
 pub(crate) fn open_lock(path: &Path) -> Result<File, StackError> {
     OpenOptions::new()
         .create(true)
@@ -71,7 +71,7 @@ pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, StackError> {
     }
 }
 
-/// Removes a directory tree; one that is not there is no error.
+/// Removes a directory tree. It is no error if there is none.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), StackError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -1,5 +1,5 @@
-//! Certificates for servers on this machine: a private authority and what it signs, made anew each time and trusted by
-//! nobody who was not told to. Also those that must be refused: another name, another authority, a time that is over.
+//! Certificates for servers on this machine: a private authority and what it signs. They are made again each time, and only those
+//! trust them who are told to. Also certificates that must be refused: another name, another authority, an expired one.
 //!
 //! All are PEM text; keys are PKCS #8, which Kafka, PostgreSQL, OpenSSL and rustls all read.
 

@@ -29,7 +29,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(120);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running ClickHouse. Its life (kill, pause, restart, ...) is that of the [`Server`] it derefs to.
+/// A running ClickHouse. It derefs to its [`Server`], which can be killed, paused, restarted and so on.
 #[derive(Debug)]
 pub struct ClickHouse {
     server: Server,
@@ -40,7 +40,7 @@ pub struct ClickHouse {
     _ports: [Port; 2],
 }
 
-/// How the administrator gets in.
+/// The administrator's login.
 #[derive(Clone, Debug)]
 struct Access {
     http_port: u16,
@@ -55,7 +55,7 @@ impl Deref for ClickHouse {
 }
 
 impl ClickHouse {
-    /// Fetches ClickHouse where needed and starts it with its data in `run_dir` and with `users` beside the administrator.
+    /// Downloads ClickHouse if needed and starts it with its data in `run_dir`, and with `users` besides the administrator.
     pub(crate) fn start_in(
         cache: &Cache,
         run_dir: &RunDir,
@@ -103,7 +103,7 @@ impl ClickHouse {
         self.access.http_port
     }
 
-    /// The port of its native protocol, which answers HTTP with a telling text.
+    /// The port of its native protocol, which answers HTTP with an explanation.
     pub fn tcp_port(&self) -> u16 {
         self.tcp_port
     }
@@ -118,7 +118,7 @@ impl ClickHouse {
         &self.access.password
     }
 
-    /// Runs one statement as administrator; gives what ClickHouse answers (tab-separated unless FORMAT says otherwise).
+    /// Runs one statement as administrator. Returns ClickHouse's answer (tab-separated unless FORMAT says otherwise).
     pub fn query(&self, sql: &str) -> Result<String, StackError> {
         self.query_as(ADMIN, &self.access.password, sql)
     }
@@ -133,8 +133,8 @@ impl ClickHouse {
         self.query(&format!("create database if not exists {}", name::check(database)?)).map(drop)
     }
 
-    /// Adds a user, or replaces the one of that name, and restarts the server: only a start reads the users.
-    /// Where several tests share a server, name the users at its start instead.
+    /// Adds a user, or replaces the one with that name, and restarts the server, because it reads the users only at its start. If
+    /// several tests share a server, name the users at its start instead.
     pub fn set_user(&self, user: ClickHouseUser) -> Result<(), StackError> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed: Vec<_> = users.iter().filter(|found| found.name != user.name).cloned().collect();
@@ -171,8 +171,8 @@ fn server_command(programs: &Programs, directory: &Path, http_port: u16, tcp_por
     command
 }
 
-/// Small caches and pools: two cores and a few GiB must do for three servers and the program under test. What the rights
-/// mean (access_control_improvements) is as in the configuration that ClickHouse's packages bring.
+/// Small caches and pools: two cores and a few GiB must be enough for three servers and the program under test. The meaning of
+/// rights (access_control_improvements) is as in the configuration of ClickHouse's packages.
 fn config_xml(directory: &Path) -> String {
     let directory = directory.display();
     format!(
@@ -201,7 +201,7 @@ fn config_xml(directory: &Path) -> String {
     )
 }
 
-/// Writes a file that holds passwords: for the server's account alone.
+/// Writes a file with passwords that only the server's account can read.
 fn write_for_server(path: &Path, text: &str) -> Result<(), StackError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

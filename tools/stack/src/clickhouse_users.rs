@@ -1,30 +1,30 @@
-//! ClickHouse's users and what each may do. The embedded server has no writable store of users (`CREATE USER` and
-//! `GRANT` answer ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND), so they are written to users.xml before it starts.
+//! ClickHouse's users and their rights. The embedded server has no writable store of users (`CREATE USER` and `GRANT` answer
+//! ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND), so they are written to users.xml before it starts.
 
 use crate::error::StackError;
 use crate::name;
 
-/// A ClickHouse user with the rights that the first user's site gives on one database, or on all whose names start alike.
+/// A ClickHouse user with the rights that the first user's site grants, on one database or on all whose names begin alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClickHouseUser {
     /// The user's name.
     pub name: String,
     /// The password, in clear.
     pub password: String,
-    /// `prd` means that database, `test_*` all databases whose names start with `test_`.
+    /// `prd` means that database. `test_*` means all databases whose names begin with `test_`.
     pub databases: String,
-    /// Rights on them beyond those, separated by commas; empty: none.
+    /// Additional rights on them, separated by commas. Empty: none.
     pub also: &'static str,
 }
 
-/// Exactly what the first user's site grants on its database, and nothing outside it: footprint must work with that.
+/// Exactly the rights that the first user's site grants on its database, and nothing outside it. footprint must work with them.
 const SITE_RIGHTS: &str = "SELECT, INSERT, CREATE, ALTER UPDATE, ALTER DELETE, TRUNCATE, DROP";
 
-/// What `footprint migrate` asks for, word for word, before it adopts a table of three columns that the old system made.
+/// The rights that `footprint migrate` asks for, word for word, before it adopts an old table with three columns.
 pub const ADOPTION_RIGHTS: &str = "ALTER ADD COLUMN, ALTER ADD INDEX, ALTER MODIFY SETTING";
 
-/// The rights of the session that keeps the listeners open. It needs no password, and any loopback client may be it
-/// (ClickHouse takes every 127.0.0.0/8 and ::1 for "local"), so it may do next to nothing.
+/// The rights of the session that keeps the listeners open. It needs no password, and any loopback client may use it (ClickHouse
+/// takes every 127.0.0.0/8 and ::1 for "local"), so it has almost no rights.
 const KEEPER_RIGHTS: [&str; 3] =
     ["GRANT SYSTEM LISTEN ON *.*", "GRANT CREATE TEMPORARY TABLE ON *.*", "GRANT READ ON FILE"];
 

@@ -1,4 +1,4 @@
-//! A point in time by which a wait must end. Every wait in this crate takes one; none sleeps without asking.
+//! A point in time by which a wait must end. Every wait in this crate takes one. None sleeps without checking.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
-    /// Asks `look` again and again until it gives a value; an error of `look` ends the wait.
-    /// `look` is asked at least once, and once more after the deadline.
+    /// Calls `look` again and again until it returns a value. An error of `look` ends the wait. `look` is called at least once,
+    /// and once more after the deadline.
     pub(crate) fn poll<T>(
         &self,
         what: &str,

@@ -1,8 +1,8 @@
-//! Fetches the servers once, with the ordinary package clients, into the cache.
+//! Downloads the servers once into the cache, with the ordinary package clients.
 //!
-//! The clients know the user's registries, mirrors and proxies, so none is named here. Integrity: Maven runs with strict
-//! checksums and npm checks the lock file's; the SHA-256 sums in `packages/` then pin the very bytes. A download is
-//! unpacked beside its place and renamed into it whole, so what is in place is complete.
+//! The clients know the user's registries, mirrors and proxies, so none is named here. For integrity, Maven runs with strict
+//! checksums and npm checks those of the lock file. The SHA-256 sums in `packages/` then pin the exact bytes. A download is
+//! unpacked next to its final place and then renamed as a whole, so the final place is always complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,22 +16,22 @@ use crate::prerequisites;
 use crate::progress::Progress;
 use crate::tool;
 
-/// Tries of one download, and what one may take: a slow line needs minutes for ClickHouse's 178 MB.
+/// Attempts of one download, and the time for one: a slow line needs minutes for ClickHouse's 178 MB.
 const TRIES_MAX: u32 = 4;
 const TRY_LIMIT: Duration = Duration::from_secs(20 * 60);
-/// Pause before the second try; each further one waits twice as long.
+/// The pause before the second attempt. Each further pause is twice as long.
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
-/// What unpacking, checking or compiling may take.
+/// How long unpacking, checking or compiling may take.
 const LOCAL_LIMIT: Duration = Duration::from_secs(5 * 60);
-/// How long to wait for another process that sets up the same cache: all tries of one download.
+/// How long to wait for another process that sets up the same cache: the time for all attempts of one download.
 const LOCK_LIMIT: Duration = Duration::from_secs(80 * 60);
 
 const MAVEN_DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1";
 
-/// A server's files: what they are called, what getting them needs, and how to get them into an empty directory.
+/// A server's files: their names, what is needed to get them, and how to put them into an empty directory.
 struct Package {
     title: &'static str,
-    /// The directory in the cache; holds the version, so that another version is another package.
+    /// The directory in the cache. It contains the version, so another version is another package.
     directory: &'static str,
     programs: &'static [&'static str],
     fetch: fn(&Path) -> Result<(), StackError>,
@@ -58,7 +58,7 @@ const CLICKHOUSE: Package = Package {
     fetch: fetch_clickhouse,
 };
 
-/// Which servers are wanted.
+/// The servers that are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) kafka: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Wanted {
     pub(crate) clickhouse: bool,
 }
 
-/// Fails, naming everything that is missing at once, unless all that is not in the cache can be fetched, and run.
+/// Fails if something is missing to download, and to run, the servers that are not in the cache. It names everything at once.
 pub(crate) fn check_prerequisites(cache: &Cache, wanted: Wanted) -> Result<(), StackError> {
     prerequisites::check_platform()?;
     let packages = [(wanted.kafka, &KAFKA), (wanted.postgres, &POSTGRES), (wanted.clickhouse, &CLICKHOUSE)];
@@ -81,17 +81,17 @@ pub(crate) fn check_prerequisites(cache: &Cache, wanted: Wanted) -> Result<(), S
     prerequisites::check(&programs)
 }
 
-/// The directory with Kafka's jars, fetched when it is not there.
+/// The directory with Kafka's jars. It is downloaded if needed.
 pub(crate) fn kafka(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
     ensure(cache, &KAFKA, progress)
 }
 
-/// The directory with PostgreSQL's `bin`, `lib` and `share`, fetched when it is not there.
+/// The directory with PostgreSQL's `bin`, `lib` and `share`. It is downloaded if needed.
 pub(crate) fn postgres(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
     ensure(cache, &POSTGRES, progress)
 }
 
-/// The directory with ClickHouse's library and its compiled host, fetched when it is not there.
+/// The directory with ClickHouse's library and its compiled host program. It is downloaded if needed.
 pub(crate) fn clickhouse(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
     ensure(cache, &CLICKHOUSE, progress)
 }
@@ -124,7 +124,7 @@ fn with_retries(mut attempt: impl FnMut() -> Result<(), StackError>) -> Result<(
     let mut backoff = BACKOFF_FIRST;
     for _ in 1..TRIES_MAX {
         match attempt() {
-            // A tool that failed or hung may have met a network in trouble; all else will not get better.
+            // A tool that failed or hung may have met a bad network. Any other error would come again.
             Err(StackError::Tool { .. } | StackError::Deadline { .. }) => {}
             other => return other,
         }
@@ -137,7 +137,7 @@ fn with_retries(mut attempt: impl FnMut() -> Result<(), StackError>) -> Result<(
     attempt()
 }
 
-/// Every `fetch_*` works in `directory` and leaves the result, and only that, in `directory/whole`.
+/// Every `fetch_*` works in `directory`, and leaves only its result, in `directory/whole`.
 fn fetch_kafka(directory: &Path) -> Result<(), StackError> {
     let whole = directory.join("whole");
     make_directory(&whole)?;
@@ -167,7 +167,7 @@ fn fetch_clickhouse(directory: &Path) -> Result<(), StackError> {
     fs::rename(&library, whole.join("libchdb.so")).map_err(StackError::file("move", &library))
 }
 
-/// Compiles ClickHouse's host program into the cache, under the name of its own text: a changed text is a new program.
+/// Compiles ClickHouse's host program into the cache, under a name made of its source, so a changed source is a new program.
 pub(crate) fn clickhouse_host(cache: &Cache) -> Result<PathBuf, StackError> {
     const SOURCE: &str = include_str!("clickhouse_host.c");
     let place = cache.path(&format!("clickhouse-host-{:016x}", fingerprint(SOURCE)));
@@ -192,7 +192,7 @@ pub(crate) fn clickhouse_host(cache: &Cache) -> Result<PathBuf, StackError> {
     Ok(place)
 }
 
-/// FNV-1a: a name for a text, no protection.
+/// FNV-1a: a name for a text, and no protection.
 fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -214,7 +214,7 @@ fn check_sums(directory: &Path, sums: &str, files: &Path) -> Result<(), StackErr
     tool::run_fed("sha256sum", check, &directory.join("sums.log"), LOCAL_LIMIT, sums)
 }
 
-/// The servers may run as another user than the one who downloads, whose umask may be strict.
+/// The servers may run as another user than the one that downloads, whose umask may be strict.
 fn readable_by_all(path: &Path, directory: &Path) -> Result<(), StackError> {
     let mut chmod = Command::new("chmod");
     chmod.args(["-R", "a+rX"]).arg(path);

@@ -1,4 +1,4 @@
-//! What can go wrong with real servers, in the words of the person who must do something about it.
+//! What can go wrong with real servers, in words for the person who must repair it.
 
 use std::io;
 use std::path::{Path, PathBuf};

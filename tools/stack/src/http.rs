@@ -1,4 +1,4 @@
-//! The least of HTTP/1.1 that asking ClickHouse takes: one POST a connection, answers read to the end, all within a deadline.
+//! As much of HTTP/1.1 as questions to ClickHouse need: one POST a connection, answers read to the end, all within a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 
-/// More than any answer a test asks for.
+/// More than any answer that a test asks for.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 pub(crate) struct Answer {
@@ -32,7 +32,7 @@ pub(crate) fn post(port: u16, path: &str, headers: &[String], body: &str, limit:
     parse(&answer).ok_or_else(|| io::Error::other("the answer is not whole HTTP"))
 }
 
-/// Reads until the server closes; the deadline holds for the whole answer, not for each read.
+/// Reads until the server closes. The deadline holds for the whole answer, and not for each read.
 fn read_to_end(stream: &mut TcpStream, deadline: Deadline) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut piece = vec![0; 64 << 10];
@@ -73,7 +73,7 @@ fn parse(answer: &[u8]) -> Option<Answer> {
     Some(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
-/// RFC 9112, section 7.1; no answer without the last, empty chunk is whole.
+/// RFC 9112, section 7.1. An answer without the last, empty chunk is not complete.
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -34,7 +34,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
 const CONSOLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// A running Kafka. Its life (kill, pause, restart, ...) is that of the [`Server`] it derefs to.
+/// A running Kafka. It derefs to its [`Server`], which can be killed, paused, restarted and so on.
 #[derive(Debug)]
 pub struct Kafka {
     server: Server,
@@ -53,7 +53,7 @@ impl Deref for Kafka {
 }
 
 impl Kafka {
-    /// Fetches Kafka where needed and starts it with its data in `run_dir`; `secured`: with listeners that ask who comes.
+    /// Downloads Kafka if needed and starts it with its data in `run_dir`. `secured`: also with listeners that ask for a login.
     pub(crate) fn start_in(
         cache: &Cache,
         run_dir: &RunDir,
@@ -71,7 +71,7 @@ impl Kafka {
         let text = properties(broker, controller, security.as_ref(), &data);
         fs::write(&configuration, text).map_err(StackError::file("write", &configuration))?;
         let cluster_id = cluster_id(&directory)?;
-        // The tool writes this file last: without it the formatting was cut short.
+        // The tool writes this file last. If it is missing, the formatting was interrupted.
         if !data.join("meta.properties").exists() {
             remove_tree(&data)?;
             let more = security.as_ref().map_or_else(Vec::new, KafkaSecurity::format_arguments);
@@ -97,7 +97,7 @@ impl Kafka {
         Ok(Self { server, bootstrap, security, libraries, directory, _ports: ports })
     }
 
-    /// The listeners that ask who comes; an error when the stack was started without them.
+    /// The listeners that ask for a login. It is an error if the stack was started without them.
     pub fn security(&self) -> Result<&KafkaSecurity, StackError> {
         self.security.as_ref().ok_or(StackError::NotStarted { server: "Kafka's secured listeners" })
     }
@@ -107,7 +107,7 @@ impl Kafka {
         self.directory.join("data").join(format!("{topic}-{partition}"))
     }
 
-    /// `host:port`, for `bootstrap.servers`; the same after every restart.
+    /// `host:port`, for `bootstrap.servers`. It is the same after every restart.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -128,7 +128,7 @@ impl Kafka {
         self.wait_for_topic(topic, |found| found == Some(usize::from(partitions)))
     }
 
-    /// Deletes a topic and waits until the broker knows it no more.
+    /// Deletes a topic and waits until the broker no longer knows it.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StackError> {
         let admin = self.admin()?;
         blocking::run(&format!("deleting topic {topic}"), REQUEST_LIMIT, async {
@@ -138,7 +138,7 @@ impl Kafka {
         self.wait_for_topic(topic, |found| found.is_none())
     }
 
-    /// The number of partitions of a topic; `None` when there is no such topic.
+    /// The number of partitions of a topic. `None`: there is no such topic.
     pub fn partition_count(&self, topic: &str) -> Result<Option<usize>, StackError> {
         led_partitions(&self.client()?, topic)
     }
@@ -151,7 +151,8 @@ impl Kafka {
         (0..count as i32).map(end).collect::<Result<_, _>>().map_err(refused)
     }
 
-    /// Sets how long a silent member of a group of the new protocol (KIP-848) is waited for, and how often it must speak.
+    /// Sets how long the group waits for a silent member under the new protocol (KIP-848), and how often a member must send a
+    /// heartbeat.
     pub fn set_group_session(&self, group: &str, session: Duration, heartbeat: Duration) -> Result<(), StackError> {
         let [session, heartbeat] = [session, heartbeat].map(|time| time.as_millis().to_string());
         let config = AlterConfig::new(ResourceSpecifier::Group(group))
@@ -175,7 +176,7 @@ impl Kafka {
             .current_dir("/");
         let log = self.directory.with_file_name(format!("console-producer-{}.log", secret::password()?));
         tool::run_fed("Kafka's console producer", command, &log, CONSOLE_LIMIT, lines)?;
-        // The producer's exit status is 0 even when sending failed; then its errors stand in the log.
+        // The producer's exit status is 0 even if sending failed. Its errors are then in the log.
         let said = tool::tail(&log, 2_000);
         fs::remove_file(&log).map_err(StackError::file("remove", &log))?;
         match said.lines().find(|line| line.contains("ERROR") || line.contains("Exception")) {
@@ -220,14 +221,14 @@ fn one_result(results: Vec<Result<String, (String, RDKafkaErrorCode)>>) -> Resul
     Ok(())
 }
 
-/// How many partitions of `topic` have a leader; `None` when the topic does not exist.
+/// How many partitions of `topic` have a leader. `None`: the topic does not exist.
 fn led_partitions(client: &BaseConsumer, topic: &str) -> Result<Option<usize>, StackError> {
     let metadata = client.fetch_metadata(Some(topic), REQUEST_LIMIT).map_err(refused)?;
     let known = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     Ok(known.map(|found| found.partitions().iter().filter(|partition| partition.leader() >= 0).count()))
 }
 
-/// Ready when it answers as the cluster we have formatted, and counts itself among the live brokers.
+/// Ready means that it answers as the cluster that we have formatted, and counts itself among the live brokers.
 pub(crate) fn is_ready(bootstrap: &str, cluster_id: &str) -> bool {
     let Ok(client) = client_config(bootstrap).create::<BaseConsumer>() else { return false };
     client.fetch_metadata(None, PROBE_LIMIT).is_ok_and(|metadata| !metadata.brokers().is_empty())
@@ -253,8 +254,8 @@ fn properties(broker: u16, controller: u16, security: Option<&KafkaSecurity>, da
     )
 }
 
-/// One broker, so one replica of everything; few internal partitions, since each costs files and start-up time; and
-/// short sessions allowed, so that a test need not wait 45 s for a dead member.
+/// One broker, so one replica of everything. Few internal partitions, since each costs files and start-up time. Short sessions
+/// are allowed, so that a test need not wait 45 s for a dead member.
 pub(crate) const FIXED_PROPERTIES: &str = "\
 auto.create.topics.enable=false
 delete.topic.enable=true
@@ -288,8 +289,8 @@ fn java(libraries: &Path, memory: &str) -> Command {
 pub(crate) fn server_command(libraries: &Path, directory: &Path, configuration: &Path) -> Command {
     let mut command = java(libraries, "-Xmx512m");
     command
-        // It lives for minutes. The better compiler would be busy all that time, at the expense of what is measured, for code
-        // that a broker of days has compiled long ago.
+        // It lives for minutes. The better compiler would be busy all that time, at the expense of what is measured, with code
+        // that a broker compiles once in days.
         .arg("-XX:TieredStopAtLevel=1")
         .args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"])
         .arg("kafka.Kafka")
@@ -305,7 +306,7 @@ pub(crate) fn format_storage(
     id: &str,
     more: &[String],
 ) -> Result<(), StackError> {
-    // Short-lived: the quick compiler and the smallest collector halve its second.
+    // It lives only a short time. With the quick compiler and the smallest collector it takes half a second less.
     let mut command = java(libraries, "-Xmx128m");
     command
         .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "kafka.tools.StorageTool", "format"])
@@ -317,14 +318,14 @@ pub(crate) fn format_storage(
     tool::run("Kafka's storage tool", command, &directory.join("format.log"), FORMAT_LIMIT)
 }
 
-/// The cluster's identity, made once for a data directory.
+/// The cluster's id, made once for a data directory.
 pub(crate) fn cluster_id(directory: &Path) -> Result<String, StackError> {
     let path = directory.join("cluster.id");
     if let Ok(id) = fs::read_to_string(&path) {
         return Ok(id);
     }
     let mut bytes = secret::random::<16>()?;
-    // An identity that starts with '-' (one in 64) is taken for an option by Kafka's own tools: a first bit of 0 rules it out.
+    // Kafka's own tools take an id that begins with '-' (one in 64) for an option. A first bit of 0 prevents that.
     if let Some(first) = bytes.first_mut() {
         *first &= 0x7f;
     }
@@ -337,7 +338,7 @@ pub(crate) fn cluster_id(directory: &Path) -> Result<String, StackError> {
 fn base64_url(bytes: &[u8; 16]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let number = u128::from_be_bytes(*bytes);
-    // 128 bits are 21 whole digits of 6 bits and one of 2, which stands high in its digit.
+    // 128 bits are 21 whole digits of 6 bits and one of 2, which are the high bits of its digit.
     let digits = (0..21).map(|place| number >> (122 - 6 * place)).chain([number << 4]);
     digits.map(|digit| char::from(ALPHABET[(digit & 63) as usize])).collect()
 }

@@ -1,5 +1,5 @@
-//! Questions and orders to one named broker of a cluster: the binding sends each to whichever it takes for the controller. Every
-//! object of librdkafka's that is made here is destroyed here.
+//! Questions and commands to one named broker of a cluster. The binding would send each to the broker that it takes for the
+//! controller. Every librdkafka object that is made here is destroyed here.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -17,7 +17,7 @@ pub(crate) fn refused(error: impl std::fmt::Display) -> StackError {
     StackError::Refused { server: "Kafka", message: error.to_string() }
 }
 
-/// Sends one request to `broker`, and gives what `read` makes of its answer.
+/// Sends one request to `broker`, and returns what `read` makes of its answer.
 #[allow(unsafe_code)]
 fn ask<T>(
     client: &BaseConsumer,
@@ -53,7 +53,7 @@ fn ask<T>(
     }
 }
 
-/// What became of a request about one topic.
+/// The result of a request about one topic.
 ///
 /// # Safety
 /// `results` are `count` live results.
@@ -73,7 +73,7 @@ unsafe fn of_topic(results: *mut *const sys::rd_kafka_topic_result_t, count: usi
     }
 }
 
-/// Makes a topic; `replicas` are each partition's brokers, its leader first.
+/// Creates a topic. `replicas` are each partition's brokers, its leader first.
 #[allow(unsafe_code)]
 pub(crate) fn create_topic(
     client: &BaseConsumer,

@@ -1,5 +1,5 @@
-//! Several real Kafka brokers as one cluster: KRaft, the first of them is the controller as well. Every other broker hears of
-//! topics by a connection to the controller, which a caller may lead through a place of its own, to hold it up.
+//! Several real Kafka brokers as one cluster: KRaft, and the first broker is also the controller. Every other broker learns of
+//! topics through a connection to the controller. A caller may lead this connection through its own proxy, to delay it.
 
 use std::fs;
 use std::panic::resume_unwind;
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::server::{Launch, Server};
 
-/// How long all brokers may take to know of each other.
+/// How long it may take until all brokers know each other.
 const TOGETHER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Brokers of one cluster, numbered from 1. Dropping it ends them and removes their data.
@@ -35,7 +35,7 @@ pub struct KafkaCluster {
 }
 
 impl KafkaCluster {
-    /// Starts `count` brokers. `way` receives the controller's port and gives the one by which all brokers but the first reach it.
+    /// Starts `count` brokers. `way` receives the controller's port, and returns the port that all other brokers use to reach it.
     pub fn start(count: u16, progress: &Progress, way: impl FnOnce(u16) -> u16) -> Result<Self, StackError> {
         let cache = Cache::open()?;
         download::check_prerequisites(&cache, Wanted { kafka: true, postgres: false, clickhouse: false })?;
@@ -52,7 +52,7 @@ impl KafkaCluster {
             let node = Node { number, address, controller, way, data: directory.join("data") };
             Server::start(node.launch(&libraries, &directory, &id)?)
         };
-        // side by side: none is ready before it has found the controller
+        // all at once: none is ready before it has found the controller
         let brokers = std::thread::scope(|scope| {
             let nodes = (1..=count).zip(&addresses);
             let started: Vec<_> = nodes.map(|node| scope.spawn(move || start(node))).collect();
@@ -80,15 +80,15 @@ impl KafkaCluster {
         &self.brokers[number - 1]
     }
 
-    /// Makes a topic whose every partition is kept by the brokers of `replicas`, the first of which leads it. One broker is asked, and
-    /// waited for until it knows the topic: others may not hear of it.
+    /// Creates a topic. The brokers of `replicas` keep its partitions, and the first of them leads. Asks one broker, and waits
+    /// until that broker knows the topic. The others may not know it yet.
     pub fn create_topic_at(&self, broker: usize, topic: &str, replicas: &[Vec<i32>]) -> Result<(), StackError> {
         let client = self.client_of(broker)?;
         admin::create_topic(&client, broker, topic, replicas)?;
         self.wait_until_known(&client, broker, topic, true)
     }
 
-    /// Deletes a topic; the same holds.
+    /// Deletes a topic, in the same way.
     pub fn delete_topic_at(&self, broker: usize, topic: &str) -> Result<(), StackError> {
         let client = self.client_of(broker)?;
         admin::delete_topic(&client, broker, topic)?;
@@ -131,7 +131,7 @@ struct Node<'a> {
     address: &'a str,
     /// The controller's port.
     controller: u16,
-    /// The port by which others reach the controller.
+    /// The port that the other brokers use to reach the controller.
     way: u16,
     data: PathBuf,
 }

@@ -1,5 +1,5 @@
-//! Listeners of the broker's that let in only who can prove who they are: passwords (SASL) with and without TLS, certificates
-//! of a private authority, and one listener whose certificate bears another name.
+//! Listeners of the broker that only accept clients with a proof of identity: passwords (SASL) with and without TLS, certificates
+//! of a private authority, and one listener whose certificate has another name.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,18 +14,18 @@ use crate::secret;
 /// The user that SASL knows, and the name in the client's certificate.
 const USER: &str = "footprint";
 
-/// How the secured listeners are reached, and with what.
+/// How to reach the secured listeners, and the credentials.
 #[derive(Debug)]
 pub struct KafkaSecurity {
     /// `host:port` of SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with unsigned tokens.
     pub sasl: String,
-    /// `host:port` of SASL_SSL: SCRAM-SHA-512 alone.
+    /// `host:port` of SASL_SSL: only SCRAM-SHA-512.
     pub sasl_tls: String,
     /// `host:port` of SSL; clients need no certificate.
     pub tls: String,
-    /// `host:port` of SSL; clients need a certificate of the authority's.
+    /// `host:port` of SSL. Clients need a certificate of the authority.
     pub mutual_tls: String,
-    /// `host:port` of SSL, with a certificate of the authority's for another host.
+    /// `host:port` of SSL, with a certificate of the authority for another host.
     pub misnamed_tls: String,
     /// The user of both SASL listeners.
     pub user: String,
@@ -41,7 +41,7 @@ pub struct KafkaSecurity {
     _ports: Vec<Port>,
 }
 
-/// A listener: its name in the broker's configuration, its protocol, and what else belongs to it.
+/// A listener: its name in the broker's configuration, its protocol, and its other properties.
 struct Listener<'a> {
     name: &'static str,
     protocol: &'static str,
@@ -51,7 +51,7 @@ struct Listener<'a> {
 }
 
 impl KafkaSecurity {
-    /// Makes the certificates and chooses the ports; certificates and password stay those of `directory` when it has them.
+    /// Makes the certificates and chooses the ports. If `directory` has certificates and a password already, they are kept.
     pub(crate) fn prepare(cache: &Cache, directory: &Path) -> Result<Self, StackError> {
         let certificates = Certificates::new(USER)?;
         let stranger = Certificates::new(USER)?;
@@ -62,7 +62,7 @@ impl KafkaSecurity {
         };
         let authority = write("authority.pem", &certificates.authority)?;
         let strange_authority = write("strange-authority.pem", &stranger.authority)?;
-        // Kafka takes a key and its certificate from one file
+        // Kafka reads a key and its certificate from one file
         let keystore = |name: &str, of: &Identity| write(name, &format!("{}{}", of.key(), of.certificate()));
         let server = keystore("server.pem", &certificates.server)?;
         let misnamed = keystore("misnamed-server.pem", &certificates.misnamed_server)?;
@@ -105,12 +105,12 @@ impl KafkaSecurity {
         })
     }
 
-    /// What comes after the plain listeners in `listeners` and `advertised.listeners`.
+    /// The text after the plain listeners in `listeners` and `advertised.listeners`.
     pub(crate) fn listeners(&self) -> String {
         self.named().iter().map(|(name, _, at)| format!(",{name}://{at}")).collect()
     }
 
-    /// What comes after the plain listeners in `listener.security.protocol.map`.
+    /// The text after the plain listeners in `listener.security.protocol.map`.
     pub(crate) fn protocols(&self) -> String {
         self.named().iter().map(|(name, protocol, _)| format!(",{name}:{protocol}")).collect()
     }
@@ -120,7 +120,7 @@ impl KafkaSecurity {
         &self.properties
     }
 
-    /// Arguments of the storage tool's: SCRAM's users are part of the metadata, and the first are made with it.
+    /// Arguments of the storage tool. SCRAM's users are part of the metadata, and the first ones are created with it.
     pub(crate) fn format_arguments(&self) -> Vec<String> {
         let user = |mechanism| format!("{mechanism}=[name={},password={}]", self.user, self.password);
         ["SCRAM-SHA-256", "SCRAM-SHA-512"]

@@ -1,10 +1,10 @@
 //! Real Kafka, PostgreSQL and ClickHouse as child processes on free loopback ports, without containers.
 //!
-//! For the demo, the tests and the benchmarks. The way of a server: its programs are fetched once (`download`), its
-//! data gets a directory (`run_dir`) and its listeners ports (`ports`); it is started by one thread (`spawner`) as
-//! a child that cannot outlive us (`process`), asked until it answers, and then lives as a [`Server`].
+//! For the demo, the tests and the benchmarks. How a server comes to life: its programs are downloaded once (`download`). Its
+//! data gets a directory (`run_dir`), and its listeners get ports (`ports`). One thread (`spawner`) starts it as a child that
+//! cannot outlive us (`process`). It is polled until it answers, and is then a [`Server`].
 //!
-//! Everything is synchronous and safe to call from inside a tokio runtime (it blocks the calling thread).
+//! Everything is synchronous, and may be called from inside a tokio runtime (it blocks the calling thread).
 
 mod certificates;
 mod deadline;

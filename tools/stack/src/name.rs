@@ -1,11 +1,11 @@
-//! Names that go into SQL, XML and file paths: checked once, then used without quoting.
+//! Names for SQL, XML and file paths: checked once, then used without quoting.
 
 use crate::error::StackError;
 
-/// PostgreSQL cuts longer names without a word.
+/// PostgreSQL silently cuts longer names.
 const LENGTH_MAX: usize = 63;
 
-/// Refuses what is not made of letters, digits and underscores alone.
+/// Refuses every name with characters other than letters, digits and underscores.
 pub(crate) fn check(name: &str) -> Result<&str, StackError> {
     let starts_well = name.starts_with(|character: char| character.is_ascii_alphabetic() || character == '_');
     let usual = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');

@@ -1,4 +1,4 @@
-//! Free ports on 127.0.0.1, kept for as long as a server may want to come back to them.
+//! Free ports on 127.0.0.1, reserved as long as a server may want to use them again.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,12 +7,12 @@ use crate::cache::{Cache, make_directory, open_lock, try_lock};
 use crate::error::StackError;
 use crate::secret;
 
-/// Ports are taken from below the range that the kernel gives to outgoing connections (32768 by default): otherwise a
-/// client of another server could be given the port of one that is just being restarted.
+/// Ports are taken from below the range that the kernel uses for outgoing connections (32768 by default). Otherwise a client of
+/// another server could get the port of a server that is just being restarted.
 const LOW: u16 = 20_000;
 const HIGH_DEFAULT: u16 = 32_000;
 
-/// A port that no other stack of this cache will choose while this lives, even while nothing listens on it.
+/// A port that no other stack of this cache will choose while this value lives, even if nothing listens on it.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
@@ -47,6 +47,6 @@ fn high() -> u16 {
     let ephemeral_low = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
         .and_then(|range| range.split_ascii_whitespace().next()?.parse::<u16>().ok());
-    // A machine whose outgoing range starts at or below ours leaves no safe place; then ours is as good as any.
+    // If a machine's outgoing range begins at or below ours, no place is safe, and ours is as good as any.
     ephemeral_low.filter(|low| *low > LOW + 1_000).unwrap_or(HIGH_DEFAULT).min(HIGH_DEFAULT)
 }

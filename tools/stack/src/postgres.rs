@@ -29,7 +29,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(60);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 const COPY_LIMIT: Duration = Duration::from_secs(300);
 
-/// A running PostgreSQL. Its life (kill, pause, restart, ...) is that of the [`Server`] it derefs to.
+/// A running PostgreSQL. It derefs to its [`Server`], which can be killed, paused, restarted and so on.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
@@ -39,14 +39,14 @@ pub struct Postgres {
     _port: Port,
 }
 
-/// How the superuser gets in.
+/// The superuser's login.
 #[derive(Clone, Debug)]
 struct Access {
     port: u16,
     password: String,
 }
 
-/// A copy of PostgreSQL's data as it was; removed on drop. Belongs to the server it was taken from.
+/// A copy of PostgreSQL's data. It is removed on drop. It belongs to the server from which it was taken.
 #[derive(Debug)]
 pub struct PostgresSnapshot {
     path: PathBuf,
@@ -54,7 +54,7 @@ pub struct PostgresSnapshot {
 
 impl Drop for PostgresSnapshot {
     fn drop(&mut self) {
-        // What cannot be removed goes with the stack's directory.
+        // A directory that cannot be removed now is removed with the stack's directory.
         let _ = remove_tree(&self.path);
     }
 }
@@ -67,7 +67,7 @@ impl Deref for Postgres {
 }
 
 impl Postgres {
-    /// Fetches PostgreSQL where needed and starts it with its data in `run_dir`.
+    /// Downloads PostgreSQL if needed and starts it with its data in `run_dir`.
     pub(crate) fn start_in(cache: &Cache, run_dir: &RunDir, progress: &Progress) -> Result<Self, StackError> {
         let programs = download::postgres(cache, progress)?;
         let step = progress.step("Starting PostgreSQL");
@@ -82,7 +82,7 @@ impl Postgres {
             name: NAME,
             log: directory.join("postgresql.log"),
             stop_signal: libc::SIGINT,
-            // At once, yet the shared memory is given back, which SIGKILL would leave.
+            // Quick, but the shared memory is released, which SIGKILL would leave behind.
             drop_signal: libc::SIGQUIT,
             command: Box::new({
                 let (directory, number) = (directory.clone(), port.number());
@@ -123,7 +123,7 @@ impl Postgres {
         self.query(database, sql).map(drop)
     }
 
-    /// Runs one or more statements as superuser; gives all rows as text, `None` for null.
+    /// Runs one or more statements as superuser. Returns all rows as text, `None` for null.
     pub fn query(&self, database: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, StackError> {
         query(&self.access, database, sql, QUERY_LIMIT)
     }
@@ -138,7 +138,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Creates a login role without any special right, unless it is there, and sets its password.
+    /// Creates a login role without special rights, unless it exists, and sets its password.
     pub fn create_role(&self, role: &str, password: &str) -> Result<(), StackError> {
         let (role, password) = (name::check(role)?, password.replace('\'', "''"));
         let found = self.query("postgres", &format!("select 1 from pg_roles where rolname = '{role}'"))?;
@@ -146,7 +146,7 @@ impl Postgres {
         self.execute("postgres", &format!("{verb} role {role} login password '{password}'"))
     }
 
-    /// Makes `role` the owner of `database`: it may do anything there, nothing elsewhere.
+    /// Makes `role` the owner of `database`: it may do anything there, and nothing elsewhere.
     pub fn give_database(&self, database: &str, role: &str) -> Result<(), StackError> {
         let (database, role) = (name::check(database)?, name::check(role)?);
         self.execute("postgres", &format!("alter database {database} owner to {role}"))
@@ -162,7 +162,7 @@ impl Postgres {
         copied.map(|()| snapshot)
     }
 
-    /// Kills the server, puts the older data back, and starts it: what a restore from a backup does to its clients.
+    /// Kills the server, restores the older data, and starts it. Clients see the same as after a restore from a backup.
     pub fn restore(&self, snapshot: &PostgresSnapshot) -> Result<(), StackError> {
         self.server.kill()?;
         remove_tree(&self.data())?;
@@ -181,7 +181,7 @@ impl Postgres {
 }
 
 fn initialize(programs: &Path, directory: &Path) -> Result<(), StackError> {
-    // Renamed when complete: an initdb that was cut short is no data directory.
+    // Renamed when complete, because the result of an interrupted initdb is no data directory.
     let unfinished = directory.join("data.unfinished");
     remove_tree(&unfinished)?;
     let password_file = directory.join("superuser.password");
@@ -209,7 +209,7 @@ fn server_command(programs: &Path, directory: &Path, port: u16) -> Command {
         "max_connections=300".to_owned(),
         "shared_buffers=256MB".to_owned(),
         "max_wal_size=2GB".to_owned(),
-        // after a kill: one call for the whole file system, where a file at a time takes tens of seconds
+        // after a kill: one call for the whole file system; file by file takes tens of seconds
         "recovery_init_sync_method=syncfs".to_owned(),
         "timezone=UTC".to_owned(),
         "log_timezone=UTC".to_owned(),
@@ -256,13 +256,13 @@ async fn connect(access: &Access, database: &str, limit: Duration) -> Result<Cli
         .application_name("footprint-stack")
         .connect_timeout(limit);
     let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
-    // Ends with its client, and at the latest with the runtime that `blocking::run` makes for this one query.
+    // It ends with its client, and at the latest with the runtime that `blocking::run` makes for this one query.
     tokio::spawn(connection);
     Ok(client)
 }
 
 fn refused(error: tokio_postgres::Error) -> StackError {
-    // The outer text of a server's refusal is just "db error".
+    // The outer text of a server's refusal is only "db error".
     let message = error.as_db_error().map_or_else(|| error.to_string(), |inner| inner.message().to_owned());
     StackError::Refused { server: NAME, message }
 }

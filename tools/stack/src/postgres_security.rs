@@ -1,5 +1,5 @@
-//! What makes a PostgreSQL ask for encryption and certificates. Set in the running server, for roles of their own: all
-//! others get in as before.
+//! Makes a PostgreSQL ask for encryption and certificates. It changes the running server, for separate roles. All other roles log
+//! in as before.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::postgres::Postgres;
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 
 impl Postgres {
-    /// From now on it speaks TLS with whoever wants to, as `server`, and trusts clients whom `authority` has signed.
+    /// From now on the server offers TLS as `server`, and trusts clients with a certificate of `authority`.
     ///
     /// # Errors
     /// A file cannot be written, or the server refuses.
@@ -33,7 +33,7 @@ impl Postgres {
         self.reload()
     }
 
-    /// From now on `role` gets in by TLS alone, and with `certified` only with a certificate in its name.
+    /// From now on `role` can log in only with TLS, and with `certified` only with a certificate in its name.
     ///
     /// # Errors
     /// A file cannot be written, or the server refuses.
@@ -48,7 +48,7 @@ impl Postgres {
         self.reload()
     }
 
-    /// Has the server read its configuration again, and waits until new connections are under it.
+    /// Makes the server read its configuration again, and waits until new connections use it.
     fn reload(&self) -> Result<(), StackError> {
         let loaded = || self.query("postgres", "select pg_conf_load_time()::text");
         let before = loaded()?;

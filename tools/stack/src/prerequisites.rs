@@ -1,4 +1,4 @@
-//! Checks, before anything is downloaded, that the machine has the programs that set-up and the servers need.
+//! Checks, before any download, that the machine has the programs that the set-up and the servers need.
 
 use std::env;
 use std::os::unix::fs::PermissionsExt;
@@ -7,12 +7,12 @@ use std::process::Command;
 
 use crate::error::StackError;
 
-/// One line that installs everything on Debian and Ubuntu (perl: for the build of librdkafka's OpenSSL).
+/// One line that installs everything on Debian and Ubuntu (perl is for the build of librdkafka's OpenSSL).
 pub const INSTALL_LINE: &str = "sudo apt-get install -y build-essential perl default-jdk-headless maven npm xz-utils";
 
 const JAVA_MAJOR_MIN: u32 = 17;
 
-/// Fails on a platform that the servers' packages do not exist for.
+/// Fails on a platform for which there are no packages of the servers.
 pub(crate) fn check_platform() -> Result<(), StackError> {
     match (env::consts::OS, env::consts::ARCH) {
         ("linux", "x86_64") => Ok(()),
@@ -20,7 +20,7 @@ pub(crate) fn check_platform() -> Result<(), StackError> {
     }
 }
 
-/// Fails, naming all that is missing at once, unless every one of `programs` is on the path; `java` must also be new enough.
+/// Fails unless every one of `programs` is on the path. `java` must also be new enough. Names all that is missing at once.
 pub(crate) fn check(programs: &[&str]) -> Result<(), StackError> {
     let mut missing = Vec::new();
     for program in programs {

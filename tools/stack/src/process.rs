@@ -1,4 +1,4 @@
-//! One child process and everything it has started itself.
+//! One child process, with every process that it has started.
 //!
 //! PostgreSQL's backends call setsid(), so a process group does not hold them: descendants are found in /proc.
 
@@ -11,18 +11,18 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::error::StackError;
 
-/// How long SIGKILL or SIGSTOP may take to show: longer than any sane uninterruptible disk wait.
+/// How long SIGKILL or SIGSTOP may take to have an effect: longer than any sane uninterruptible disk wait.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(20);
 
-/// A running (or ended, not yet asked) child.
+/// A child that runs, or has ended without a check yet.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// Once it has been waited for, its number may be another process's: no signal goes there any more.
+    /// After the child was waited for, its number may belong to another process, so no signal is sent to it any more.
     ended: Option<ExitStatus>,
 }
 
-/// One line of /proc: a process by number and start time, since numbers are used again.
+/// One line of /proc: a process by number and start time, because numbers are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     pid: u32,
@@ -60,7 +60,7 @@ impl Process {
         deadline.poll(what, || self.exited().map_err(|source| wait_failed(what, source)))
     }
 
-    /// Stops the child and all its descendants (SIGSTOP), the parent first: a stopped one forks no more.
+    /// Stops the child and all its descendants (SIGSTOP), the parent first: a stopped process does not fork.
     pub(crate) fn pause(&self) -> Result<(), StackError> {
         self.signal(libc::SIGSTOP);
         Deadline::after(SIGNAL_LIMIT).poll("stopping a process and its children", || {
@@ -71,7 +71,7 @@ impl Process {
         })
     }
 
-    /// Lets the child and all its descendants go on (SIGCONT), the parent last.
+    /// Lets the child and all its descendants continue (SIGCONT), the parent last.
     pub(crate) fn resume(&self) {
         for entry in self.family().iter().rev() {
             send(entry.pid, libc::SIGCONT);
@@ -83,7 +83,7 @@ impl Process {
         if self.exited().map_err(|source| wait_failed("a process", source))?.is_some() {
             return Ok(());
         }
-        // Stopped first, so that none forks while the family is counted; a family that will not stop is killed anyway.
+        // Stopped first, so that none forks while the family is counted. A family that does not stop is killed anyway.
         let _ = self.pause();
         let family = self.family();
         for entry in &family {
@@ -126,7 +126,7 @@ fn wait_failed(what: &str, source: io::Error) -> StackError {
 
 #[allow(unsafe_code)]
 fn send(pid: u32, signal: libc::c_int) {
-    // A number that is no pid would be a process group or all processes: never send to one.
+    // A number that is no pid would be a process group or all processes. A signal must never go to those.
     if let Ok(pid @ 2..) = libc::pid_t::try_from(pid) {
         // SAFETY: kill only takes numbers; ESRCH (already gone) is what the caller wanted.
         unsafe { libc::kill(pid, signal) };
@@ -134,7 +134,7 @@ fn send(pid: u32, signal: libc::c_int) {
 }
 
 fn is_gone(entry: &Entry) -> bool {
-    // An orphan that nobody has reaped yet (Z) runs no more and holds nothing.
+    // An orphan that nobody has reaped yet (Z) no longer runs and holds nothing.
     read_entry(entry.pid).is_none_or(|now| now.started != entry.started || b"ZX".contains(&now.state))
 }
 
@@ -155,7 +155,7 @@ fn parse_entry(pid: u32, stat: &[u8]) -> Option<Entry> {
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
-    // starttime is field 22 of proc(5); the iterator stands before field 5.
+    // starttime is field 22 of proc(5), and the iterator is before field 5.
     let started = fields.nth(22 - 5)?.parse().ok()?;
     Some(Entry { pid, parent, state, started })
 }

@@ -1,4 +1,4 @@
-//! Says on standard error what takes long: spinners on a terminal, plain lines elsewhere, nothing when quiet.
+//! Reports slow steps on standard error: with spinners on a terminal, with plain lines elsewhere, not at all when quiet.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub enum Progress {
     Spinners(MultiProgress),
 }
 
-/// One step under way; dropping it without `done` shows it as failed.
+/// One step under way. If it is dropped without `done`, it is shown as failed.
 #[derive(Debug)]
 pub struct Step {
     what: String,
@@ -33,7 +33,7 @@ enum Show {
 }
 
 impl Progress {
-    /// Spinners when standard error is a terminal, else lines.
+    /// Spinners if standard error is a terminal, otherwise lines.
     pub fn stderr() -> Self {
         if std::io::stderr().is_terminal() { Self::Spinners(MultiProgress::new()) } else { Self::Lines }
     }
@@ -59,7 +59,7 @@ impl Progress {
 }
 
 impl Step {
-    /// Ends the step well.
+    /// Ends the step with success.
     pub fn done(mut self) {
         self.end("done");
     }
@@ -74,7 +74,7 @@ impl Step {
     }
 }
 
-/// A standard error that is closed must not stop the work.
+/// A closed standard error must not stop the work.
 fn line(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

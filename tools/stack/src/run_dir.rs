@@ -1,4 +1,4 @@
-//! The directory that holds one stack's data: a temporary one, or one that the caller names and keeps.
+//! The directory with one stack's data: a temporary one, or one that the caller names and keeps.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use crate::cache::{Cache, make_directory, open_lock, remove_tree, try_lock};
 use crate::error::StackError;
 use crate::spawner;
 
-/// Taking the sweep lock waits for another process that is removing the data of dead stacks.
+/// How long to wait for the sweep lock while another process removes the data of dead stacks.
 const SWEEP_LOCK_LIMIT: Duration = Duration::from_secs(60);
 
-/// A directory locked for this process; a temporary one is removed on drop.
+/// A directory locked for this process. A temporary one is removed on drop.
 #[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct RunDir {
 }
 
 impl RunDir {
-    /// A fresh directory in the cache. Removes first what dead processes have left there: their locks are free.
+    /// A new directory in the cache. First removes the directories of dead processes: their locks are free.
     pub(crate) fn temporary(cache: &Cache) -> Result<Self, StackError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let all = cache.path("run");
@@ -34,7 +34,7 @@ impl RunDir {
         Self::open(all.join(name), true)
     }
 
-    /// The directory `path`, made when it is not there, kept when we end.
+    /// The directory `path`. It is created if needed, and kept at the end.
     pub(crate) fn kept(path: &Path) -> Result<Self, StackError> {
         let path = std::path::absolute(path).map_err(StackError::file("find", path))?;
         Self::open(path, false)
@@ -71,13 +71,13 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         if self.temporary {
-            // What cannot be removed now is swept by the next stack.
+            // The next stack removes what cannot be removed now.
             let _ = remove_tree(&self.path);
         }
     }
 }
 
-/// As root the servers are `nobody`, who must be able to pass every directory down to the data.
+/// For root the servers run as `nobody`, who must be able to pass every directory down to the data.
 fn check_reachable(path: &Path) -> Result<(), StackError> {
     if !spawner::is_root() {
         return Ok(());

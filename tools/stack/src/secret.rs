@@ -20,7 +20,7 @@ pub(crate) fn password() -> Result<String, StackError> {
     Ok(random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The password that `path` holds; made and written there, for its owner alone, when there is none.
+/// The password in `path`. If there is none, it is made and written there, readable only by its owner.
 pub(crate) fn kept(path: &Path) -> Result<String, StackError> {
     if let Ok(password) = fs::read_to_string(path) {
         return Ok(password);

@@ -1,4 +1,4 @@
-//! One server's life, the same for all three: start, be ready, be paused, be killed, start again on its data.
+//! The life of one server, the same for all three: it starts, is ready, can be paused and killed, and starts again on its data.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,14 +13,14 @@ use crate::process::Process;
 use crate::spawner;
 use crate::tool;
 
-/// From spawn to ready; a busy machine needs many times the usual three seconds.
+/// From spawn to ready. A busy machine needs many times the usual three seconds.
 const START_LIMIT: Duration = Duration::from_secs(90);
-/// From the polite signal to the end; then SIGKILL.
+/// From the polite signal to the end. After that, SIGKILL.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// The end of the log that an error shows.
+/// The length of the log's end in an error.
 const LOG_TAIL_BYTES: usize = 3_000;
 
-/// How to run a server; what differs between the three.
+/// How to run a server, with the differences between the three.
 pub(crate) struct Launch {
     pub(crate) name: &'static str,
     pub(crate) log: PathBuf,
@@ -29,11 +29,11 @@ pub(crate) struct Launch {
     /// The signal for the quickest end that leaves nothing behind in the kernel.
     pub(crate) drop_signal: libc::c_int,
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// True when the server answers a real request; false while it does not yet.
+    /// True if the server answers a real request, false while it does not answer yet.
     pub(crate) ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// A server that can be killed, paused and started again, by several threads' calls one after the other.
+/// A server that can be killed, paused and started again. Calls from several threads run one after the other.
 pub struct Server {
     launch: Launch,
     process: Mutex<Option<Process>>,
@@ -53,12 +53,12 @@ impl Server {
         Ok(server)
     }
 
-    /// What the server is called in messages.
+    /// The server's name in messages.
     pub fn name(&self) -> &'static str {
         self.launch.name
     }
 
-    /// The file that its own messages go to.
+    /// The file of its own messages.
     pub fn log_path(&self) -> &Path {
         &self.launch.log
     }
@@ -68,7 +68,7 @@ impl Server {
         tool::tail(&self.launch.log, LOG_TAIL_BYTES)
     }
 
-    /// The number of its process; an error when it was killed or stopped.
+    /// The number of its process. It is an error if the server was killed or stopped.
     pub fn pid(&self) -> Result<u32, StackError> {
         self.lock().as_ref().map(Process::pid).ok_or_else(|| self.not_running())
     }
@@ -78,8 +78,8 @@ impl Server {
         self.lock().as_mut()?.exited().ok().flatten()
     }
 
-    /// Ends it as a power cut would (SIGKILL, with every process it started) and waits until all are gone.
-    /// Killing one that is not running does nothing.
+    /// Ends it like a power cut (SIGKILL, with every process that it started) and waits until all are gone. Does nothing if it is
+    /// not running.
     pub fn kill(&self) -> Result<(), StackError> {
         match self.lock().take() {
             Some(mut process) => process.kill(),
@@ -87,18 +87,18 @@ impl Server {
         }
     }
 
-    /// Freezes it (SIGSTOP, with every process it started): connections stay open and nobody answers.
+    /// Freezes it (SIGSTOP, with every process that it started): connections stay open and nobody answers.
     pub fn pause(&self) -> Result<(), StackError> {
         self.lock().as_ref().ok_or_else(|| self.not_running())?.pause()
     }
 
-    /// Lets a paused server go on.
+    /// Lets a paused server continue.
     pub fn resume(&self) -> Result<(), StackError> {
         self.lock().as_ref().ok_or_else(|| self.not_running())?.resume();
         Ok(())
     }
 
-    /// Ends it cleanly and waits for that. One that does not end in 30 s is killed, and the error says so.
+    /// Ends it cleanly and waits for that. If it does not end in 30 s, it is killed, and the error says so.
     pub fn stop(&self) -> Result<(), StackError> {
         match self.lock().take() {
             Some(process) => self.stop_process(process),
@@ -106,7 +106,8 @@ impl Server {
         }
     }
 
-    /// Starts it again on its data and its ports, after `kill` or `stop` (or stops it first), and waits until it is ready.
+    /// Starts it again on its data and its ports, after `kill` or `stop` (if it runs, stops it first), and waits until it is
+    /// ready.
     pub fn restart(&self) -> Result<(), StackError> {
         let mut process = self.lock();
         if let Some(running) = process.take() {
@@ -159,7 +160,7 @@ impl Server {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        // A panic elsewhere leaves the place as it was: a running process or none.
+        // A panic elsewhere leaves this value unchanged: a running process or none.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

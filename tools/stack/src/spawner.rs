@@ -12,20 +12,20 @@ use std::thread;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The spawner's mailbox. Callers wait for the answer, so a place for one job is enough.
+/// The spawner's queue. Callers wait for the answer, so room for one job is enough.
 static SPAWNER: OnceLock<SyncSender<Job>> = OnceLock::new();
 
-/// The account the servers get when we are root: `nobody`, whose number is the same on every Linux.
+/// The account of the servers when we are root: `nobody`, whose number is the same on every Linux.
 const NOBODY: u32 = 65_534;
 
-/// True when this process is root, and the servers therefore run as `nobody` (initdb refuses root outright).
+/// Whether this process is root. Then the servers run as `nobody` (initdb refuses root).
 #[allow(unsafe_code)]
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Makes `command` run as `nobody` when we are root; as an ordinary user it stays that user.
+/// Makes `command` run as `nobody` if we are root. An ordinary user stays that user.
 pub(crate) fn as_server_user(command: &mut Command) -> &mut Command {
     if is_root() {
         command.gid(NOBODY).uid(NOBODY);
@@ -33,7 +33,7 @@ pub(crate) fn as_server_user(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Gives `path` to the account the servers run as.
+/// Gives `path` to the account that the servers run as.
 pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
     if is_root() {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))?;
@@ -41,11 +41,11 @@ pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts `command` in a process group of its own (a Ctrl-C in our terminal is ours to handle), killed by the kernel
-/// when this process ends, however it ends.
+/// Starts `command` in its own process group, so that a Ctrl-C in our terminal goes only to us. The kernel kills it when this
+/// process ends, however it ends.
 ///
 /// # Errors
-/// It does not start.
+/// The command does not start.
 #[allow(unsafe_code)]
 pub fn spawn(mut command: Command) -> io::Result<Child> {
     let parent = std::process::id();
@@ -66,7 +66,7 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
     }
     let (answer, answered) = sync_channel(1);
     let job: Job = Box::new(move || {
-        // A caller that is gone cannot be: it waits on the other end.
+        // The caller cannot be gone, because it waits on the other end.
         let _ = answer.send(command.spawn());
     });
     let gone = || io::Error::other("the spawner thread has ended");
@@ -81,7 +81,7 @@ fn start() -> SyncSender<Job> {
             job();
         }
     });
-    // Without the thread the sender's other end is dropped, and `spawn` reports that.
+    // Without the thread, the other end of the sender is dropped, and `spawn` reports that.
     drop(started);
     sender
 }

@@ -1,4 +1,4 @@
-//! The three servers together, each present when asked for, started side by side.
+//! The three servers together. Each is there if asked for, and all start at the same time.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -18,16 +18,16 @@ use crate::server::Server;
 
 /// The database that the footprint program writes to, in PostgreSQL and in ClickHouse.
 pub const APPLICATION_DATABASE: &str = "prd";
-/// The user it does that as: owner of the database in PostgreSQL, the first user's rights in ClickHouse.
+/// The user of that program: owner of the database in PostgreSQL, with the first user's rights in ClickHouse.
 pub const APPLICATION_USER: &str = "footprint";
-/// A ClickHouse user with the same rights on every database of `TEST_DATABASES`: a database a test, one user for all.
+/// A ClickHouse user with the same rights on every database of `TEST_DATABASES`: one database for each test, one user for all.
 pub const TEST_USER: &str = "footprint_test";
-/// A `TEST_USER` who may also adopt tables of the old system: with the one grant that `footprint migrate` prints.
+/// A `TEST_USER` that may also adopt tables of the old system: with the one grant that `footprint migrate` prints.
 pub const TEST_ADOPTER: &str = "footprint_adopter";
-/// The databases `TEST_USER` may use.
+/// The databases that `TEST_USER` may use.
 pub const TEST_DATABASES: &str = "test_*";
 
-/// How often a start is tried again when a port was taken in the moment before the server could.
+/// How often a start is tried again if another program took the port just before the server.
 const PORT_TRIES_MAX: u32 = 3;
 
 /// What to start, and where.
@@ -35,15 +35,15 @@ const PORT_TRIES_MAX: u32 = 3;
 pub struct StackOptions {
     /// Start Kafka.
     pub kafka: bool,
-    /// Give it listeners that ask for passwords and certificates, beside the plain one.
+    /// Give it listeners that ask for passwords and certificates, besides the plain one.
     pub kafka_secured: bool,
     /// Start PostgreSQL.
     pub postgres: bool,
     /// Start ClickHouse.
     pub clickhouse: bool,
-    /// Keep the data here; `None`: a temporary directory, removed in the end.
+    /// The directory of the data. `None`: a temporary one, removed at the end.
     pub data_dir: Option<PathBuf>,
-    /// How to show what takes long.
+    /// How to report slow steps.
     pub progress: Progress,
 }
 
@@ -62,13 +62,13 @@ impl Default for StackOptions {
 }
 
 impl StackOptions {
-    /// None of the three: the start of a choice such as `StackOptions { postgres: true, ..StackOptions::none() }`.
+    /// None of the three. Use it as `StackOptions { postgres: true, ..StackOptions::none() }`.
     pub fn none() -> Self {
         Self { kafka: false, postgres: false, clickhouse: false, ..Self::default() }
     }
 }
 
-/// Running servers. Dropping it ends them and removes their data, unless a data directory was named.
+/// Running servers. On drop, they end and their data is removed, unless a data directory was named.
 #[derive(Debug)]
 pub struct Stack {
     // Dropped in this order: the servers before their data.
@@ -80,7 +80,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Fetches what is not in the cache, starts the servers asked for, side by side, and waits until all are ready.
+    /// Downloads what is not in the cache, starts the requested servers at the same time, and waits until all are ready.
     pub fn start(options: StackOptions) -> Result<Self, StackError> {
         let cache = Cache::open()?;
         let wanted = Wanted { kafka: options.kafka, postgres: options.postgres, clickhouse: options.clickhouse };
@@ -129,17 +129,17 @@ impl Stack {
         Ok(())
     }
 
-    /// Kafka; an error when it was not asked for.
+    /// Kafka. It is an error if it was not asked for.
     pub fn kafka(&self) -> Result<&Kafka, StackError> {
         self.kafka.as_ref().ok_or(StackError::NotStarted { server: "Kafka" })
     }
 
-    /// PostgreSQL; an error when it was not asked for.
+    /// PostgreSQL. It is an error if it was not asked for.
     pub fn postgres(&self) -> Result<&Postgres, StackError> {
         self.postgres.as_ref().ok_or(StackError::NotStarted { server: "PostgreSQL" })
     }
 
-    /// ClickHouse; an error when it was not asked for.
+    /// ClickHouse. It is an error if it was not asked for.
     pub fn clickhouse(&self) -> Result<&ClickHouse, StackError> {
         self.clickhouse.as_ref().ok_or(StackError::NotStarted { server: "ClickHouse" })
     }
@@ -149,12 +149,12 @@ impl Stack {
         &self.user_password
     }
 
-    /// The directory that holds the servers' data and logs; a temporary one goes with the stack.
+    /// The directory of the servers' data and logs. A temporary one is removed with the stack.
     pub fn directory(&self) -> &Path {
         self.run_dir.directory()
     }
 
-    /// The servers that run, or should.
+    /// The servers that run, or should run.
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         let kafka = self.kafka.as_deref();
         kafka.into_iter().chain(self.postgres.as_deref()).chain(self.clickhouse.as_deref())

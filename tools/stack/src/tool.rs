@@ -1,4 +1,4 @@
-//! Runs a helper program (mvn, npm, cc, tar, initdb, ...) to its end, within a deadline, and shows what it said if it failed.
+//! Runs a helper program (mvn, npm, cc, tar, initdb, ...) to its end, within a deadline. If it fails, shows its output.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::error::StackError;
 use crate::process::Process;
 use crate::spawner;
 
-/// How much of a failed tool's output an error shows: the end, where the reason stands.
+/// How much of a failed tool's output an error shows: the end, where the reason is.
 const OUTPUT_TAIL_BYTES: usize = 4_000;
 
-/// Runs `command`; its output goes to `log` (a file, so that a talkative tool never blocks on a full pipe).
+/// Runs `command`. Its output goes to `log`, which is a file, so that a tool with much output never blocks on a full pipe.
 pub(crate) fn run(tool: &str, mut command: Command, log: &Path, limit: Duration) -> Result<(), StackError> {
     command.stdin(Stdio::null());
     finish(tool, command, log, limit)
 }
 
-/// As `run`, with `input` as the child's standard input.
+/// The same as `run`, with `input` as the child's standard input.
 pub(crate) fn run_fed(
     tool: &str,
     mut command: Command,
@@ -27,7 +27,7 @@ pub(crate) fn run_fed(
     limit: Duration,
     input: &str,
 ) -> Result<(), StackError> {
-    // A file that is unlinked while open: no pipe to fill, nothing left behind.
+    // A file that is unlinked while open: there is no pipe to fill, and nothing is left behind.
     let path = log.with_extension("input");
     fs::write(&path, input).map_err(StackError::file("write", &path))?;
     let file = File::open(&path).map_err(StackError::file("open", &path))?;
@@ -55,7 +55,7 @@ fn finish(tool: &str, mut command: Command, log: &Path, limit: Duration) -> Resu
     Err(StackError::Tool { tool: tool.to_owned(), status, output: tail(log, OUTPUT_TAIL_BYTES) })
 }
 
-/// The last `bytes_max` bytes of a text file, from the start of a line where there is one; empty when it cannot be read.
+/// The last `bytes_max` bytes of a text file, from the start of a line if there is one. Empty if it cannot be read.
 pub fn tail(path: &Path, bytes_max: usize) -> String {
     let content = fs::read(path).unwrap_or_default();
     let start = content.len().saturating_sub(bytes_max);

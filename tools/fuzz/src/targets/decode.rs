@@ -1,5 +1,5 @@
-//! A payload to a row, or to a reason. The rules: it never panics; a record that is refused leaves the rows as they were; what
-//! serde_json takes as an object decides whether the payload as a whole is refused; and a member that nobody asks for, which
+//! Turns a payload into a row, or into a reason. The rules: it never panics. A refused record leaves the rows unchanged. Whether
+//! the payload as a whole is refused depends on whether serde_json reads it as an object. A member that no route asks for, which
 //! makes the payload take the long way, changes nothing.
 
 use footprint_event::decode::Decoder;
@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use super::{Target, number};
 
-/// A member that only the long way reads, because of its escape.
+/// A member that only the long way reads, because it has an escape.
 const UNASKED: &[u8] = b"{\"\\u0021unasked\":0,";
 
 pub(super) struct Decode {
@@ -61,7 +61,7 @@ impl Decode {
                 Ok(rows)
             }
             Err(reason) => {
-                assert_eq!(rows, before, "a record that is refused leaves a trace");
+                assert_eq!(rows, before, "a refused record leaves a trace");
                 Err(reason)
             }
         }
@@ -121,18 +121,18 @@ impl Target for Decode {
         let is_utf8 = std::str::from_utf8(input).is_ok();
         let is_json = is_utf8 && serde_json::from_slice::<IgnoredAny>(input).is_ok();
         let is_object = input.trim_ascii_start().starts_with(b"{");
-        // the decoder also takes what Python writes
+        // the decoder also accepts what Python writes
         let is_python = !is_json && ["NaN", "Infinity"].iter().any(|word| contains(input, word.as_bytes()));
         match code {
             "not_utf8" => assert!(!is_utf8, "it is UTF-8"),
-            "not_json" => assert!(is_utf8 && !is_json, "serde_json takes it"),
+            "not_json" => assert!(is_utf8 && !is_json, "serde_json accepts it"),
             "not_object" => assert!((is_json || is_python) && !is_object, "it is an object"),
             _ => assert!((is_json || is_python) && is_object, "serde_json refuses it"),
         }
         if code != "not_json" && is_object && !matches!(inner(input), None | Some(b'}')) {
             let at = input.len() - input.trim_ascii_start().len() + 1;
             let long = [UNASKED, &input[at..]].concat();
-            assert_eq!(self.rows(&long), outcome, "what nobody asks for decides");
+            assert_eq!(self.rows(&long), outcome, "a member that no route asks for changes the outcome");
         }
         let shape = outcome.as_ref().map(|rows| {
             rows.columns.iter().map(|column| column.validity.as_ref().map(|validity| validity[0])).collect::<Vec<_>>()
@@ -141,7 +141,7 @@ impl Target for Decode {
     }
 }
 
-/// What follows an object's brace.
+/// The byte after an object's opening brace.
 fn inner(input: &[u8]) -> Option<u8> {
     input.trim_ascii_start().get(1..)?.trim_ascii_start().first().copied()
 }

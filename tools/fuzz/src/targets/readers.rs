@@ -1,5 +1,5 @@
-//! The readers of `verify`, which read what a database answers. The rules: they never panic; and where the answer is cut into
-//! chunks changes nothing. The first byte chooses the reader, the second where the answer is cut.
+//! The readers of `verify`, which read the databases' answers. The rules: they never panic, and the places where the answer is
+//! cut into chunks change nothing. The first byte chooses the reader, the second one where the answer is cut.
 
 use footprint::upkeep::verify::stream::{CopyReader, Fields, Malformed, Row, RowBinaryReader};
 use footprint_event::route::Kind;
@@ -38,7 +38,7 @@ impl Reader {
     }
 }
 
-/// The rows, and whether they are all; none where the answer is malformed.
+/// The rows, and whether they are all. None: the answer is malformed.
 fn read(reader: u8, chunks: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Row>, Option<bool>) {
     let (mut reader, mut rows) = (Reader::chosen_by(reader), Vec::new());
     for chunk in chunks {
@@ -94,7 +94,7 @@ impl Target for Readers {
         let [reader, cut, answer @ ..] = input else { return 0 };
         let whole = read(*reader, &mut std::iter::once(answer));
         let cut = read(*reader, &mut answer.chunks(usize::from(*cut).max(1)));
-        assert_eq!(whole, cut, "where the answer is cut decides");
+        assert_eq!(whole, cut, "the place of the cut changes the result");
         number((reader % 3, whole.0.len(), whole.1, answer.len().checked_ilog2()))
     }
 }

@@ -1,5 +1,5 @@
-//! A text or an integer to an instant. The rules: it never panics; chrono reads the same instant; and a text without an offset is
-//! what the clocks of its zone first showed. The first byte chooses the zone.
+//! Turns a text or an integer into an instant. The rules: it never panics, chrono reads the same instant, and a text without an
+//! offset is the first time at which its zone's clocks showed it. The first byte chooses the zone.
 
 use chrono::{DateTime, NaiveDateTime, TimeZone as _};
 use chrono_tz::Tz;
@@ -76,15 +76,15 @@ impl Target for Timestamps {
                 let clock = NaiveDateTime::parse_from_str(&plain(text), "%Y-%m-%dT%H:%M:%S%.f").ok();
                 let shown = clock.and_then(|clock| tz.from_local_datetime(&clock).earliest());
                 let shown_us = shown.map(|instant| instant.timestamp_micros());
-                assert_eq!(Some(instant_us), shown_us, "the clocks of {name} did not show {text:?} first then");
+                assert_eq!(Some(instant_us), shown_us, "that is not when the clocks of {name} first showed {text:?}");
             }
-            (Err(_), Ok(_)) => panic!("{text:?} is refused only where a zone is given"),
+            (Err(_), Ok(_)) => panic!("{text:?} is refused only if a zone is given"),
             (Err(why), Err(_)) => {
                 if let Some(instant) = oracle {
                     let instant_us = instant.timestamp_micros();
                     let held =
                         instant_of_integer(instant_us).is_ok() && instant_us.unsigned_abs() >= 100_000_000_000_000;
-                    assert!(!held, "{text:?} is refused, and chrono reads it: {why}");
+                    assert!(!held, "{text:?} is refused, but chrono reads it: {why}");
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Target for Timestamps {
     }
 }
 
-/// The spelling that chrono wants: `T`, `Z`, and a colon in the offset.
+/// The spelling that chrono needs: `T`, `Z`, and a colon in the offset.
 fn plain(text: &str) -> String {
     let mut plain: Vec<u8> = text.bytes().map(|byte| byte.to_ascii_uppercase()).collect();
     if plain.get(10) == Some(&b' ') {
@@ -105,16 +105,16 @@ fn plain(text: &str) -> String {
     String::from_utf8(plain).unwrap_or_default()
 }
 
-/// Whether chrono's grammar has more than ours for it: leap seconds, and fractions of more than nine digits.
+/// Whether our grammar accepts it too. chrono's grammar also has leap seconds, and fractions of more than nine digits.
 fn is_ours(text: &str) -> bool {
     let fraction = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
     text.get(17..19) != Some("60") && fraction <= 9
 }
 
-/// The unit of an integer is its magnitude's.
+/// An integer's magnitude decides its unit.
 fn integer(epoch: i64) -> Result<(), Why> {
     let instant_us = instant_of_integer(epoch)?;
     let unit = [1_000_000, 1_000, 1].into_iter().find(|unit| epoch.checked_mul(*unit) == Some(instant_us));
-    assert!(unit.is_some() && instant_us <= INSTANT_MAX_US, "{epoch} is {instant_us} of no unit");
+    assert!(unit.is_some() && instant_us <= INSTANT_MAX_US, "{epoch} is {instant_us}, which fits no unit");
     Ok(())
 }

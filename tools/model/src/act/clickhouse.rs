@@ -1,4 +1,4 @@
-//! ClickHouse's writer, as `store/clickhouse/writer.rs` has it, and what the server does with its inserts.
+//! ClickHouse's writer, like `store/clickhouse/writer.rs`, and what the server does with its inserts.
 
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Range};
@@ -29,7 +29,7 @@ impl Owning {
         }
     }
 
-    /// Whether the writer's next step may be taken: it has a batch, and a proof where it needs one.
+    /// Whether the writer can take its next step: it has a batch, and a proof if it needs one.
     pub fn may_deliver(&self, config: &Config) -> bool {
         let Some(batch) = self.for_clickhouse().filter(|_| self.clickhouse == Writer::Idle) else { return false };
         let rows = self.rows(config, batch.range);
@@ -55,10 +55,10 @@ impl Owning {
         self.proof || !config.guards.hold(Guard::ProofBeforeInsert)
     }
 
-    /// Whether the repair's next step may be taken.
+    /// Whether the repair can take its next step.
     pub fn may_repair(&self, config: &Config) -> bool {
         match &self.clickhouse {
-            // without a good sighting it begins anew, for which it needs a proof
+            // without a good sighting it starts again, for which it needs a proof
             Writer::Reading { sighted: None | Some(false), .. } => self.has_proof(config),
             Writer::Reading { .. } | Writer::WaitingOut { .. } | Writer::Missing { .. } => true,
             Writer::Idle | Writer::Inserting { .. } | Writer::LeavingOut { .. } | Writer::Repairing { .. } => false,
@@ -66,7 +66,7 @@ impl Owning {
     }
 }
 
-/// Drives a repair's own functions so that an error takes it a level up: what "same level first" forbids.
+/// Drives a repair's own functions so that an error takes it to the next level, which "same level first" forbids.
 fn next_level(repair: &mut Repair) {
     repair.inserted(true);
     repair.read_back(1);
@@ -116,8 +116,8 @@ impl World {
         }
     }
 
-    /// Another insert runs under its query id: it was refused before anything was read. A first write is sent again; a
-    /// repair reads back, since the other one may bring its rows.
+    /// Another insert runs under its query id, so it was refused before anything was read. A first write is sent again. A repair
+    /// reads back, since the other insert may bring its rows.
     fn hear_refusal(&mut self, by: usize) {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         owning.clickhouse = match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
@@ -138,7 +138,7 @@ impl World {
         let keeps = !config.guards.hold(Guard::RepairDiesWithProof);
         match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
             Writer::Reading { repair, sighted } => {
-                // a sighting that has aged takes the repair with it
+                // when a sighting has aged, its repair is dropped too
                 let mut repair = if sighted == Some(false) && !keeps { Repair::new() } else { repair };
                 let missing = good.minus(self.clickhouse.rows[life]);
                 match repair.read_back(missing.len()) {
@@ -173,15 +173,15 @@ impl World {
         }
     }
 
-    /// The program stops and calls for a person: rightly where the tokens of two levels are there and rows of theirs are not.
-    /// The person has ClickHouse forget its tokens and starts it again.
+    /// The program stops and calls for a person. That is right only if the tokens of two levels are there and their rows are not.
+    /// The person makes ClickHouse forget its tokens and starts the program again.
     fn contradicted(&mut self, by: usize, token: &Token, missing: Offsets) {
         let lies = |level: u32| {
             let token = Token { level, ..*token };
             (0..PARTS).any(|part| self.clickhouse.remembers(part, &token) && !missing.part(part).is_empty())
         };
         if !lies(0) || !lies(1) {
-            return self.fault(Broken::Stopped("rows are said to be hidden that are not".to_owned()));
+            return self.fault(Broken::Stopped("the program says that rows are hidden, but they are not".to_owned()));
         }
         self.crash(by);
         for tokens in &mut self.clickhouse.tokens {
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// A constraint refuses an insert whole, before anything of it is written, and names the first row.
+    /// A constraint refuses an insert as a whole, before any of it is written, and names the first row.
     fn refuse(&mut self, at: usize, offset: Offset) {
         let insert = self.clickhouse.inserts.remove(at);
         if let Some(owning) = insert.by.and_then(|by| self.consumers[by].owning_mut()) {
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// The dead letter of a refused record, as `store/clickhouse/refused.rs` writes it; then the range is read back.
+    /// Writes the dead letter of a refused record, like `store/clickhouse/refused.rs`. Then the range is read back.
     pub(super) fn leave_out(&mut self, config: &Config, by: usize, answer: Answer) {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let Writer::LeavingOut { offset } = owning.clickhouse else { return };
@@ -212,12 +212,12 @@ impl World {
         if landed {
             owning.left_out = owning.left_out.or(Offsets(1 << offset));
         } else {
-            // it tries again until the heartbeat, which goes on beside, ends the ownership
+            // it tries again until the heartbeat, which continues meanwhile, ends the ownership
             self.end(by);
         }
     }
 
-    /// False: fenced.
+    /// Returns false if it is fenced.
     pub(super) fn land_left_out(&mut self, life: usize, fence: &Fence, offset: Offset, guards: Guards) -> bool {
         if !ledger::may_leave_out(&mut self.postgres.tables.ledger[life], fence, offset) {
             return false;
@@ -231,8 +231,8 @@ impl World {
         true
     }
 
-    /// A share of an insert lands; the last one is answered. One that has only now reached the server is refused where
-    /// another runs under its query id.
+    /// A part of an insert lands. The last one is answered. An insert that has only now reached the server is refused if another
+    /// one runs under its query id.
     pub(super) fn land(&mut self, config: &Config, at: usize, part: usize) {
         let Insert { unseen, life, cluster, by, .. } = self.clickhouse.inserts[at];
         if unseen && self.running(config, life, cluster).is_some() {
@@ -308,7 +308,7 @@ impl World {
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         let believes = !config.guards.hold(Guard::ReadBackAfterError);
         owning.clickhouse = match std::mem::replace(&mut owning.clickhouse, Writer::Idle) {
-            // without the guard an error is taken for one that came before any write
+            // without the guard, any error is taken for one that came before any write
             Writer::Inserting { .. } if believes => Writer::Idle,
             Writer::Inserting { .. } => {
                 let mut repair = Repair::new();
@@ -328,16 +328,16 @@ impl World {
         };
     }
 
-    /// The server ends an insert: what has not landed never will, and its client hears an error.
+    /// The server ends an insert. Parts that have not landed never will, and its client receives an error.
     pub(super) fn kill_insert(&mut self, config: &Config, at: usize) {
         let insert = self.clickhouse.inserts.remove(at);
         if let Some(by) = insert.by {
-            // a query that was killed is answered on a connection that lives
+            // a killed query is answered on a connection that lives
             self.hear_error(config, by, false);
         }
     }
 
-    /// The server crashes: nothing on its way survives, and a share of one insert may leave half of what it does.
+    /// The server crashes. Nothing in flight survives, and a part of one insert may leave only half of its effects.
     pub(super) fn crash_clickhouse(&mut self, config: &Config, half: Option<(usize, usize)>) {
         let refused = |at: usize| !self.clickhouse.inserts[at].left.and(config.not_for_clickhouse()).is_empty();
         if let Some((at, part)) = half.filter(|&(at, _)| !refused(at)) {
@@ -351,10 +351,10 @@ impl World {
             }
         }
         if config.guards.hold(Guard::OldConnection) {
-            // every insert from now on would need a new connection, and a new connection voids every proof
+            // every later insert would need a new connection, and a new connection voids every proof
             self.age();
         }
-        // those that have not reached it die with their connections
+        // inserts that have not reached the server die with their connections
         for insert in std::mem::take(&mut self.clickhouse.inserts) {
             if let Some(by) = insert.by {
                 self.hear_error(config, by, true);
@@ -362,7 +362,7 @@ impl World {
         }
     }
 
-    /// Places of an insert's rows that have not landed.
+    /// The parts of an insert that have not landed.
     pub fn parts_left(insert: &Insert) -> impl Iterator<Item = usize> + '_ {
         (0..PARTS).filter(|&part| !insert.left.part(part).is_empty())
     }

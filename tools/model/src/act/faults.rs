@@ -1,4 +1,4 @@
-//! What befalls the servers.
+//! Faults of the servers.
 
 use crate::config::Config;
 use crate::consumer::Consumer;
@@ -7,7 +7,7 @@ use crate::servers::{Late, Tables};
 use crate::world::World;
 
 impl World {
-    /// Every proof of a consumer is void.
+    /// Voids every proof of a consumer.
     pub(super) fn void(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
         if let Some(taking) = &mut consumer.taking {
@@ -24,7 +24,7 @@ impl World {
         }
     }
 
-    /// A window's worth of inserts has passed, and with it more time than a proof lasts.
+    /// A whole window of inserts has passed, and with it more time than a proof lasts.
     pub(super) fn forget(&mut self) {
         self.age();
         for tokens in &mut self.clickhouse.tokens {
@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    /// Committed is committed; connections and statements on their way are gone.
+    /// Committed transactions stay. Connections and statements in flight are gone.
     pub(super) fn crash_postgres(&mut self) {
         self.postgres.late.clear();
         for row in self.postgres.tables.ledger.iter_mut().flatten() {
@@ -43,8 +43,8 @@ impl World {
         }
     }
 
-    /// A restore takes longer than a proof lasts. Put back to nothing it is another cluster, whose ledger is in other query
-    /// ids; not so only where nothing tells of the old one, when the inserts of its first seconds have ended (assumed).
+    /// A restore takes longer than a proof lasts. Restored to nothing, it is another cluster, whose ledger is in other query ids.
+    /// If nothing shows that there was an old one, the inserts of its first seconds have ended (assumed).
     pub(super) fn restore(&mut self) {
         let told = self.kafka.committed.is_some() || self.clickhouse.rows.iter().any(|rows| !rows.is_empty());
         if *self.postgres.backup == Tables::default() && told {

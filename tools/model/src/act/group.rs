@@ -1,4 +1,4 @@
-//! The group's side, as `read/reader.rs`, `claim/coordinator.rs` and `claim/coordinator/release.rs` meet it.
+//! The group's side, as `read/reader.rs`, `claim/coordinator.rs` and `claim/coordinator/release.rs` see it.
 
 use footprint_protocol::first_start::commit_mark;
 use footprint_protocol::partition::{Ended, Release};
@@ -26,7 +26,8 @@ impl World {
         self.kafka.committed = Some((self.floor[life], String::new()));
     }
 
-    /// Asked back: nothing new is claimed, what is under way goes on. A take-over under way is no longer wanted.
+    /// The group revokes the partition. Nothing new is claimed, and batches under way continue. A take-over under way is no
+    /// longer wanted.
     pub(super) fn revoke(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
         consumer.seat = Seat::Leaving;
@@ -36,7 +37,7 @@ impl World {
         }
     }
 
-    /// It hears that it has no partition any more.
+    /// The consumer learns that it has no partition any more.
     pub(super) fn leave(&mut self, by: usize) {
         self.end(by);
         let consumer = &mut self.consumers[by];
@@ -47,7 +48,7 @@ impl World {
         self.forget_machine(by);
     }
 
-    /// A machine of which nothing is left is dropped, as the coordinator does.
+    /// Drops a machine when nothing is left of it, as the coordinator does.
     pub(super) fn forget_machine(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
         if consumer.seat == Seat::Out && consumer.machine.as_ref().is_some_and(Machine::is_over) {
@@ -55,7 +56,7 @@ impl World {
         }
     }
 
-    /// It lets go, drained or at its deadline.
+    /// The consumer releases the partition, drained or at its deadline.
     pub(super) fn release(&mut self, config: &Config, by: usize) {
         if !config.guards.hold(Guard::RevokeOrder)
             && let Some(owning) = self.consumers[by].owning()
@@ -76,7 +77,8 @@ impl World {
         }
     }
 
-    /// An ownership ends; as long as the group gives the partition it is taken over again. An insert on its way loses its client.
+    /// An ownership ends. As long as the group gives it the partition, the consumer takes it over again. An insert in flight
+    /// loses its client.
     pub(super) fn end(&mut self, by: usize) {
         self.orphan_inserts(by);
         if let Some(machine) = &mut self.consumers[by].machine {
@@ -84,7 +86,7 @@ impl World {
         }
     }
 
-    /// The machine says that the ownership is over.
+    /// The machine says that the ownership has ended.
     pub(super) fn heard(&mut self, by: usize, heard: Result<(), Ended<Box<Owning>>>) -> bool {
         if heard.is_err() {
             self.orphan_inserts(by);

@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// The topic's id is asked: batches read before are of this life, or the ownership ends.
+    /// The topic's id is asked. Batches read before belong to this life, or the ownership ends.
     pub(super) fn describe(&mut self, by: usize) {
         let life = self.kafka.life;
         let consumer = &mut self.consumers[by];
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// The first batch that is ready goes to the writers, when it is claimed, or can be.
+    /// The first ready batch goes to the writers, if it is claimed or can be.
     pub(super) fn send(&mut self, config: &Config, by: usize, answer: Answer) {
         if self.consumers[by].may_send(config) {
             self.pretend_claimed(by);
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// Only without the guard: what was never claimed goes on as if it were.
+    /// Only without the guard: a batch that was never claimed goes on as if it were.
     fn pretend_claimed(&mut self, by: usize) {
         let Some(machine) = &mut self.consumers[by].machine else { return };
         let range = machine.ready().next().map(|batch| batch.range);
@@ -133,7 +133,7 @@ impl World {
         if answer == Answer::Lost {
             return self.lose_ledger(config, by);
         }
-        // only without the guard what the ledger says is not compared
+        // only without the guard, the ledger's answer is not compared
         let compares = config.guards.hold(Guard::HeartbeatFence) || machine.clone().beaten(progress.as_ref()).is_ok();
         if compares {
             let heard = machine.beaten(progress.as_ref());
@@ -158,10 +158,10 @@ impl World {
         let Some(life) = machine.right().map(|owning| owning.life) else { return };
         let mark = if config.guards.hold(Guard::CommitMark) { commit_mark(source(life)) } else { String::new() };
         if self.kafka.life != life {
-            return; // the broker does not know that life's log any more
+            return; // the broker no longer has that life's log
         }
         self.kafka.committed = Some((offset, mark));
-        // what a restored PostgreSQL has forgotten, rows and gaps, was true when it was told
+        // rows and gaps that a restored PostgreSQL has forgotten were true when they were reported
         let restored = self.consumers[by].broken;
         let below = self.ours(Offsets::below(offset).and(config.good()), life);
         let tables = &self.postgres.tables;
@@ -178,7 +178,7 @@ impl World {
         self.commit(config, by);
     }
 
-    /// Only without the guard: the reader falls back to the log's end.
+    /// Only without the guard: the reader starts again at the log's end.
     pub(super) fn reset(&mut self, by: usize) {
         let end = self.kafka.end;
         if let Some(owning) = self.consumers[by].owning_mut() {

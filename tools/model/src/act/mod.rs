@@ -1,5 +1,5 @@
-//! What each step does. Every decision is the program's own function; what the program does around it (statements, waits,
-//! who hears what) is told again here, with the name of the file that it follows.
+//! What each step does. Every decision is one of the program's own functions. Only what the program does around it (statements,
+//! waits, messages) is written again here, with the name of the file that it follows.
 
 mod clickhouse;
 mod faults;
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// What a step costs.
+    /// The cost of a step.
     fn charge(&mut self, step: &Step) {
         if let Step::TakeOver(by, _) = *step
             && self.kafka.member != Some(by)
@@ -96,7 +96,7 @@ impl World {
             Step::Replace => budget.replaces -= 1,
             Step::OldCommits => budget.old_commits -= 1,
             Step::Redefine => budget.redefines -= 1,
-            // switched off costs; on again is the cure
+            // to switch off costs; to switch on again is the cure
             Step::SwitchPostgres if self.postgres_on => budget.switches -= 1,
             Step::SwitchClickHouse if self.clickhouse_on => budget.switches -= 1,
             _ => {}

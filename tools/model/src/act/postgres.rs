@@ -1,4 +1,4 @@
-//! PostgreSQL's writer, as `store/postgres/writer.rs` and `store/writer.rs` have it.
+//! PostgreSQL's writer, like `store/postgres/writer.rs` and `store/writer.rs`.
 
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::Range;
@@ -11,7 +11,7 @@ use crate::ledger::{self, Advance};
 use crate::servers::{Fingerprint, Late, Offsets, Write};
 use crate::world::{Answer, Broken, World};
 
-/// A partition's share of a transaction.
+/// A partition's part of a transaction.
 struct Share {
     range: Range,
     rows: bool,
@@ -21,7 +21,7 @@ struct Share {
 }
 
 impl Owning {
-    /// The share of the next `count` batches; none when they cannot share a transaction.
+    /// The part for the next `count` batches. None: they cannot share a transaction.
     fn share(&self, count: usize) -> Option<Share> {
         let batches = self.queue.get(self.postgres_done..self.postgres_done + count)?;
         let wants = |range| (self.plan.postgres_wants_rows(range), self.plan.wants_dead_letters(range));
@@ -35,7 +35,7 @@ impl Owning {
         joins.then_some(Share { range, rows, dead_letters, definition, foreign })
     }
 
-    /// Whether so many batches wait and may share a transaction.
+    /// Whether `count` batches wait and may share a transaction.
     pub fn may_write(&self, count: usize) -> bool {
         self.postgres_uncertain == 0 && self.share(count).is_some()
     }
@@ -62,7 +62,7 @@ impl World {
         };
         let of = Offsets::of(range);
         let wanted = if share.rows { of.and(config.good()) } else { Offsets::default() };
-        // found by halving in the transaction itself, whatever becomes of it
+        // the transaction itself finds them by halving, however it ends
         let (rows, refused) = (wanted.minus(config.not_for_postgres()), wanted.and(config.not_for_postgres()));
         let dead_letters = if share.dead_letters { of.and(config.bad()) } else { Offsets::default() };
         let write = Write { advance, rows, definition: share.definition, dead_letters, refused };
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// The transaction, whole or not at all.
+    /// Writes the transaction, as a whole or not at all.
     pub(super) fn land_write(&mut self, life: usize, write: &Write, guards: Guards) -> bool {
         let compared = ledger::advance(&mut self.postgres.tables.ledger[life], &write.advance, guards);
         if (compared || !guards.hold(Guard::RefusedWithRows)) && !self.land_refused(life, 0, write.refused) {
@@ -104,7 +104,7 @@ impl World {
         true
     }
 
-    /// Dead letters for one database alone. False: one is there already, or its row.
+    /// Writes dead letters for one database alone. False: one is there already, or its row is.
     pub(super) fn land_refused(&mut self, life: usize, sink: usize, letters: Offsets) -> bool {
         let stored = [self.postgres.tables.rows[life], self.clickhouse.rows[life]][sink];
         let held = &mut self.postgres.tables.refused[life][sink];

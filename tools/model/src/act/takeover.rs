@@ -1,4 +1,4 @@
-//! A take-over's steps, as `claim/take_over.rs` and `claim/coordinator/take_overs.rs` take them.
+//! A take-over's steps, like those of `claim/take_over.rs` and `claim/coordinator/take_overs.rs`.
 
 use footprint_protocol::first_start::{Starts, Written, starts_at_end};
 use footprint_protocol::ledger::{OwnerId, SinkName};
@@ -22,7 +22,7 @@ impl World {
         self.step(config, by, answer);
     }
 
-    /// A take-over that is no longer wanted goes on to its end, and its right is void.
+    /// A take-over that is no longer wanted continues to its end, and its right is void.
     pub(super) fn step_stray(&mut self, config: &Config, by: usize, answer: Answer) {
         self.step(config, by, answer);
         self.forget_machine(by);
@@ -36,7 +36,7 @@ impl World {
         let mut taking = taking.unwrap_or_else(|| self.begin(config));
         if !is_statement(&taking.steps) {
             self.look(config, &mut taking);
-            // what is read before the statement stands until then, except the topic's life: a restore breaks the connection
+            // answers before the statement stay true until it is sent, except the topic's life: a restore breaks the connection
             if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::Take { .. } | Ask::WriteStarts(_))) {
                 return self.go_on(config, by, taking);
             }
@@ -55,7 +55,7 @@ impl World {
         Taking { life, steps: TakeOver::new(known), fence: None, sighted: true }
     }
 
-    /// The ledger's connection was lost under it.
+    /// The ledger's connection was lost during it.
     fn take_over_lost(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
         if consumer.wants_attempt() {
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// What comes of the answers so far: more questions, or the end.
+    /// Uses the answers so far: the take-over has more questions, or ends.
     fn go_on(&mut self, config: &Config, by: usize, taking: Taking) {
         let plan = match taking.steps.ask() {
             Ok(_) => {
@@ -77,7 +77,7 @@ impl World {
             Err(Ended::Replaced | Ended::Fenced) => None,
         };
         let (Some(mut plan), Some(fence)) = (plan, taking.fence) else {
-            // nothing in the model waits: the next try begins at once
+            // nothing in the model waits: the next attempt starts at once
             self.consumers[by].machine.iter_mut().for_each(Machine::take_over_lost);
             return;
         };
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Answers everything that is no statement, up to the next statement or the end.
+    /// Answers every question that is not a statement, up to the next statement or the end.
     fn look(&mut self, config: &Config, taking: &mut Taking) {
         while let Ok(ask) = taking.steps.ask().map_err(|_| ()) {
             if matches!(ask, Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_)) {
@@ -108,8 +108,8 @@ impl World {
         }
     }
 
-    /// What Kafka, the ledger and ClickHouse say. Without a guard the answer is what a consumer would make of it that does not
-    /// ask.
+    /// The answers of Kafka, the ledger and ClickHouse. Without a guard, the answer is what a consumer that does not ask would
+    /// assume.
     fn answer_to(&mut self, config: &Config, life: usize, ask: &Ask) -> Answered {
         let holds = |guard| config.guards.hold(guard);
         match ask {
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// What was committed, as a take-over sees it. Without the guard of a lost ledger our own mark says nothing.
+    /// The committed offset, as a take-over sees it. Without the guard against a lost ledger, our own mark means nothing.
     fn committed_seen(&self, config: &Config) -> Option<(Offset, String)> {
         let seen = self.kafka.committed.clone();
         if !config.guards.hold(Guard::LostLedger) {
@@ -154,7 +154,7 @@ impl World {
         seen.filter(|(_, mark)| !mark.is_empty() || config.guards.hold(Guard::CommitWhenTaken))
     }
 
-    /// A statement. False: the connection is lost with its answer.
+    /// Sends a statement. False: the connection is lost with its answer.
     fn state(&mut self, config: &Config, taking: &mut Taking, answer: Answer) -> bool {
         let life = taking.life;
         let Ok(ask) = taking.steps.ask() else { return true };
@@ -202,14 +202,14 @@ impl World {
         self.postgres.tables.ledger.iter().enumerate().any(|(other, row)| other != life && row.is_some())
     }
 
-    /// What is to be written down of the first start.
+    /// The first start that would be recorded.
     fn starts_seen(&self, config: &Config, life: usize) -> Starts {
         let (committed, others) = ([self.kafka.committed.clone()], self.other_lives_known(life));
         let at_end = starts_at_end(config.starts_at_end, source(life), others, &committed);
         Starts::new(others, &committed, at_end.then(|| vec![self.kafka.end]))
     }
 
-    /// The first start is written down; what was the log's end then is where we have to start.
+    /// Records the first start. The log's end at that time is where we must start.
     pub(super) fn land_starts(&mut self, config: &Config, life: usize, starts: &Starts) {
         let tables = &mut self.postgres.tables;
         let written = ledger::write_starts(&mut tables.starts[life], tables.ledger[life].is_some(), starts);
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// Whether a take-over waits: older inserts may go under ids that nobody knows, and one of them runs.
+    /// Whether a take-over waits: older inserts may use unknown ids, and one of them runs.
     pub fn waits_out(&self, config: &Config, taking: &Taking) -> bool {
         let cluster = self.postgres.cluster;
         let runs = |insert: &Insert| insert.life == taking.life && insert.cluster != cluster && !insert.unseen;
@@ -239,14 +239,14 @@ impl World {
         }
     }
 
-    /// Ends what runs under the query id of a life's inserts.
+    /// Ends the insert that runs under the query id of a life's inserts.
     pub(super) fn drain(&mut self, config: &Config, life: usize) {
         if let Some(at) = self.running(config, life, self.postgres.cluster) {
             self.kill_insert(config, at);
         }
     }
 
-    /// The place of the insert that runs under the query id of a life's inserts.
+    /// The index of the insert that runs under the query id of a life's inserts.
     pub(super) fn running(&self, config: &Config, life: usize, cluster: usize) -> Option<usize> {
         let runs = |insert: &Insert| insert.life == life && insert.cluster == cluster && !insert.unseen;
         self.clickhouse.inserts.iter().position(runs).filter(|_| config.guards.hold(Guard::OneQueryId))
@@ -274,7 +274,7 @@ fn is_statement(steps: &TakeOver) -> bool {
 }
 
 impl Taking {
-    /// Visits the epochs it holds of a life.
+    /// Visits the epochs of a life that it holds.
     pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
         if self.life != of {
             return;
@@ -289,7 +289,7 @@ impl Taking {
 }
 
 impl Late {
-    /// The owner it carries.
+    /// The owner that it carries.
     pub fn owner(&self) -> OwnerId {
         match self {
             Self::Starts { .. } => OwnerId(0),
@@ -301,7 +301,7 @@ impl Late {
         }
     }
 
-    /// Visits the epochs it holds of a life.
+    /// Visits the epochs of a life that it holds.
     pub fn each_epoch(&mut self, of: usize, visit: &mut impl FnMut(&mut i64)) {
         match self {
             Self::Settle { life, fence, settled } if *life == of => {

@@ -1,4 +1,4 @@
-//! `cargo model`: visits every state of the protocol's model, walks random histories through it, and takes its guards out.
+//! `cargo model`: visits every state of the protocol's model, walks random histories through it, and takes out its guards.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use footprint_model::scenario::{self, Scenario};
 use footprint_model::simulate::{Failure, walk_many};
 use footprint_model::teeth;
 
-/// Checks the exactly-once protocol. The decisions are the program's own functions; docs/protocol.md tells what they are.
+/// Checks the exactly-once protocol. The decisions are the program's own functions; docs/protocol.md explains them.
 #[derive(Parser, Debug)]
 #[command(name = "model", version)]
 struct Arguments {
@@ -23,27 +23,27 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Visits every state that each scenario can reach, and prints how many there are and how deep they lie.
+    /// Visits every state that each scenario can reach, and prints their number and depth.
     Check {
-        /// These scenarios only.
+        /// Only these scenarios.
         #[arg(value_name = "SCENARIO")]
         names: Vec<String>,
-        /// Steps looked at in each scenario before it is left unfinished [default: until every state was visited].
+        /// Steps looked at in each scenario, at most [default: until every state was visited].
         #[arg(long, default_value_t = 0)]
         steps_max: usize,
     },
     /// Walks random histories with every fault.
     Simulate {
-        /// How many.
+        /// The number of histories.
         #[arg(long, default_value_t = 50_000)]
         seeds: u64,
-        /// The first seed; with `--seeds 1` a history is replayed [default: from the clock].
+        /// The first seed; `--seeds 1` replays one history [default: from the clock].
         #[arg(long)]
         seed: Option<u64>,
     },
     /// Takes out each guard, and shows what breaks.
     Teeth {
-        /// These guards only.
+        /// Only these guards.
         #[arg(value_name = "GUARD")]
         names: Vec<String>,
     },
@@ -66,7 +66,7 @@ fn check_all(names: &[String], steps_max: usize, threads: usize) -> bool {
     };
     let Some(chosen) = chosen else {
         let known: Vec<&str> = scenario::all().iter().map(|scenario| scenario.name).collect();
-        eprintln!("model: no such scenario; there are {}", known.join(", "));
+        eprintln!("model: no such scenario; the scenarios are {}", known.join(", "));
         return false;
     };
     let (mut fine, mut states) = (true, 0);

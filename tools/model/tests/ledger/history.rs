@@ -1,4 +1,4 @@
-//! One random history of one source: the reference rows beside the real ones, compared after every step.
+//! One random history of one source. The reference rows are compared with the real ones after every step.
 
 use std::fmt;
 
@@ -51,10 +51,10 @@ impl Tally {
         }
     }
 
-    /// Every operation was accepted often and, save the take-over that has no fence, refused often.
+    /// Every operation was often accepted, and often refused, except the take-over, which has no fence.
     pub fn assert_both_ways(&self) {
         for (kind, (accepted, refused)) in KINDS.iter().zip(self.0) {
-            assert!(accepted > 50 && (refused > 50 || *kind == "take-over"), "{kind} is hardly tried: {self}");
+            assert!(accepted > 50 && (refused > 50 || *kind == "take-over"), "{kind} is seldom tried: {self}");
         }
     }
 }
@@ -81,7 +81,7 @@ fn sorted(mut progress: Vec<Progress>) -> Vec<Progress> {
     progress
 }
 
-/// The compare-and-set that the sink makes of a share; none when nothing of it is left to do.
+/// The compare-and-set that the sink makes for a share. None: nothing of it is left to do.
 fn advance_of(share: &Share) -> Option<Advance> {
     let Share { fence, nexts, range, .. } = *share;
     let (rows, dead_letters) = (plan(nexts).postgres_wants_rows(range), plan(nexts).wants_dead_letters(range));
@@ -95,7 +95,7 @@ fn advance_of(share: &Share) -> Option<Advance> {
 }
 
 impl History {
-    /// A source of its own.
+    /// Starts with a new source.
     pub async fn new(seed: u64, server: &Server) -> Self {
         let name = format!("history-{seed}");
         let source = source_id("cluster", &name);
@@ -120,7 +120,7 @@ impl History {
         statements::Fence { source: self.source, partition: key(partition), epoch, owner }
     }
 
-    /// Draws an operation, does it to both, compares the answers and the rows.
+    /// Draws an operation, runs it on both sides, and compares the answers and the rows.
     pub async fn step(&mut self, step: usize, server: &mut Server, tally: &mut Tally) {
         let operation = Dice { chance: &mut self.chance, slots: &self.slots, known: &self.known }.operation();
         let before = self.slots.clone();
@@ -138,7 +138,7 @@ impl History {
                 let holder = Holder::this_process("model");
                 let taken =
                     server.ledger.take_over(self.source, key(*partition), *owner, start, &holder).await.unwrap();
-                // chance is the program's own: the birth of a new row is told to the reference
+                // the program draws the birth of a new row at random, so the reference takes it from the answer
                 let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
                 let found = reference::Taken {
                     row: taken.row,
@@ -230,7 +230,7 @@ impl History {
         assert_eq!(server.rows(self.source).await, self.slots, "the rows after {}", what());
     }
 
-    /// What the sink's transaction does to the reference: a verdict for each share, or none when all of it is refused.
+    /// What the sink's transaction does to the reference: a verdict for each share. None: all of it is refused.
     fn write(&mut self, shares: &[(usize, Share)], uncertain: bool) -> Option<Vec<Verdict>> {
         let mut slots = self.slots.clone();
         let (mut verdicts, mut written) = (Vec::new(), Vec::new());
@@ -270,7 +270,7 @@ impl History {
         Some(verdicts)
     }
 
-    /// What the history has stored and noted is what the tables hold, no more and no less.
+    /// Checks that the tables hold exactly what the history has stored and noted.
     pub async fn compare_tables(mut self, server: &Server) {
         self.rows.sort_unstable();
         self.dead_letters.sort_unstable();
@@ -285,7 +285,7 @@ impl History {
 }
 
 impl Share {
-    /// As the writer's loop would group it: two batches move the same frontiers, or there is only one.
+    /// Groups it as the writer's loop would: two batches move the same frontiers, or there is only one.
     fn joinable(self) -> Self {
         let moves = |end: Offset| {
             let range = footprint_protocol::offset::Range::new(self.range.start, end);

@@ -1,9 +1,9 @@
-//! The model's ledger (`footprint_model::ledger`) held against the program's SQL on a real PostgreSQL: random histories, each
-//! step of which is done to both. What is answered, the whole rows, the stored records and the gaps must be the same.
+//! Compares the model's ledger (`footprint_model::ledger`) with the program's SQL on a real PostgreSQL. In random histories, each
+//! step is done on both sides. The answers, the whole rows, the stored records and the gaps must be the same.
 //!
 //! Every run draws new histories. `LEDGER_SEED=<n> cargo test --workspace --test ledger` repeats the one that failed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod history;
@@ -21,7 +21,7 @@ use crate::server::Server;
 const HISTORIES: u64 = 200;
 /// Steps of a history.
 const STEPS: usize = 60;
-/// Histories at once, each on connections of its own.
+/// Histories that run at once, each on its own connections.
 const LANES: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

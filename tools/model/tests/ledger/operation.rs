@@ -1,5 +1,5 @@
-//! One step of a history: an operation, drawn near what the row holds so that many are accepted, and wrong in some part
-//! often enough that many are refused.
+//! One step of a history: a random operation, close enough to the row that many are accepted, and often wrong in some part, so
+//! that many are refused.
 
 use footprint_model::ledger::{ClaimWanted, Fence, LedgerRow};
 use footprint_protocol::first_start::{FirstStart, Starts};
@@ -12,20 +12,20 @@ use rand::rngs::StdRng;
 /// Partitions of a history.
 pub const PARTITIONS: usize = 2;
 
-/// What a writer believes to own and has to store.
+/// What a writer believes that it owns, and what it stores.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
     /// The ownership's fence.
     pub fence: Fence,
-    /// The frontiers its take-over found.
+    /// The frontiers that its take-over found.
     pub nexts: Nexts,
-    /// What it writes.
+    /// The range that it writes.
     pub range: Range,
     /// Where the range is split into two batches.
     pub split: Option<Offset>,
 }
 
-/// An operation; of each partition at most one part.
+/// An operation, with at most one part for each partition.
 #[derive(Clone, Debug)]
 pub enum Operation {
     Starts(Starts),

@@ -31,14 +31,14 @@ use crate::operation::{PARTITIONS, Share};
 /// How long a write may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where the server is, and the route whose tables are made.
+/// The server's address, and the route whose tables are created.
 #[derive(Clone)]
 pub struct Settings {
     postgres: Postgres,
     route: Arc<Route>,
 }
 
-/// Makes the tables as `migrate` does.
+/// Creates the tables as `migrate` does.
 pub async fn prepare(stack: &Stack) -> Settings {
     let server = stack.postgres().unwrap();
     let Config { mut postgres, mut routes, .. } = Config::load(None, &[]).unwrap();
@@ -62,13 +62,13 @@ pub async fn prepare(stack: &Stack) -> Settings {
     Settings { postgres, route: Arc::new(route) }
 }
 
-/// The program's connections, and one that looks on.
+/// The program's connections, and a plain one that only reads.
 pub struct Server {
     /// The ledger's statements.
     pub ledger: Ledger,
     /// The writes.
     pub sink: PostgresSink,
-    /// What the tables hold.
+    /// Reads the tables.
     pub plain: Client,
     rows_statement: Statement,
     route: Arc<Route>,
@@ -181,7 +181,7 @@ const ROWS: &str = "select epoch, owner, claimed, dead_letters_next, postgres_ne
                     from footprint_ledger where route = $1 and source = $2";
 
 /// Where the sink stores.
-#[derive(Clone, Copy, Debug)]
+# The tables that the sink writes.
 pub enum Table {
     Rows,
     DeadLetters,

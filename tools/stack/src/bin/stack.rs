@@ -18,13 +18,13 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs a real Kafka, PostgreSQL and ClickHouse on this machine, without containers, until Ctrl-C.
 ///
-/// The first run fetches the servers (some 250 MB, by mvn and npm) into a cache:
-/// $FOOTPRINT_CACHE, else as root /var/cache/footprint, else ~/.cache/footprint.
-/// All of them listen on 127.0.0.1 alone, on free ports, with fresh passwords;
-/// under root they run as nobody. None outlives this program, however it ends.
+/// The first run downloads the servers (about 250 MB, with mvn and npm) into a cache:
+/// $FOOTPRINT_CACHE, otherwise /var/cache/footprint for root, or ~/.cache/footprint.
+/// They listen only on 127.0.0.1, on free ports, with new passwords.
+/// For root, they run as nobody. None outlives this program, however it ends.
 ///
 /// Standard output gets one `export NAME=value` line for each setting that
-/// footprint reads; all else goes to standard error. So, in two terminals:
+/// footprint reads. Everything else goes to standard error. So, in two terminals:
 ///
 ///   cargo stack --env-file .env   starts everything; footprint reads ./.env
 ///   footprint run --migrate       moves the topic's events into both databases
@@ -35,15 +35,15 @@ struct Arguments {
     #[arg(long, default_value = "web-logs-topic")]
     topic: String,
 
-    /// Partitions of the topic, when it is created.
+    /// Partitions of the topic, if it has to be created.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     partitions: u16,
 
-    /// Keep the data in this directory, for the next run [default: a temporary one, removed in the end].
+    /// Keep the data in this directory, for the next run [default: a temporary one, removed at the end].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Also write the settings to this file, as a .env (readable by its owner alone: it holds a password).
+    /// Also write the settings to this file, as a .env (only its owner can read it, because it holds a password).
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
 }
@@ -58,16 +58,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells the person at the terminal; a standard error that is closed is no reason to end the servers.
+/// Prints a line for the person at the terminal. If standard error is closed, the servers keep running.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    // Until the servers run, a signal simply ends this program, and the kernel ends its children.
+    // Until the servers run, a signal ends this program at once, and the kernel ends its children.
     let progress = Progress::stderr();
     let stack = Stack::start(StackOptions { data_dir: arguments.data, progress, ..StackOptions::default() })?;
-    // Before anything is said that a script may answer with a signal.
+    // Before anything is printed to which a script may answer with a signal.
     let ending = Ending::listen()?;
     create_topic(&stack, &arguments.topic, arguments.partitions)?;
     let settings = settings(&stack, &arguments.topic)?;
@@ -84,7 +84,7 @@ fn run(arguments: Arguments) -> Result<()> {
     say(format_args!("Ready; Ctrl-C ends all of them."));
     ending.wait(&stack)?;
     say(format_args!("Stopping."));
-    // Ended one after the other and cleanly, where dropping them would be abrupt: kept data then needs no recovery.
+    // Ended cleanly and one after the other: after an abrupt drop, kept data would need a recovery.
     for server in stack.servers() {
         server.stop()?;
     }
@@ -96,14 +96,14 @@ fn create_topic(stack: &Stack, topic: &str, partitions: u16) -> Result<()> {
     match kafka.partition_count(topic)? {
         None => kafka.create_topic(topic, partitions, &[])?,
         Some(found) if found != usize::from(partitions) => {
-            say(format_args!("Topic {topic} is there with {found} partitions; it stays as it is."));
+            say(format_args!("Topic {topic} is there with {found} partitions; it is not changed."));
         }
         Some(_) => {}
     }
     Ok(())
 }
 
-/// The names of the old Python consumer, which footprint understands too. No value needs quoting.
+/// The variables of the old Python consumer, which footprint reads too. No value needs quoting.
 fn settings(stack: &Stack, topic: &str) -> Result<Vec<(&'static str, String)>> {
     let (postgres, clickhouse) = (stack.postgres()?, stack.clickhouse()?);
     Ok(vec![
@@ -140,7 +140,7 @@ fn describe(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// The signals that ask for the end, caught from `listen` on.
+/// The signals that ask the program to end, caught from `listen` on.
 struct Ending {
     runtime: Runtime,
     interrupt: Signal,
@@ -156,13 +156,13 @@ impl Ending {
         Ok(Self { runtime, interrupt, terminate })
     }
 
-    /// Returns on SIGINT or SIGTERM; fails when a server ends by itself.
+    /// Returns on SIGINT or SIGTERM. Fails if a server ends by itself.
     fn wait(self, stack: &Stack) -> Result<()> {
         let Self { runtime, mut interrupt, mut terminate } = self;
         runtime.block_on(async {
             let mut look = tokio::time::interval(WATCH_INTERVAL);
             loop {
-                // A wish to end comes before the news that a server has.
+                // A request to end comes before the news that a server has ended.
                 tokio::select! {
                     biased;
                     _ = interrupt.recv() => return Ok(()),

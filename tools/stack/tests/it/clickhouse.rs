@@ -1,4 +1,4 @@
-//! ClickHouse keeps its rows through a kill, a pause and a stop, and the users have just the rights they need.
+//! ClickHouse keeps its rows through a kill, a pause and a stop, and the users have exactly the rights that they need.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,9 +1,9 @@
-//! The stack against itself: real servers, killed, paused, restarted.
+//! Tests of the stack itself: real servers, killed, paused, restarted.
 //!
-//! Rules: the servers start once, in `support`; who kills or pauses one holds its lock; no sleeps, only polls with a
-//! deadline; every test has names of its own.
+//! Rules: the servers start once, in `support`. A test that kills or pauses one holds its lock. There are no sleeps, only polls
+//! with a deadline. Every test uses its own names.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod clickhouse;

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::support::{eventually, runs, stack};
 
-/// The `stack` program, once it says that it is ready: what it said on standard error, and its settings.
+/// The `stack` program after it says that it is ready: its standard error so far, and its settings.
 struct Program {
     child: Child,
     pids: Vec<u32>,
@@ -17,7 +17,7 @@ struct Program {
 }
 
 fn start(arguments: &[&str]) -> Program {
-    // The downloads, where there are any, belong to one process.
+    // The downloads, if there are any, belong to one process.
     stack();
     let mut child = Command::new(env!("CARGO_BIN_EXE_stack"))
         .args(arguments)
@@ -60,7 +60,7 @@ fn children_die_when_the_parent_is_killed() {
     program.child.wait().expect("reaped");
     eventually("the servers' end", || program.pids.iter().all(|pid| !runs(*pid)));
 
-    // The next stack sweeps away what the killed one has left behind.
+    // The next stack removes what the killed one has left behind.
     let left = Path::new(&program.logs[0]).parent().and_then(Path::parent).expect("a run directory");
     assert!(left.is_dir());
     drop(footprint_stack::Stack::start(footprint_stack::StackOptions::none()).expect("an empty stack"));

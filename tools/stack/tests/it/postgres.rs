@@ -1,4 +1,4 @@
-//! PostgreSQL keeps its rows through a kill, a pause and a stop, and loses them when put back to an older copy.
+//! PostgreSQL keeps its rows through a kill, a pause and a stop, and loses them when an older copy is restored.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -90,7 +90,7 @@ fn put_back_to_an_older_copy() {
 
 #[tokio::test]
 async fn the_application_user_owns_its_database_and_nothing_else() {
-    // Inside a runtime on purpose: the library must not need one, nor mind one.
+    // Inside a runtime on purpose: the library must work with and without one.
     let postgres = postgres();
     let sql = "select rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls from pg_roles \
                where rolname = 'footprint'";
