@@ -59,9 +59,9 @@ pub enum Operation {
 pub struct Dice<'a> {
     /// Chance.
     pub chance: &'a mut StdRng,
-    /// The rows as they are.
+    /// The present rows.
     pub slots: &'a [Option<LedgerRow>; PARTITIONS],
-    /// Fences of before.
+    /// Earlier fences.
     pub known: &'a [Fence],
 }
 
@@ -82,7 +82,7 @@ impl Dice<'_> {
         self.slots[partition].as_ref().map(|found| &found.row)
     }
 
-    /// An offset at or beside one that the row holds.
+    /// An offset equal or next to one in the row.
     fn offset(&mut self, partition: usize) -> Offset {
         let mut held = vec![0];
         if let Some(row) = self.row(partition) {
@@ -98,7 +98,7 @@ impl Dice<'_> {
         self.chance.random_bool(0.7).then(|| self.offset(partition))
     }
 
-    /// The row's fence, or one that is wrong in epoch, in owner or in both.
+    /// The row's fence, or one with a wrong epoch, a wrong owner, or both.
     fn fence(&mut self, partition: usize) -> Fence {
         let right = self.row(partition).map(|row| Fence { epoch: row.epoch, owner: row.owner });
         let wrong = Fence { epoch: self.chance.random_range(0..4), owner: self.owner() };

@@ -80,7 +80,7 @@ impl Server {
     pub async fn connect(settings: &Settings) -> Self {
         let Settings { postgres, route } = settings;
         let name = "footprint-test";
-        // the model's ledger test has no broker: no row of it is refused
+        // this test has no broker, so no row may be refused
         let refusals = Refusals { kafka: Config::load(None, &[]).unwrap().kafka, share_max: 0.0 };
         let plain = footprint_service::postgres::connect(postgres, name, Purpose::Check).await.unwrap();
         let rows_statement = plain.prepare(ROWS).await.unwrap();
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// The source's rows as they stand.
+    /// The source's present rows.
     pub async fn rows(&self, source: SourceId) -> [Option<LedgerRow>; PARTITIONS] {
         let mut rows = [const { None }; PARTITIONS];
         for found in self.plain.query(&self.rows_statement, &[&self.route.name, &source.0]).await.unwrap() {
@@ -129,7 +129,7 @@ impl Server {
         self.plain.execute(sql, &[&self.route.name, &source.0, &partition, &ANOTHER]).await.unwrap();
     }
 
-    /// Places of a table, one a row, in order.
+    /// The places of a table's rows, in order.
     pub async fn places(&self, table: Table, source: SourceId) -> Vec<(Partition, Offset)> {
         let table = match table {
             Table::Rows => &self.route.postgres_table,
@@ -140,7 +140,7 @@ impl Server {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
-    /// The gaps noted of a source, in no order: partition, sink, start, end.
+    /// The recorded gaps of a source, in no order: partition, sink, start, end.
     pub async fn gaps(&self, source: SourceId) -> Vec<(Partition, String, Offset, Offset)> {
         let sql =
             "select partition, sink, start_offset, end_offset from footprint_gap where route = $1 and source = $2";
@@ -180,14 +180,14 @@ const ROWS: &str = "select epoch, owner, claimed, dead_letters_next, postgres_ne
                     first_offset \
                     from footprint_ledger where route = $1 and source = $2";
 
-/// Where the sink stores.
-# The tables that the sink writes.
+/// The tables that the sink writes.
+#[derive(Clone, Copy, Debug)]
 pub enum Table {
     Rows,
     DeadLetters,
 }
 
-/// A plan as far as the PostgreSQL sink looks at it.
+/// A plan with the parts that the PostgreSQL sink uses.
 pub fn plan(nexts: Nexts) -> Plan {
     Plan {
         start: nexts.lowest(),
