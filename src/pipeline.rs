@@ -1,5 +1,5 @@
-//! The pipeline of one route: the only file that knows all stages. Channels are built from the tail; the stages are
-//! supervised: when one ends early, all end.
+//! The pipeline of one route. Only this file knows all stages. It builds the channels from the tail, and supervises the stages: when
+//! one of them ends early, all end.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +10,7 @@ use footprint_event::route::Route;
 use footprint_protocol::partition::UnreadablePolicy;
 use footprint_protocol::take_over::Switches;
 use footprint_service::config::Config;
-use footprint_service::kafka::{Inquirer, consumer_config};
+use footprint_service::kafka::{AskError, Inquirer, consumer_config};
 use footprint_service::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ use crate::store::postgres::writer::{PostgresSink, Refusals};
 use crate::store::sink::{Ack, SinkError};
 use crate::store::writer::serve;
 
-/// How long the reader's thread may take to leave the group.
+/// How long the reader's thread may take to leave the consumer group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl StoredRows for PostgresRows {
@@ -52,25 +52,25 @@ impl StoredRows for PostgresRows {
     }
 }
 
-/// What every part of a route's pipeline is made of.
+/// What the stages of one route are made from.
 struct Parts<'a> {
     config: &'a Config,
     route: &'a Arc<Route>,
     budget: &'a Arc<Budget>,
     instance: u64,
-    /// The name of this process's connections to PostgreSQL.
+    /// The application name of this process's connections to PostgreSQL.
     name: String,
     proofs: Arc<Proofs>,
     under_way: UnderWay,
 }
 
-/// The stages that run beside the coordinator; none may end before it.
+/// The stages beside the coordinator. None of them may end before it.
 type Stages = JoinSet<Result<(), PipelineError>>;
 
-/// Runs one route until told to stop; says whether it was drained.
+/// Runs one route until `stop` is true, and says how it ended.
 ///
 /// # Errors
-/// Whatever demands a person: see [`PipelineError`].
+/// A person must act: see [`PipelineError`].
 pub async fn run(
     config: &Config,
     route: &Arc<Route>,
@@ -81,10 +81,10 @@ pub async fn run(
 ) -> Result<Outcome, PipelineError> {
     let (name, proofs, under_way) = (application_name(instance), Arc::default(), UnderWay::default());
     let parts = Parts { config, route, budget, instance, name, proofs, under_way };
-    let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.to_string()))?;
+    let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.into()))?;
     let definition = Arc::new(definition);
 
-    // built from the tail: each stage gets its successor's channel
+    // built from the tail: each stage gets the channel of the next one
     let mut stages = Stages::new();
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let lanes = parts.writers(&ack_sender, &mut stages);
@@ -109,7 +109,7 @@ pub async fn run(
 
     let result = supervise(coordinator, &mut stages).await;
     stages.shutdown().await;
-    // an error here is the thread's end: that is what is waited for
+    // an error here means that the thread has ended, which is what is waited for
     if timeout(LEAVE_TIMEOUT, left).await.is_err() {
         debug!("the reader did not leave the group in {LEAVE_TIMEOUT:?}");
     }
@@ -152,7 +152,7 @@ impl Parts<'_> {
         Lanes::new(lanes)
     }
 
-    /// What every take-over shares.
+    /// What all take-overs share.
     fn context(&self, definition: Arc<Definition>) -> Result<Context, PipelineError> {
         let Self { config, route, .. } = self;
         let client = footprint_service::clickhouse::client(&config.clickhouse);
@@ -186,20 +186,19 @@ impl Parts<'_> {
         }
     }
 
-    /// Starts the reader's thread. What comes back ends when the thread does.
+    /// Starts the reader's thread. The returned channel closes when the thread ends.
     fn start_reader(&self, channels: reader::Channels) -> Result<oneshot::Receiver<()>, PipelineError> {
         let Self { config, route, budget, under_way, .. } = self;
         let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
         let consumer = consumer_config(&config.kafka, route, queue_kbytes);
         let reader = Reader::new(&consumer, &route.topic, budget, under_way, channels);
-        let reader = reader
-            .map_err(|error| PipelineError::Stop(format!("kafka consumer: {error}; look at kafka.properties")))?;
+        let reader = reader.map_err(|error| PipelineError::Kafka(AskError::client(&error)))?;
         let (left_sender, left) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
             reader.run();
             drop(left_sender);
         });
-        thread.map_err(|error| PipelineError::Stop(format!("no thread for the reader: {error}")))?;
+        thread.map_err(PipelineError::Thread)?;
         Ok(left)
     }
 }
@@ -223,10 +222,10 @@ fn switches(config: &Config) -> Switches {
 }
 
 async fn stage(serving: impl Future<Output = Result<(), SinkError>>) -> Result<(), PipelineError> {
-    serving.await.map_err(|error| PipelineError::Stop(error.to_string()))
+    serving.await.map_err(|error| PipelineError::Stop(error.into()))
 }
 
-/// The coordinator's end ends the pipeline; a stage that ends before it is a failure.
+/// The pipeline ends when the coordinator does. A stage that ends earlier is a failure.
 async fn supervise(
     coordinator: Coordinator,
     stages: &mut JoinSet<Result<(), PipelineError>>,
@@ -239,7 +238,7 @@ async fn supervise(
         Some(ended) = stages.join_next() => match ended {
             Ok(Err(error)) => Err(error),
             Ok(Ok(())) => Err(PipelineError::Stop("a stage ended early".into())),
-            Err(error) => Err(PipelineError::Stop(format!("a stage failed: {error}; please report it"))),
+            Err(error) => Err(PipelineError::task("a stage", error)),
         },
     }
 }

@@ -24,6 +24,7 @@ use footprint_protocol::silence::Silence;
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::AskError;
+use footprint_service::report::{Cause, Remedy};
 use footprint_service::retry::Backoff;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
@@ -53,14 +54,32 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The protocol or a server says: stop, a person is needed.
-    #[error("{0}")]
-    Stop(String),
+    #[error(transparent)]
+    Stop(Cause),
+    /// The reader's thread could not be started.
+    #[error("no thread for the reader")]
+    Thread(#[source] std::io::Error),
+    /// A task ended without its result.
+    #[error("{what} failed")]
+    Task {
+        /// Which one.
+        what: &'static str,
+        /// Its panic.
+        source: Remedy,
+    },
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Kafka refuses.
     #[error(transparent)]
     Kafka(#[from] AskError),
+}
+
+impl PipelineError {
+    /// A task that panicked.
+    pub fn task(what: &'static str, error: JoinError) -> Self {
+        Self::Task { what, source: Remedy::new("please report it", error) }
+    }
 }
 
 /// The coordinator's ends of its channels.
@@ -131,7 +150,7 @@ struct TakenOver {
 
 /// The result of a task. A task that panicked ends the pipeline: nothing else would tell that its result never comes.
 fn finished<T>(ended: Result<T, JoinError>) -> Result<T, PipelineError> {
-    ended.map_err(|error| PipelineError::Stop(format!("a task of the coordinator failed: {error}; please report it")))
+    ended.map_err(|error| PipelineError::task("a task of the coordinator", error))
 }
 
 /// Waits until the program is asked to stop. A sender that is gone counts as that.
@@ -320,6 +339,8 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
+    use footprint_service::report::printed_once;
+
     use super::*;
 
     /// The story: a panic in a take-over was dropped, and its partition waited an hour for its end.
@@ -327,7 +348,7 @@ mod tests {
     async fn a_task_that_panics_ends_the_pipeline() {
         assert_eq!(finished(tokio::spawn(async { 7 }).await).unwrap(), 7);
         let panicked = tokio::spawn(async { panic!("on purpose") }).await;
-        let error = finished(panicked).unwrap_err().to_string();
+        let error = printed_once(&finished(panicked).unwrap_err());
         assert!(error.contains("on purpose") && error.contains("please report it"), "{error}");
     }
 }

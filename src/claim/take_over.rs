@@ -12,10 +12,11 @@ use footprint_event::definition::Definition;
 use footprint_protocol::ledger::SourceId;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::steps::{Ended, Known, TakeOver};
-use footprint_protocol::take_over::{Corrupt, Plan, Switches};
+use footprint_protocol::take_over::{Plan, Switches};
 use footprint_service::config::OffsetReset;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::{AskError, Inquirer};
+use footprint_service::report::Cause;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -27,6 +28,7 @@ use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
+use crate::store::trouble::Trouble;
 
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,29 +65,24 @@ pub struct Context {
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
     /// Try again.
-    #[error("{0}")]
-    Passing(String),
+    #[error(transparent)]
+    Passing(Cause),
     /// Try again, [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop.
-    #[error("{why}")]
-    Unclear {
-        /// What a server said.
-        why: String,
-        /// What to do when it lasts.
-        remedy: String,
-    },
+    #[error(transparent)]
+    Unclear(Cause),
     /// The ledger's connection is lost.
-    #[error("{0}")]
-    LedgerLost(String),
+    #[error(transparent)]
+    LedgerLost(LedgerError),
     /// The topic has another id than the life that was to be taken over.
     #[error("the topic was replaced meanwhile")]
     Replaced,
     /// Stop the pipeline.
-    #[error("partition {partition}: {why}")]
+    #[error("partition {partition}")]
     Stop {
         /// The partition.
         partition: Partition,
         /// Why, and what to do.
-        why: String,
+        source: Cause,
     },
 }
 
@@ -93,22 +90,22 @@ impl TakeOverError {
     /// Classes an error of the ledger.
     pub fn of_ledger(error: LedgerError, partition: Partition) -> Self {
         match error {
-            LedgerError::Lost(_) => Self::LedgerLost(error.to_string()),
-            error if error.is_passing() => Self::Passing(error.to_string()),
-            error => Self::Stop { partition, why: error.to_string() },
+            error if error.is_lost() => Self::LedgerLost(error),
+            error if error.is_passing() => Self::Passing(error.into()),
+            error => Self::stop(partition, error),
         }
     }
 
-    fn of_sink(error: &SinkError, partition: Partition) -> Self {
+    fn of_sink(error: SinkError, partition: Partition) -> Self {
         match error {
-            SinkError::Retry { why, .. } => Self::Passing(why.clone()),
-            SinkError::Unclear { why, remedy } => Self::Unclear { why: why.clone(), remedy: remedy.clone() },
-            SinkError::Stop { .. } => Self::Stop { partition, why: error.to_string() },
+            SinkError::Retry(trouble) | SinkError::Uncertain(trouble) => Self::Passing(trouble.into()),
+            SinkError::Unclear(trouble) => Self::Unclear(trouble.into()),
+            SinkError::Stop(trouble) => Self::stop(partition, trouble),
         }
     }
 
-    fn of_corrupt(corrupt: &Corrupt, partition: Partition) -> Self {
-        Self::Stop { partition, why: corrupt.to_string() }
+    fn stop(partition: Partition, cause: impl Into<Cause>) -> Self {
+        Self::Stop { partition, source: cause.into() }
     }
 }
 
@@ -153,7 +150,7 @@ pub async fn take_over(
         match steps.ask() {
             Ok(ask) => {
                 let answer = asking.ask(ask).await?;
-                steps.answer(answer).map_err(|corrupt| TakeOverError::of_corrupt(&corrupt, partition))?;
+                steps.answer(answer).map_err(|corrupt| TakeOverError::stop(partition, corrupt))?;
             }
             Err(Ended::Ours(plan)) => return asking.own(Plan::clone(plan)).await,
             Err(Ended::Replaced) => return Err(TakeOverError::Replaced),
@@ -185,8 +182,45 @@ async fn ask<T: Send + 'static>(
     let topic = context.topic.clone();
     match spawn_blocking(move || question(&inquirer, &topic)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) if error.is_final() => Err(TakeOverError::Stop { partition, why: error.to_string() }),
-        Ok(Err(error)) => Err(TakeOverError::Passing(error.to_string())),
-        Err(error) => Err(TakeOverError::Passing(format!("a question to kafka ended early: {error}"))),
+        Ok(Err(error)) if error.is_final() => Err(TakeOverError::stop(partition, error)),
+        Ok(Err(error)) => Err(TakeOverError::Passing(error.into())),
+        Err(error) => Err(TakeOverError::Passing(Trouble::Thread(error).into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use footprint_service::report::{Remedy, printed_once};
+
+    use super::*;
+    use crate::claim::coordinator::PipelineError;
+
+    /// What a take-over meets, through the take-over's error and the pipeline's to the line that a person reads.
+    #[test]
+    fn each_error_tells_its_cause_once_and_what_to_do_last() {
+        let ledger = || LedgerError::Refused(Remedy::new("grant it", "permission denied (SQLSTATE 42501)"));
+        let kafka = || AskError::refused("watermarks", "no answer in time");
+        let cases = [
+            (
+                TakeOverError::of_ledger(ledger(), 3),
+                "partition 3: ledger: refused: permission denied (SQLSTATE 42501); grant it",
+            ),
+            (TakeOverError::of_ledger(LedgerError::Unexpected("no row"), 3), "ledger: connection given up: no row"),
+            (TakeOverError::Passing(kafka().into()), "kafka: watermarks: no answer in time"),
+            (TakeOverError::of_sink(SinkError::Uncertain(kafka().into()), 3), "kafka: watermarks: no answer in time"),
+            (
+                TakeOverError::of_sink(SinkError::Stop(ledger().into()), 3),
+                "partition 3: ledger: refused: permission denied \
+             (SQLSTATE 42501); grant it",
+            ),
+        ];
+        for (error, told) in cases {
+            assert_eq!(printed_once(&error), told);
+            assert_eq!(printed_once(&PipelineError::Stop(error.into())), told);
+        }
+        assert_eq!(
+            printed_once(&PipelineError::from(ledger())),
+            "ledger: refused: permission denied (SQLSTATE 42501); grant it"
+        );
     }
 }

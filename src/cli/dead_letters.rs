@@ -17,8 +17,9 @@ use footprint_service::config::Config;
 use footprint_service::console::Output;
 use footprint_service::kafka::Inquirer;
 use footprint_service::kafka::again::{Parts, Rereader};
-use footprint_service::postgres::connect;
 use footprint_service::postgres::session::Purpose;
+use footprint_service::postgres::{PostgresError, connect};
+use footprint_service::report::Remedy;
 
 use crate::cli::Exit;
 use crate::ledger::identity::new_owner;
@@ -114,7 +115,10 @@ async fn list(args: &ListArgs, config: &Config, output: &mut Output) -> anyhow::
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&args.route, &limit];
     let asking = client.query(sql, &parameters);
     let rows = tokio::time::timeout(ASK_TIMEOUT, asking).await.context("postgresql does not answer")?;
-    for row in rows.context("dead_letters cannot be read; run `footprint check`")? {
+    for row in rows.map_err(|error| {
+        anyhow::Error::new(Remedy::new("run `footprint check`", PostgresError::from(error)))
+            .context("dead_letters cannot be read")
+    })? {
         let (route, partition, offset): (&str, Partition, Offset) = (row.get(0), row.get(1), row.get(2));
         output.line(format!(
             "{route} partition {partition} offset {offset} {}: {}",

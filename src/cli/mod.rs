@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use footprint_service::config::Config;
 use footprint_service::console::{self, Output, complain};
 use footprint_service::environment::{Environment, Note};
+use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
 use footprint_service::telemetry;
 use tracing::{info, warn};
@@ -126,15 +127,15 @@ impl Cli {
         match self.command.run(&config, signals, output).await {
             Ok(exit) => exit,
             Err(error) => {
-                complain(format_args!("{error:#}"));
+                complain(Chain(&*error));
                 Exit::Failed
             }
         }
     }
 }
 
-fn usage(error: &dyn std::error::Error) -> Exit {
-    complain(error);
+fn usage(error: &(dyn std::error::Error + 'static)) -> Exit {
+    complain(Chain(error));
     Exit::Usage
 }
 

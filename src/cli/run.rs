@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
+use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
@@ -19,6 +20,7 @@ use super::Exit;
 use super::caught_up::CaughtUp;
 use super::migrate::{self, Migrated};
 use crate::batch::budget::Budget;
+use crate::claim::coordinator::PipelineError;
 use crate::outcome::{Left, Outcome};
 use crate::pipeline;
 
@@ -80,7 +82,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
         let before = overdue.is_none();
         tokio::select! {
             Some(ended) = pipelines.join_next() => {
-                let ended = ended.unwrap_or_else(|error| Outcome::Failed(format!("a pipeline failed: {error}; please report it")));
+                let ended = ended.unwrap_or_else(|error| Outcome::Failed(Chain(&PipelineError::task("a pipeline", error)).to_string()));
                 if let Outcome::Failed(why) = &ended {
                     error!("{why}");
                 }
@@ -91,7 +93,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
                     info!("caught up");
                     is_caught_up = true;
                 }
-                Err(error) => outcome = outcome.and(Outcome::Failed(format!("{error:#}"))),
+                Err(error) => outcome = outcome.and(Outcome::Failed(Chain(&*error).to_string())),
             },
             () = signals.wait(), if before => {}
             () = until(overdue) => {
@@ -133,7 +135,7 @@ fn start(config: &Config, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Ve
             (config.clone(), Arc::new(route.clone()), Arc::clone(&budget), stop.clone());
         pipelines.spawn(async move {
             let running = pipeline::run(&config, &route, &budget, instance, stop, status_sender).await;
-            running.unwrap_or_else(|error| Outcome::Failed(format!("route {}: {error}", route.name)))
+            running.unwrap_or_else(|error| Outcome::Failed(format!("route {}: {}", route.name, Chain(&error))))
         });
     }
     (pipelines, statuses)

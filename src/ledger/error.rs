@@ -1,62 +1,122 @@
-//! Why the ledger did not answer, classed by what its callers do.
+//! Errors of the ledger, classed by what the caller does next.
+
+use std::time::Duration;
 
 use footprint_protocol::ledger::SourceId;
 use footprint_service::postgres::error::{Class, During, class, remedy};
-use footprint_service::postgres::{ConnectError, describe};
+use footprint_service::postgres::{ConnectError, PostgresError};
+use footprint_service::report::Remedy;
 use tokio_postgres::Error;
 
-/// Why the ledger did not answer.
+/// Why the ledger did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The connection is lost, or no answer came in time: every proof is void.
-    #[error("ledger: connection lost: {0}")]
-    Lost(String),
+    /// The connection is lost: every proof is void.
+    #[error("ledger: connection lost")]
+    Lost(#[source] PostgresError),
+    /// No answer came in time: the connection is given up, and every proof is void.
+    #[error("ledger: connection given up: no answer in {0:?}")]
+    Silent(Duration),
+    /// An answer that the statement cannot give: the connection is given up, and every proof is void.
+    #[error("ledger: connection given up: {0}")]
+    Unexpected(&'static str),
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A row is locked by somebody who does not let go. Nothing of the statement landed.
-    #[error("ledger: a row stayed locked: {0}")]
-    Locked(String),
-    /// PostgreSQL undid the statement, as the victim of a deadlock or of another transaction. Nothing of it landed.
-    #[error("ledger: a statement was undone: {0}")]
-    Undone(String),
-    /// A passing refusal: shutting down, read-only, out of connections.
-    #[error("ledger: {0}; trying again")]
-    Passing(String),
+    /// Another session kept a row locked for too long. The statement changed nothing.
+    #[error("ledger: a row stayed locked")]
+    Locked(#[source] PostgresError),
+    /// PostgreSQL rolled the statement back, because of a deadlock or a conflict. It changed nothing.
+    #[error("ledger: a statement was undone")]
+    Undone(#[source] PostgresError),
+    /// PostgreSQL refuses for now: it shuts down, is read-only, or has no connection left.
+    #[error("ledger: refused for now")]
+    Passing(#[source] PostgresError),
     /// PostgreSQL refuses and will refuse again.
-    #[error("ledger: {0}; {1}")]
-    Refused(String, String),
-    /// Two topics with one id.
+    #[error("ledger: refused")]
+    Refused(#[source] Remedy),
+    /// Two topics have the same id.
     #[error(
         "source id {0} belongs to topic {1:?} already: a hash collision; recreate the topic to get another topic id"
     )]
     Collision(SourceId, String),
 }
 
-impl LedgerError {
-    pub(super) fn of(error: &Error) -> Self {
-        let text = describe(error);
-        let Some(code) = error.code() else {
-            return Self::Lost(text);
-        };
-        match code.code() {
-            "55P03" => Self::Locked(text),
+impl From<Error> for LedgerError {
+    fn from(error: Error) -> Self {
+        let code = error.code().map(|code| code.code().to_owned());
+        let class = class(error.code(), During::Statement);
+        let (is_closed, what_to_do) = (error.is_closed(), remedy(&error));
+        let error = PostgresError::from(error);
+        match code.as_deref() {
+            None => Self::Lost(error),
+            Some("55P03") => Self::Locked(error),
             // 40003 says itself that nobody knows whether the statement landed
-            code if code.starts_with("40") && code != "40003" => Self::Undone(text),
-            _ if error.is_closed() => Self::Lost(text),
-            code if code.starts_with("08") || code.starts_with("57P") => Self::Lost(text),
-            _ if class(Some(code), During::Statement) == Class::Passing => Self::Passing(text),
-            "42501" => Self::Refused(text, "run `footprint check`: it names each right that the user lacks".into()),
-            _ => Self::Refused(text, remedy(error)),
+            Some(code) if code.starts_with("40") && code != "40003" => Self::Undone(error),
+            Some(_) if is_closed => Self::Lost(error),
+            Some(code) if code.starts_with("08") || code.starts_with("57P") => Self::Lost(error),
+            Some(_) if class == Class::Passing => Self::Passing(error),
+            Some("42501") => {
+                let what_to_do = "run `footprint check`: it names each right that the user lacks";
+                Self::Refused(Remedy::new(what_to_do, error))
+            }
+            Some(_) => Self::Refused(Remedy::new(what_to_do, error)),
         }
+    }
+}
+
+impl LedgerError {
+    /// Whether the connection cannot be used any more.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Silent(_) | Self::Unexpected(_))
     }
 
     /// Whether trying again can help.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::Locked(_) | Self::Undone(_) | Self::Passing(_) => true,
+            Self::Lost(_)
+            | Self::Silent(_)
+            | Self::Unexpected(_)
+            | Self::Locked(_)
+            | Self::Undone(_)
+            | Self::Passing(_) => true,
             Self::Connect(error) => footprint_service::postgres::is_passing_connect(error),
-            Self::Refused(..) | Self::Collision(..) => false,
+            Self::Refused(_) | Self::Collision(..) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use footprint_service::report::{causes, printed_once};
+
+    use super::*;
+
+    fn postgres_error() -> Error {
+        "port=none".parse::<tokio_postgres::Config>().unwrap_err()
+    }
+
+    #[test]
+    fn each_error_tells_its_cause_once_and_what_to_do_last() {
+        const WHY: &str = "invalid connection string: invalid value for option `port`";
+        let cases = [
+            (LedgerError::from(postgres_error()), format!("ledger: connection lost: {WHY}")),
+            (LedgerError::Silent(Duration::from_secs(20)), "ledger: connection given up: no answer in 20s".to_owned()),
+            (LedgerError::Locked(postgres_error().into()), format!("ledger: a row stayed locked: {WHY}")),
+            (LedgerError::Undone(postgres_error().into()), format!("ledger: a statement was undone: {WHY}")),
+            (LedgerError::Passing(postgres_error().into()), format!("ledger: refused for now: {WHY}")),
+            (
+                LedgerError::Refused(Remedy::new("run `footprint migrate`", PostgresError::from(postgres_error()))),
+                format!("ledger: refused: {WHY}; run `footprint migrate`"),
+            ),
+            (
+                LedgerError::from(ConnectError::TimedOut("db:5432/visits".into())),
+                "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?".to_owned(),
+            ),
+        ];
+        for (error, told) in cases {
+            assert_eq!(printed_once(&error), told);
+        }
+        assert_eq!(causes(&LedgerError::from(postgres_error())).count(), 3, "every cause is there");
     }
 }

@@ -1,4 +1,4 @@
-//! A sink: a database that stores batches, what becomes of each, and why a write did not end.
+//! What a sink is: a database that stores batches. Its verdicts, and the errors of a write.
 
 use std::sync::Arc;
 
@@ -8,79 +8,78 @@ use footprint_service::clickhouse::error::ClickHouseError;
 
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
+use crate::store::trouble::Trouble;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The sink has stored it durably, or had before.
     Stored,
-    /// The partition is no longer ours, or the ledger is not what it was: take over again.
+    /// The partition is no longer ours, or the ledger has changed: it must be taken over again.
     Fenced,
 }
 
-/// Told once for every batch given to a writer, unless its ownership has ended.
+/// A writer sends this once for every batch, unless the batch's ownership has ended.
 #[derive(Clone, Debug)]
 pub struct Ack {
-    /// Under whose ownership the batch was written.
+    /// The ownership under which the batch was written.
     pub ownership: Arc<Ownership>,
-    /// Which sink tells.
+    /// The sink that wrote it.
     pub sink: SinkName,
-    /// What the batch covers.
+    /// The batch's range.
     pub range: Range,
     /// What became of it.
     pub verdict: Verdict,
 }
 
-/// Why a write did not end, classed by what the writer does next.
+/// Why a write failed, classed by what the writer does next.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// Try again, with backoff, for ever.
-    #[error("{why}")]
-    Retry {
-        /// What the server or the connection said.
-        why: String,
-        /// Whether the write may have landed.
-        uncertain: bool,
-    },
-    /// Try again, with backoff, for [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop. The write may have landed. Whether such
-    /// a refusal passes nobody has said.
-    #[error("{why}")]
-    Unclear {
-        /// What the server said.
-        why: String,
-        /// What to do when it lasts.
-        remedy: String,
-    },
-    /// Stop the program: trying again cannot help.
-    #[error("{why}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
-    Stop {
-        /// What the server said.
-        why: String,
-        /// What to do; empty where the reason says it.
-        remedy: String,
-    },
+    /// Try again, with backoff and without end. Nothing of this write has landed.
+    #[error(transparent)]
+    Retry(Trouble),
+    /// Try again, with backoff and without end. The write may have landed.
+    #[error(transparent)]
+    Uncertain(Trouble),
+    /// Try again, with backoff, [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop. It is not known whether such a refusal passes. The
+    /// write may have landed.
+    #[error(transparent)]
+    Unclear(Trouble),
+    /// Stop the program: trying again does not help.
+    #[error(transparent)]
+    Stop(Trouble),
+}
+
+impl SinkError {
+    /// What keeps the batch from being stored.
+    pub fn trouble(self) -> Trouble {
+        let (Self::Retry(trouble) | Self::Uncertain(trouble) | Self::Unclear(trouble) | Self::Stop(trouble)) = self;
+        trouble
+    }
 }
 
 impl From<ClickHouseError> for SinkError {
     fn from(error: ClickHouseError) -> Self {
-        match error {
-            ClickHouseError::Passing { text: why, is_uncertain: uncertain, .. } => Self::Retry { why, uncertain },
-            ClickHouseError::Unclear { text: why, remedy } => Self::Unclear { why, remedy },
-            ClickHouseError::Place { text: why, remedy, .. } => Self::Stop { why, remedy },
-        }
+        let class = match &error {
+            ClickHouseError::Passing { is_uncertain: true, .. } => Self::Uncertain,
+            ClickHouseError::Passing { is_uncertain: false, .. } => Self::Retry,
+            ClickHouseError::Unclear { .. } => Self::Unclear,
+            ClickHouseError::Place { .. } => Self::Stop,
+        };
+        class(Trouble::ClickHouse(error))
     }
 }
 
-/// A database that stores batches. One value serves one lane: its calls never overlap.
+/// A database that stores batches. One value is for one lane, and its calls never overlap.
 pub trait Sink: Send {
-    /// Which one it is.
+    /// Which database it is.
     fn name(&self) -> SinkName;
 
     /// Whether `next` may be written together with `group`.
     fn joins(&self, group: &[Arc<Batch>], next: &Batch) -> bool;
 
-    /// Stores a group of batches, in order; what comes back is a verdict for each. `uncertain`: an earlier call with the
-    /// same group ended in an error after which any of it may have landed.
+    /// Stores a group of batches, in order, and returns a verdict for each. `uncertain`: an earlier call with the same group failed, and
+    /// any of it may have landed.
     fn write(
         &mut self,
         group: &[Arc<Batch>],

@@ -1,11 +1,12 @@
-//! The one loop that feeds a sink: takes batches in order, writes them, tries again for ever with backoff, and tells the
-//! coordinator what became of each. A batch whose ownership has ended is dropped without a word.
+//! The loop that feeds a sink. It takes batches in order, writes them, tries again with backoff and without end, and sends the
+//! coordinator a verdict for each. A batch whose ownership has ended is dropped silently.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::ledger::SinkName;
 use footprint_service::metrics::{self, Written};
+use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -13,11 +14,12 @@ use tracing::{debug, info, warn};
 use crate::batch::Batch;
 use crate::limits::UNCLEAR_TRIES_MAX;
 use crate::store::sink::{Ack, Sink, SinkError, Verdict};
+use crate::store::trouble::Trouble;
 
 /// Serves one lane until the channel of batches closes.
 ///
 /// # Errors
-/// [`SinkError::Stop`]: what the server refused and what to do.
+/// [`SinkError::Stop`].
 pub async fn serve(
     mut sink: impl Sink,
     mut batches: mpsc::Receiver<Arc<Batch>>,
@@ -52,7 +54,7 @@ pub async fn serve(
     }
 }
 
-/// Writes a group until it is stored, fenced, or given up because its ownership has ended. False: nobody listens.
+/// Writes a group until it is stored, fenced, or dropped because its ownership has ended. False: the coordinator is gone.
 async fn write_group(
     sink: &mut impl Sink,
     mut group: Vec<Arc<Batch>>,
@@ -64,7 +66,7 @@ async fn write_group(
     let name = sink.name();
     loop {
         let started = Instant::now();
-        let why = match sink.write(&group, uncertain).await {
+        let trouble = match sink.write(&group, uncertain).await {
             Ok(verdicts) => {
                 assert!(verdicts.len() == group.len(), "a verdict for each batch");
                 if backoff.tries() > 0 {
@@ -75,24 +77,29 @@ async fn write_group(
                 metrics::written(name, &counted(name, &group, &verdicts), took);
                 return Ok(tell(group, &verdicts, sink, acks).await);
             }
-            Err(SinkError::Retry { why, uncertain: landed }) => {
-                uncertain |= landed;
+            Err(SinkError::Retry(trouble)) => {
                 unclear = 0;
-                why
+                trouble
             }
-            Err(SinkError::Unclear { why, remedy }) => {
+            Err(SinkError::Uncertain(trouble)) => {
+                uncertain = true;
+                unclear = 0;
+                trouble
+            }
+            Err(SinkError::Unclear(trouble)) => {
                 uncertain = true;
                 unclear += 1;
                 if unclear > UNCLEAR_TRIES_MAX {
-                    return Err(SinkError::Stop { why: format!("{why}; refused {unclear} times in a row"), remedy });
+                    let source = Box::new(trouble);
+                    return Err(SinkError::Stop(Trouble::Repeated { tries: unclear, source }));
                 }
-                why
+                trouble
             }
-            Err(stop @ SinkError::Stop { .. }) => return Err(stop),
+            Err(stop @ SinkError::Stop(_)) => return Err(stop),
         };
         let wait = backoff.next_wait();
         metrics::retried(name);
-        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{why}");
+        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&trouble));
         tokio::time::sleep(wait).await;
         group.retain(|batch| !batch.ownership.has_ended());
         if group.is_empty() {

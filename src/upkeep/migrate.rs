@@ -96,3 +96,48 @@ pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use footprint_service::clickhouse::error::ClickHouseError;
+    use footprint_service::postgres::ConnectError;
+    use footprint_service::report::printed_once;
+
+    use super::*;
+
+    #[test]
+    fn each_error_tells_its_cause_once_and_what_to_do_last() {
+        let refused = ::clickhouse::error::Error::BadResponse("Code: 60. DB::Exception: no table".into());
+        let source = ClickHouseError::from(refused).of_command();
+        let error = "port=none".parse::<tokio_postgres::Config>().unwrap_err();
+        let what = || "table visits".to_owned();
+        let cases: [(MigrationError, &str); 5] = [
+            (
+                clickhouse::migrate::MigrateError::Refused { what: what(), source }.into(),
+                "clickhouse: table visits: Code: 60. DB::Exception: no table; run `footprint migrate`: the table is missing",
+            ),
+            (
+                clickhouse::migrate::MigrateError::TimedOut { what: what(), waited: Duration::from_secs(10) }.into(),
+                "clickhouse: table visits: no answer in 10s",
+            ),
+            (
+                postgres::migrate::MigrateError::Refused { what: what(), source: error.into() }.into(),
+                "postgresql: table visits: invalid connection string: invalid value for option `port`",
+            ),
+            (
+                postgres::migrate::MigrateError::from(ConnectError::TimedOut("db:5432/visits".into())).into(),
+                "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?",
+            ),
+            (
+                MigrationError::Rights { clickhouse: Some("GRANT x".into()), postgres: vec!["grant y".into()] },
+                "nothing was changed, since rights are missing; as an administrator, run\n  in postgresql: grant y\n  in \
+                 clickhouse: GRANT x",
+            ),
+        ];
+        for (error, told) in cases {
+            assert_eq!(printed_once(&error), told);
+        }
+    }
+}

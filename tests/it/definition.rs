@@ -130,7 +130,7 @@ fn a_definition_that_the_tables_no_longer_take_is_a_stop_with_the_statements_tha
         let log = consumer.log();
         let line = log.lines().find(|line| line.starts_with("footprint: ")).unwrap_or(&log);
         let named = format!(
-            "records [0, 200) were claimed under an earlier definition of the route and must be finished by that, but {database} table "
+            "records [0, 200) were claimed under an earlier definition of the route and must be finished by that: {database} table "
         );
         assert!(line.contains(&named), "{line}");
         let statement =

@@ -40,6 +40,7 @@ const ROOMS: [Room; 4] = [
         prefix: "service/",
         path: "footprint_service",
         layers: &[
+            &["report"],
             // values and plain tools
             &["address", "clock", "limits", "retry", "secret", "status", "dotenv", "log_filter", "tls", "traffic"],
             &["environment", "config/fault", "config/kafka_properties", "config/nearest", "config/settings"],
@@ -92,6 +93,7 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/shape", "store/clickhouse/native/part"],
             &["store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
+            &["ledger/statements/routes"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[
@@ -105,14 +107,15 @@ const ROOMS: [Room; 4] = [
             ],
             &["ledger/statements/definitions"],
             // the sinks
+            &["store/trouble"],
             &["store/sink"],
-            &["store/lanes", "store/letters", "store/writer"],
-            &["store/postgres/onlooker", "store/postgres/refused", "store/postgres/shares", "store/postgres/stored"],
+            &["store/lanes", "store/refused_records", "store/writer"],
+            &["store/postgres/halving", "store/postgres/observer", "store/postgres/shares", "store/postgres/stored"],
             &["store/clickhouse/fence", "store/clickhouse/migrate", "store/clickhouse/refused"],
             &["store/clickhouse/insert"],
             &["store/clickhouse/readback"],
             &["store/postgres/writer/transaction"],
-            &["store/postgres/writer/halves"],
+            &["store/postgres/writer/refused_rows"],
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
             &["claim/take_over/definitions", "claim/take_over/first_start"],

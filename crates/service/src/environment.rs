@@ -10,6 +10,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::dotenv::{Binding, Broken, expanded, parse};
+use crate::report::{Cause, Remedy};
 
 /// The old consumer's names and the settings that they mean.
 pub(crate) const OLD_NAMES: [(&str, &str); 16] = [
@@ -45,12 +46,12 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Why the environment cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvironmentError {
     #[error("the variable {0} is not UTF-8 text; set it again, in a shell that speaks UTF-8")]
     NotText(String),
-    #[error("{}: {why}; let the user read it, or remove it", .path.display())]
-    Unreadable { path: PathBuf, why: String },
+    #[error("{}", .path.display())]
+    Unreadable { path: PathBuf, source: Remedy },
     /// A line with a name of ours cannot be read.
     #[error("{} line {line} ({key}): {why}", .path.display())]
     Line { path: PathBuf, line: usize, key: String, why: String },
@@ -99,7 +100,7 @@ pub enum Note {
 }
 
 /// The variables with a name of ours, and their faults, which the configuration reports together with its own.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
     notes: Vec<Note>,
@@ -162,8 +163,7 @@ impl Environment {
     fn add_file(&mut self, path: &Path, bytes: &[u8], process: &Process) {
         let (text, not_text) = decoded(bytes);
         if text.contains('\0') {
-            let why = "it is no UTF-8 text (UTF-16, perhaps)".to_owned();
-            self.faults.push(EnvironmentError::Unreadable { path: path.to_owned(), why });
+            self.faults.push(unreadable(path, "it is no UTF-8 text (UTF-16, perhaps)"));
             return;
         }
         let bindings = parse(&text);
@@ -281,21 +281,28 @@ enum Read {
     NoFile,
 }
 
+fn unreadable(path: &Path, cause: impl Into<Cause>) -> EnvironmentError {
+    let source = Remedy::new("let the user read it, or take it away", cause);
+    EnvironmentError::Unreadable { path: path.to_owned(), source }
+}
+
 fn read(path: &Path) -> Result<Read, EnvironmentError> {
-    let unreadable = |why: String| EnvironmentError::Unreadable { path: path.to_owned(), why };
+    let unreadable = |cause: Cause| unreadable(path, cause);
     let kind = match std::fs::metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::Nothing),
-        Err(error) => return Err(unreadable(error.to_string())),
+        Err(error) => return Err(unreadable(error.into())),
     };
     if !kind.is_file() && !kind.is_fifo() {
         return Ok(Read::NoFile);
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    let file = File::open(path).map_err(|error| unreadable(error.into()))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.into()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(unreadable(format!("it has more than {FILE_BYTES_MAX} bytes, which no list of settings has")));
+        return Err(unreadable(
+            format!("it has more than {FILE_BYTES_MAX} bytes, which no list of settings has").into(),
+        ));
     }
     Ok(Read::Text(bytes))
 }
@@ -305,12 +312,13 @@ mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
     use super::*;
+    use crate::report::printed_once;
 
     fn with(file: &[u8], process: &[(&str, &[u8])]) -> Result<Environment, String> {
         let process = process.iter().map(|(name, value)| (name.into(), OsString::from_vec(value.to_vec()))).collect();
         let mut environment = Environment::of(&process);
         environment.add_file(Path::new("/x/.env"), file, &process);
-        let faults: Vec<String> = environment.faults().map(ToString::to_string).collect();
+        let faults: Vec<String> = environment.faults().map(|error| printed_once(error)).collect();
         if faults.is_empty() { Ok(environment) } else { Err(faults.join("\n")) }
     }
 

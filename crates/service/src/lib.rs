@@ -5,6 +5,8 @@
 pub mod clock;
 pub mod limits;
 pub mod retry;
+// how an error is printed
+pub mod report;
 // settings
 pub mod config;
 mod dotenv;

@@ -2,7 +2,7 @@
 //! provide them. An error names the file, never its content.
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -44,8 +44,21 @@ pub(crate) enum SecretFileError {
     /// One of them is a mistake, and footprint cannot know which.
     #[error("{0}.password and {0}.password_file are both set; take one out")]
     Both(&'static str),
-    #[error("{section}.password_file: {}: {why}", path.display())]
-    File { section: &'static str, path: PathBuf, why: String },
+    #[error("{section}.password_file: {}", path.display())]
+    File { section: &'static str, path: PathBuf, source: FileFault },
+}
+
+/// What is wrong with a password's file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileFault {
+    #[error("it cannot be read")]
+    Unreadable(#[source] io::Error),
+    #[error("it is larger than {SECRET_BYTES_MAX} bytes: is it the right file?")]
+    TooLarge,
+    #[error("it is not UTF-8")]
+    NotText,
+    #[error("it is empty")]
+    Empty,
 }
 
 /// Reads `password` from `file`, if one is named. One line end at the end of the file is not part of the password.
@@ -59,15 +72,15 @@ pub(crate) fn fill(section: &'static str, password: &mut Secret, file: &Path) ->
     if !password.is_empty() {
         return Err(SecretFileError::Both(section));
     }
-    let broken = |why: String| SecretFileError::File { section, path: file.to_owned(), why };
+    let broken = |source| SecretFileError::File { section, path: file.to_owned(), source };
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .and_then(|open| open.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| broken(format!("it cannot be read: {error}")))?;
+        .map_err(|error| broken(FileFault::Unreadable(error)))?;
     if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(broken(format!("it is larger than {SECRET_BYTES_MAX} bytes: is it the right file?")));
+        return Err(broken(FileFault::TooLarge));
     }
-    let mut text = String::from_utf8(bytes).map_err(|_| broken("it is not UTF-8".into()))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| broken(FileFault::NotText))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -75,7 +88,7 @@ pub(crate) fn fill(section: &'static str, password: &mut Secret, file: &Path) ->
         }
     }
     if text.is_empty() {
-        return Err(broken("it is empty".into()));
+        return Err(broken(FileFault::Empty));
     }
     *password = text.into();
     Ok(())
@@ -84,6 +97,7 @@ pub(crate) fn fill(section: &'static str, password: &mut Secret, file: &Path) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::printed_once;
 
     fn read(bytes: &[u8]) -> Result<String, String> {
         let name = format!("footprint-secret-{}-{:x}", std::process::id(), rand::random::<u64>());
@@ -92,7 +106,7 @@ mod tests {
         let mut password = Secret::default();
         let filled = fill("postgres", &mut password, &file);
         std::fs::remove_file(&file).unwrap();
-        filled.map(|()| password.reveal().to_owned()).map_err(|error| error.to_string())
+        filled.map(|()| password.reveal().to_owned()).map_err(|error| printed_once(&error))
     }
 
     #[test]
@@ -118,7 +132,7 @@ mod tests {
         let mut password = Secret::from("known".to_owned());
         let error = fill("clickhouse", &mut password, Path::new("/nowhere")).unwrap_err().to_string();
         assert_eq!(error, "clickhouse.password and clickhouse.password_file are both set; take one out");
-        let error = fill("clickhouse", &mut Secret::default(), Path::new("/nowhere")).unwrap_err().to_string();
+        let error = printed_once(&fill("clickhouse", &mut Secret::default(), Path::new("/nowhere")).unwrap_err());
         assert!(error.starts_with("clickhouse.password_file: /nowhere: it cannot be read: "), "{error}");
     }
 }

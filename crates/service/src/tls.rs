@@ -25,12 +25,31 @@ pub(crate) struct Files<'a> {
 
 /// Why a file cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{section}.{setting}: {}: {why}", path.display())]
+#[error("{section}.{setting}: {}", path.display())]
 pub struct FileError {
     section: &'static str,
     setting: &'static str,
     path: PathBuf,
-    why: String,
+    source: Arc<FileFault>,
+}
+
+/// What is wrong with a file, without what is in it.
+#[derive(Debug, thiserror::Error)]
+enum FileFault {
+    #[error("it cannot be read")]
+    Unreadable(#[source] io::Error),
+    #[error("there is no PEM {0} in it")]
+    Nothing(&'static str),
+    #[error("it is no PEM file of a {0}")]
+    NoPem(&'static str),
+    #[error("no authority's certificate")]
+    NoAuthority(#[source] rustls::Error),
+    #[error("the key does not belong to the certificate in {}", .0.display())]
+    OtherKey(PathBuf),
+    #[error("it cannot be used with the certificate in {}", .certificate.display())]
+    Unusable { certificate: PathBuf, source: rustls::Error },
+    #[error("tls cannot be set up")]
+    Setup(#[source] rustls::Error),
 }
 
 impl FileError {
@@ -48,36 +67,35 @@ pub(crate) fn client_config(files: Files<'_>) -> Result<ClientConfig, FileError>
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| files.error("ca_file", files.ca_file, error.to_string()))?
+        .map_err(|error| files.error("ca_file", files.ca_file, FileFault::Setup(error)))?
         .with_root_certificates(files.authorities()?);
     if files.cert_file.as_os_str().is_empty() {
         return Ok(builder.with_no_client_auth());
     }
     let chain = files.certificates("cert_file", files.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(files.key_file)
-        .map_err(|error| files.error("key_file", files.key_file, pem_trouble(&error, "private key")))?;
+        .map_err(|error| files.error("key_file", files.key_file, pem_fault(error, "private key")))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| {
-        let why = match error {
-            rustls::Error::InconsistentKeys(_) => {
-                format!("the key does not belong to the certificate in {}", files.cert_file.display())
-            }
-            other => format!("it cannot be used with the certificate in {}: {other}", files.cert_file.display()),
+        let certificate = files.cert_file.to_owned();
+        let fault = match error {
+            rustls::Error::InconsistentKeys(_) => FileFault::OtherKey(certificate),
+            source => FileFault::Unusable { certificate, source },
         };
-        files.error("key_file", files.key_file, why)
+        files.error("key_file", files.key_file, fault)
     })
 }
 
 impl Files<'_> {
-    fn error(&self, setting: &'static str, path: &Path, why: String) -> FileError {
-        FileError { section: self.section, setting, path: path.to_owned(), why }
+    fn error(&self, setting: &'static str, path: &Path, source: FileFault) -> FileError {
+        FileError { section: self.section, setting, path: path.to_owned(), source: Arc::new(source) }
     }
 
     fn certificates(&self, setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-        let broken = |error| self.error(setting, path, pem_trouble(&error, "certificate"));
+        let broken = |error| self.error(setting, path, pem_fault(error, "certificate"));
         let found: Vec<_> =
             CertificateDer::pem_file_iter(path).map_err(broken)?.collect::<Result<_, _>>().map_err(broken)?;
         if found.is_empty() {
-            return Err(self.error(setting, path, "there is no PEM certificate in it".into()));
+            return Err(self.error(setting, path, FileFault::Nothing("certificate")));
         }
         Ok(found)
     }
@@ -89,19 +107,18 @@ impl Files<'_> {
             return Ok(roots);
         }
         for certificate in self.certificates("ca_file", self.ca_file)? {
-            let unusable = |error| self.error("ca_file", self.ca_file, format!("no authority's certificate: {error}"));
+            let unusable = |error| self.error("ca_file", self.ca_file, FileFault::NoAuthority(error));
             roots.add(certificate).map_err(unusable)?;
         }
         Ok(roots)
     }
 }
 
-/// What is wrong with a file, without its contents.
-fn pem_trouble(error: &rustls::pki_types::pem::Error, kind: &str) -> String {
+fn pem_fault(error: rustls::pki_types::pem::Error, kind: &'static str) -> FileFault {
     match error {
-        rustls::pki_types::pem::Error::Io(error) => format!("it cannot be read: {error}"),
-        rustls::pki_types::pem::Error::NoItemsFound => format!("there is no PEM {kind} in it"),
-        _ => format!("it is no PEM file of a {kind}"),
+        rustls::pki_types::pem::Error::Io(error) => FileFault::Unreadable(error),
+        rustls::pki_types::pem::Error::NoItemsFound => FileFault::Nothing(kind),
+        _ => FileFault::NoPem(kind),
     }
 }
 
@@ -177,6 +194,7 @@ fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::printed_once;
 
     fn files<'a>(ca_file: &'a Path, cert_file: &'a Path, key_file: &'a Path) -> Files<'a> {
         Files { section: "postgres", ca_file, cert_file, key_file }
@@ -187,11 +205,11 @@ mod tests {
         let none = Path::new("");
         assert!(client_config(files(none, none, none)).is_ok());
         let missing = Path::new("/nowhere/ca.pem");
-        let error = client_config(files(missing, none, none)).unwrap_err().to_string();
+        let error = printed_once(&client_config(files(missing, none, none)).unwrap_err());
         assert!(error.starts_with("postgres.ca_file: /nowhere/ca.pem: it cannot be read: "), "{error}");
         let text = std::env::temp_dir().join(format!("footprint-tls-{}.pem", std::process::id()));
         std::fs::write(&text, "password = secret\n").unwrap();
-        let error = client_config(files(&text, none, none)).unwrap_err().to_string();
+        let error = printed_once(&client_config(files(&text, none, none)).unwrap_err());
         std::fs::remove_file(&text).unwrap();
         assert!(error.ends_with("there is no PEM certificate in it") && !error.contains("secret"), "{error}");
     }

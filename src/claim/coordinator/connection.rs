@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use footprint_service::failpoint::{self, Point};
+use footprint_service::report::Chain;
 use tracing::{info, warn};
 
 use super::{Coordinator, PipelineError};
@@ -13,7 +14,7 @@ use crate::ledger::statements::{Ledger, LedgerError};
 impl Coordinator {
     pub(super) async fn connect(&mut self) -> Result<(), PipelineError> {
         if self.ledger.as_ref().is_some_and(|ledger| ledger.is_closed()) {
-            self.lose_ledger("its connection was closed");
+            self.lose_ledger("ledger: its connection was closed");
         }
         if self.ledger.is_some() || Instant::now() < self.ledger_retry_at {
             return Ok(());
@@ -31,7 +32,7 @@ impl Coordinator {
             }
             Err(error) if error.is_passing() => {
                 let wait = self.ledger_backoff.next_wait();
-                warn!(wait_ms = wait.as_millis(), "{error}");
+                warn!(wait_ms = wait.as_millis(), "{}", Chain(&error));
                 self.ledger_retry_at = Instant::now() + wait;
             }
             Err(error) => return Err(error.into()),
@@ -54,7 +55,7 @@ impl Coordinator {
     /// After the ledger's connection is lost every ownership is gone (R4).
     pub(super) fn lose_ledger(&mut self, why: &str) {
         if self.ledger.take().is_some() {
-            warn!("ledger: {why}: every partition is taken over again");
+            warn!("{why}: every partition is taken over again");
             self.context.proofs.void();
             self.ledger_retry_at = Instant::now() + self.ledger_backoff.next_wait();
             self.end_all("the ledger's connection was lost");
@@ -64,13 +65,15 @@ impl Coordinator {
     /// What to do about an error of the ledger: lost connections end every ownership, passing ones wait for the next try.
     pub(super) fn on_ledger_error(&mut self, error: LedgerError) -> Result<(), PipelineError> {
         match error {
-            LedgerError::Lost(_) | LedgerError::Connect(_) => self.lose_ledger(&error.to_string()),
+            error if error.is_lost() || matches!(error, LedgerError::Connect(_)) => {
+                self.lose_ledger(&Chain(&error).to_string());
+            }
             // nothing of it landed: what was wanted is asked for again, and every ownership stays what it was
-            LedgerError::Locked(_) | LedgerError::Undone(_) => warn!("{error}; trying again"),
+            error @ (LedgerError::Locked(_) | LedgerError::Undone(_)) => warn!("{}; trying again", Chain(&error)),
             error if error.is_passing() => {
                 // the statement may have landed: what the next one finds decides
-                warn!("{error}");
-                self.lose_ledger("a statement was refused");
+                warn!("{}; trying again", Chain(&error));
+                self.lose_ledger("ledger: a statement was refused");
             }
             error => return Err(error.into()),
         }

@@ -64,7 +64,7 @@ impl Coordinator {
             }
             Event::TopicGone => self.watch.doubt(),
             Event::RefusedByGroup => self.on_refused_by_group(),
-            Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}"))),
+            Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}").into())),
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Coordinator {
     pub(super) fn command(&self, command: Command) -> Result<(), PipelineError> {
-        self.ports.commands.send(command).map_err(|gone| PipelineError::Stop(gone.to_string()))
+        self.ports.commands.send(command).map_err(|gone| PipelineError::Stop(gone.into()))
     }
 
     pub(super) fn publish_status(&self) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use footprint_service::kafka::AskError;
 use footprint_service::kafka::members::Strangers;
+use footprint_service::report::Chain;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::{debug, info, warn};
 
@@ -57,7 +58,7 @@ impl Coordinator {
         let inquirer = Arc::clone(&self.context.inquirer);
         self.group.asking.spawn(async move {
             let asked = spawn_blocking(move || inquirer.strangers(TIMEOUT)).await;
-            asked.unwrap_or_else(|error| Err(AskError::Refused { what: "describe group", why: error.to_string() }))
+            asked.unwrap_or_else(|error| Err(AskError::refused("describe group", error)))
         });
     }
 
@@ -72,7 +73,7 @@ impl Coordinator {
                 }
                 self.group.known = strangers;
             }
-            Err(error) => debug!("{error}"),
+            Err(error) => debug!("{}", Chain(&error)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
+use footprint_service::report::Chain;
 use tracing::{debug, warn};
 
 use super::{Coordinator, PipelineError, TakenOver};
@@ -85,23 +86,21 @@ impl Coordinator {
         let Some(held) = self.partitions.get_mut(&partition) else { return Ok(()) };
         let is_wanted = held.machine.wants_attempt();
         match error {
-            TakeOverError::Stop { .. } if is_wanted => return Err(PipelineError::Stop(error.to_string())),
-            TakeOverError::Unclear { ref why, ref remedy }
-                if is_wanted && held.backoff.tries() >= UNCLEAR_TRIES_MAX =>
-            {
-                return Err(PipelineError::Stop(format!("partition {partition}: {why}; {remedy}")));
+            TakeOverError::Stop { .. } if is_wanted => return Err(PipelineError::Stop(error.into())),
+            TakeOverError::Unclear(source) if is_wanted && held.backoff.tries() >= UNCLEAR_TRIES_MAX => {
+                return Err(PipelineError::Stop(TakeOverError::Stop { partition, source }.into()));
             }
             TakeOverError::LedgerLost(ref why) => {
                 held.machine.take_over_lost();
                 if self.ledger.as_ref().is_some_and(|current| Arc::ptr_eq(current, ledger)) {
-                    self.lose_ledger(why);
+                    self.lose_ledger(&Chain(why).to_string());
                 }
                 return Ok(());
             }
             TakeOverError::Replaced => self.watch.doubt(),
-            TakeOverError::Stop { .. } | TakeOverError::Unclear { .. } | TakeOverError::Passing(_) => {}
+            TakeOverError::Stop { .. } | TakeOverError::Unclear(_) | TakeOverError::Passing(_) => {}
         }
-        warn!(partition, "take-over: {error}; trying again");
+        warn!(partition, "take-over: {}; trying again", Chain(&error));
         held.machine.take_over_failed(Instant::now() + held.backoff.next_wait());
         Ok(())
     }

@@ -12,6 +12,7 @@ use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::brokers::{BrokerId, Brokers};
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription, source_id};
+use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -172,8 +173,7 @@ impl Coordinator {
                 Ok((cluster_id, inquirer.describe_topic_at(broker, &topic, DESCRIBE_TIMEOUT)?))
             })
             .await;
-            let failed =
-                |error: tokio::task::JoinError| AskError::Refused { what: "describe topic", why: error.to_string() };
+            let failed = |error: tokio::task::JoinError| AskError::refused("describe topic", error);
             Described { broker, answer: answer.map_err(failed).flatten() }
         });
     }
@@ -191,7 +191,7 @@ impl Coordinator {
             Err(error) if error.is_final() => return Err(error.into()),
             Err(error) => {
                 // no answer, no claim; asked again a little later
-                warn!(broker, "{error}");
+                warn!(broker, "{}", Chain(&error));
                 self.no_answer(broker);
             }
         }

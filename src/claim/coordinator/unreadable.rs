@@ -41,7 +41,7 @@ impl Coordinator {
                  kafka.on_unreadable_records = \"skip\" to note the gap in footprint_gap and go on behind it",
                 self.context.topic,
                 lasted.as_secs()
-            ))),
+            ).into())),
         }
     }
 

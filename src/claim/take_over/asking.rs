@@ -106,12 +106,12 @@ impl<'a> Asking<'a> {
                 Answer::Taken(Box::new(self.take(&start).await?))
             }
             Ask::Drain { id_is_known } => {
-                self.drain(id_is_known).await.map_err(|error| TakeOverError::of_sink(&error, partition))?;
+                self.drain(id_is_known).await.map_err(|error| TakeOverError::of_sink(error, partition))?;
                 Answer::Drained
             }
             Ask::Highest { from, stored } => {
                 let highest = self.highest(from, stored).await;
-                Answer::Highest(highest.map_err(|error| TakeOverError::of_sink(&error, partition))?)
+                Answer::Highest(highest.map_err(|error| TakeOverError::of_sink(error, partition))?)
             }
             Ask::End => {
                 let end = watermarks(context, partition).await?.1;
@@ -238,10 +238,11 @@ impl<'a> Asking<'a> {
 /// Another consumer group is at work on this ledger. They would take the partition from each other for ever, so the second one waits.
 fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
     let Holder { group, host, pid } = holder;
-    TakeOverError::Passing(format!(
+    let why = format!(
         "process {pid} on {host}, of consumer group {group:?}, has the partition and renewed it {renewed_s:.0} s ago; two groups \
          must not share a route's ledger: stop one of them, or give this one another database or another route name and tables"
-    ))
+    );
+    TakeOverError::Passing(why.into())
 }
 
 /// Who keeps the row locked, and what was done about it.
@@ -284,7 +285,7 @@ async fn unreadable_ranges(
                  the broker's disk and log",
                 skip.start
             );
-            return Err(TakeOverError::Stop { partition, why });
+            return Err(TakeOverError::stop(partition, why));
         };
         ranges.push(Range::new(skip.start, end));
     }

@@ -7,12 +7,26 @@ use footprint_event::definition::Definition;
 use footprint_protocol::offset::{Partition, Range};
 use footprint_protocol::take_over::Plan;
 use footprint_service::failpoint::{self, Point};
+use footprint_service::report::{Cause, Remedy};
 use tracing::{info, warn};
 
 use super::{Context, TakeOverError};
 use crate::ledger::ownership::Earlier;
 use crate::ledger::statements::Ledger;
 use crate::store::clickhouse::migrate::MigrateError;
+
+/// A claim that cannot be finished, since a table no longer takes its rows.
+#[derive(Debug, thiserror::Error)]
+#[error("records {range} were claimed under an earlier definition of the route and must be finished by that")]
+struct ClaimedEarlier {
+    range: Range,
+    source: Remedy,
+}
+
+/// Whether a table takes the rows of an earlier definition cannot be seen.
+#[derive(Debug, thiserror::Error)]
+#[error("an earlier definition")]
+struct TableUnseen(#[source] Remedy);
 
 /// The ranges that are finished by another definition than the route's present one.
 pub(super) async fn earlier(
@@ -72,27 +86,24 @@ async fn is_taken(
     range: Range,
     definition: &Definition,
 ) -> Result<(), TakeOverError> {
-    let stop = |why: String| TakeOverError::Stop {
-        partition,
-        why: format!(
-            "records {range} were claimed under an earlier definition of the route and must be finished by that, but {why}; \
-             then start again"
-        ),
+    let stop = |error: Cause| {
+        let claimed = ClaimedEarlier { range, source: Remedy::new("then start again", error) };
+        TakeOverError::stop(partition, claimed)
     };
     if context.switches.postgres.is_some() {
         let taken = ledger.table_takes(definition.route()).await;
-        taken.map_err(|error| TakeOverError::of_ledger(error, partition))?.map_err(|error| stop(error.to_string()))?;
+        taken.map_err(|error| TakeOverError::of_ledger(error, partition))?.map_err(|error| stop(error.into()))?;
     }
     if let Some(tables) = &context.clickhouse_tables {
         match tables.takes(definition.route()).await {
             Ok(()) => {}
-            Err(MigrateError::Shape(error)) => return Err(stop(error.to_string())),
+            Err(MigrateError::Shape(error)) => return Err(stop(error.into())),
             Err(MigrateError::TimedOut { .. }) => {
                 return Err(TakeOverError::Passing("clickhouse: no answer to what the table is".into()));
             }
-            Err(error @ MigrateError::Refused { .. }) => {
-                let remedy = "see that the user may see the table: grant it select on it".into();
-                return Err(TakeOverError::Unclear { why: error.to_string(), remedy });
+            Err(error) => {
+                let what_to_do = "see that the user may see the table: grant it select on it";
+                return Err(TakeOverError::Unclear(TableUnseen(Remedy::new(what_to_do, error)).into()));
             }
         }
     }

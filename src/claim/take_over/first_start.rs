@@ -65,7 +65,7 @@ pub(super) async fn committed(context: &Context, partition: Partition) -> Result
 pub(super) async fn holds_rows(context: &Context, life: &Life, partition: Partition) -> Result<bool, TakeOverError> {
     let Some(questions) = &context.questions else { return Ok(false) };
     let highest = questions.highest(life.source, partition, 0).await;
-    Ok(highest.map_err(|error: SinkError| TakeOverError::of_sink(&error, partition))?.is_some())
+    Ok(highest.map_err(|error: SinkError| TakeOverError::of_sink(error, partition))?.is_some())
 }
 
 /// Says where the partition starts, and why there.

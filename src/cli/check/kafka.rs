@@ -6,6 +6,8 @@ use footprint_service::config::Config;
 use footprint_service::kafka::members::Strangers;
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
 
+use footprint_service::report::Chain;
+
 use super::Report;
 
 /// How long one question may take.
@@ -32,7 +34,8 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
             described
         }
         Ok(Err(error)) => {
-            return report.fault("kafka", format!("{servers}: {}", error.to_string().trim_start_matches("kafka: ")));
+            return report
+                .fault("kafka", format!("{servers}: {}", Chain(&error).to_string().trim_start_matches("kafka: ")));
         }
         Err(error) => return report.fault("kafka", error),
     };
@@ -41,7 +44,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         let description = match description {
             Ok(description) => description,
             Err(error) => {
-                report.fault(&what, error);
+                report.fault(&what, Chain(&error));
                 continue;
             }
         };
@@ -50,7 +53,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         let times = match topic_timestamp_type(&config.kafka, &route.topic, TIMEOUT).await {
             Ok(kind) if kind == "LogAppendTime" => "received_at is the broker's clock (LogAppendTime)".to_owned(),
             Ok(kind) => format!("received_at is the producer's clock ({kind})"),
-            Err(error) => format!("message.timestamp.type is not known ({error})"),
+            Err(error) => format!("message.timestamp.type is not known ({})", Chain(&error)),
         };
         report.ok(&what, format!("{partitions}, id {}, {times}", description.topic_id));
     }
@@ -62,6 +65,6 @@ fn check_group(group_id: &str, strangers: Result<Strangers, AskError>, report: &
     match strangers {
         Ok(strangers) if strangers.is_empty() => report.ok(&what, "no other consumer is in it"),
         Ok(strangers) => report.fault(&what, strangers.told(group_id)),
-        Err(error) => report.fault(&what, error),
+        Err(error) => report.fault(&what, Chain(&error)),
     }
 }

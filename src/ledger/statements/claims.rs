@@ -1,5 +1,5 @@
-//! Claims and heartbeats: the statements that serve many partitions at once, and the look at one row after an answer that was
-//! refused or lost.
+//! Claims and heartbeats, which are statements for many partitions at once, and the read of one row after an answer was refused or
+//! lost.
 
 use footprint_protocol::ledger::Progress;
 use footprint_protocol::offset::{Offset, Partition, Range};
@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{Fence, Ledger, LedgerError, read_nexts};
 use crate::ledger::identity::uuid_of;
 
-/// Locks the rows of `given` that are still ours, in the order of their key: every statement that touches several rows of the ledger
-/// begins with it, or two of them could wait for each other. The route is `:route`. The statement reads it by its count alone, before
-/// anything else: a row that a writer commits meanwhile is checked once more by PostgreSQL, and in a join of two lists finds no match.
+/// Locks the rows of `given` that are still ours, in the order of their key. Every statement that changes several rows of the ledger
+/// begins with it; otherwise two of them could deadlock. `:route` is the route. The statement uses only the count of the locked rows,
+/// not a join with them: when a writer commits a row in between, PostgreSQL checks that row again, and the join would then lose it.
 const LOCKED: &str = "locked as (select l.source, l.partition from footprint_ledger l join given g \
                       on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
                       where l.route = :route order by l.source, l.partition for no key update of l)";
@@ -23,13 +23,13 @@ fn read_progress(row: &Row) -> Result<Progress, Error> {
 /// A range to claim.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimWanted {
-    /// Whose.
+    /// The partition, and its ownership.
     pub fence: Fence,
-    /// What; it starts where the last claim ended.
+    /// It starts where the last claim ended.
     pub range: Range,
-    /// The decoder's.
+    /// Of the definition that decodes the range.
     pub fingerprint: i64,
-    /// ClickHouse's frontier, to be recorded on the way.
+    /// ClickHouse's frontier, which the same statement records.
     pub clickhouse_next: Option<Offset>,
 }
 
@@ -52,11 +52,11 @@ impl FenceColumns {
 }
 
 impl Ledger {
-    /// Claims one range of each of several partitions in one statement, and records ClickHouse's frontiers. What comes
-    /// back are the partitions whose claim landed.
+    /// Claims one range of each given partition in one statement, and records ClickHouse's frontiers. Returns the partitions whose
+    /// claim was made.
     ///
     /// # Errors
-    /// No answer: the claims may have landed.
+    /// No answer: the claims may have been made.
     pub async fn claim(&self, wanted: &[ClaimWanted]) -> Result<Vec<Progress>, LedgerError> {
         let fences: Vec<Fence> = wanted.iter().map(|claim| claim.fence).collect();
         let columns = FenceColumns::of(&fences);
@@ -97,11 +97,11 @@ impl Ledger {
                 ],
             )
             .await?;
-        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
+        rows.iter().map(|row| read_progress(row).map_err(LedgerError::from)).collect()
     }
 
-    /// One fenced statement for every partition given: records ClickHouse's frontier, drops claims that all have
-    /// acknowledged, and returns the rows. A partition that does not come back is no longer ours.
+    /// One fenced statement for all given partitions: it records ClickHouse's frontiers, removes the claims that every sink has
+    /// acknowledged, and returns the rows. A partition that is not returned is no longer ours.
     ///
     /// # Errors
     /// No answer.
@@ -137,10 +137,10 @@ impl Ledger {
                 ],
             )
             .await?;
-        rows.iter().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).collect()
+        rows.iter().map(|row| read_progress(row).map_err(LedgerError::from)).collect()
     }
 
-    /// Reads a row `for update`, so that no statement of ours is still on its way past it. None: no longer ours.
+    /// Reads a row `for update`: it waits for any statement of ours that still runs. None: the partition is no longer ours.
     ///
     /// # Errors
     /// No answer.
@@ -152,6 +152,6 @@ impl Ledger {
                 &[&self.route, &fence.source.0, &fence.partition, &fence.epoch, &uuid_of(fence.owner)],
             )
             .await?;
-        rows.first().map(|row| read_progress(row).map_err(|error| LedgerError::of(&error))).transpose()
+        rows.first().map(|row| read_progress(row).map_err(LedgerError::from)).transpose()
     }
 }

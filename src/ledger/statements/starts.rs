@@ -1,4 +1,4 @@
-//! The SQL of a route's first start on a source: written once, the first writer wins.
+//! The first start of a route on a source. It is written once; the first writer wins.
 
 use footprint_protocol::first_start::Starts;
 use footprint_protocol::ledger::SourceId;
@@ -6,7 +6,7 @@ use footprint_protocol::ledger::SourceId;
 use super::{Ledger, LedgerError};
 
 impl Ledger {
-    /// What the route's first start on a source has written down; none when nobody has yet.
+    /// What the route's first start on a source wrote down; none if there was no start yet.
     ///
     /// # Errors
     /// No answer.
@@ -17,13 +17,12 @@ impl Ledger {
                 &[&self.route, &source.0],
             )
             .await?;
-        let read =
-            |row: &tokio_postgres::Row| Ok(Starts { commits: row.try_get("commits")?, ends: row.try_get("ends")? });
-        rows.first().map(read).transpose().map_err(|error| LedgerError::of(&error))
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Starts { commits: row.try_get("commits")?, ends: row.try_get("ends")? }))
     }
 
-    /// Writes the first start down, unless somebody has: read it again to know by which to go. Nor is it written where the
-    /// ledger knows partitions of the source already: an older program started there, and the ends of then are not known.
+    /// Writes down the first start, unless another process has: the caller reads it again to see which one counts. It is not written
+    /// if the ledger has partitions of the source already: an older program started there, and the ends of that time are not known.
     ///
     /// # Errors
     /// No answer: it may have been written.

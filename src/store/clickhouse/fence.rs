@@ -1,9 +1,9 @@
-//! The fence before a partition's inserts, which needs no rights: all of them, first writes and repairs, by whatever
-//! process, go under one query id. While one runs the server refuses every other (216) before it has read anything, and a
-//! question under that id which replaces the running query ends it and is answered only when it is gone.
+//! The fence around a partition's inserts. It needs no rights: all inserts of a partition have the same query id, first writes and
+//! repairs, of whatever process. While one runs, the server refuses every other (216) before it reads any of it. A question under the
+//! same id that replaces the running query ends the insert, and is answered when the insert is gone.
 //!
-//! No insert ever replaces another; only the question of [`drain`] does. The server knows of an insert from the moment that
-//! it has the first byte of its block (`insert.rs` pins `max_query_size` for that).
+//! An insert never replaces another one; only the question of [`drain`] does. The server knows of an insert as soon as it has the
+//! first byte of its block (`insert.rs` sets `max_query_size` for that).
 
 use std::fmt;
 use std::time::Duration;
@@ -12,19 +12,21 @@ use clickhouse::Client;
 use footprint_protocol::ledger::{LedgerId, SourceId};
 use footprint_protocol::offset::Partition;
 use footprint_service::clickhouse::error::{ClickHouseError, QUERY_ID_IS_TAKEN};
+use footprint_service::report::Cause;
 use footprint_service::retry::Backoff;
 use footprint_service::traffic::Standing;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::sink::SinkError;
+use crate::store::trouble::Trouble;
 
-/// How long the server may wait in one go for the insert that it ends. One whose client has stopped in mid-body ends with
-/// the server's http_receive_timeout, 30 s by default; the question is then asked again.
+/// How long the server waits for the end of the insert at each question. An insert whose client has stopped in the middle of the body
+/// ends after the server's http_receive_timeout, 30 s by default; until then the question is asked again.
 const REPLACE_WAIT: Duration = Duration::from_secs(10);
-/// How long the server's answer may take on top.
+/// How much longer the server's answer may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// "The query was cancelled": another drain has ended this one's question.
+/// "The query was cancelled": another drain has ended this question.
 const QUERY_WAS_CANCELLED: u32 = 394;
 
 /// The query id of every insert of one partition, as an operator sees it in system.processes.
@@ -32,14 +34,14 @@ const QUERY_WAS_CANCELLED: u32 = 394;
 pub struct InsertId(String);
 
 impl InsertId {
-    /// Of a partition of a source, as one ledger counts it in one table. The readable parts are for people; the hash keeps
-    /// apart whatever differs in any part, and two ledgers on one server with it.
+    /// The query id for one partition of a source, in one table and one ledger. The readable parts are for people. The hash differs when
+    /// any part differs, so two ledgers on one server do not end each other's inserts.
     pub fn new(database: &str, table: &str, ledger: LedgerId, source: SourceId, partition: Partition) -> Self {
         let all = format!("{database}\n{table}\n{ledger}\n{source}\n{partition}");
         Self(format!("footprint-{table}-{partition}-{:016x}", xxh3_64(all.as_bytes())))
     }
 
-    /// As the server gets it.
+    /// As it is sent to the server.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,10 +53,10 @@ impl fmt::Display for InsertId {
     }
 }
 
-/// Ends the insert that runs under `id`, if any, and comes back when it is gone: nothing of it lands any more.
+/// Ends the insert that runs under `id`, if there is one, and waits until it is gone. Nothing of it can land after that.
 ///
 /// # Errors
-/// It still runs at the deadline, or the server refuses.
+/// The insert still runs after `within`, or the server refuses.
 pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(), SinkError> {
     let until = Instant::now() + within;
     let mut backoff = Backoff::new();
@@ -65,24 +67,24 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
             .with_setting("query_id", id.as_str())
             .with_setting("replace_running_query", "1")
             .with_setting("replace_running_query_max_wait_ms", wait.as_millis().max(1).to_string());
-        let why = match timeout(wait + ANSWER_WAIT, question.fetch_all::<u8>()).await {
+        let cause: Cause = match timeout(wait + ANSWER_WAIT, question.fetch_all::<u8>()).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => match ClickHouseError::from(error) {
-                error if matches!(error.code(), Some(QUERY_ID_IS_TAKEN | QUERY_WAS_CANCELLED)) => error.to_string(),
+                error if matches!(error.code(), Some(QUERY_ID_IS_TAKEN | QUERY_WAS_CANCELLED)) => error.into(),
                 error => return Err(error.into()),
             },
-            Err(_) => format!("no answer in {:?}", wait + ANSWER_WAIT),
+            Err(_) => format!("no answer in {:?}", wait + ANSWER_WAIT).into(),
         };
         if Instant::now() >= until {
-            let why = format!("clickhouse: the insert under query id {id} did not end in {within:?}: {why}");
-            return Err(SinkError::Retry { why, uncertain: true });
+            let trouble = Trouble::NotDrained { id: id.to_string(), waited: within, source: cause };
+            return Err(SinkError::Uncertain(trouble));
         }
         let _ = timeout_at(until, sleep(backoff.next_wait())).await;
     }
 }
 
-/// Whether an insert runs under `id`: while it does, the server refuses a question under the same id. It needs no right, and
-/// ends nothing. None: the server does not answer.
+/// Whether an insert runs under `id`. While it does, the server refuses a question under the same id. This needs no rights and ends
+/// nothing. None: the server does not answer.
 pub async fn is_running(client: &Client, id: &InsertId) -> Option<Standing> {
     match client.query("select 1").with_setting("query_id", id.as_str()).fetch_all::<u8>().await {
         Ok(_) => Some(Standing::Waits(0)),

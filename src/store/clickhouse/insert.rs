@@ -1,4 +1,4 @@
-//! One insert: its token, its place in the fence, and its block.
+//! One insert: its token, its query id, and the sending of its block.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,21 +23,21 @@ use super::fence::{InsertId, is_running};
 use super::native::{self, Block};
 use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 
-/// What an insert is of.
+/// Which insert of which range.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// The route.
+    /// The route's name.
     pub route: &'a str,
     /// Source, partition and range.
     pub identity: Identity,
-    /// The ledger row's birth.
+    /// Of the ledger row: another number if the row was made again.
     pub birth: i64,
-    /// The token's level.
+    /// 0 for a first write, higher for repairs.
     pub level: u32,
 }
 
 impl Attempt<'_> {
-    /// The token: derived from the ledger row's birth, the range and the level alone, never from the attempt or the epoch (R1).
+    /// The deduplication token. It depends on the ledger row's birth, the range and the level, never on the attempt or the epoch (R1).
     pub fn token(&self) -> String {
         let Identity { source, partition, range } = self.identity;
         format!(
@@ -46,7 +46,7 @@ impl Attempt<'_> {
         )
     }
 
-    /// What system.query_log shows of it: all attempts of a partition have one query id.
+    /// Tells attempts apart in system.query_log, since all inserts of a partition have the same query id.
     fn comment(&self) -> String {
         let Identity { source, partition, range } = self.identity;
         format!(
@@ -58,7 +58,7 @@ impl Attempt<'_> {
     }
 }
 
-/// How long the server gives an insert in all, by its limit on silence: an insert whose client is gone must end some time.
+/// The server's limit for one insert, from the limit on silence: an insert whose client is gone must end at some point.
 pub fn insert_time_max(silence_max: Duration) -> Duration {
     silence_max * LIMITS_AT_WORK_MAX
 }
@@ -68,12 +68,12 @@ pub fn insert_time_max(silence_max: Duration) -> Duration {
 pub enum NotInserted {
     /// The server refused, or the connection broke.
     Failed {
-        /// Why.
+        /// The classed error.
         error: ClickHouseError,
-        /// The row that a table's constraint refuses: nothing was written.
+        /// The row that a constraint refused; then nothing was written.
         refused: Option<RefusedRow>,
     },
-    /// No sign of life.
+    /// The server gave no sign of life.
     Silent(Silent),
 }
 
@@ -84,7 +84,7 @@ impl From<Error> for NotInserted {
     }
 }
 
-/// The inserters of one table: of the route as it is, and of the definition that claimed what is finished just now.
+/// The inserters of one table: for the route's present definition, and for an earlier one whose claims are being finished.
 pub struct Inserters {
     client: Client,
     traffic: Traffic,
@@ -96,7 +96,7 @@ pub struct Inserters {
 }
 
 impl Inserters {
-    /// For a route's table, by `client`, whose connections count into `traffic`.
+    /// For the table of a route. The connections of `client` count their bytes in `traffic`.
     pub fn new(
         client: &Client,
         traffic: &Traffic,
@@ -109,7 +109,7 @@ impl Inserters {
         Self { client, traffic, settings, silence_max, route: Arc::clone(route), present, earlier: None }
     }
 
-    /// The one for rows of a definition.
+    /// The inserter for rows of a definition.
     pub fn of(&mut self, definition: &Definition) -> &mut Inserter {
         let Self { client, traffic, settings, silence_max, route, present, earlier } = self;
         if Arc::ptr_eq(definition.route(), route) {
@@ -130,12 +130,12 @@ pub struct Inserter {
     pieces: Arc<Pool<Vec<u8>>>,
     traffic: Traffic,
     silence_max: Duration,
-    /// By other connections than the inserts': asks whether an insert is running.
-    onlooker: Client,
+    /// Asks on other connections whether an insert is running.
+    observer: Client,
 }
 
 impl Inserter {
-    /// For a route's table, by `client`, whose connections count into `traffic`.
+    /// For the table of a route. The connections of `client` count their bytes in `traffic`.
     pub fn new(
         client: &Client,
         traffic: &Traffic,
@@ -144,8 +144,8 @@ impl Inserter {
         silence_max: Duration,
     ) -> Self {
         let statement = native::insert_statement(route, &settings.database);
-        // the server reads so much before it knows of a query: no more than the statement, its line's end and one byte, so
-        // that a drain finds an insert as soon as anything of its block has come
+        // the server reads this many bytes before it knows of a query: the statement, the end of its line and one byte more, so that
+        // a drain finds an insert as soon as the first byte of its block has arrived
         let pins = Pins::inserts(client, insert_time_max(silence_max), BATCH_ROWS_MAX)
             .and("max_query_size", (statement.len() + 1).to_string());
         Self {
@@ -155,11 +155,11 @@ impl Inserter {
             pieces: Pool::new(PIECES_KEPT_BYTES_MAX),
             traffic: traffic.clone(),
             silence_max,
-            onlooker: client_of(settings),
+            observer: client_of(settings),
         }
     }
 
-    /// The client with every setting of an insert. The first insert asks for it.
+    /// The client with all settings of an insert. The first call asks the server which of them it knows.
     async fn pinned(&self) -> Result<&Client, Error> {
         if self.pins.are_asked() {
             return self.pins.client().await;
@@ -170,10 +170,10 @@ impl Inserter {
         Ok(client)
     }
 
-    /// Inserts one block under the partition's query id. It never replaces another insert: it is refused.
+    /// Inserts one block under the partition's query id. If another insert runs under it, this one is refused.
     ///
     /// # Errors
-    /// Whatever the server or the connection says, classed.
+    /// The server refused, the connection broke, or there was no sign of life.
     pub async fn insert(
         &mut self,
         attempt: &Attempt<'_>,
@@ -192,19 +192,19 @@ impl Inserter {
             .with_setting("log_comment", attempt.comment())
             .with_setting("query_id", query_id);
         if !self.lz4 {
-            // a known length: a body that is cut is refused whole. With LZ4 the last chunk's mark does the same.
+            // with a known length, a body that was cut is refused as a whole; with LZ4 the end mark of the last chunk does the same
             client = client.with_header("Content-Length", block.byte_len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
         self.watched(self.send(&mut insert, &mut block)).await??;
-        // the client has all of the block, and may hold the last pieces of it still. Then the server works, and nothing moves
-        let ask = || is_running(&self.onlooker, id);
+        // the client has the whole block and sends the last pieces; then the server works, and no bytes move
+        let ask = || is_running(&self.observer, id);
         let answer = failpoint::sent(Point::InsertSent, insert.end());
         unless_silent(&self.traffic, self.silence_max, ask, answer).await.map_err(NotInserted::Silent)??;
         Ok(())
     }
 
-    /// Waits for what moves bytes all the time it takes.
+    /// Waits for something that moves bytes all the time.
     async fn watched<T>(&self, work: impl Future<Output = T>) -> Result<T, NotInserted> {
         let nobody = std::future::ready::<Option<Standing>>;
         unless_silent(&self.traffic, self.silence_max, || nobody(None), work).await.map_err(NotInserted::Silent)
@@ -217,7 +217,7 @@ impl Inserter {
             if piece.is_empty() {
                 return Ok(());
             }
-            // its memory goes back to the pool when the client has sent it
+            // the memory goes back to the pool when the client has sent the piece
             let mut body = Bytes::from_owner(piece);
             if failpoint::is_armed(Point::InsertFirstByte) {
                 insert.send(body.split_to(body.len() / 2)).await?;

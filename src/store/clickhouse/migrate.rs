@@ -1,7 +1,7 @@
-//! Brings ClickHouse to what this program needs. ClickHouse has no transaction over definitions, so nothing is noted
-//! anywhere that could disagree with what is there: the catalog is compared at every run, migrations/clickhouse/
-//! R__route_table.sql makes a table that is missing, [`super::shape`] adds what an existing one lacks, and every statement
-//! may run twice. Two at once are kept apart by PostgreSQL's lock, and would do no harm without it.
+//! Makes and changes the tables in ClickHouse. ClickHouse has no transactions for definitions, so no list of migrations is kept that
+//! could disagree with what is there: every run compares the catalog. migrations/clickhouse/R__route_table.sql makes a table that is
+//! missing, [`super::shape`] adds what an existing one lacks, and every statement may run twice. PostgreSQL's lock keeps two runs
+//! apart; without it they would do no harm.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use clickhouse::Client;
 use clickhouse::error::Error;
 use footprint_event::route::Route;
 use footprint_service::clickhouse::client;
-use footprint_service::clickhouse::error::{ClickHouseError, code_of};
+use footprint_service::clickhouse::error::ClickHouseError;
 use footprint_service::clickhouse::settings::Pins;
 use footprint_service::config::ClickHouse;
+use footprint_service::report::Chain;
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -25,59 +26,70 @@ pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// "Syntax error".
 const SYNTAX_ERROR: u32 = 62;
 
-/// Why ClickHouse is not as it should be.
+/// Why ClickHouse could not be brought to the wanted state.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// ClickHouse refused, or could not be reached.
-    #[error("clickhouse: {what}: {why}")]
+    #[error("clickhouse: {what}")]
     Refused {
         /// What was tried.
         what: String,
-        /// The server's words and what to do.
-        why: String,
+        /// The classed error.
+        source: ClickHouseError,
+    },
+    /// The user may set everything and write nothing.
+    #[error("clickhouse: settings: the user is read-only (readonly = {0}); set readonly = 0 in its profile")]
+    ReadOnly(String),
+    /// A change was made and cannot be seen.
+    #[error("clickhouse: table {table}: after `{change}` it is still not so; may the user see the table (grant show)?")]
+    Unseen {
+        /// The table.
+        table: String,
+        /// The change.
+        change: String,
     },
     /// No answer in time.
     #[error("clickhouse: {what}: no answer in {waited:?}")]
     TimedOut {
         /// What was tried.
         what: String,
-        /// How long.
+        /// For how long.
         waited: Duration,
     },
-    /// A table that cannot be adopted.
+    /// A table cannot be used.
     #[error(transparent)]
     Shape(#[from] ShapeError),
 }
 
 impl MigrateError {
-    /// The server's words and what to do, without what was tried.
+    /// The reason and what to do, without what was tried.
     pub fn why(&self) -> String {
         match self {
-            Self::Refused { why, .. } => why.clone(),
+            Self::Refused { source, .. } => Chain(source).to_string(),
             Self::TimedOut { waited, .. } => format!("no answer in {waited:?}; is it up, is CH_HOST right?"),
             Self::Shape(error) => error.why.clone(),
+            Self::ReadOnly(_) | Self::Unseen { .. } => self.to_string().trim_start_matches("clickhouse: ").to_owned(),
         }
     }
 }
 
-/// Asks and changes definitions.
+/// Reads and changes the definitions of tables.
 pub struct Migrator {
-    /// Without a setting.
+    /// Sends no settings.
     plain: Client,
     pins: Pins,
     database: String,
 }
 
 impl Migrator {
-    /// For a server; nothing is asked yet. The session's database is one that is always there, since the configured one
-    /// may be missing.
+    /// Asks nothing yet. Its requests name the database `system`, which always exists; the configured one may be missing.
     pub fn new(settings: &ClickHouse) -> Self {
         let plain = client(settings).with_database("system");
         let pins = Pins::definitions(&plain, STATEMENT_TIMEOUT);
         Self { plain, pins, database: settings.database.clone() }
     }
 
-    /// Whether the server lets the user in, asked without a setting: nothing that a profile forbids is in the way.
+    /// Whether the server accepts the user. The question has no settings, so a profile that forbids one does not matter.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -85,7 +97,7 @@ impl Migrator {
         self.answer("connecting", QUESTION_TIMEOUT, self.plain.query("select 1").execute()).await
     }
 
-    /// The server's version, asked with everything that any request of the program sets.
+    /// The server's version. The question has every setting that any request of the program has.
     ///
     /// # Errors
     /// The user's profile forbids one of the settings, or ClickHouse does not answer.
@@ -98,16 +110,15 @@ impl Migrator {
         if readonly == "0" {
             return Ok(version);
         }
-        let why = format!("the user is read-only (readonly = {readonly}); set readonly = 0 in its profile");
-        Err(MigrateError::Refused { what: "settings".into(), why })
+        Err(MigrateError::ReadOnly(readonly))
     }
 
-    /// The client with every setting of a statement that changes definitions.
+    /// The client with all settings of a statement that changes definitions.
     async fn client(&self, what: &str) -> Result<&Client, MigrateError> {
         self.answer(what, QUESTION_TIMEOUT, self.pins.client()).await
     }
 
-    /// Which rights the user lacks for [`Self::route_table`], and to run the route then. Changes nothing.
+    /// The rights that the user lacks for [`Self::route_table`] and to run the route. Changes nothing.
     ///
     /// # Errors
     /// ClickHouse refuses, or the table cannot be adopted.
@@ -130,7 +141,7 @@ impl Migrator {
         Ok(lacking)
     }
 
-    /// Makes or adopts a route's table. Gives back what was done.
+    /// Makes or adopts the table of a route. Returns what was done.
     ///
     /// # Errors
     /// ClickHouse refuses, or the table cannot be adopted.
@@ -147,19 +158,18 @@ impl Migrator {
             self.execute(&change.what, &change.sql).await?;
             done.push(format!("clickhouse: {}", change.what));
         }
-        // A table made by another user a moment ago, or one this user may not see, would otherwise pass for a new one.
+        // otherwise a table that this user may not see would be taken for a new one
         let found = self.find(route).await?;
         let left = plan(route, &self.database, found.as_ref())?;
         match left.first() {
             None => Ok(done),
-            Some(change) => Err(MigrateError::Refused {
-                what: format!("table {}", route.clickhouse_table),
-                why: format!("after `{}` it is still not so; may the user see the table (grant show)?", change.what),
-            }),
+            Some(change) => {
+                Err(MigrateError::Unseen { table: route.clickhouse_table.clone(), change: change.what.clone() })
+            }
         }
     }
 
-    /// Whether the table takes a route's rows as it is.
+    /// Checks that the table takes the rows of a route without a change.
     ///
     /// # Errors
     /// It does not ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
@@ -174,7 +184,7 @@ impl Migrator {
         Ok(self.answer(what, QUESTION_TIMEOUT, count.fetch_one::<u64>()).await? > 0)
     }
 
-    /// A route's table as the server describes it.
+    /// The table of a route as the server describes it. None: it does not exist.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -226,7 +236,7 @@ impl Migrator {
         }))
     }
 
-    /// The names of a table's constraints, for `check`: a check may refuse a row.
+    /// The names of a table's constraints, for `check`: a constraint may refuse a row.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -238,7 +248,7 @@ impl Migrator {
         self.answer(what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await
     }
 
-    /// One yes or no, for `check`.
+    /// The answer to a question with yes or no.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -247,16 +257,16 @@ impl Migrator {
         Ok(self.answer(what, QUESTION_TIMEOUT, client.query(sql).fetch_one::<u8>()).await? != 0)
     }
 
-    /// Whether the user has a right. A server that does not know the question refuses later what is missing, and names it.
+    /// Whether the user has a right. A server that does not know the question counts as yes: it names the missing right later.
     async fn has(&self, right: &Right) -> Result<bool, MigrateError> {
         match self.ask_flag("asking for the user's rights", &right.question()).await {
-            Err(MigrateError::Refused { why, .. }) if code_of(&why) == Some(SYNTAX_ERROR) => Ok(true),
+            Err(MigrateError::Refused { source, .. }) if source.code() == Some(SYNTAX_ERROR) => Ok(true),
             answer => answer,
         }
     }
 
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
-        // a `?` in a statement would be taken for a value to bind
+        // the client would take a `?` in a statement for a value to bind
         let sql = sql.replace('?', "??");
         let client = self.client(what).await?;
         self.answer(what, STATEMENT_TIMEOUT, client.query(&sql).execute()).await
@@ -271,7 +281,7 @@ impl Migrator {
         match timeout(waited, asking).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                Err(MigrateError::Refused { what: what.to_owned(), why: ClickHouseError::from(error).explained() })
+                Err(MigrateError::Refused { what: what.to_owned(), source: ClickHouseError::from(error).of_command() })
             }
             Err(_) => Err(MigrateError::TimedOut { what: what.to_owned(), waited }),
         }

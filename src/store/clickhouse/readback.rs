@@ -1,5 +1,5 @@
-//! Questions to ClickHouse: which offsets of a range are there, the highest one of a partition; and the drain, after which no
-//! older insert of a partition is on its way.
+//! Questions to ClickHouse: which offsets of a range it holds, and the highest offset of a partition; and the drain, after which no
+//! older insert of a partition is under way.
 
 use std::time::Duration;
 
@@ -15,49 +15,50 @@ use super::fence::{InsertId, drain};
 use super::insert::insert_time_max;
 use super::native;
 use crate::store::sink::SinkError;
+use crate::store::trouble::Trouble;
 
-/// How long the server waits for the next byte of a body: its http_receive_timeout, by default.
+/// How long the server waits for the next byte of a body, by default (http_receive_timeout).
 const SILENT_CLIENT_MAX: Duration = Duration::from_secs(30);
 
-/// Rows of a batch that ClickHouse does not hold, by index, and how many identities it holds more than once.
+/// What a read-back found.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Indices of the missing rows, rising.
+pub struct ReadBack {
+    /// Indices of the batch's rows that ClickHouse does not hold, in rising order.
     pub missing: Vec<usize>,
-    /// Identities held more than once.
+    /// How many rows are there more than once.
     pub doubled: u64,
 }
 
-/// Compares a batch's offsets (rising) with those read back (in any order).
-pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> Found {
+/// Compares the offsets of a batch (rising) with those read back (in any order).
+pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> ReadBack {
     present.sort_unstable();
     let held = present.len();
     present.dedup();
     let doubled = (held - present.len()) as u64;
     let missing =
         offsets.iter().enumerate().filter(|(_, offset)| present.binary_search(offset).is_err()).map(|(index, _)| index);
-    Found { missing: missing.collect(), doubled }
+    ReadBack { missing: missing.collect(), doubled }
 }
 
-/// Asks one table.
+/// Asks about one table.
 #[derive(Clone)]
 pub struct Questions {
     pins: Pins,
-    /// The database and the table, apart.
+    /// The database and the table.
     place: (String, String),
     table: String,
     timeout: Duration,
 }
 
 impl Questions {
-    /// For a route's table.
+    /// About the table of a route.
     pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
         let (own_database, own_table) = route.clickhouse_names(database);
         let place = (own_database.to_owned(), own_table.to_owned());
         Self { pins: Pins::questions(client, timeout), place, table: native::table(route, database), timeout }
     }
 
-    /// The client with every setting of a question. The first question asks for it.
+    /// The client with all settings of a question. The first call asks the server which of them it knows.
     async fn client(&self) -> Result<&Client, SinkError> {
         self.ask(self.pins.client()).await
     }
@@ -66,15 +67,12 @@ impl Questions {
         match timeout(self.timeout, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(ClickHouseError::from(error).into()),
-            Err(_) => Err(SinkError::Retry {
-                why: format!("clickhouse: no answer in {:?} (pipeline.sink_timeout_ms)", self.timeout),
-                uncertain: true,
-            }),
+            Err(_) => Err(SinkError::Uncertain(Trouble::NoAnswer { server: "clickhouse", waited: self.timeout })),
         }
     }
 
-    /// Sees to it that there is a connection whose server answers. It reads the answer to its end: an answer given up
-    /// before (`fetch_one` does that) takes its connection with it, unless the rest has arrived by chance.
+    /// Makes sure that there is a connection, and that the server answers on it. It reads the answer to its end: if a client stops
+    /// before that, as `fetch_one` does, the connection is closed unless the rest has arrived by chance.
     ///
     /// # Errors
     /// No answer, classed.
@@ -82,7 +80,7 @@ impl Questions {
         self.ask(self.client().await?.query("select 1").fetch_all::<u8>()).await.map(|_| ())
     }
 
-    /// The offsets of a range that are there, in any order; one held twice comes twice.
+    /// The offsets of a range that ClickHouse holds, in any order. One that is there twice is returned twice.
     ///
     /// # Errors
     /// No answer, classed.
@@ -97,7 +95,7 @@ impl Questions {
         self.ask(query.fetch_all::<i64>()).await
     }
 
-    /// The highest offset held of a partition at or above `from`.
+    /// The highest offset of a partition that ClickHouse holds at or above `from`.
     ///
     /// # Errors
     /// No answer, classed.
@@ -117,7 +115,7 @@ impl Questions {
         Ok((count > 0).then_some(highest))
     }
 
-    /// The highest offset held of a partition below `to`.
+    /// The highest offset of a partition that ClickHouse holds from `from` on and below `to`.
     ///
     /// # Errors
     /// No answer, classed.
@@ -138,22 +136,22 @@ impl Questions {
         Ok((count > 0).then_some(highest))
     }
 
-    /// The query id of every insert of a partition.
+    /// The query id that all inserts of a partition have.
     pub fn insert_id(&self, ledger: LedgerId, source: SourceId, partition: Partition) -> InsertId {
         let (database, table) = &self.place;
         InsertId::new(database, table, ledger, source, partition)
     }
 
-    /// Ends the insert that runs under `id`, if any, and waits until it is gone.
+    /// Ends the insert that runs under `id`, if there is one, and waits until it is gone.
     ///
     /// # Errors
-    /// It still runs at the deadline, or no answer.
+    /// It still runs at the deadline, or there is no answer.
     pub async fn drain(&self, id: &InsertId, deadline: Duration) -> Result<(), SinkError> {
         drain(self.client().await?, id, deadline).await
     }
 
-    /// How long an insert can live whose id nobody knows any more: it may run as long as one may, and the server waits for
-    /// the rest of a body whose client is gone.
+    /// How long an insert can live if its query id is no longer known: the limit for one insert, and the time that the server waits for
+    /// the rest of the body of a client that is gone.
     pub fn insert_lifetime_max(&self) -> Duration {
         insert_time_max(self.timeout) + SILENT_CLIENT_MAX
     }
@@ -166,6 +164,6 @@ mod tests {
     #[test]
     fn missing_and_doubled_rows_are_told_apart() {
         let found = missing_rows(&[3, 5, 8, 9], vec![9, 3, 9, 4]);
-        assert_eq!(found, Found { missing: vec![1, 2], doubled: 1 });
+        assert_eq!(found, ReadBack { missing: vec![1, 2], doubled: 1 });
     }
 }

@@ -1,8 +1,8 @@
-//! Rows that ClickHouse's table refuses. ClickHouse has no transaction to hide a try in, but a violated constraint is certain:
-//! the server checks a block before it writes any of it, and names the row. Its dead letter for ClickHouse is written to
-//! PostgreSQL under the fence; from then on this owner and every later one leave the record out of what they insert and of what
-//! they look for when they read the range back. Whoever dies before that has changed nothing, whoever dies after it has left a
-//! dead letter that the next take-over reads. The token stays the range's: nothing was ever stored under it.
+//! Rows that ClickHouse's table refuses. ClickHouse cannot roll back, but a violated constraint is a certain answer: the server checks
+//! a block before it writes any of it, and names the row. The row's dead letter for ClickHouse is written to PostgreSQL under the
+//! fence. From then on this owner and every later one leave the record out when they insert the range and when they read it back. A
+//! process that dies before the dead letter is written has changed nothing; after that, the next take-over reads the dead letter. The
+//! token of the range stays the same, since nothing was stored under it.
 
 use std::time::Duration;
 
@@ -12,22 +12,24 @@ use footprint_protocol::ledger::SinkName;
 use footprint_service::config::{Kafka, Postgres};
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
+use footprint_service::report::Remedy;
 use tracing::warn;
 
 use crate::batch::Batch;
 use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::limits::REFUSED_ROWS_MIN;
-use crate::store::letters::Letters;
+use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
+use crate::store::trouble::{TAKE_SUCH_ROWS, Trouble};
 
-/// What is done about rows that ClickHouse refuses.
+/// What the sink needs to deal with rows that ClickHouse refuses.
 #[derive(Clone, Debug)]
 pub struct Refusals {
-    /// Where dead letters are.
+    /// To write dead letters.
     pub postgres: Postgres,
-    /// Where a refused record is read again.
+    /// To read a refused record again.
     pub kafka: Kafka,
-    /// Of a batch's rows that may be refused.
+    /// The share of a batch's rows that may be refused.
     pub share_max: f64,
     /// Of the connection to PostgreSQL.
     pub application_name: String,
@@ -38,24 +40,24 @@ pub struct Refusals {
 pub(super) struct Refused {
     /// Its offset, and when Kafka received it.
     pub(super) place: (i64, i64),
-    /// ClickHouse's words.
+    /// ClickHouse's message.
     pub(super) why: String,
 }
 
 impl Refused {
-    /// The row of `rows` that was the `nth` of a block; none when there is no such row.
+    /// The row of `rows` that was the `nth` in the block. None: there is no such row.
     pub(super) fn of(rows: &Rows, selection: Option<&[usize]>, nth: usize, why: String) -> Option<Self> {
         let row = selection.map_or(Some(nth), |selection| selection.get(nth).copied())?;
         Some(Self { place: (*rows.offsets.get(row)?, *rows.received_at_us.get(row)?), why })
     }
 }
 
-/// What is open while refused rows of one batch are left out.
+/// Writes the dead letters of one batch's refused rows. Its connections are made for the first of them.
 #[derive(Default)]
-pub(super) struct Leaving(Option<(Letters, Ledger)>);
+pub(super) struct DeadLetterWriter(Option<(RefusedRecords, Ledger)>);
 
-impl Leaving {
-    /// Writes the dead letter of a refused row, and leaves the row out from now on.
+impl DeadLetterWriter {
+    /// Writes the dead letter of a refused row. From then on the row is left out.
     pub(super) async fn leave_out(
         &mut self,
         refusals: &Refusals,
@@ -69,32 +71,32 @@ impl Leaving {
         let before = ownership.left_out.of(SinkName::ClickHouse, batch.range).len();
         let allowed = ((refusals.share_max * batch.rows.len() as f64) as usize).max(REFUSED_ROWS_MIN);
         if before >= allowed {
-            let why = format!(
-                "clickhouse: more than {allowed} of {} rows of partition {partition} {} are refused, now offset {offset}: {}",
-                batch.rows.len(),
-                batch.range,
-                refused.why
-            );
-            let remedy = "let the table take such rows, or raise pipeline.refused_rows_share_max".into();
-            return Err(SinkError::Stop { why, remedy });
+            return Err(SinkError::Stop(Trouble::TooManyRefused {
+                server: "clickhouse",
+                count: before + 1,
+                rows: batch.rows.len(),
+                partition,
+                range: batch.range,
+                offset,
+                source: Remedy::new(TAKE_SUCH_ROWS, refused.why.clone()),
+            }));
         }
-        let (letters, ledger) = match &mut self.0 {
+        let (records, ledger) = match &mut self.0 {
             Some(open) => open,
             none => {
-                let letters = Letters::open(&refusals.kafka, route, timeout).await?;
+                let records = RefusedRecords::open(&refusals.kafka, route, timeout).await?;
                 let ledger = Ledger::connect(&refusals.postgres, &route.name, &refusals.application_name);
-                none.insert((letters, ledger.await.map_err(sink_error)?))
+                none.insert((records, ledger.await.map_err(sink_error)?))
             }
         };
-        let letter = letters.letter(partition, refused.place, SinkName::ClickHouse, &refused.why).await?;
-        letters.check_life(ownership).await?;
+        let letter = records.dead_letter(partition, refused.place, SinkName::ClickHouse, &refused.why).await?;
+        records.check_topic(ownership).await?;
         failpoint::hit(Point::LeaveOut);
         let leaving = ledger.leave_out(Fence::from(&**ownership), SinkName::ClickHouse, &letter);
         let is_ours = failpoint::sent(Point::LeaveOutSent, leaving).await.map_err(sink_error)?;
         failpoint::hit(Point::LeaveOutAnswered);
         if !is_ours {
-            let why = "clickhouse: a refused row could not be left out: the partition is another's".into();
-            return Err(SinkError::Retry { why, uncertain: true });
+            return Err(SinkError::Uncertain(Trouble::NotLeftOut));
         }
         ownership.left_out.add(SinkName::ClickHouse, offset);
         metrics::refused(SinkName::ClickHouse, 1);
@@ -110,7 +112,7 @@ impl Leaving {
     }
 }
 
-/// What is to be done about a batch that ClickHouse refuses, and not for one row that it names.
+/// Adds the batch, and the command that leaves a record out, to a refusal that names no row.
 pub(super) fn named(route: &Route, batch: &Batch, error: SinkError) -> SinkError {
     let partition = batch.ownership.partition;
     let command = || {
@@ -121,18 +123,15 @@ pub(super) fn named(route: &Route, batch: &Batch, error: SinkError) -> SinkError
         )
     };
     match error {
-        SinkError::Unclear { why, remedy } => SinkError::Unclear {
-            why: format!("{why} (partition {partition}, offsets {})", batch.range),
-            remedy: format!("{remedy}; {}", command()),
-        },
+        SinkError::Unclear(trouble) => {
+            let source = Remedy::new(command(), trouble);
+            SinkError::Unclear(Trouble::Batch { partition, range: batch.range, source })
+        }
         other => other,
     }
 }
 
 fn sink_error(error: LedgerError) -> SinkError {
-    if error.is_passing() {
-        SinkError::Retry { why: error.to_string(), uncertain: true }
-    } else {
-        SinkError::Stop { why: error.to_string(), remedy: String::new() }
-    }
+    let class = if error.is_passing() { SinkError::Uncertain } else { SinkError::Stop };
+    class(error.into())
 }

@@ -1,5 +1,5 @@
-//! ClickHouse's side of a batch: one insert of one Native block under a token made of the range alone. Whatever is
-//! uncertain is read back, never believed; `protocol/take_over.rs` decides each step.
+//! The ClickHouse sink. Each batch is one insert of one Native block, under a token that depends on the range alone. When it is
+//! uncertain whether an insert landed, the range is read back. `protocol/write.rs` decides each step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use footprint_service::clickhouse::gated_client;
 use footprint_service::config::ClickHouse;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
+use footprint_service::report::Remedy;
 use tokio::time::sleep;
 use tracing::error;
 
@@ -21,18 +22,19 @@ use super::fence::InsertId;
 use super::insert::{Attempt, Inserters, NotInserted};
 use super::native;
 use super::readback::{Questions, missing_rows};
-use super::refused::{Leaving, Refusals, Refused, named};
+use super::refused::{DeadLetterWriter, Refusals, Refused, named};
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::{Proofs, Sighting};
 use crate::store::sink::{Sink, SinkError, Verdict};
+use crate::store::trouble::Trouble;
 
-/// How long an older insert of the partition is waited out before the repair is tried from the start: the server gives a
-/// silent client 30 s.
+/// How long to wait for the end of an older insert of the partition. Then the repair starts from the beginning. The server waits 30 s
+/// for a silent client.
 const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often an insert is sent again that met another one under its query id, and how long it waits before each time: the id
-/// is free a moment after the answer to the insert before, which went by another connection perhaps.
+/// The waits before an insert is sent again because another one had its query id. The server frees the id a moment after it has
+/// answered the previous insert, which may have used another connection.
 const TAKEN_WAITS: [Duration; 6] = [
     Duration::from_millis(1),
     Duration::from_millis(2),
@@ -42,57 +44,57 @@ const TAKEN_WAITS: [Duration; 6] = [
     Duration::from_millis(50),
 ];
 
-/// How often a repair ends the insert that its own has met, before it is tried from the start.
+/// How often a repair ends another insert that has its query id. Then the repair starts from the beginning.
 const REFUSALS_MAX: u32 = 5;
 
-/// An answer so young shows that the connection is there: the client drops idle ones after 2.5 s.
+/// After an answer that is younger than this the connection is still there: the client drops idle ones after 2.5 s.
 const CONNECTION_FRESH: Duration = Duration::from_secs(1);
 
-/// What can hide rows that were just stored, and the one other cause: tokens whose rows two crashes have lost.
+/// Names what can hide rows that were just stored, and the only other cause: two crashes have lost the rows of a token.
 const HIDDEN_REMEDY: &str = "look for what hides rows from this user: a row policy, additional_table_filters, a limit or a \
      query cache in its profile, a TTL of the table; or, when clickhouse has crashed twice meanwhile, set the table's \
      non_replicated_deduplication_window to 0 and then to 10000 again, which forgets its tokens. Then start again";
 
-/// The rows that PostgreSQL holds of a range: the truth for one that another decoder claimed.
+/// Reads the rows that PostgreSQL holds of a range. ClickHouse must get the same rows if another decoder claimed the range.
 pub trait StoredRows: Send + Sync {
-    /// The stored rows of the batch's range, in offset order.
+    /// The rows of the batch's range, in offset order.
     fn stored(&self, batch: &Batch) -> impl Future<Output = Result<Rows, SinkError>> + Send;
 }
 
-/// A repair under way: it belongs to one sighting of one ownership.
-struct Open {
+/// A repair that has begun. It is only valid for one sighting of one ownership.
+struct OpenRepair {
     identity: Identity,
     sighting: Sighting,
     repair: Repair,
 }
 
-/// One lane: one keep-alive connection of its own, so that a repair inserts where it has read.
+/// The sink of one lane, with one keep-alive connection of its own: a repair inserts on the connection on which it has read.
 pub struct ClickHouseSink<S> {
     route: Arc<Route>,
     gate: Gate,
-    /// How many connections were made when an insert last had one.
+    /// How many connections had been made at the last insert.
     connections: u64,
-    /// When ClickHouse last answered by it.
+    /// When ClickHouse last answered on the connection.
     answered_at: Option<Instant>,
     inserters: Inserters,
     questions: Questions,
     proofs: Arc<Proofs>,
     stored_rows: S,
     timeout: Duration,
-    open: Option<Open>,
+    open_repair: Option<OpenRepair>,
     refusals: Refusals,
-    /// `database.table`, as ClickHouse names it in its errors.
+    /// `database.table`, as in ClickHouse's errors.
     table: String,
-    /// A row of the insert that failed last, which the table refuses.
+    /// The row that the table refused in the last insert.
     refused: Option<Refused>,
 }
 
-/// What became of an insert that was not in doubt.
+/// The answer to an insert, if it is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    /// It was answered OK.
+enum InsertAnswer {
+    /// OK.
     Stored,
-    /// Refused whole, nothing was read of it: another insert runs under its query id.
+    /// Another insert has its query id. This one was refused before any of it was read.
     Taken,
 }
 
@@ -124,15 +126,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
             proofs: Arc::clone(proofs),
             stored_rows,
             timeout,
-            open: None,
+            open_repair: None,
             refusals,
             table: format!("{database}.{table}"),
             refused: None,
         }
     }
 
-    /// A connection that may carry an insert, and no other as long as the guard lives. A new one voids every proof (R3):
-    /// an owner of before, whose connection a crash had ended, would else insert what its successor has just stored.
+    /// Makes sure that there is a connection; no other can be made as long as the guard lives. A new connection voids every proof
+    /// (R3): otherwise a previous owner whose connection ended in a crash could insert what its successor has just stored.
     async fn connected(&mut self) -> Result<Closed, SinkError> {
         if self.answered_at.take().is_none_or(|at| at.elapsed() >= CONNECTION_FRESH) {
             self.questions.connected().await.inspect_err(|_| self.proofs.void())?;
@@ -150,7 +152,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         rows: &Rows,
         selection: Option<&[usize]>,
         level: u32,
-    ) -> Result<Sent, SinkError> {
+    ) -> Result<InsertAnswer, SinkError> {
         let identity = identity_of(batch);
         let block = native::block(batch.definition.route(), rows, identity.source, identity.partition, selection);
         let attempt = Attempt { route: &self.route.name, identity, birth: batch.ownership.plan.birth, level };
@@ -158,9 +160,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
         match self.inserters.of(&batch.definition).insert(&attempt, &id, block).await {
             Ok(()) => {
                 self.answered_at = Some(Instant::now());
-                Ok(Sent::Stored)
+                Ok(InsertAnswer::Stored)
             }
-            Err(NotInserted::Failed { error, .. }) if error.is_taken() => Ok(Sent::Taken),
+            Err(NotInserted::Failed { error, .. }) if error.is_taken() => Ok(InsertAnswer::Taken),
             Err(NotInserted::Failed { error, refused }) => {
                 if error.is_broken() {
                     self.proofs.void();
@@ -169,9 +171,9 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 self.refused = refused.and_then(|refused| Refused::of(rows, selection, refused.nth, refused.why));
                 Err(error.into())
             }
-            Err(NotInserted::Silent(silent)) => {
+            Err(NotInserted::Silent(source)) => {
                 self.proofs.void();
-                Err(SinkError::Retry { why: format!("clickhouse: {silent}"), uncertain: true })
+                Err(SinkError::Uncertain(Trouble::Silent { server: "clickhouse", source }))
             }
         }
     }
@@ -181,7 +183,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         self.questions.insert_id(ledger, source, partition)
     }
 
-    /// The first insert of a batch of which nothing was ever sent.
+    /// The first insert of a batch: none of it was ever sent before.
     async fn first_write(&mut self, batch: &Batch, rows: &Rows) -> Result<(), SinkError> {
         for wait in TAKEN_WAITS {
             let closed = self.connected().await?;
@@ -190,21 +192,20 @@ impl<S: StoredRows> ClickHouseSink<S> {
             let sent = self.insert(batch, rows, None, 0).await?;
             failpoint::hit(Point::InsertAnswered);
             drop(closed);
-            if sent == Sent::Stored {
+            if sent == InsertAnswer::Stored {
                 return Ok(());
             }
             sleep(wait).await;
         }
-        // it is not our own of a moment ago: what it brings is read back before anything is sent
+        // not our own previous insert: what it stores is read back before anything is sent
         Err(self.taken(batch))
     }
 
     fn taken(&self, batch: &Batch) -> SinkError {
-        let why = format!("clickhouse: another insert of the partition runs under query id {}", self.insert_id(batch));
-        SinkError::Retry { why, uncertain: true }
+        SinkError::Uncertain(Trouble::Taken { id: self.insert_id(batch).to_string() })
     }
 
-    /// Rows that are to be there and are not. `left_out`: offsets that are never to be there.
+    /// Reads back which rows are missing. `left_out`: offsets that must never be there.
     async fn missing(&self, identity: Identity, rows: &Rows, left_out: &[Offset]) -> Result<Vec<usize>, SinkError> {
         failpoint::hit(Point::ReadBack);
         let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
@@ -235,7 +236,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         metrics::repaired();
         loop {
             let sighting = batch.ownership.proof.good().await;
-            let mut repair = match self.open.take() {
+            let mut repair = match self.open_repair.take() {
                 Some(open) if open.identity == identity && batch.ownership.proof.is_good(open.sighting) => open.repair,
                 _ => first.take().unwrap_or_default(),
             };
@@ -245,7 +246,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
     }
 
-    /// Steps of a repair under one sighting. False: it has aged, start over under a new one.
+    /// The steps of a repair under one sighting. False: the sighting has expired, and the repair starts again under a new one.
     async fn repair_under(
         &mut self,
         batch: &Batch,
@@ -256,8 +257,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let identity = identity_of(batch);
         let mut refusals = 0;
         loop {
-            // no other connection from here to the end of the insert: were ClickHouse to crash after it was read back and
-            // to start again before the insert, rows that were on their way could be there unseen
+            // no other connection from here to the end of the insert: if ClickHouse crashed and restarted between the read-back and
+            // the insert, rows that were under way could be there and be missed
             let closed = self.connected().await?;
             let left_out = batch.ownership.left_out.of(SinkName::ClickHouse, identity.range);
             let missing = self.missing(identity, rows, &left_out).await?;
@@ -280,15 +281,15 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     let answer = self.insert(batch, rows, Some(&missing), level).await;
                     failpoint::hit(Point::RepairAnswered);
                     match answer {
-                        Ok(Sent::Stored) => drop(repair.inserted(true)),
-                        Ok(Sent::Taken) if refusals < REFUSALS_MAX => {
+                        Ok(InsertAnswer::Stored) => drop(repair.inserted(true)),
+                        Ok(InsertAnswer::Taken) if refusals < REFUSALS_MAX => {
                             refusals += 1;
                             repair.refused();
                         }
-                        Ok(Sent::Taken) => return Err(self.taken(batch)),
+                        Ok(InsertAnswer::Taken) => return Err(self.taken(batch)),
                         Err(error) => {
                             repair.inserted(false);
-                            self.open = Some(Open { identity, sighting, repair: *repair });
+                            self.open_repair = Some(OpenRepair { identity, sighting, repair: *repair });
                             return Err(error);
                         }
                     }
@@ -297,19 +298,19 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
     }
 
-    /// Stores a batch; a row that the table refuses becomes a dead letter for ClickHouse, and the rest is tried again.
+    /// Stores a batch. A row that the table refuses becomes a dead letter for ClickHouse, and the others are sent again.
     async fn store_what_is_taken(&mut self, batch: &Batch, mut uncertain: bool) -> Result<(), SinkError> {
-        let mut leaving = Leaving::default();
+        let mut dead_letters = DeadLetterWriter::default();
         loop {
             self.refused = None;
             let answer = self.store(batch, uncertain).await;
             let Some(refused) = self.refused.take() else {
                 return answer.map_err(|error| named(&self.route, batch, error));
             };
-            // its body may not have been read to the end
+            // the server may not have read the whole body
             self.gate.hang_up();
             self.answered_at = None;
-            leaving.leave_out(&self.refusals, &self.route, batch, &refused, self.timeout).await?;
+            dead_letters.leave_out(&self.refusals, &self.route, batch, &refused, self.timeout).await?;
             uncertain = true;
         }
     }
@@ -318,14 +319,14 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let plan = &batch.ownership.plan;
         let delivery = match plan.clickhouse_delivery(batch.range) {
             Delivery::Skip => return Ok(()),
-            // what is left out is no part of what is looked for, and an insert of this range may have been refused before
+            // an insert of this range may have been refused before, and the records left out are not looked for
             _ if !batch.ownership.left_out.of(SinkName::ClickHouse, batch.range).is_empty() => Delivery::ReadBackFirst,
             delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
             delivery => delivery,
         };
         let truth;
         let rows = if plan.is_anothers_truth(batch.range, batch.definition.fingerprint()) {
-            // what PostgreSQL alone refused is no row there, and one here
+            // rows that only PostgreSQL refused are missing there, and belong here
             let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
             truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
             &truth
@@ -340,7 +341,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
         self.first_write(batch, rows).await?;
         if delivery == Delivery::InsertThenReadBack {
-            // whatever keeps the repair from its end, even before anything of it is sent: the first insert was sent
+            // any error is uncertain, even before the repair sends anything: the first insert was sent
             return self.repair(batch, rows, true).await.map_err(left_uncertain);
         }
         Ok(())
@@ -366,7 +367,7 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
                 stored = self.store_what_is_taken(batch, uncertain) => Some(stored),
             };
             if !matches!(stored, Some(Ok(()))) {
-                // given up or refused: whatever is still on its way must not hold the lane's one connection
+                // given up or refused: a request that is still under way must not keep the lane's only connection
                 self.gate.hang_up();
                 self.answered_at = None;
             }
@@ -380,20 +381,16 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
     }
 }
 
-/// Rows that were answered OK twice and cannot be read.
+/// ClickHouse answered OK twice, and the rows cannot be read.
 fn contradicted(identity: Identity, missing: usize) -> SinkError {
-    let why = format!(
-        "clickhouse: partition {}, range {}: inserts were answered ok under two tokens, and {missing} of their rows cannot be \
-         read back",
-        identity.partition, identity.range
-    );
-    SinkError::Stop { why, remedy: HIDDEN_REMEDY.to_owned() }
+    let Identity { partition, range, .. } = identity;
+    SinkError::Stop(Trouble::Contradicted { partition, range, missing, source: Remedy::only(HIDDEN_REMEDY) })
 }
 
 fn left_uncertain(error: SinkError) -> SinkError {
     match error {
-        SinkError::Retry { why, .. } => SinkError::Retry { why, uncertain: true },
-        // uncertain by itself, or final
+        SinkError::Retry(trouble) => SinkError::Uncertain(trouble),
+        // uncertain already, or final
         other => other,
     }
 }

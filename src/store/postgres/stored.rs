@@ -1,4 +1,4 @@
-//! The rows that PostgreSQL holds of a range: the truth for ClickHouse where another decoder claimed the range.
+//! Reads the rows that PostgreSQL holds of a range. ClickHouse must get the same rows if another decoder claimed the range.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use footprint_event::rows::{ColumnData, Rows, Values};
 use footprint_service::config::Postgres;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{connect, describe};
+use footprint_service::postgres::{PostgresError, connect};
 use futures::TryStreamExt as _;
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -17,8 +17,9 @@ use tokio_postgres::types::ToSql;
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::store::sink::SinkError;
+use crate::store::trouble::Trouble;
 
-/// Reads stored rows, on a connection of its own each time: this happens once after an upgrade, if at all.
+/// Reads stored rows, each time on a new connection: this happens at most once after an upgrade.
 pub struct PostgresRows {
     settings: Postgres,
     application_name: String,
@@ -27,7 +28,7 @@ pub struct PostgresRows {
 }
 
 impl PostgresRows {
-    /// For a route's table.
+    /// Reads the table of a route.
     pub fn new(settings: &Postgres, application_name: &str, route: &Arc<Route>, timeout: Duration) -> Self {
         let application_name = application_name.to_owned();
         Self { settings: settings.clone(), application_name, route: Arc::clone(route), timeout }
@@ -38,20 +39,19 @@ impl PostgresRows {
     /// # Errors
     /// No answer in time.
     pub async fn of(&self, batch: &Batch) -> Result<Rows, SinkError> {
-        let retry = |why: String| SinkError::Retry { why: format!("postgresql: {why}"), uncertain: true };
         failpoint::hit(Point::StoredRows);
         let answer = timeout(self.timeout, self.read(batch)).await;
         failpoint::hit(Point::StoredRowsAnswered);
         match answer {
-            Ok(answer) => answer.map_err(retry),
-            Err(_) => Err(retry(format!("no answer in {:?} (pipeline.sink_timeout_ms)", self.timeout))),
+            Ok(answer) => answer.map_err(SinkError::Uncertain),
+            Err(_) => Err(SinkError::Uncertain(Trouble::NoAnswer { server: "postgresql", waited: self.timeout })),
         }
     }
 
-    async fn read(&self, batch: &Batch) -> Result<Rows, String> {
+    async fn read(&self, batch: &Batch) -> Result<Rows, Trouble> {
         let purpose = Purpose::StoredRows(self.timeout);
-        let client =
-            connect(&self.settings, &self.application_name, purpose).await.map_err(|error| error.to_string())?;
+        let client = connect(&self.settings, &self.application_name, purpose).await?;
+        let refused = |error: tokio_postgres::Error| Trouble::Postgres(PostgresError::from(error).into());
         let columns: Vec<String> = self.route.columns.iter().map(expression).collect();
         let sql = format!(
             "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \
@@ -62,15 +62,15 @@ impl PostgresRows {
         );
         let Ownership { source, partition, .. } = *batch.ownership;
         let parameters: [&(dyn ToSql + Sync); 4] = [&source.0, &partition, &batch.range.start, &batch.range.end];
-        let found = client.query_raw(&sql, parameters).await.map_err(|error| describe(&error))?;
+        let found = client.query_raw(&sql, parameters).await.map_err(refused)?;
         futures::pin_mut!(found);
         let mut rows = Rows::empty(&self.route);
-        // row by row: the batch is held once more as columns, never a third time as PostgreSQL's rows
-        while let Some(row) = found.try_next().await.map_err(|error| describe(&error))? {
-            rows.offsets.push(row.try_get(0).map_err(|error| describe(&error))?);
-            rows.received_at_us.push(row.try_get(1).map_err(|error| describe(&error))?);
+        // row by row: a second copy of the batch as columns is in memory, but no third one as PostgreSQL's rows
+        while let Some(row) = found.try_next().await.map_err(refused)? {
+            rows.offsets.push(row.try_get(0).map_err(refused)?);
+            rows.received_at_us.push(row.try_get(1).map_err(refused)?);
             for (index, column) in rows.columns.iter_mut().enumerate() {
-                push(column, &row, index + 2).map_err(|error| describe(&error))?;
+                push(column, &row, index + 2).map_err(refused)?;
             }
         }
         Ok(rows)

@@ -70,17 +70,16 @@ impl Sink for ScriptedSink {
         let ranges = group.iter().map(|batch| batch.range).collect();
         self.seen.calls.lock().push(Call { ranges, uncertain });
         self.seen.called.notify_one();
-        let retry = |uncertain| Err(SinkError::Retry { why: "scripted".into(), uncertain });
         match self.script.pop_front().unwrap_or(Scripted::Store) {
             Scripted::Store => Ok(vec![Verdict::Stored; group.len()]),
             Scripted::Fence => Ok(vec![Verdict::Fenced; group.len()]),
-            Scripted::Reject => retry(false),
-            Scripted::FailAfterWrite => retry(true),
+            Scripted::Reject => Err(SinkError::Retry(Trouble::GivenUp)),
+            Scripted::FailAfterWrite => Err(SinkError::Uncertain(Trouble::GivenUp)),
             Scripted::Hold => {
                 self.seen.let_go.notified().await;
                 Ok(vec![Verdict::Stored; group.len()])
             }
-            Scripted::Stop => Err(SinkError::Stop { why: "scripted".into(), remedy: "none".into() }),
+            Scripted::Stop => Err(SinkError::Stop(Trouble::GivenUp)),
         }
     }
 }
@@ -233,5 +232,5 @@ async fn a_fence_is_told_and_a_final_refusal_ends_the_loop() {
     assert_eq!(lane.ack().await, (Range::new(0, 10), Verdict::Fenced));
     lane.send(0, 10).await;
     let (ended, left) = lane.ended().await;
-    assert!(matches!(ended, Err(SinkError::Stop { .. })) && left == 0);
+    assert!(matches!(ended, Err(SinkError::Stop(_))) && left == 0);
 }

@@ -154,8 +154,8 @@ impl Table {
     }
 
     fn refused(&self, what: &'static str, error: ::clickhouse::error::Error) -> VerifyError {
-        let why = ClickHouseError::from(error).explained();
-        VerifyError::ClickHouse { address: self.address.clone(), what, why }
+        let source = ClickHouseError::from(error).of_command();
+        VerifyError::ClickHouse { address: self.address.clone(), what, source }
     }
 }
 

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use footprint_event::route::RouteError;
+use footprint_service::clickhouse::error::ClickHouseError;
 use footprint_service::kafka::AskError;
-use footprint_service::postgres::{ConnectError, describe};
+use footprint_service::postgres::{ConnectError, PostgresError};
+use footprint_service::report::Cause;
+use tokio::task::JoinError;
 
 /// Why nothing could be verified. The caller reports it and exits with 1.
 #[derive(Debug, thiserror::Error)]
@@ -22,23 +25,22 @@ pub enum VerifyError {
     #[error("postgresql has no ledger, or an older program's; run `footprint migrate` first, or look at DB_NAME")]
     NoLedger,
     /// PostgreSQL refused.
-    #[error("postgresql: {what}: {}", describe(.source))]
+    #[error("postgresql: {what}")]
     Postgres {
         /// What was asked.
         what: &'static str,
         /// PostgreSQL's error.
-        #[source]
-        source: tokio_postgres::Error,
+        source: PostgresError,
     },
     /// ClickHouse refused or cannot be reached.
-    #[error("clickhouse at {address}: {what}: {why}")]
+    #[error("clickhouse at {address}: {what}")]
     ClickHouse {
         /// `host:port`.
         address: String,
         /// What was asked.
         what: &'static str,
-        /// ClickHouse's words.
-        why: String,
+        /// ClickHouse's error, and what to do.
+        source: ClickHouseError,
     },
     /// Kafka refused or cannot be reached.
     #[error("kafka at {bootstrap_servers}")]
@@ -49,7 +51,7 @@ pub enum VerifyError {
         source: AskError,
     },
     /// The log could not be read.
-    #[error("kafka: reading {topic} partition {partition} at offset {offset}: {why}")]
+    #[error("kafka: reading {topic} partition {partition} at offset {offset}")]
     Log {
         /// The topic.
         topic: String,
@@ -57,8 +59,8 @@ pub enum VerifyError {
         partition: i32,
         /// How far it was read.
         offset: i64,
-        /// librdkafka's words.
-        why: String,
+        /// librdkafka's error, or its words.
+        source: Cause,
     },
     /// A server was silent for too long.
     #[error("{what} did not answer in {waited:?}; is it up? --timeout waits longer")]
@@ -90,6 +92,52 @@ pub enum VerifyError {
     #[error("topic {0} was replaced by another of the same name while it was verified; verify again")]
     TopicReplaced(String),
     /// A thread ended without a result.
-    #[error("a thread of verify ended without a result: {0}")]
-    Thread(String),
+    #[error("a thread of verify ended without a result")]
+    Thread(#[source] JoinError),
+    /// The log's reader is gone with a thread that was given up.
+    #[error("the log's reader was not given back")]
+    NoReader,
+}
+
+#[cfg(test)]
+mod tests {
+    use footprint_service::report::printed_once;
+
+    use super::*;
+
+    #[test]
+    fn each_error_tells_its_cause_once_and_what_to_do_last() {
+        let refused = clickhouse::error::Error::BadResponse("Code: 60. DB::Exception: no table".into());
+        let error = "port=none".parse::<tokio_postgres::Config>().unwrap_err();
+        let cases = [
+            (
+                VerifyError::Postgres { what: "read rows", source: error.into() },
+                "postgresql: read rows: invalid connection string: invalid value for option `port`",
+            ),
+            (
+                VerifyError::ClickHouse { address: "db:8123".into(), what: "count rows", source: refused.into() },
+                "clickhouse at db:8123: count rows: Code: 60. DB::Exception: no table; run `footprint migrate`: the table is \
+                 missing",
+            ),
+            (
+                VerifyError::Kafka {
+                    bootstrap_servers: "db:9092".into(),
+                    source: AskError::refused("watermarks", "no answer in time"),
+                },
+                "kafka at db:9092: kafka: watermarks: no answer in time",
+            ),
+            (
+                VerifyError::Log {
+                    topic: "visits".into(),
+                    partition: 3,
+                    offset: 7,
+                    source: "no record came for 60s".into(),
+                },
+                "kafka: reading visits partition 3 at offset 7: no record came for 60s",
+            ),
+        ];
+        for (error, told) in cases {
+            assert_eq!(printed_once(&error), told);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use footprint_service::config::Kafka;
 use footprint_service::kafka::events::ClientEvents;
 use footprint_service::kafka::trouble::{InPlace, in_place_of_messages, is_of_the_client};
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription, consumer_config};
+use footprint_service::report::Cause;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -140,7 +141,7 @@ impl LogReader {
                     }
                     // this may be about the place where the client was behind a hole, before it was assigned here
                     if try_number == OUT_OF_RANGE_MAX {
-                        return Err(self.failed(partition, range.start, "the offset is out of the log's range".into()));
+                        return Err(self.failed(partition, range.start, "the offset is out of the log's range"));
                     }
                 }
                 Err(Stopped::Failed(offset, why)) => {
@@ -185,7 +186,7 @@ impl LogReader {
                     }
                     if next < end && heard.elapsed() > self.stall {
                         let last = self.consumer.context().last().map_or(String::new(), |last| format!(": {last}"));
-                        return Err(Stopped::Failed(next, format!("no record came for {:?}{last}", self.stall)));
+                        return Err(Stopped::Failed(next, format!("no record came for {:?}{last}", self.stall).into()));
                     }
                 }
             }
@@ -199,7 +200,7 @@ impl LogReader {
     /// Whether reading continues after an error that came in place of the record at `next`.
     fn judge(&self, error: &KafkaError, next: Offset, heard: Instant) -> Result<(), Stopped> {
         let KafkaError::MessageConsumption(code) = error else {
-            return Err(Stopped::Failed(next, error.to_string()));
+            return Err(Stopped::Failed(next, error.clone().into()));
         };
         match in_place_of_messages(*code) {
             InPlace::OutOfRange => Err(Stopped::OutOfRange),
@@ -208,7 +209,7 @@ impl LogReader {
             InPlace::Harmless => Ok(()),
             _ => {
                 let words = self.consumer.context().last();
-                Err(Stopped::Failed(next, words.unwrap_or_else(|| code.to_string())))
+                Err(Stopped::Failed(next, words.map_or_else(|| Cause::from(*code), Cause::from)))
             }
         }
     }
@@ -227,22 +228,22 @@ impl LogReader {
             .add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(offset))
             .and_then(|()| self.consumer.assign(&list));
         self.at = Some((partition, offset));
-        assigned.map_err(|error| self.failed(partition, offset, error.to_string()))
+        assigned.map_err(|error| self.failed(partition, offset, error))
     }
 
     fn refused(&self, source: AskError) -> VerifyError {
         VerifyError::Kafka { bootstrap_servers: self.bootstrap_servers.clone(), source }
     }
 
-    fn failed(&self, partition: Partition, offset: Offset, why: String) -> VerifyError {
-        VerifyError::Log { topic: self.topic.clone(), partition, offset, why }
+    fn failed(&self, partition: Partition, offset: Offset, cause: impl Into<Cause>) -> VerifyError {
+        VerifyError::Log { topic: self.topic.clone(), partition, offset, source: cause.into() }
     }
 }
 
 /// Why a window was not read to its end.
 enum Stopped {
     OutOfRange,
-    Failed(Offset, String),
+    Failed(Offset, Cause),
 }
 
 /// The parts of `known` that are in none of `holes`, which are in rising order.

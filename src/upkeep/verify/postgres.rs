@@ -126,7 +126,7 @@ pub(super) async fn within<T>(
 }
 
 fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyError {
-    move |source| VerifyError::Postgres { what, source }
+    move |error| VerifyError::Postgres { what, source: error.into() }
 }
 
 /// One route's tables.

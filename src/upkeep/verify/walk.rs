@@ -9,6 +9,7 @@ use footprint_event::route::Route;
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_service::config::Config;
+use footprint_service::report::Chain;
 
 use self::count::{Counted, count};
 use crate::upkeep::verify::error::VerifyError;
@@ -91,7 +92,7 @@ impl<'a> Walk<'a> {
         let table = match table.ping().await {
             Ok(()) => Some(table),
             Err(error) if !config.clickhouse.enabled => {
-                notes.push(format!("clickhouse is switched off and was not compared: {error}"));
+                notes.push(format!("clickhouse is switched off and was not compared: {}", Chain(&error)));
                 None
             }
             Err(error) => return Err(error),
@@ -344,7 +345,7 @@ impl<'a> Walk<'a> {
     }
 
     fn take_log(&mut self) -> Result<(LogReader, LogTally), VerifyError> {
-        self.log.take().ok_or_else(|| VerifyError::Thread("the log's reader was not returned".into()))
+        self.log.take().ok_or_else(|| VerifyError::NoReader)
     }
 }
 
@@ -358,5 +359,5 @@ fn tell(options: &Options, progress: &Progress) {
 async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, VerifyError> + Send + 'static,
 ) -> Result<T, VerifyError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| VerifyError::Thread(error.to_string()))?
+    tokio::task::spawn_blocking(work).await.map_err(VerifyError::Thread)?
 }

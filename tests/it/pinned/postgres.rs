@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use footprint_service::postgres::connect;
 use footprint_service::postgres::session::Purpose;
+use footprint_service::report::Chain;
 
 use crate::support::calm;
 use crate::support::databases::{fresh_database, runtime};
@@ -102,16 +103,15 @@ fn where_the_ledger_is_does_not_follow_the_roles_search_path() {
         "create schema other; create table other.footprint_ledger (route text); grant usage on schema other to public",
     );
     let refused = runtime.block_on(connect(&databases.config.postgres, "footprint-test", Purpose::Check)).unwrap_err();
-    assert!(
-        refused.to_string().contains("in the schemas other, public") && refused.to_string().contains("postgres.schema"),
-        "{refused}"
-    );
+    let refused = Chain(&refused).to_string();
+    assert!(refused.contains("in the schemas other, public") && refused.contains("postgres.schema"), "{refused}");
     let mut settings = databases.config.postgres.clone();
     settings.schema = "public".into();
     runtime.block_on(connect(&settings, "footprint-test", Purpose::Check)).unwrap();
     settings.schema = "nowhere".into();
     let refused = runtime.block_on(connect(&settings, "footprint-test", Purpose::Check)).unwrap_err();
-    assert!(refused.to_string().contains("there is no schema \"nowhere\""), "{refused}");
+    let refused = Chain(&refused).to_string();
+    assert!(refused.contains("there is no schema \"nowhere\""), "{refused}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! ClickHouse's refusals, classed once for the whole program: the variant alone tells the caller what to do. The code is parsed
 //! from the text (`Code: N.`), because the client hides the HTTP status. A text without a code is uncertain.
 //!
-//! The cause is no `source`: ClickHouse repeats values of rows in its text, and they must not be in a log. Only the first line of
-//! the text is kept, without values.
+//! The client's error is no `source`: ClickHouse repeats values of rows in its text, and they must not be in a log. What is kept is the
+//! first line of the text, without values, and the cause of a network error.
+
 
 use ::clickhouse::error::Error;
 use hyper_util::client::legacy;
 
+use crate::report::{Cause, Chain, Remedy, causes};
 use crate::tls;
 
 /// "A query with this id is already running": refused before anything was read, so nothing was written.
@@ -25,31 +27,25 @@ pub fn code_of(text: &str) -> Option<u32> {
 }
 
 /// Whether the connection was never made: nothing was sent.
-fn never_connected(error: &Error) -> bool {
-    let Error::Network(source) = error else { return false };
-    source.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
-}
-
-/// An error and its causes.
-fn causes_of<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+fn never_connected(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
 }
 
 /// Whether the answer is no HTTP, such as from a port that speaks TLS.
 fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
-    causes_of(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
+    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
 /// Why ClickHouse did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClickHouseError {
     /// It passes by itself, or when a person repairs the server.
     #[error("{text}")]
     Passing {
-        /// The server's words, or the connection's.
+        /// The server's words, or the client's.
         text: String,
+        /// What broke the connection.
+        source: Option<Cause>,
         /// Whether an insert may have landed.
         is_uncertain: bool,
         /// Whether the connection broke.
@@ -61,15 +57,15 @@ pub enum ClickHouseError {
         /// The server's words.
         text: String,
         /// What to do if it lasts.
-        remedy: String,
+        source: Remedy,
     },
     /// It will be refused again, whatever is sent: a table, a right or a setting is missing.
-    #[error("{text}; {remedy}")]
+    #[error("{text}")]
     Place {
-        /// The server's words, or the connection's.
+        /// The server's words, or the client's.
         text: String,
-        /// What to do.
-        remedy: String,
+        /// What to do, and what broke the connection.
+        source: Option<Remedy>,
         /// Whether the connection broke.
         is_broken: bool,
     },
@@ -97,55 +93,63 @@ impl ClickHouseError {
         self.code() == Some(QUERY_ID_IS_TAKEN)
     }
 
-    /// The words without the server's name, and what to do if they do not say it themselves. For the lines of commands, which
-    /// name the server.
-    pub fn explained(&self) -> String {
-        let text = match self {
-            Self::Place { remedy, .. } if self.code() != Some(ACCESS_DENIED) => format!("{}; {remedy}", self.text()),
-            _ => self.text().to_owned(),
-        };
-        text.trim_start_matches("clickhouse: ").to_owned()
+    /// For `migrate`, `check` and `verify`: without the remedy if that is to run `check`: the words say which right is missing.
+    pub fn of_command(mut self) -> Self {
+        if self.code() == Some(ACCESS_DENIED)
+            && let Self::Place { source, .. } = &mut self
+        {
+            *source = None;
+        }
+        self
     }
 }
 
 impl From<Error> for ClickHouseError {
     fn from(error: Error) -> Self {
-        classed(&error)
+        match error {
+            Error::Network(cause) => broken(cause),
+            Error::BadResponse(text) => refused(first_line(&text)),
+            other => {
+                Self::Passing { text: Chain(&other).to_string(), source: None, is_uncertain: true, is_broken: true }
+            }
+        }
     }
 }
 
-fn classed(error: &Error) -> ClickHouseError {
-    let text = match error {
-        Error::Network(source) => format!("clickhouse: {error}{}", causes(source.as_ref())),
-        Error::BadResponse(text) => format!("clickhouse: {}", first_line(text)),
-        other => format!("clickhouse: {other}"),
-    };
-    let is_broken = !matches!(error, Error::BadResponse(_));
-    let retry = |is_uncertain| ClickHouseError::Passing { text: text.clone(), is_uncertain, is_broken };
-    let stop = |remedy: &str| ClickHouseError::Place { text: text.clone(), remedy: remedy.to_owned(), is_broken };
-    if let Error::Network(source) = error {
-        if let Some(remedy) = tls::remedy(source.as_ref(), "clickhouse") {
-            return stop(&remedy);
-        }
-        if causes_of(source.as_ref()).any(|cause| cause.is::<tls::FileError>()) {
-            return stop("set the file right, or the setting that names it");
-        }
-        if is_no_http(source.as_ref()) {
-            return stop(
-                "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\"",
-            );
-        }
+/// An error of the network, or of what stands in place of a server.
+fn broken(cause: Cause) -> ClickHouseError {
+    let text = "network error".to_owned();
+    let remedy = tls::remedy(&*cause, "clickhouse").or_else(|| {
+        let of_file = causes(&*cause).any(|cause| cause.is::<tls::FileError>());
+        let remedy = match (of_file, is_no_http(&*cause)) {
+            (true, _) => "set the file right, or the setting that names it",
+            (_, true) => {
+                "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\""
+            }
+            _ => return None,
+        };
+        Some(remedy.to_owned())
+    });
+    if let Some(remedy) = remedy {
+        return ClickHouseError::Place { text, source: Some(Remedy::new(remedy, cause)), is_broken: true };
     }
-    if never_connected(error) {
-        return retry(false);
-    }
-    let Error::BadResponse(_) = error else {
-        return retry(true);
+    let is_uncertain = !never_connected(&*cause);
+    ClickHouseError::Passing { text, source: Some(cause), is_uncertain, is_broken: true }
+}
+
+/// A refusal, by the code in its text.
+fn refused(text: &str) -> ClickHouseError {
+    let retry =
+        |is_uncertain| ClickHouseError::Passing { text: text.to_owned(), source: None, is_uncertain, is_broken: false };
+    let stop = |remedy: &'static str| ClickHouseError::Place {
+        text: text.to_owned(),
+        source: Some(Remedy::only(remedy)),
+        is_broken: false,
     };
     if text.contains("clickhouse-client program") {
         return stop("CH_PORT is the native port; set it to the HTTP port, 8123 by default");
     }
-    match code_of(&text) {
+    match code_of(text) {
         Some(60) => stop("run `footprint migrate`: the table is missing"),
         Some(81) => stop("create the database, or look at clickhouse.database"),
         Some(16 | 47 | 53 | 44 | 117 | 27 | 6 | 8 | 10 | 70) => {
@@ -172,8 +176,10 @@ fn classed(error: &Error) -> ClickHouseError {
         None => retry(true),
         // a code that nobody has classed: it may pass, and it is not tried for ever
         Some(code) => ClickHouseError::Unclear {
-            text: without_values(&text).to_owned(),
-            remedy: format!("see what ClickHouse's error {code} is about: it refuses what footprint sends"),
+            text: without_values(text).to_owned(),
+            source: Remedy::only(format!(
+                "see what ClickHouse's error {code} is about: it refuses what footprint sends"
+            )),
         },
     }
 }
@@ -219,20 +225,10 @@ fn first_line(text: &str) -> &str {
     &line[..end]
 }
 
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::printed_once;
 
     #[test]
     fn an_unknown_text_is_uncertain() {
@@ -251,7 +247,46 @@ mod tests {
         assert_eq!((refused.table.as_str(), refused.nth), ("prd.visits", 1));
         assert!(refused.why.starts_with("Constraint `short` for table prd.visits"), "{}", refused.why);
         assert!(refused.why.contains("length(link) < 200") && !refused.why.contains("secret"), "{}", refused.why);
-        assert!(matches!(classed(&error), ClickHouseError::Unclear { text, .. } if !text.contains("secret")));
+        let error = ClickHouseError::from(error);
+        assert!(matches!(&error, ClickHouseError::Unclear { text, .. } if !text.contains("secret")));
+    }
+
+    /// What the client makes of a server that is not there.
+    async fn unreachable() -> Error {
+        let client = ::clickhouse::Client::default().with_url("http://127.0.0.1:1");
+        client.query("select 1").execute().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn each_error_tells_its_cause_once_and_what_to_do_last() {
+        let bad = |text: &str| Error::BadResponse(text.to_owned());
+        let denied = bad("Code: 497. DB::Exception: not enough privileges\nand more");
+        let cases = [
+            (bad("Code: 252. DB::Exception: too many parts"), "Code: 252. DB::Exception: too many parts"),
+            (
+                bad("Code: 60. DB::Exception: no table"),
+                "Code: 60. DB::Exception: no table; run `footprint migrate`: the table is missing",
+            ),
+            (
+                bad("Code: 395. DB::Exception: no such thing. Column values: secret"),
+                "Code: 395. DB::Exception: no such thing.; see what ClickHouse's error 395 is about: it refuses what footprint \
+                 sends",
+            ),
+            (Error::TimedOut, "timeout expired"),
+            (Error::Decompression("no LZ4".into()), "decompression error: no LZ4"),
+            (
+                unreachable().await,
+                "network error: client error (Connect): tcp connect error: Connection refused (os error 111)",
+            ),
+        ];
+        for (error, told) in cases {
+            assert_eq!(printed_once(&ClickHouseError::from(error)), told);
+        }
+        let network = ClickHouseError::from(unreachable().await);
+        assert_eq!(causes(&network).count(), 4, "every cause is there");
+        assert!(matches!(network, ClickHouseError::Passing { is_uncertain: false, is_broken: true, .. }));
+        let command = ClickHouseError::from(denied).of_command();
+        assert_eq!(printed_once(&command), "Code: 497. DB::Exception: not enough privileges");
     }
 
     #[test]

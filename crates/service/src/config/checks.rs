@@ -12,6 +12,7 @@ use super::settings::{GroupProtocol, Tls};
 use super::tree::{Node, Path, Step};
 use crate::limits::{BATCH_ROWS_MAX, LANES_MAX};
 use crate::log_filter;
+use crate::report::Chain;
 use crate::secret;
 use crate::tls::{self, Files};
 
@@ -164,7 +165,7 @@ impl Checks<'_> {
     fn password(&mut self, section: &'static str, password: &mut secret::Secret, file: &File) {
         if let Err(error) = secret::fill(section, password, file) {
             let other = format!("{section}.password");
-            self.refuse_of(&format!("{section}.password_file"), &[&other], || error.to_string());
+            self.refuse_of(&format!("{section}.password_file"), &[&other], || Chain(&error).to_string());
         }
     }
 
@@ -180,7 +181,7 @@ impl Checks<'_> {
             self.refuse_of(given, &all, || format!("{cert} and {key} belong together; set both"));
         } else if tls == Tls::On {
             if let Err(error) = tls::client_config(files) {
-                self.refuse_of(&format!("{section}.{}", error.setting()), &all, || error.to_string());
+                self.refuse_of(&format!("{section}.{}", error.setting()), &all, || Chain(&error).to_string());
             }
         } else if is_set(files.ca_file) || is_set(files.cert_file) {
             let given = if is_set(files.ca_file) { &ca } else { &cert };

@@ -28,6 +28,7 @@ use self::nearest::nearest;
 use self::tree::{Node, Path, Step};
 use self::typed::{Kind, Refusal};
 use crate::environment::{Environment, OLD_NAMES, PREFIX, TOPIC};
+use crate::report::Chain;
 
 /// The shipped configuration.
 const DEFAULT: &str = include_str!("../../../../config/footprint.toml");
@@ -88,7 +89,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let shipped = document::parse(DEFAULT, None).map_err(ConfigError)?;
         let told = |text: String| Fault { origin: Origin::Shipped, text };
-        let mut faults: Vec<Fault> = environment.faults().map(|fault| told(fault.to_string())).collect();
+        let mut faults: Vec<Fault> = environment.faults().map(|fault| told(Chain(fault).to_string())).collect();
         let mut tree = shipped.clone();
         let mut is_whole = true;
         match file.map(from_file) {

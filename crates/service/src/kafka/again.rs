@@ -93,7 +93,7 @@ impl Rereader {
                 reading.rest();
             }
         });
-        let poller = poller.map_err(|error| AskError::Client(format!("no thread for it: {error}")))?;
+        let poller = poller.map_err(AskError::no_thread)?;
         Ok(Self { _poller: poller, reading, inquirer: Inquirer::new(kafka)? })
     }
 
@@ -113,8 +113,7 @@ impl Rereader {
         for broker in brokers.iter().map(Some).chain(any) {
             let topic_id = self.inquirer.describe_topic_at(broker, &topic, timeout)?.topic_id;
             if found.get_or_insert_with(|| topic_id.clone()) != &topic_id {
-                let why = "brokers name different ids of the topic: it was created again".to_owned();
-                return Err(AskError::Refused { what: WHAT, why });
+                return Err(AskError::refused(WHAT, "brokers name different ids of the topic: it was created again"));
             }
         }
         self.reading.lock().brokers = Brokers::default();
@@ -154,13 +153,12 @@ impl Reading {
         offset: Offset,
         timeout: Duration,
     ) -> Result<Option<Parts>, AskError> {
-        let refused = |why: String| AskError::Refused { what: WHAT, why };
         let near = |&(of, at): &(Partition, Offset)| of == partition && (at..=at + PASSED_MAX).contains(&offset);
         if !self.at.as_ref().is_some_and(near) {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(offset))
                 .and_then(|()| self.consumer.assign(&list))
-                .map_err(|error| refused(error.to_string()))?;
+                .map_err(|error| AskError::refused(WHAT, error))?;
         }
         let deadline = Instant::now() + timeout;
         let mut last = None;
@@ -195,7 +193,7 @@ impl Reading {
                     match in_place_of_messages(code) {
                         InPlace::OutOfRange => return Ok(None),
                         // a later record would say that this one is not there
-                        InPlace::Unreadable if !is_of_the_client(code) => return Err(refused(words)),
+                        InPlace::Unreadable if !is_of_the_client(code) => return Err(AskError::refused(WHAT, words)),
                         // librdkafka itself tries a broker again that is away; the deadline decides
                         _ => last = Some(words),
                     }
@@ -205,7 +203,8 @@ impl Reading {
                 None => {}
             }
         }
-        Err(refused(
+        Err(AskError::refused(
+            WHAT,
             last.unwrap_or_else(|| format!("offset {offset} of partition {partition} did not come in {timeout:?}")),
         ))
     }

@@ -39,7 +39,6 @@ pub fn source_id(cluster_id: &str, topic_id: &str) -> SourceId {
 /// No answer in time, or the right to describe configurations is missing.
 pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration) -> Result<String, AskError> {
     const WHAT: &str = "topic configuration";
-    let refused = |why: String| AskError::Refused { what: WHAT, why };
     let config = client_config(kafka);
     let admin: AdminClient<ClientEvents> = AdminClient::from_config_and_context(&config, ClientEvents::new(&config))
         .map_err(|error| AskError::client(&error))?;
@@ -48,15 +47,15 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
     let asking = admin.describe_configs(&topics, &options);
     let answers = tokio::time::timeout(timeout, asking)
         .await
-        .map_err(|_| refused("no answer in time".into()))?
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|_| AskError::refused(WHAT, "no answer in time"))?
+        .map_err(|error| AskError::refused(WHAT, error))?;
     for answer in answers {
-        let resource = answer.map_err(|code| refused(code.to_string()))?;
+        let resource = answer.map_err(|code| AskError::refused(WHAT, code))?;
         if let Some(value) = resource.get("message.timestamp.type").and_then(|entry| entry.value.clone()) {
             return Ok(value);
         }
     }
-    Err(refused("the answer does not have it".into()))
+    Err(AskError::refused(WHAT, "the answer does not have it"))
 }
 
 /// The most frequent question.
@@ -110,7 +109,7 @@ unsafe fn read_description(
     topic: &str,
     events: &ClientEvents,
 ) -> Result<TopicDescription, AskError> {
-    let refused = |why: String| AskError::Refused { what: DESCRIBE, why };
+    let refused = |why: &str| AskError::refused(DESCRIBE, why);
     let failed = |code: sys::rd_kafka_resp_err_t| AskError::of(DESCRIBE, &KafkaError::Global(code.into()), events);
     // SAFETY: the caller's event is alive; what is read from it is copied before returning.
     unsafe {
@@ -120,12 +119,12 @@ unsafe fn read_description(
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() {
-            return Err(refused("an answer of another kind".into()));
+            return Err(refused("an answer of another kind"));
         }
         let mut count = 0;
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         if topics.is_null() || count != 1 {
-            return Err(refused("an answer without the topic".into()));
+            return Err(refused("an answer without the topic"));
         }
         let description = *topics;
         let code = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(description));
@@ -140,7 +139,7 @@ unsafe fn read_description(
         }
         let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(description));
         if id.is_null() {
-            return Err(refused("the broker gave no topic id; footprint needs Kafka 3.1 or later".into()));
+            return Err(refused("the broker gave no topic id; footprint needs Kafka 3.1 or later"));
         }
         let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(description, &raw mut partitions);

@@ -18,6 +18,7 @@ use super::poller::Poller;
 use super::probe::Probe;
 use super::settings::client_config;
 use crate::config::{GroupProtocol, Kafka};
+use crate::report::Remedy;
 
 /// How often a new client is woken until a broker has answered it. In a client with a group, librdkafka's main thread looks for
 /// brokers before the first one is entered. It finds none, and then sleeps for a second, although the next look is due in 50
@@ -55,7 +56,7 @@ impl Inquirer {
         let poller = Poller::start(move || {
             serve(&polled);
         });
-        let poller = poller.map_err(|error| AskError::Client(format!("no thread for it: {error}")))?;
+        let poller = poller.map_err(AskError::no_thread)?;
         Ok(Self { _poller: poller, consumer, config, group_protocol: kafka.group_protocol })
     }
 
@@ -90,12 +91,12 @@ impl Inquirer {
             let is_late = Instant::now() >= deadline;
             // after the timeout the last error decides, even if it came late
             let refusal = if is_late { self.events().last_refusal() } else { self.events().refusal() };
-            if let Some((why, remedy)) = refusal {
-                return Err(AskError::NotLetIn { what: "cluster id", why, remedy });
+            if let Some((words, remedy)) = refusal {
+                return Err(AskError::NotLetIn { what: "cluster id", source: Remedy::new(remedy, words) });
             }
             if is_late {
-                let why = "no answer; is kafka.bootstrap_servers right and the broker up?";
-                return Err(AskError::unanswered("cluster id", why, self.events()));
+                return Err(AskError::unanswered("cluster id", "no answer", self.events())
+                    .with_remedy("is kafka.bootstrap_servers right and the broker up?"));
             }
             wake(&self.consumer);
             thread::sleep(interval);
@@ -184,6 +185,7 @@ impl Inquirer {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::report::Chain;
 
     /// The story: errors and log lines piled up in the client between questions, and no token was renewed.
     #[test]
@@ -203,7 +205,7 @@ mod tests {
         let mut config = Config::load(None, &[]).unwrap();
         config.kafka.properties.insert("sasl.pasword".into(), "hunter2".into());
         let Err(error) = Inquirer::new(&config.kafka) else { panic!("there is no such property") };
-        let text = error.to_string();
+        let text = Chain(&error).to_string();
         assert!(text.contains("sasl.pasword") && !text.contains("hunter2"), "{text}");
     }
 }

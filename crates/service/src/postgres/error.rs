@@ -1,6 +1,8 @@
 //! PostgreSQL's refusals, classed once for the whole program, by SQLSTATE and by the step in progress. The class alone tells the
 //! caller what to do: a passing refusal is tried again with backoff, a wrong place stops the program with a remedy, and for a
-//! refused row the batch is written by halves until the row is found (`refused.rs`).
+//! refused row the batch is written by halves until the row is found (`store/postgres/halving.rs`).
+
+use std::fmt;
 
 use footprint_event::route::quoted;
 use tokio_postgres::error::SqlState;
@@ -66,24 +68,52 @@ pub fn class_of(error: &Error, during: During, ours: &[String]) -> Class {
     }
 }
 
-/// PostgreSQL's message with its code, detail and hint, in one line. The client's own text says only "db error".
-pub fn describe(error: &Error) -> String {
-    use std::error::Error as _;
-    let Some(db) = error.as_db_error() else {
-        return match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
-    };
-    let mut text = message(error);
-    for part in [db.detail(), db.hint()].into_iter().flatten() {
-        text.push_str("; ");
-        text.push_str(part);
-    }
-    text
+/// An error of PostgreSQL's client, in the server's own words: the client's text says only "db error".
+#[derive(Debug)]
+pub struct PostgresError {
+    error: Error,
+    /// Whether the text has the server's detail and hint.
+    with_detail: bool,
 }
 
-/// PostgreSQL's message with only its code. A detail repeats the row's values, which must not be in a log.
+impl PostgresError {
+    /// Without the server's detail: it repeats the row's values, which must not be in a log.
+    pub fn without_values(error: Error) -> Self {
+        Self { error, with_detail: false }
+    }
+
+    /// The client's error.
+    pub fn client(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl From<Error> for PostgresError {
+    fn from(error: Error) -> Self {
+        Self { error, with_detail: true }
+    }
+}
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&message(&self.error))?;
+        let Some(db) = self.error.as_db_error().filter(|_| self.with_detail) else { return Ok(()) };
+        for part in [db.detail(), db.hint()].into_iter().flatten() {
+            write!(f, "; {part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PostgresError {
+    /// What a refusal says is in the text; a connection that broke has a cause of its own.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = std::error::Error::source(&self.error);
+        source.filter(|_| self.error.as_db_error().is_none())
+    }
+}
+
+/// PostgreSQL's message with only its code, which is the text of [`PostgresError::without_values`].
 pub fn message(error: &Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
@@ -166,21 +196,127 @@ fn tls_remedy(error: &Error) -> Option<String> {
     tls::remedy(error, "postgres")
 }
 
+/// Whether it can help to connect again, after PostgreSQL's client gave this error.
+pub(super) fn may_connect_later(error: &Error) -> bool {
+    class(error.code(), During::Statement) == Class::Passing && tls_remedy(error).is_none()
+}
+
 /// Whether it can help to connect again: the server is away, starting or full, and does not refuse this client as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TimedOut(_) | ConnectError::Unreachable { .. } | ConnectError::Unknown { .. } => true,
-        ConnectError::Postgres { cause, .. } => {
-            class(cause.code(), During::Statement) == Class::Passing && tls_remedy(cause).is_none()
-        }
+        ConnectError::TimedOut(_)
+        | ConnectError::Unreachable { .. }
+        | ConnectError::Unknown { .. }
+        | ConnectError::Away { .. } => true,
         ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
-        ConnectError::Files(_) | ConnectError::Session { .. } => false,
+        ConnectError::Refused { .. } | ConnectError::Files(_) | ConnectError::Session { .. } => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::super::session::SessionError;
+    use super::super::socket::ReachError;
     use super::*;
+    use crate::address::Unreached;
+    use crate::report::{causes, printed_once};
+
+    /// What PostgreSQL's client makes of a server that lets nobody in and says these fields.
+    async fn refusal(fields: &[(u8, &str)]) -> Error {
+        let (near, mut far) = tokio::io::duplex(1_024);
+        let mut body = Vec::new();
+        for (field, text) in fields {
+            body.push(*field);
+            body.extend_from_slice(text.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        far.write_all(&[b"E".as_slice(), &length, &body].concat()).await.unwrap();
+        let connecting = tokio_postgres::Config::new().user("web").connect_raw(near, tokio_postgres::NoTls).await;
+        connecting.err().unwrap()
+    }
+
+    const FIELDS: [(u8, &str); 5] = [
+        (b'S', "ERROR"),
+        (b'C', "22003"),
+        (b'M', "value out of range"),
+        (b'D', "failing row contains (secret)"),
+        (b'H', "look at the column"),
+    ];
+
+    #[tokio::test]
+    async fn a_refusal_is_printed_once_and_its_values_only_where_they_may_be() {
+        let whole = PostgresError::from(refusal(&FIELDS).await);
+        let told = "value out of range (SQLSTATE 22003); failing row contains (secret); look at the column";
+        assert_eq!(printed_once(&whole), told);
+        let error = PostgresError::without_values(refusal(&FIELDS).await);
+        assert_eq!(printed_once(&error), "value out of range (SQLSTATE 22003)");
+        assert_eq!(error.client().code(), Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE));
+        assert_eq!(causes(&error).count(), 1, "the text says all that the error under it does");
+    }
+
+    #[tokio::test]
+    async fn why_a_connection_broke_is_told_by_its_cause() {
+        let (near, far) = tokio::io::duplex(1_024);
+        drop(far);
+        let broken = tokio_postgres::Config::new().user("web").connect_raw(near, tokio_postgres::NoTls).await;
+        let error = PostgresError::from(broken.err().unwrap());
+        assert_eq!(causes(&error).count(), 2);
+        assert_eq!(printed_once(&error), "error communicating with the server: broken pipe");
+    }
+
+    #[tokio::test]
+    async fn why_there_is_no_connection_is_told_with_the_place_first_and_what_to_do_last() {
+        let address = || "db:5432/visits".to_owned();
+        let of = |code, text: &'static str| async move {
+            let fields = [(b'S', "FATAL"), (b'C', code), (b'M', text)];
+            ConnectError::of("db:5432/visits".to_owned(), refusal(&fields).await)
+        };
+        let (near, far) = tokio::io::duplex(1_024);
+        drop(far);
+        let broken = tokio_postgres::Config::new().user("web").connect_raw(near, tokio_postgres::NoTls).await;
+        let unreached = |error| ConnectError::unreached("db:5432/visits".to_owned(), Unreached::Failed(error));
+        let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let standby = ConnectError::Unfit { address: address(), source: Unfit::Standby };
+        let no_schema = ConnectError::Session { address: address(), source: SessionError::NoDefaultSchema };
+        let cases = [
+            (
+                of("28P01", "password authentication failed").await,
+                false,
+                "password authentication failed (SQLSTATE 28P01); look at DB_USER and DB_PASSWORD",
+            ),
+            (
+                of("57P03", "the database system is starting up").await,
+                true,
+                "the database system is starting up (SQLSTATE 57P03); see the server's log",
+            ),
+            (
+                ConnectError::of(address(), broken.err().unwrap()),
+                true,
+                "error communicating with the server: broken pipe; is it up, are DB_HOST and DB_PORT right?",
+            ),
+            (
+                unreached(ReachError::Io(io())),
+                true,
+                "error connecting to server: connection refused; is it up, are DB_HOST and DB_PORT right?",
+            ),
+            (unreached(ReachError::Unknown(io())), true, "connection refused; is DB_HOST right?"),
+            (standby, true, "it is a standby and takes no writes; set DB_HOST to the primary"),
+            (no_schema, false, "the role's search_path names no schema that is there; set postgres.schema"),
+        ];
+        for (error, passes, told) in cases {
+            assert_eq!(printed_once(&error), format!("postgresql at db:5432/visits: {told}"));
+            assert_eq!(is_passing_connect(&error), passes, "{told}");
+        }
+        let silent = ConnectError::TimedOut(address());
+        assert_eq!(
+            printed_once(&silent),
+            "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?"
+        );
+    }
 
     fn class_of_code(code: &str, during: During) -> Class {
         class(Some(&SqlState::from_code(code)), during)

@@ -13,11 +13,12 @@ use footprint_event::route::Route;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use self::error::connect_remedy;
-pub use self::error::{describe, is_passing_connect};
+pub use self::error::{PostgresError, is_passing_connect};
+use self::error::{connect_remedy, may_connect_later};
 use self::socket::{ReachError, Reached, reach};
 use crate::address::{Unreached, authority};
 use crate::config::Postgres;
+use crate::report::Remedy;
 use crate::tls::FileError;
 use crate::traffic::Traffic;
 use asked::Unfit;
@@ -29,29 +30,37 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// PostgreSQL refused or could not be reached.
-    #[error("postgresql at {address}: {}; {}", describe(.cause), connect_remedy(.cause))]
-    Postgres {
+    /// PostgreSQL starts, ends or is full, or the connection broke: it may be different the next time.
+    #[error("postgresql at {address}")]
+    Away {
         /// `host:port/database`.
         address: String,
-        /// The cause. Its own text says less than [`describe`], so it is no `source`.
-        cause: tokio_postgres::Error,
+        /// Why, and what to do.
+        source: Remedy,
+    },
+    /// PostgreSQL refuses us, and would refuse us again.
+    #[error("postgresql at {address}")]
+    Refused {
+        /// `host:port/database`.
+        address: String,
+        /// Why, and what to do.
+        source: Remedy,
     },
     /// Nothing listens at the address.
-    #[error("postgresql at {address}: error connecting to server: {why}; is it up, are DB_HOST and DB_PORT right?")]
+    #[error("postgresql at {address}: error connecting to server")]
     Unreachable {
         /// `host:port/database`.
         address: String,
-        /// The system's words.
-        why: String,
+        /// The system's error, and what to do.
+        source: Remedy,
     },
     /// The host's name has no address.
-    #[error("postgresql at {address}: {why}; is DB_HOST right?")]
+    #[error("postgresql at {address}")]
     Unknown {
         /// `host:port/database`.
         address: String,
-        /// The system's words.
-        why: String,
+        /// The system's error, and what to do.
+        source: Remedy,
     },
     /// No answer in time.
     #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
@@ -60,7 +69,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Files(#[from] FileError),
     /// The session cannot be set up as the program needs it.
-    #[error("postgresql at {address}: {source}")]
+    #[error("postgresql at {address}")]
     Session {
         /// `host:port/database`.
         address: String,
@@ -68,13 +77,36 @@ pub enum ConnectError {
         source: SessionError,
     },
     /// The session must not write.
-    #[error("postgresql at {address}: {source}")]
+    #[error("postgresql at {address}")]
     Unfit {
         /// `host:port/database`.
         address: String,
         /// Why, and what to do.
         source: Unfit,
     },
+}
+
+impl ConnectError {
+    fn of(address: String, error: tokio_postgres::Error) -> Self {
+        let may_pass = may_connect_later(&error);
+        let source = Remedy::new(connect_remedy(&error), PostgresError::from(error));
+        if may_pass { Self::Away { address, source } } else { Self::Refused { address, source } }
+    }
+
+    fn unreached(address: String, unreached: Unreached<ReachError>) -> Self {
+        match unreached {
+            Unreached::Failed(ReachError::Postgres(error)) => Self::of(address, error),
+            Unreached::Failed(ReachError::Io(error)) => {
+                let source = Remedy::new("is it up, are DB_HOST and DB_PORT right?", error);
+                Self::Unreachable { address, source }
+            }
+            Unreached::Failed(ReachError::Unknown(error)) => {
+                Self::Unknown { address, source: Remedy::new("is DB_HOST right?", error) }
+            }
+            Unreached::Failed(ReachError::Files(error)) => error.into(),
+            Unreached::Silent => Self::TimedOut(address),
+        }
+    }
 }
 
 /// A separate connection, with all settings pinned that the program depends on. The task that serves it ends with the client. If
@@ -103,22 +135,12 @@ async fn connect_with_task(
     traffic: &Traffic,
 ) -> Result<(Client, JoinHandle<()>), ConnectError> {
     let address = address(postgres);
-    let failed = |cause| ConnectError::Postgres { address: address.clone(), cause };
-    let reached = reach(postgres, application_name, traffic).await.map_err(|unreached| match unreached {
-        Unreached::Failed(ReachError::Postgres(cause)) => failed(cause),
-        Unreached::Failed(ReachError::Io(error)) => {
-            ConnectError::Unreachable { address: address.clone(), why: error.to_string() }
-        }
-        Unreached::Failed(ReachError::Unknown(error)) => {
-            ConnectError::Unknown { address: address.clone(), why: error.to_string() }
-        }
-        Unreached::Failed(ReachError::Files(error)) => error.into(),
-        Unreached::Silent => ConnectError::TimedOut(address.clone()),
-    })?;
+    let reached = reach(postgres, application_name, traffic).await;
+    let reached = reached.map_err(|unreached| ConnectError::unreached(address.clone(), unreached))?;
     let Reached { client, server, task } = reached;
     match tokio::time::timeout(CONNECT_TIMEOUT, session::pin(&client, &server, postgres, purpose)).await {
         Ok(Ok(())) => Ok((client, task)),
-        Ok(Err(SessionError::Postgres(cause))) => Err(failed(cause)),
+        Ok(Err(SessionError::Postgres(error))) => Err(ConnectError::of(address, error)),
         Ok(Err(source)) => Err(ConnectError::Session { address, source }),
         Err(_) => Err(ConnectError::TimedOut(address)),
     }
@@ -163,7 +185,7 @@ async fn ask_to_write(
     let address = || address(postgres);
     match tokio::time::timeout(CONNECT_TIMEOUT, asked::may_write(&client, tables, route)).await {
         Ok(Ok(())) => Ok(client),
-        Ok(Err(Unfit::Postgres(cause))) => Err(ConnectError::Postgres { address: address(), cause }),
+        Ok(Err(Unfit::Postgres(error))) => Err(ConnectError::of(address(), error)),
         Ok(Err(source)) => Err(ConnectError::Unfit { address: address(), source }),
         Err(_) => Err(ConnectError::TimedOut(address())),
     }
@@ -180,7 +202,7 @@ fn address(postgres: &Postgres) -> String {
 pub async fn backend(client: &Client, postgres: &Postgres) -> Result<i32, ConnectError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, client.query_one("select pg_backend_pid()", &[])).await {
         Ok(Ok(row)) => Ok(row.get(0)),
-        Ok(Err(cause)) => Err(ConnectError::Postgres { address: address(postgres), cause }),
+        Ok(Err(error)) => Err(ConnectError::of(address(postgres), error)),
         Err(_) => Err(ConnectError::TimedOut(address(postgres))),
     }
 }

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -28,6 +28,7 @@ use tracing_subscriber::{Layer, fmt};
 use self::repeats::Limited;
 use crate::config::{LogFormat, Telemetry};
 use crate::console::{LogLines, errors_are_seen};
+use crate::report::Remedy;
 use crate::status::Status;
 
 /// Connections served at once.
@@ -41,17 +42,17 @@ const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not valid.
-    #[error("telemetry.log: {0}; use a level such as info, or a filter such as footprint=debug,warn")]
-    Filter(String),
+    #[error("telemetry.log")]
+    Filter(#[source] Remedy),
     /// The log's directory cannot be written.
-    #[error("telemetry.log_dir (LOG_DIR) {0}: {1}")]
-    LogDir(String, std::io::Error),
+    #[error("telemetry.log_dir (LOG_DIR) {0}")]
+    LogDir(String, #[source] std::io::Error),
     /// The port is taken, or the address is not valid.
-    #[error("telemetry.listen {0}: {1}; choose another port, 0 for a free one, or an empty text for none")]
-    Listen(String, std::io::Error),
+    #[error("telemetry.listen {0}")]
+    Listen(String, #[source] Remedy),
     /// A recorder is installed already.
-    #[error("metrics: {0}")]
-    Recorder(String),
+    #[error("metrics")]
+    Recorder(#[source] BuildError),
 }
 
 /// Starts logging to standard error, and to LOG_DIR/consumer.log if it is set. Keep the guard: it flushes the file.
@@ -62,7 +63,9 @@ pub fn init_logs(telemetry: &Telemetry) -> Result<LogFile, TelemetryError> {
     // One filter before both layers, and not one for each. Such a filter keeps its decision about the last line on that thread.
     // If the `log` crate only asks about a record (tokio-postgres does so for each statement), the next line of ours would be
     // lost.
-    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| TelemetryError::Filter(error.to_string()))?;
+    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| {
+        TelemetryError::Filter(Remedy::new("use a level such as info, or a filter such as footprint=debug,warn", error))
+    })?;
     let json = telemetry.log_format == LogFormat::Json;
     // a line that cannot be written must not cause another line
     let on_terminal =
@@ -120,16 +123,18 @@ pub async fn serve(
     telemetry: &Telemetry,
     statuses: Vec<watch::Receiver<Status>>,
 ) -> Result<Option<JoinHandle<()>>, TelemetryError> {
-    let recorder = |error: metrics_exporter_prometheus::BuildError| TelemetryError::Recorder(error.to_string());
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
-        .map_err(recorder)?;
-    let metrics = builder.install_recorder().map_err(recorder)?;
+        .map_err(TelemetryError::Recorder)?;
+    let metrics = builder.install_recorder().map_err(TelemetryError::Recorder)?;
     crate::metrics::describe();
     if telemetry.listen.is_empty() {
         return Ok(None);
     }
-    let broken = |error| TelemetryError::Listen(telemetry.listen.clone(), error);
+    let broken = |error| {
+        let remedy = "choose another port, 0 for a free one, or an empty text for none";
+        TelemetryError::Listen(telemetry.listen.clone(), Remedy::new(remedy, error))
+    };
     let listener = TcpListener::bind(&telemetry.listen).await.map_err(broken)?;
     let address = listener.local_addr().map_err(broken)?;
     info!("metrics at http://{address}/metrics");

@@ -4,6 +4,7 @@ use std::fmt;
 
 use footprint::ledger::statements::{self, holder::Holder};
 use footprint::store::sink::{Sink, SinkError, Verdict};
+use footprint::store::trouble::Trouble;
 use footprint_model::guard::Guards;
 use footprint_model::ledger::{self as reference, Advance, Fence, LedgerRow};
 use footprint_protocol::first_start::Starts;
@@ -213,8 +214,8 @@ impl History {
                             .flat_map(|(batches, verdict)| batches.iter().map(|_| *verdict));
                         assert_eq!(verdicts, each.collect::<Vec<_>>(), "{}", what());
                     }
-                    (Err(SinkError::Retry { why, uncertain: true }), None) => {
-                        assert!(why.contains("compare-and-set"), "{why}\n{}", what());
+                    (Err(SinkError::Uncertain(why)), None) => {
+                        assert!(matches!(why, Trouble::Fenced), "{why}\n{}", what());
                     }
                     (answer, expected) => panic!("{answer:?}, expected {expected:?}\n{}", what()),
                 }

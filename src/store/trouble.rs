@@ -1,0 +1,235 @@
+//! What keeps a batch from being stored. What the writer does about it is the class, [`super::sink::SinkError`].
+
+use std::time::Duration;
+
+use footprint_protocol::offset::{Offset, Partition, Range};
+use footprint_service::clickhouse::error::ClickHouseError;
+use footprint_service::kafka::AskError;
+use footprint_service::postgres::ConnectError;
+use footprint_service::report::{Cause, Remedy};
+use footprint_service::traffic::Silent;
+use tokio::task::JoinError;
+
+use crate::ledger::error::LedgerError;
+
+/// What to do about [`Trouble::TooManyRefused`].
+pub const TAKE_SUCH_ROWS: &str = "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then \
+                                  becomes a dead letter";
+
+/// What keeps a batch from being stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// No connection to PostgreSQL.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The ledger refuses, where a refused row's dead letter is to be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Kafka does not answer, where a refused record is read again.
+    #[error(transparent)]
+    Kafka(#[from] AskError),
+    /// PostgreSQL refused, or the connection broke.
+    #[error("postgresql")]
+    Postgres(#[source] Cause),
+    /// ClickHouse refused, or the connection broke.
+    #[error("clickhouse")]
+    ClickHouse(#[source] ClickHouseError),
+    /// A database gave no sign of life.
+    #[error("{server}")]
+    Silent {
+        /// Which one.
+        server: &'static str,
+        /// For how long.
+        source: Silent,
+    },
+    /// A database did not answer a question.
+    #[error("{server}: no answer in {waited:?} (pipeline.sink_timeout_ms)")]
+    NoAnswer {
+        /// Which one.
+        server: &'static str,
+        /// How long it had.
+        waited: Duration,
+    },
+    /// A partition's ledger row is not what the writer expects: which one's, the rows themselves tell.
+    #[error("postgresql: the compare-and-set found another value")]
+    Fenced,
+    /// The batch is no longer this process's to write.
+    #[error("postgresql: an ownership ended while refused rows were looked for")]
+    OwnershipEnded,
+    /// PostgreSQL dropped rows without an error.
+    #[error("postgresql: {copied} of {sent} rows copied into {table}: {dropper}")]
+    Dropped {
+        /// The table.
+        table: String,
+        /// Rows sent.
+        sent: u64,
+        /// Rows that PostgreSQL counted.
+        copied: u64,
+        /// What drops them.
+        dropper: String,
+        /// What to do.
+        source: Remedy,
+    },
+    /// More rows of a batch are refused than may become dead letters.
+    #[error("{server}: {count} of {rows} rows of {range} are refused, such as partition {partition} offset {offset}")]
+    TooManyRefused {
+        /// Which database refuses them.
+        server: &'static str,
+        /// Rows refused.
+        count: usize,
+        /// Rows of the batch.
+        rows: usize,
+        /// The batch's partition.
+        partition: Partition,
+        /// The batch's range.
+        range: Range,
+        /// A refused record.
+        offset: Offset,
+        /// The server's words about it, and what to do.
+        source: Remedy,
+    },
+    /// No row of a batch is taken, and nothing says that the rows are at fault.
+    #[error("postgresql: no row of {range} is taken, the first is partition {partition} offset {offset}")]
+    NoRowTaken {
+        /// The batch's partition.
+        partition: Partition,
+        /// The batch's range.
+        range: Range,
+        /// The first record.
+        offset: Offset,
+        /// PostgreSQL's words about it, and what to do.
+        source: Remedy,
+    },
+    /// ClickHouse runs another insert of the partition.
+    #[error("clickhouse: another insert of the partition runs under query id {id}")]
+    Taken {
+        /// The query id of all of them.
+        id: String,
+    },
+    /// Another insert of the partition could not be ended.
+    #[error("clickhouse: the insert under query id {id} did not end in {waited:?}")]
+    NotDrained {
+        /// Its query id.
+        id: String,
+        /// How long it had.
+        waited: Duration,
+        /// The last answer.
+        source: Cause,
+    },
+    /// Rows that were answered OK twice and cannot be read.
+    #[error(
+        "clickhouse: partition {partition}, range {range}: inserts were answered ok under two tokens, and {missing} of their rows \
+         cannot be read back"
+    )]
+    Contradicted {
+        /// The batch's partition.
+        partition: Partition,
+        /// The batch's range.
+        range: Range,
+        /// Rows that cannot be read.
+        missing: usize,
+        /// What to do.
+        source: Remedy,
+    },
+    /// A refused row could not be left out.
+    #[error("clickhouse: a refused row could not be left out: the partition is another's")]
+    NotLeftOut,
+    /// Which batch is refused as a whole.
+    #[error("partition {partition}, offsets {range}")]
+    Batch {
+        /// Its partition.
+        partition: Partition,
+        /// Its range.
+        range: Range,
+        /// Why, and what to do about one record.
+        source: Remedy,
+    },
+    /// A refusal that may pass came too often.
+    #[error("refused {tries} times in a row")]
+    Repeated {
+        /// How often.
+        tries: u32,
+        /// The last one.
+        source: Box<Trouble>,
+    },
+    /// The reader of refused records is gone with an earlier question.
+    #[error("kafka: a question before this one was given up")]
+    GivenUp,
+    /// The thread that asks Kafka ended without an answer.
+    #[error("a question to kafka ended early")]
+    Thread(#[source] JoinError),
+    /// Refused records cannot be read again: the topic has another life.
+    #[error("the topic was replaced while refused records were read again")]
+    Replaced,
+}
+
+#[cfg(test)]
+mod tests {
+    use footprint_service::postgres::PostgresError;
+    use footprint_service::report::{causes, printed_once};
+
+    use super::*;
+
+    fn postgres_error() -> PostgresError {
+        "port=none".parse::<tokio_postgres::Config>().unwrap_err().into()
+    }
+
+    #[test]
+    fn each_trouble_tells_its_cause_once_and_what_to_do_last() {
+        let refused =
+            || ClickHouseError::from(clickhouse::error::Error::BadResponse("Code: 395. DB::Exception: no".into()));
+        let (partition, range, offset) = (3, Range::new(10, 20), 12);
+        let unclear = "clickhouse: Code: 395. DB::Exception: no; see what ClickHouse's error 395 is about: it refuses what \
+                       footprint sends";
+        let whole =
+            Trouble::Batch { partition, range, source: Remedy::new("leave it out", Trouble::ClickHouse(refused())) };
+        let cases = [
+            (
+                Trouble::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into()),
+                "postgresql: invalid connection string: invalid value for option `port`; look at DB_PORT".to_owned(),
+            ),
+            (Trouble::ClickHouse(refused()), unclear.to_owned()),
+            (
+                Trouble::Repeated { tries: 5, source: Box::new(whole) },
+                format!("refused 5 times in a row: partition 3, offsets [10, 20): {unclear}; leave it out"),
+            ),
+            (
+                Trouble::Silent { server: "postgresql", source: Silent::Still(Duration::from_secs(60)) },
+                "postgresql: no answer: nothing has moved on its connection in 60s (pipeline.sink_timeout_ms)".to_owned(),
+            ),
+            (
+                Trouble::TooManyRefused {
+                    server: "postgresql",
+                    count: 101,
+                    rows: 1_000,
+                    partition,
+                    range,
+                    offset,
+                    source: Remedy::new("let the table take such rows", "value too long (SQLSTATE 22001)"),
+                },
+                "postgresql: 101 of 1000 rows of [10, 20) are refused, such as partition 3 offset 12: value too long \
+                 (SQLSTATE 22001); let the table take such rows"
+                    .to_owned(),
+            ),
+            (
+                Trouble::NotDrained {
+                    id: "footprint-visits-3".into(),
+                    waited: Duration::from_secs(60),
+                    source: refused().into(),
+                },
+                "clickhouse: the insert under query id footprint-visits-3 did not end in 60s: Code: 395. DB::Exception: no; see \
+                 what ClickHouse's error 395 is about: it refuses what footprint sends"
+                    .to_owned(),
+            ),
+            (
+                Trouble::from(LedgerError::Locked(postgres_error())),
+                "ledger: a row stayed locked: invalid connection string: invalid value for option `port`".to_owned(),
+            ),
+        ];
+        for (trouble, told) in cases {
+            assert_eq!(printed_once(&trouble), told);
+        }
+        let deep = Trouble::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into());
+        assert_eq!(causes(&deep).count(), 4, "the server, what to do, the client's error and its cause");
+    }
+}
