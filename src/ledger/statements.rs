@@ -1,5 +1,5 @@
-//! The ledger's SQL, all of it: the sinks' compare-and-set too (`advance`). Every statement that changes a row is fenced by epoch
-//! and owner, and its compare-and-set is the statement's own `where`. `footprint-protocol` decides what the answers mean.
+//! All SQL of the ledger, including the compare-and-set of the PostgreSQL sink (`advance`). Every statement that changes a row
+//! compares epoch and owner in its `where`: that is the fence. `footprint-protocol` decides what the answers mean.
 
 pub mod advance;
 mod claims;
@@ -7,6 +7,7 @@ mod definitions;
 pub mod holder;
 mod left_out;
 mod named;
+pub mod routes;
 mod starts;
 
 use std::time::{Duration, Instant};
@@ -29,23 +30,23 @@ use self::named::{Parameter, numbered};
 pub use crate::ledger::error::LedgerError;
 use crate::ledger::identity::{ledger_id, owner_of, uuid_of};
 
-/// How long any one statement of the ledger may take before its connection is given up.
+/// How long one statement may take. Then the connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Which PostgreSQL answers: its system identifier, timeline and start. A restored, failed-over or restarted one is another.
+/// Which PostgreSQL answers: its system identifier, timeline and start time. A restore, a failover or a restart changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerIdentity(String);
 
-/// The fence of one partition: key, epoch and owner.
+/// What a statement compares with a partition's row: its key, and the epoch and owner that the row must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Fence {
-    /// The source.
+    /// Part of the key, with the route.
     pub source: SourceId,
-    /// The partition.
+    /// Part of the key.
     pub partition: Partition,
-    /// The epoch.
+    /// As the take-over left it.
     pub epoch: i64,
-    /// The owner.
+    /// As the take-over left it.
     pub owner: OwnerId,
 }
 
@@ -56,20 +57,20 @@ impl From<&crate::ledger::ownership::Ownership> for Fence {
     }
 }
 
-/// A take-over's answer.
+/// The answer to a take-over.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// The row, epoch and owner new, all else as it was.
+    /// The row. Its epoch and owner are new, everything else is unchanged.
     pub row: Row,
-    /// The PostgreSQL that runs now is not the one that the row's last owner settled it under. It is told from what the
-    /// settling wrote alone: a write of a stale owner after a restore must not make the row look certain again.
+    /// The PostgreSQL that runs now is not the one under which the last owner settled the row. Only what the settling wrote counts:
+    /// after a restore, a write of a stale owner must not make the row look certain again.
     pub may_have_gone_back: bool,
-    /// The row was settled under another system identifier, or made where its ledger had been lost and not settled since: inserts
-    /// of older owners may have gone under other query ids.
+    /// The row was settled under another system identifier, or it replaces a lost one and is not settled yet. Inserts of earlier
+    /// owners may have had other query ids.
     pub is_anothers: bool,
 }
 
-/// One connection to the ledger of one route. Its loss voids every proof.
+/// One connection to the ledger of one route. Every proof is void when it is lost.
 pub struct Ledger {
     client: Client,
     route: String,
@@ -81,12 +82,12 @@ pub struct Ledger {
 async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, LedgerError> {
     match timeout(STATEMENT_TIMEOUT, answer).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(LedgerError::of(&error)),
-        Err(_) => Err(LedgerError::Lost(format!("no answer in {STATEMENT_TIMEOUT:?}"))),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(LedgerError::Silent(STATEMENT_TIMEOUT)),
     }
 }
 
-/// In place of the server's identity: the row was made where its ledger had been lost, and is not settled yet.
+/// Written in place of the server's identity: the row replaces a lost one and is not settled yet.
 const LOST: &str = "lost";
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
@@ -119,10 +120,10 @@ fn read_nexts(row: &tokio_postgres::Row) -> Result<Nexts, Error> {
 }
 
 impl Ledger {
-    /// Connects, and asks which PostgreSQL it is.
+    /// Connects, and asks which PostgreSQL answers.
     ///
     /// # Errors
-    /// No connection, no answer.
+    /// No connection, or no answer.
     pub async fn connect(postgres: &Postgres, route: &str, application_name: &str) -> Result<Self, LedgerError> {
         let client = connect_to_write(postgres, application_name, Purpose::Ledger, &ledger_tables(), None).await?;
         let row = within(client.query_one(
@@ -138,12 +139,12 @@ impl Ledger {
         Ok(Self { client, route: route.to_owned(), identity, id, connected_at: Instant::now() })
     }
 
-    /// Which PostgreSQL answers.
+    /// Which PostgreSQL answered when the connection was made.
     pub fn identity(&self) -> &ServerIdentity {
         &self.identity
     }
 
-    /// Which ledger it is.
+    /// The ledger's id, which query ids of ClickHouse contain.
     pub fn id(&self) -> LedgerId {
         self.id
     }
@@ -166,7 +167,7 @@ impl Ledger {
         within(self.client.query(sql, parameters)).await
     }
 
-    /// The same of a statement whose parameters have names.
+    /// As [`Self::query`], for a statement whose parameters have names.
     async fn query_named(
         &self,
         sql: &str,
@@ -176,10 +177,10 @@ impl Ledger {
         self.query(&sql, &values).await
     }
 
-    /// Registers a source. True when another life of the topic is known.
+    /// Registers a source. True: the ledger knows another topic of the same name.
     ///
     /// # Errors
-    /// A collision of ids.
+    /// No answer, or the id belongs to another topic.
     pub async fn register_source(
         &self,
         source: SourceId,
@@ -209,8 +210,8 @@ impl Ledger {
         Ok(others)
     }
 
-    /// Takes a partition over: the row is made at `start` when there is none, else its epoch grows and its owner is new. A row
-    /// that is made in place of a lost one says so until it is settled.
+    /// Takes a partition over. If there is no row, one is made at `start`; otherwise its epoch grows by one and it gets the new owner.
+    /// A row that replaces a lost one says so until it is settled.
     ///
     /// # Errors
     /// No answer, or the row stays locked.
@@ -258,13 +259,12 @@ impl Ledger {
                 ],
             )
             .await?;
-        let lost = || LedgerError::Lost("the take-over returned no row".into());
-        let row = rows.first().ok_or_else(lost)?;
+        let row = rows.first().ok_or(LedgerError::Unexpected("the take-over returned no row"))?;
         let (may_have_gone_back, is_anothers) = (row.get("gone_back"), row.get("is_anothers"));
-        Ok(Taken { row: read_row(row).map_err(|error| LedgerError::of(&error))?, may_have_gone_back, is_anothers })
+        Ok(Taken { row: read_row(row).map_err(LedgerError::from)?, may_have_gone_back, is_anothers })
     }
 
-    /// Writes what the new owner decided: switches, H, gaps and the server's identity. False: fenced.
+    /// Writes what the new owner decided: switches, H (`doubtful_below`), gaps and the server's identity. False: fenced.
     ///
     /// # Errors
     /// No answer.
@@ -322,7 +322,7 @@ impl Ledger {
         let sql = format!("select partition, {ROW} from footprint_ledger where route = $1 and source = $2");
         let found = self.query(&sql, &[&self.route, &source.0]).await?;
         let read = |row: &tokio_postgres::Row| Ok((row.try_get("partition")?, read_row(row)?));
-        found.iter().map(read).collect::<Result<_, Error>>().map_err(|error| LedgerError::of(&error))
+        found.iter().map(read).collect::<Result<_, Error>>().map_err(LedgerError::from)
     }
 }
 

@@ -5,15 +5,17 @@ use std::time::Duration;
 use footprint_event::route::{Route, quoted};
 use footprint_service::address::authority;
 use footprint_service::config::Config;
+use footprint_service::postgres::PostgresError;
 use footprint_service::postgres::asked::{self, TABLES, Unfit};
-use footprint_service::postgres::describe;
 use footprint_service::postgres::pool::Sessions;
 use footprint_service::postgres::session::Purpose;
+use footprint_service::report::Chain;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Report;
-use crate::store::postgres::migrate::{MigrateError, find, lacks, newest_version, registered};
+use crate::ledger::statements::routes::registered;
+use crate::store::postgres::migrate::{MigrateError, find, lacks, newest_version};
 use crate::store::postgres::rights::VERSION_TABLE;
 use crate::store::postgres::shape::plan;
 
@@ -23,7 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
     let client = match Sessions::new(&config.postgres, "footprint-check", Purpose::Check).get().await {
         Ok(client) => client,
-        Err(error) => return report.fault("postgresql", error.to_string().trim_start_matches("postgresql at ")),
+        Err(error) => {
+            return report.fault("postgresql", Chain(&error).to_string().trim_start_matches("postgresql at "));
+        }
     };
     let parts = async {
         settings(&client, config, report).await?;
@@ -48,7 +52,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
 /// The answer, or why there is none.
 async fn ask<T>(asking: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
     match timeout(TIMEOUT, asking).await {
-        Ok(answer) => answer.map_err(|error| describe(&error)),
+        Ok(answer) => answer.map_err(|error| Chain(&PostgresError::from(error)).to_string()),
         Err(_) => Err(format!("no answer in {TIMEOUT:?}; what else is it doing?")),
     }
 }
@@ -107,7 +111,7 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
         }
         // reported with the route and the table themselves
         Err(MigrateError::Shape(_) | MigrateError::Taken(_)) => {}
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(Chain(&error).to_string()),
     }
     Ok(())
 }

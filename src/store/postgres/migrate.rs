@@ -1,27 +1,28 @@
-//! Brings PostgreSQL to what this program needs, by one mechanism each:
+//! Makes and changes the tables in PostgreSQL, in two ways:
 //!
-//! - what every installation has alike (the ledger, the dead letters) stands in versioned files, migrations/postgres/V*.sql,
-//!   run once each by refinery, all in one transaction. A file once merged is never edited;
-//! - what follows from the configuration (a route's table) is compared with the catalog at every run: migrations/postgres/
-//!   R__route_table.sql makes a table that is missing, [`super::shape`] adds what an existing one lacks. So the old
-//!   system's table, a route that gained a column and a table of ours take the same way, and a second run does nothing.
+//! - What every installation has (the ledger, the dead letters) is in versioned files, migrations/postgres/V*.sql. Refinery runs each
+//!   once, all in one transaction. A merged file is never edited.
+//! - What depends on the configuration (the tables of routes) is compared with the catalog at every run. migrations/postgres/
+//!   R__route_table.sql makes a table that is missing, and [`super::shape`] adds what an existing one lacks: the table of the old
+//!   system, and a table whose route has gained a column. A second run changes nothing.
 //!
-//! All of it happens under one lock of the database, so two at once do it one after the other.
+//! All of this happens under one lock of the database, so two runs at once do it one after the other.
 
 use std::time::Duration;
 
 use footprint_event::route::{Route, quoted};
 use footprint_service::config::Postgres;
 use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{ConnectError, connect, describe};
+use footprint_service::postgres::{ConnectError, PostgresError, connect};
 use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::rights::{VERSION_TABLE, lacking_for_ledger, lacking_for_route};
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
+use crate::ledger::statements::routes;
 
-/// The ledger's files, in order.
+/// The migration files, in order.
 const VERSIONS: [(&str, &str); 6] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
@@ -30,43 +31,42 @@ const VERSIONS: [(&str, &str); 6] = [
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
     ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
 ];
-/// The advisory lock of whoever migrates: the bytes of "footprin".
+/// The advisory lock that `migrate` takes: the bytes of "footprin".
 const LOCK: i64 = i64::from_be_bytes(*b"footprin");
-/// How long to wait for the other one that migrates, or for a table in use.
+/// How long to wait for another `migrate`, or for a table that is in use.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long one statement may take: an old table of many rows is rewritten when its times get their zone.
+/// How long one statement may take: PostgreSQL rewrites an old table when its times get a time zone.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Why PostgreSQL is not as it should be.
+/// Why PostgreSQL could not be brought to the wanted state.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// PostgreSQL refused.
-    #[error("postgresql: {what}: {}", describe(.source))]
+    #[error("postgresql: {what}")]
     Refused {
         /// What was tried.
         what: String,
-        /// The cause.
-        #[source]
-        source: tokio_postgres::Error,
+        /// PostgreSQL's error.
+        source: PostgresError,
     },
     /// A versioned file failed, or was edited after it had been run.
-    #[error("postgresql: the files of migrations/postgres: {0}")]
-    Files(String),
+    #[error("postgresql: the files of migrations/postgres")]
+    Files(#[source] refinery::Error),
     /// No answer in time.
     #[error("postgresql: {what}: no answer in {waited:?}")]
     TimedOut {
         /// What was tried.
         what: String,
-        /// How long.
+        /// For how long.
         waited: Duration,
     },
-    /// A table that cannot be adopted.
+    /// A table cannot be used.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// A pair of tables belongs to one route only.
+    /// The tables belong to another route, or the route to other tables.
     #[error("{0}")]
     Taken(String),
 }
@@ -74,11 +74,11 @@ pub enum MigrateError {
 impl MigrateError {
     fn refused(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let what = what.into();
-        |source| Self::Refused { what, source }
+        |error| Self::Refused { what, source: error.into() }
     }
 }
 
-/// A connection that holds the lock: nobody else migrates while it lives.
+/// A connection that holds the lock: no other `migrate` works while it lives.
 pub struct Migrator {
     client: Client,
 }
@@ -97,7 +97,7 @@ impl Migrator {
             Ok(answer) => answer.map_err(MigrateError::refused(what))?,
             Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
         }
-        // a statement of a migration that was given up ends with its connection, not when it is done (PostgreSQL 14 and later)
+        // a statement ends when its client is gone, not when it is done (PostgreSQL 14 and later)
         let sql =
             "select set_config(name, '1s', false) from pg_settings where name = 'client_connection_check_interval'";
         match timeout(waited, client.execute(sql, &[])).await {
@@ -107,7 +107,7 @@ impl Migrator {
         Ok(Self { client })
     }
 
-    /// What the user lacks to migrate, as statements. Changes nothing.
+    /// The rights that the user lacks, as statements. Changes nothing.
     ///
     /// # Errors
     /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
@@ -115,28 +115,27 @@ impl Migrator {
         lacks(&self.client, routes, with_tables).await
     }
 
-    /// Runs the ledger's files that were not run yet. Gives back what was done.
+    /// Runs the migration files that were not run yet. Returns what was done.
     ///
     /// # Errors
     /// PostgreSQL refuses, or a file was edited after it had been run.
     pub async fn ledger(&mut self) -> Result<Vec<String>, MigrateError> {
-        let files = |error: refinery::Error| MigrateError::Files(with_causes(&error));
         let migrations = VERSIONS
             .iter()
             .map(|(name, sql)| Migration::unapplied(name, sql))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(files)?;
+            .map_err(MigrateError::Files)?;
         let mut runner = Runner::new(&migrations).set_grouped(true);
         runner.set_migration_table_name(VERSION_TABLE);
         let running = runner.run_async(&mut self.client);
         let report = timeout(STATEMENT_TIMEOUT, running)
             .await
             .map_err(|_| MigrateError::TimedOut { what: "the ledger's files".into(), waited: STATEMENT_TIMEOUT })?
-            .map_err(files)?;
+            .map_err(MigrateError::Files)?;
         Ok(report.applied_migrations().iter().map(|file| format!("postgresql: ran {file}")).collect())
     }
 
-    /// Makes or adopts a route's table, in one transaction. Gives back what was done.
+    /// Makes or adopts the table of a route, in one transaction. Returns what was done.
     ///
     /// # Errors
     /// PostgreSQL refuses, or the table cannot be adopted.
@@ -157,7 +156,7 @@ impl Migrator {
         })
     }
 
-    /// Whether the route may have the pair of tables. A route keeps its tables for good: its ledger counts what they hold.
+    /// Checks that the route may have the pair of tables. A route keeps its tables for good: the ledger counts what they hold.
     ///
     /// # Errors
     /// PostgreSQL refuses, the route has other tables, or another route has one of these.
@@ -165,29 +164,24 @@ impl Migrator {
         is_free(&self.client, route, clickhouse_table).await
     }
 
-    /// Notes that the pair of tables is the route's.
+    /// Registers the pair of tables for the route.
     ///
     /// # Errors
     /// PostgreSQL refuses, or the pair is not free.
     pub async fn register(&self, route: &Route, clickhouse_table: &str) -> Result<Vec<String>, MigrateError> {
         let what = "registering the route";
-        let inserting = async {
-            let postgres_table = qualified(&self.client, &route.postgres_table).await?;
-            let sql = "insert into footprint_route (route, postgres_table, clickhouse_table) values ($1, $2, $3) \
-                       on conflict do nothing";
-            self.client.execute(sql, &[&route.name, &postgres_table, &clickhouse_table]).await
-        };
-        let inserted = match timeout(LOCK_TIMEOUT, inserting).await {
-            Ok(inserted) => inserted.map_err(MigrateError::refused(what))?,
+        let registering = routes::register(&self.client, route, clickhouse_table);
+        let is_new = match timeout(LOCK_TIMEOUT, registering).await {
+            Ok(is_new) => is_new.map_err(MigrateError::refused(what))?,
             Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
         };
         self.is_free(route, clickhouse_table).await?;
-        Ok(if inserted == 0 { Vec::new() } else { vec![format!("registered route {}", route.name)] })
+        Ok(if is_new { vec![format!("registered route {}", route.name)] } else { Vec::new() })
     }
 }
 
-/// What the user lacks to run the ledger's files and, `with_tables`, to make or adopt each route's table and to write it.
-/// Each route comes with its table in ClickHouse.
+/// The rights that the user lacks to run the migration files and, `with_tables`, to make or adopt each route's table and to write it.
+/// `routes`: each with its table in ClickHouse.
 ///
 /// # Errors
 /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
@@ -223,7 +217,7 @@ pub async fn lacks(
     timeout(waited, asking).await.unwrap_or_else(|_| Err(MigrateError::TimedOut { what: what.into(), waited }))
 }
 
-/// The newest of the ledger's files that was run; none when none was.
+/// The version of the newest migration file that was run; none if none was.
 async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> {
     let there = client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE]).await?;
     if !there.get::<_, bool>(0) {
@@ -234,7 +228,7 @@ async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> 
 }
 
 async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
-    let asking = registered(client, route, clickhouse_table);
+    let asking = routes::registered(client, route, clickhouse_table);
     let what = "looking for the route's tables";
     let owners = match timeout(LOCK_TIMEOUT, asking).await {
         Ok(owners) => owners.map_err(MigrateError::refused(what))?,
@@ -250,53 +244,10 @@ async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Resu
     }
 }
 
-/// The version of the ledger's newest file.
+/// The version of the newest migration file.
 pub fn newest_version() -> i32 {
     let number = |name: &str| name.trim_start_matches('V').split("__").next().and_then(|number| number.parse().ok());
     VERSIONS.last().and_then(|(name, _)| number(name)).unwrap_or_default()
-}
-
-/// A row of footprint_route that names the route or one of its tables.
-pub struct Registered {
-    /// The route.
-    pub route: String,
-    /// Its table in PostgreSQL.
-    pub postgres_table: String,
-    /// Its table in ClickHouse.
-    pub clickhouse_table: String,
-    /// Whether it is this route with this pair.
-    pub is_ours: bool,
-}
-
-/// Who has the route's name or one of its tables.
-///
-/// # Errors
-/// PostgreSQL refuses.
-pub async fn registered(
-    client: &Client,
-    route: &Route,
-    clickhouse_table: &str,
-) -> Result<Vec<Registered>, tokio_postgres::Error> {
-    let wanted = qualified(client, &route.postgres_table).await?;
-    let sql = "select route, postgres_table, clickhouse_table from footprint_route \
-               where route = $1 or postgres_table = $2 or clickhouse_table = $3";
-    let rows = client.query(sql, &[&route.name, &wanted, &clickhouse_table]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let (name, postgres_table, clickhouse): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-            let is_ours = name == route.name && postgres_table == wanted && clickhouse == clickhouse_table;
-            Registered { route: name, postgres_table, clickhouse_table: clickhouse, is_ours }
-        })
-        .collect())
-}
-
-/// `schema.table`, where the table is or would be made.
-async fn qualified(client: &Client, table: &str) -> Result<String, tokio_postgres::Error> {
-    let sql = "select coalesce((select n.nspname || '.' || c.relname from pg_class c join pg_namespace n \
-               on n.oid = c.relnamespace where c.oid = to_regclass($1::text)), \
-               case when $2 like '%.%' then $2 else current_schema || '.' || $2 end)";
-    Ok(client.query_one(sql, &[&quoted(table), &table]).await?.get(0))
 }
 
 /// A table as the catalog describes it.
@@ -340,15 +291,4 @@ pub async fn find(
         }
     }
     Ok(Some(found))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
