@@ -31,7 +31,7 @@ pub const CUTS_PER_SECOND_MAX: u32 = 20;
 pub const BATCHES_UNDER_WAY_MAX: usize = 4;
 /// Batches waiting before one writer lane.
 pub const WRITER_CHANNEL_CAPACITY: usize = 64;
-/// Messages waiting before the coordinator.
+/// Messages that wait before the coordinator.
 pub const COORDINATOR_CHANNEL_CAPACITY: usize = 1_024;
 /// Batches that the coordinator holds until they are claimed or a writer has room. Small batches cost more than the bytes that
 /// they hold of the budget. So a trickle of records during a long outage needs this bound too.
@@ -56,7 +56,7 @@ pub const COPY_CHUNK_BYTES: usize = 256 << 10;
 /// the socket takes it.
 pub const BLOCK_PIECE_BYTES: usize = 256 << 10;
 
-/// Partitions of one topic that one process handles, at most.
+/// Partitions of one topic that one process handles.
 pub const PARTITIONS_MAX: usize = 10_000;
 
 /// Offsets of one partition that `verify` compares at once, as a power of two. They need about 40 MiB for counts and content

@@ -44,11 +44,11 @@ impl Stored {
 pub struct Left {
     /// Offsets that are claimed and not stored.
     pub records: u64,
-    /// Their partitions.
+    /// Partitions of these offsets.
     pub partitions: usize,
-    /// Some are not in PostgreSQL.
+    /// Some of them are not in PostgreSQL.
     pub postgres: bool,
-    /// Some are not in ClickHouse.
+    /// Some of them are not in ClickHouse.
     pub clickhouse: bool,
     /// Routes whose pipelines did not answer at all.
     pub silent_routes: usize,
@@ -66,7 +66,7 @@ impl Left {
         }
     }
 
-    fn spell(self) -> String {
+    fn text(self) -> String {
         let sinks: Vec<&str> = [(self.postgres, "postgresql"), (self.clickhouse, "clickhouse")]
             .into_iter()
             .filter_map(|(is_behind, sink)| is_behind.then_some(sink))
@@ -117,7 +117,7 @@ impl Outcome {
         matches!(self, Self::Drained | Self::CaughtUp(_))
     }
 
-    /// The last line.
+    /// The last line of the program's output.
     pub fn line(&self) -> String {
         match self {
             Self::Drained => "drained: everything under way is stored".into(),
@@ -132,7 +132,7 @@ impl Outcome {
                 format!("interrupted: {least}{stored} of {wanted} stored; the next start continues from there")
             }
             Self::NotDrained(left) => {
-                format!("not drained: {}; nothing is lost, the next start finishes the claims", left.spell())
+                format!("not drained: {}; nothing is lost, the next start finishes the claims", left.text())
             }
             Self::Failed(why) => why.clone(),
         }

@@ -51,7 +51,7 @@ impl From<Error> for LedgerError {
         match code.as_deref() {
             None => Self::Lost(error),
             Some("55P03") => Self::Locked(error),
-            // 40003 says itself that nobody knows whether the statement landed
+            // 40003 means: it is not known whether the statement was executed
             Some(code) if code.starts_with("40") && code != "40003" => Self::Undone(error),
             Some(_) if is_closed => Self::Lost(error),
             Some(code) if code.starts_with("08") || code.starts_with("57P") => Self::Lost(error),

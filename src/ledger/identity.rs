@@ -1,10 +1,10 @@
-//! The names of ledgers, owners and connections: how each is made, and an owner as the UUID that the ledger's rows hold.
+//! How the ids of ledgers and owners, and the names of connections, are made. In the ledger's rows an owner is a UUID.
 
 use footprint_protocol::ledger::{LedgerId, OwnerId};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The ledger in a database of a PostgreSQL cluster.
+/// The id of the ledger in one database of a PostgreSQL cluster.
 pub fn ledger_id(system_identifier: &str, database: &str) -> LedgerId {
     LedgerId(xxh3_64(format!("{system_identifier}\n{database}").as_bytes()))
 }
@@ -34,7 +34,7 @@ pub fn application_name(instance: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Query ids of ClickHouse are made of it: another number for the same ledger would let an old insert run on.
+    /// Query ids in ClickHouse contain it: with another number for the same ledger an old insert would not be ended.
     #[test]
     fn a_ledger_has_the_same_id_in_every_version() {
         assert_eq!(ledger_id("7123456789", "footprint").to_string(), "0dcec3448ed0ecdb");

@@ -1,5 +1,5 @@
-//! The ledger: what is claimed and stored of each partition, and who may write. `footprint-protocol` decides; `statements`
-//! asks and tells PostgreSQL; `ownership` is what a take-over gives, and `proof` says how long it holds.
+//! The ledger: what is claimed and stored of each partition, and which process may write it. `footprint-protocol` decides;
+//! `statements` is the SQL. A take-over gives an `ownership`, and a `proof` says how long it is certain.
 
 pub mod error;
 pub mod identity;

@@ -1,5 +1,4 @@
-//! An ownership: the right of one process to write one partition, from a take-over until it ends, and what the take-over
-//! found.
+//! An ownership: the right of one process to write one partition, from a take-over until it ends. It holds what the take-over found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,25 +13,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::proof::Proof;
 
-/// Records that one database lacks for good: each has a dead letter for it alone, which was there before this list named it.
-/// A take-over reads them, after it has raised the epoch: whoever adds one is fenced by then, or has fenced this owner. Only
-/// this owner itself adds to it, in the fenced statement that writes the dead letter.
+/// Records that one database never gets. Each has a dead letter for that database, which is written before the record is in this
+/// list. The take-over reads them after it has raised the epoch, so no earlier owner can add one. From then on only this owner adds
+/// to it, after the fenced statement that writes the dead letter.
 #[derive(Debug, Default)]
 pub struct LeftOut(Mutex<BTreeSet<(Offset, bool)>>);
 
 impl LeftOut {
-    /// Of what the take-over has read.
+    /// From what the take-over read.
     pub fn new(found: impl IntoIterator<Item = (SinkName, Offset)>) -> Self {
         let entry = |(sink, offset)| (offset, sink == SinkName::ClickHouse);
         Self(Mutex::new(found.into_iter().map(entry).collect()))
     }
 
-    /// One more.
+    /// Adds a record.
     pub fn add(&self, sink: SinkName, offset: Offset) {
         self.0.lock().insert((offset, sink == SinkName::ClickHouse));
     }
 
-    /// Those of a range that a database lacks, rising.
+    /// The records of a range that a database never gets, in rising order.
     pub fn of(&self, sink: SinkName, range: Range) -> Vec<Offset> {
         let held = self.0.lock();
         let of_sink = |&&(_, is_clickhouse): &&(Offset, bool)| is_clickhouse == (sink == SinkName::ClickHouse);
@@ -40,39 +39,39 @@ impl LeftOut {
     }
 }
 
-/// A pending range that is finished by the definition that claimed it, which is not the route's present one.
+/// A pending range that was claimed under an earlier definition of the route, and must be finished by it.
 #[derive(Clone, Debug)]
 pub struct Earlier {
-    /// The claim's.
+    /// The claimed range.
     pub range: Range,
-    /// What its records are decoded by.
+    /// Decodes its records.
     pub definition: Arc<Definition>,
 }
 
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
 pub struct Ownership {
-    /// The ledger that gave it.
+    /// Where the ownership is recorded.
     pub ledger: LedgerId,
-    /// The source.
+    /// The topic that the partition belongs to.
     pub source: SourceId,
-    /// The partition.
+    /// Of that topic.
     pub partition: Partition,
-    /// Grows by one with every take-over; a restored PostgreSQL may repeat it.
+    /// Grows by one with each take-over. After a restore of PostgreSQL a number may come again.
     pub epoch: i64,
-    /// Fresh for every take-over.
+    /// New for each take-over.
     pub owner: OwnerId,
     /// What the take-over found and decided.
     pub plan: Plan,
-    /// Claims found that another definition made, rising.
+    /// Pending claims under earlier definitions, in rising order.
     pub earlier: Vec<Earlier>,
-    /// Records that are given up, since Kafka cannot give them: noted as gaps, and read past.
+    /// Records that Kafka cannot deliver and that are given up: they are noted as gaps and skipped.
     pub skips: Vec<Range>,
-    /// Records that one database is never to get.
+    /// Records that one database never gets.
     pub left_out: LeftOut,
-    /// When it was last seen to hold.
+    /// When the ownership was last confirmed.
     pub proof: Proof,
-    /// Cancelled when the ownership has ended, for whatever reason: its chunks and batches are thrown away.
+    /// Cancelled when the ownership has ended, whatever the reason. Its chunks and batches are then dropped.
     pub ended: CancellationToken,
 }
 
@@ -83,13 +82,13 @@ impl Right for Ownership {
 }
 
 impl Ownership {
-    /// The definition by which a range that starts at `start` is decoded; none: the route's present one.
+    /// The earlier definition that decodes a range starting at `start`; none: the present one does.
     pub fn earlier_definition(&self, start: Offset) -> Option<&Arc<Definition>> {
         let holds = |earlier: &&Earlier| earlier.range.start <= start && start < earlier.range.end;
         self.earlier.iter().find(holds).map(|earlier| &earlier.definition)
     }
 
-    /// Whether it has ended.
+    /// Whether the ownership is over.
     pub fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
     }

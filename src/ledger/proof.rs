@@ -1,5 +1,6 @@
-//! Proofs of ownership: a statement that committed under the fence proves the ownership as of before it was sent. A proof
-//! ages by a clock that counts suspension, and is void at once when a connection that could hide a restore broke.
+//! Proofs of ownership. A fenced statement that was committed proves that the ownership held when the statement was sent. A proof
+//! expires by a clock that also counts while the machine is suspended. It is void at once when a connection breaks, since a restore
+//! could hide behind that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +10,10 @@ use footprint_service::clock::BootInstant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How long a proof is good. Nothing is sent to ClickHouse on an older one.
+/// How long a proof is valid. Nothing is sent to ClickHouse on an older one.
 pub const PROOF_LIFETIME: Duration = Duration::from_secs(5);
 
-/// What voids every proof of a pipeline at once, and asks for new ones.
+/// Voids all proofs of a pipeline at once, and asks for new ones.
 #[derive(Debug, Default)]
 pub struct Proofs {
     voided: AtomicU64,
@@ -20,7 +21,7 @@ pub struct Proofs {
 }
 
 impl Proofs {
-    /// Voids every proof given so far.
+    /// Voids all proofs given so far.
     pub fn void(&self) {
         self.voided.fetch_add(1, Ordering::SeqCst);
     }
@@ -30,25 +31,25 @@ impl Proofs {
         self.wanted.notify_one();
     }
 
-    /// Waits until somebody asks.
+    /// Waits until a heartbeat is asked for.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// The moment before a statement is sent: what its commit will prove.
+    /// The moment before a statement is sent. When it is committed, it proves the ownership as of this moment.
     pub fn before_sending(&self) -> Sighting {
         Sighting { at: BootInstant::now(), voided: self.voided.load(Ordering::SeqCst) }
     }
 }
 
-/// When an ownership was seen to hold.
+/// A moment at which an ownership was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     at: BootInstant,
     voided: u64,
 }
 
-/// The latest sighting of one ownership.
+/// The last moment at which one ownership was confirmed.
 #[derive(Debug)]
 pub struct Proof {
     proofs: Arc<Proofs>,
@@ -72,7 +73,7 @@ impl Proof {
         self.renewed.notify_waiters();
     }
 
-    /// Whether `sighting` may still be acted upon.
+    /// Whether `sighting` is still valid.
     pub fn is_good(&self, sighting: Sighting) -> bool {
         self.is_good_at(sighting, BootInstant::now())
     }
@@ -81,14 +82,14 @@ impl Proof {
         sighting.voided == self.proofs.voided.load(Ordering::SeqCst) && now.since(sighting.at) < PROOF_LIFETIME
     }
 
-    /// The latest sighting, when it is good.
+    /// The latest sighting, if it is still valid.
     pub fn current(&self) -> Option<Sighting> {
         let latest = *self.latest.lock();
         self.is_good(latest).then_some(latest)
     }
 
-    /// A good sighting, waiting for the next heartbeat when the latest has aged. It waits as long as the ownership
-    /// lasts: the caller selects on that.
+    /// A valid sighting. It waits for the next heartbeat if the latest one has expired, and has no time limit: the caller stops
+    /// waiting when the ownership ends.
     pub async fn good(&self) -> Sighting {
         loop {
             let renewed = self.renewed.notified();
@@ -119,7 +120,7 @@ mod tests {
         assert!(!proof.is_good(old), "the old sighting stays void");
     }
 
-    /// The protocol counts on this bound: a take-over elsewhere waits for nothing else.
+    /// The protocol relies on this bound: a take-over by another process waits for nothing else.
     #[test]
     fn a_proof_lasts_five_seconds_from_before_its_statement_was_sent() {
         let proofs = Arc::new(Proofs::default());
@@ -127,7 +128,7 @@ mod tests {
         let proof = Proof::new(Arc::clone(&proofs), sighting);
         assert!(proof.is_good_at(sighting, sighting.at.later(Duration::from_millis(4_999))));
         assert!(!proof.is_good_at(sighting, sighting.at.later(Duration::from_secs(5))));
-        // a later statement counts from its own sending, and an earlier one takes nothing back
+        // a later statement counts from when it was sent, and an earlier one changes nothing
         let later = Sighting { at: sighting.at.later(Duration::from_secs(3)), ..sighting };
         proof.renew(later);
         proof.renew(sighting);

@@ -314,7 +314,7 @@ impl Ledger {
         Ok(!rows.is_empty())
     }
 
-    /// The row of every partition of a source, whoever owns it.
+    /// The rows of all partitions of a source, whichever process owns them.
     ///
     /// # Errors
     /// No answer.

@@ -1,6 +1,6 @@
-//! The lanes to the databases, which write side by side: each has a writer and a connection of its own for every sink. What
-//! is under way of one ownership is all in one lane, so it is stored in order; two ownerships of one partition exclude each
-//! other by the ledger, whatever lanes they are in.
+//! The lanes to the databases, which write side by side. Each has its own writer and connection for every sink. All batches of one
+//! ownership that are under way are in one lane, so they are stored in order. Two ownerships of one partition exclude each other
+//! through the ledger, whatever their lanes are.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 
-/// Which lane, counted from 0.
+/// The index of a lane.
 pub type Lane = usize;
 
-/// The sending ends of all lanes.
+/// The channels to the writers of all lanes.
 pub struct Lanes {
     lanes: Vec<Vec<mpsc::Sender<Arc<Batch>>>>,
 }
 
 impl Lanes {
-    /// Of these writers, those of each lane together.
+    /// `lanes`: the writers of each lane.
     pub fn new(lanes: Vec<Vec<mpsc::Sender<Arc<Batch>>>>) -> Self {
         assert!(!lanes.is_empty(), "without a lane nothing is written");
         Self { lanes }
     }
 
-    /// Gives each of the `free` partitions the lane that then serves the fewest, beside those that are `bound` to theirs;
-    /// of equals the first, so that a trickle needs one lane only.
+    /// Gives each of the `free` partitions the lane that serves the fewest partitions at that moment. `bound`: the lanes of partitions
+    /// that cannot change. Among equals the first lane wins, so a trickle of records needs only one lane.
     pub fn spread<'a>(&self, bound: impl Iterator<Item = Lane>, free: impl Iterator<Item = &'a mut Lane>) {
         let mut served = vec![0; self.lanes.len()];
         for lane in bound {
@@ -36,21 +36,21 @@ impl Lanes {
         }
     }
 
-    /// Batches that every writer of a lane takes without waiting.
+    /// How many batches every writer of a lane can take without waiting.
     pub fn room(&self, lane: Lane) -> usize {
         self.lanes[lane].iter().map(mpsc::Sender::capacity).min().unwrap_or_default()
     }
 
-    /// Of `wanted` batches that shall go to a lane together, how many may now: all of them, or where they are more than its writers
-    /// ever take, as many as those do; none as long as there is room for fewer. Taken one by one, the first partitions would
-    /// leave the last no room.
+    /// How many of `wanted` batches may go to a lane now. All of them, or, if that is more than a writer's whole channel, as many as
+    /// that holds. None while there is room for fewer: if the batches went one by one, the first partitions would leave no room for
+    /// the last.
     pub fn admits(&self, lane: Lane, wanted: usize) -> usize {
         let room_max = self.lanes[lane].iter().map(mpsc::Sender::max_capacity).min().unwrap_or_default();
         let together = wanted.min(room_max);
         if self.room(lane) >= together { together } else { 0 }
     }
 
-    /// Gives a batch to the writers of a lane that has room for it. One that has ended drops it: the pipeline ends with it.
+    /// Sends a batch to the writers of a lane, which must have room. A writer that has ended drops it; then the pipeline ends too.
     pub fn send(&self, lane: Lane, batch: &Arc<Batch>) {
         for writer in &self.lanes[lane] {
             let _ = writer.try_send(Arc::clone(batch));

@@ -1,8 +1,9 @@
-//! Storing: `writer` is the one loop that feeds a sink. Neither database's files know the other's.
+//! Stores batches in both databases: `writer` is the loop that feeds a sink. The files of one database do not use those of the other.
 
 pub mod clickhouse;
 pub mod lanes;
-pub mod letters;
 pub mod postgres;
+pub mod refused_records;
 pub mod sink;
+pub mod trouble;
 pub mod writer;

@@ -51,7 +51,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// What keeps the batch from being stored.
+    /// Why the batch is not stored.
     pub fn trouble(self) -> Trouble {
         let (Self::Retry(trouble) | Self::Uncertain(trouble) | Self::Unclear(trouble) | Self::Stop(trouble)) = self;
         trouble

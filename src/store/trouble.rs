@@ -1,4 +1,4 @@
-//! What keeps a batch from being stored. What the writer does about it is the class, [`super::sink::SinkError`].
+//! The reasons why a batch is not stored. [`super::sink::SinkError`] says what the writer does about each.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::ledger::error::LedgerError;
 pub const TAKE_SUCH_ROWS: &str = "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then \
                                   becomes a dead letter";
 
-/// What keeps a batch from being stored.
+/// Why a batch is not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// No connection to PostgreSQL.
@@ -50,11 +50,11 @@ pub enum Trouble {
         /// How long it had.
         waited: Duration,
     },
-    /// A partition's ledger row is not what the writer expects: which one's, the rows themselves tell.
+    /// The ledger row of some partition is not what the writer expects. The rows are read to find out which one.
     #[error("postgresql: the compare-and-set found another value")]
     Fenced,
-    /// The batch is no longer this process's to write.
-    #[error("postgresql: an ownership ended while refused rows were looked for")]
+    /// This process no longer owns a partition of the group.
+    #[error("postgresql: an ownership ended during the search for refused rows")]
     OwnershipEnded,
     /// PostgreSQL dropped rows without an error.
     #[error("postgresql: {copied} of {sent} rows copied into {table}: {dropper}")]
@@ -134,7 +134,7 @@ pub enum Trouble {
     /// A refused row could not be left out.
     #[error("clickhouse: a refused row could not be left out: the partition is another's")]
     NotLeftOut,
-    /// Which batch is refused as a whole.
+    /// A batch is refused as a whole.
     #[error("partition {partition}, offsets {range}")]
     Batch {
         /// Its partition.
@@ -144,7 +144,7 @@ pub enum Trouble {
         /// Why, and what to do about one record.
         source: Remedy,
     },
-    /// A refusal that may pass came too often.
+    /// A refusal that may pass came too many times.
     #[error("refused {tries} times in a row")]
     Repeated {
         /// How often.
@@ -152,13 +152,13 @@ pub enum Trouble {
         /// The last one.
         source: Box<Trouble>,
     },
-    /// The reader of refused records is gone with an earlier question.
-    #[error("kafka: a question before this one was given up")]
+    /// The reader of refused records is gone: an earlier question was given up.
+    #[error("kafka: an earlier question was given up")]
     GivenUp,
     /// The thread that asks Kafka ended without an answer.
-    #[error("a question to kafka ended early")]
+    #[error("the thread that asks kafka ended early")]
     Thread(#[source] JoinError),
-    /// Refused records cannot be read again: the topic has another life.
+    /// Refused records cannot be read again: the topic was deleted and made again.
     #[error("the topic was replaced while refused records were read again")]
     Replaced,
 }

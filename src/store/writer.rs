@@ -75,7 +75,7 @@ async fn write_group(
                 let took = started.elapsed();
                 log_stored(name, &group, &verdicts, took);
                 metrics::written(name, &counted(name, &group, &verdicts), took);
-                return Ok(tell(group, &verdicts, sink, acks).await);
+                return Ok(acknowledge(group, &verdicts, sink, acks).await);
             }
             Err(SinkError::Retry(trouble)) => {
                 unclear = 0;
@@ -137,7 +137,8 @@ fn log_stored(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict], took: 
     }
 }
 
-async fn tell(group: Vec<Arc<Batch>>, verdicts: &[Verdict], sink: &impl Sink, acks: &mpsc::Sender<Ack>) -> bool {
+/// Sends the verdicts. False: the coordinator is gone.
+async fn acknowledge(group: Vec<Arc<Batch>>, verdicts: &[Verdict], sink: &impl Sink, acks: &mpsc::Sender<Ack>) -> bool {
     for (batch, &verdict) in group.iter().zip(verdicts) {
         let ack = Ack { ownership: Arc::clone(&batch.ownership), sink: sink.name(), range: batch.range, verdict };
         if acks.send(ack).await.is_err() {

@@ -132,7 +132,7 @@ mod tests {
             ),
             (
                 MigrationError::Rights { clickhouse: Some("GRANT x".into()), postgres: vec!["grant y".into()] },
-                "nothing was changed, since rights are missing; as an administrator, run\n  in postgresql: grant y\n  in \
+                "nothing was changed, because rights are missing; as an administrator, run\n  in postgresql: grant y\n  in \
                  clickhouse: GRANT x",
             ),
         ];

@@ -1,5 +1,5 @@
-//! The SQL that PostgreSQL's sink ends its transaction with: the early look at the fences, the compare-and-set, and the look at a
-//! row after an answer that was refused or lost. The sink sends it on its own connection, inside its transaction.
+//! The ledger's part of the PostgreSQL sink's transaction: an early check of the fences, the compare-and-set at its end, and a read
+//! of the row after an answer was refused or lost. The sink sends these statements on its own connection.
 
 use std::fmt::Write as _;
 
@@ -10,29 +10,30 @@ use tokio_postgres::{Client, Error};
 use super::Fence;
 use crate::ledger::identity::uuid_of;
 
-/// How the frontiers of one partition move.
+/// How one transaction moves the frontiers of one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Advance {
-    /// Whose.
+    /// The partition, and its ownership.
     pub fence: Fence,
-    /// Where the range ends: it must be a claim's end.
+    /// The end of the range, which must be the end of a claim.
     pub range_end: Offset,
-    /// The dead letters' frontier: as it must be, and as it becomes.
+    /// The frontier of the dead letters: the value it must have, and the value it gets.
     pub dead_letters: (Offset, Offset),
-    /// That of the rows; none while they are switched off.
+    /// The same for the rows; none while PostgreSQL is switched off.
     pub rows: Option<(Offset, Offset)>,
 }
 
-/// Where PostgreSQL's frontiers of a partition are.
+/// The frontiers of one partition in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frontiers {
     /// Of the dead letters.
     pub dead_letters: Offset,
-    /// Of the rows; none while they are switched off.
+    /// Of the rows; none while PostgreSQL is switched off.
     pub rows: Option<Offset>,
 }
 
-/// A plain read of the fences: a loser fails before it sends its rows. Takes no lock. One row for each partition that is ours.
+/// Reads the fences without a lock, so that an owner that was fenced stops before it sends rows. Gives one row for each partition
+/// that is still ours.
 pub fn still_ours(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from("select 1 from footprint_ledger l join (values ");
     for (index, Advance { fence, .. }) in advances.iter().enumerate() {
@@ -47,21 +48,21 @@ pub fn still_ours(route: &str, advances: &[Advance]) -> String {
     sql
 }
 
-/// What the message of a refused compare-and-set holds, and no other: the owner's number, which nobody else knows. A row may
-/// raise the same SQLSTATE, as when a column is computed from a text, but not with this text.
+/// Only the message of a refused compare-and-set contains this text: no other process knows the owner's number. A row may raise the
+/// same SQLSTATE (a computed column that reads a text as a number does), but not with this text.
 fn refusal_mark(advances: &[Advance]) -> String {
     let owner = advances.first().map(|advance| advance.fence.owner).unwrap_or_default();
     format!("footprint fenced {}", uuid_of(owner))
 }
 
-/// Whether an error is the compare-and-set's own refusal.
+/// Whether the compare-and-set itself gave this error.
 pub fn is_refusal(error: &Error, advances: &[Advance]) -> bool {
     error.code() == Some(&SqlState::INVALID_TEXT_REPRESENTATION)
         && error.as_db_error().is_some_and(|db| db.message().contains(&refusal_mark(advances)))
 }
 
-/// The compare-and-set of all partitions. Unless all of them match it is an error, which [`is_refusal`] tells from others: the
-/// mark is read as a number, so `commit`, which follows in the same message, is never reached.
+/// The compare-and-set of all partitions. If one of them does not match, the statement fails: it reads the mark as a number, so the
+/// `commit` that follows in the same message is not executed. [`is_refusal`] recognizes this error.
 pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from(
         "with given (source, partition, epoch, owner, dead_from, dead_to, rows_from, rows_to, range_end) as (values ",
@@ -98,7 +99,8 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
     sql
 }
 
-/// Reads a partition's frontiers `for update`, so that no statement of ours is still on its way past it. None: no longer ours.
+/// Reads the frontiers of a partition `for update`: it waits for any statement of ours that still runs. None: the partition is no
+/// longer ours.
 ///
 /// # Errors
 /// No answer.

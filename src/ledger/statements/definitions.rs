@@ -1,4 +1,4 @@
-//! The SQL of a route's definitions: each is kept before anything is claimed under it, and found by the fingerprint of a claim.
+//! The definitions of a route: each is stored before anything is claimed under it, and found by the fingerprint of a claim.
 
 use footprint_event::definition::Definition;
 use footprint_event::route::Route;
@@ -8,10 +8,10 @@ use crate::store::postgres::migrate::find;
 use crate::store::postgres::shape::{ShapeError, takes};
 
 impl Ledger {
-    /// Keeps a definition, unless it is kept.
+    /// Stores a definition, unless it is there already.
     ///
     /// # Errors
-    /// No answer: it may be kept.
+    /// No answer: it may be stored.
     pub async fn keep_definition(&self, definition: &Definition) -> Result<(), LedgerError> {
         self.query(
             "insert into footprint_definition (route, fingerprint, definition) values ($1, $2, $3) on conflict do nothing",
@@ -21,7 +21,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The texts of those fingerprints that are known.
+    /// The fingerprint and text of each given definition that the ledger knows.
     ///
     /// # Errors
     /// No answer.
@@ -31,7 +31,7 @@ impl Ledger {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Whether PostgreSQL's table takes a route's rows as it is.
+    /// Whether the table in PostgreSQL takes the rows of a route without a change.
     ///
     /// # Errors
     /// No answer.

@@ -1,4 +1,4 @@
-//! Who holds a partition, by name: for the log of another process that wants it.
+//! Which process holds a partition: its group, machine and process number. Another process that wants the partition logs them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use footprint_protocol::offset::Partition;
 
 use super::{Ledger, LedgerError};
 
-/// A row that was renewed this long ago is of a living owner: one renews it at least every two seconds.
+/// An owner renews its row at least every two seconds. If the last time is longer ago than this, the owner is taken for dead.
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// A process of a consumer group.
@@ -16,9 +16,9 @@ const ALIVE: Duration = Duration::from_secs(10);
 pub struct Holder {
     /// The consumer group.
     pub group: String,
-    /// The machine.
+    /// The machine's name.
     pub host: String,
-    /// The process.
+    /// The process number.
     pub pid: i32,
 }
 
@@ -29,7 +29,7 @@ impl Holder {
         Self { group: group.to_owned(), host: this_host(), pid }
     }
 
-    /// Whether it was a process of this machine that has ended: there is nobody to wait for.
+    /// Whether it was a process of this machine that has ended. Then there is no need to wait for it.
     fn has_ended(&self) -> bool {
         self.host == this_host() && !Path::new("/proc").join(self.pid.to_string()).exists()
     }
@@ -41,35 +41,35 @@ fn this_host() -> String {
     if host.trim().is_empty() { "an unknown host".to_owned() } else { host.trim().to_owned() }
 }
 
-/// What the ledger says of a partition before its take-over.
+/// What the ledger says about a partition before the take-over.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Known {
-    /// It has no row of it.
+    /// There is no row.
     No,
-    /// It has a row.
+    /// There is a row.
     Row,
-    /// A living process of another consumer group has it.
+    /// A running process of another consumer group holds the partition.
     OfAnotherGroup {
-        /// Who.
+        /// Which process.
         holder: Holder,
-        /// How long ago it renewed the row, seconds.
+        /// Seconds since it renewed the row.
         renewed_s: f64,
     },
 }
 
-/// Somebody who keeps a partition's row locked.
+/// A session that holds the lock on a partition's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
-    /// The application's name.
+    /// Its application name.
     pub application: String,
-    /// PostgreSQL's process.
+    /// Its server process.
     pub pid: i32,
-    /// It was footprint's, and its connection was ended.
+    /// It was a session of footprint, and its connection was ended.
     pub was_ended: bool,
 }
 
 impl Ledger {
-    /// Whether the ledger knows the partition, and whether a living process of another group than `own_group` has it.
+    /// Whether the ledger has a row of the partition, and whether a running process of another group than `own_group` holds it.
     ///
     /// # Errors
     /// No answer.
@@ -91,12 +91,12 @@ impl Ledger {
         })
     }
 
-    /// Ends the connection that keeps the partition's row locked, where it is footprint's, and no other. Who it is.
+    /// Finds the session that holds the lock on the partition's row. Ends its connection if it is footprint's, and no other.
     ///
     /// # Errors
     /// No answer.
     pub async fn end_blocker(&self, source: SourceId, partition: Partition) -> Result<Option<Blocker>, LedgerError> {
-        // the row's xmax is the transaction that locks or changes it, and who runs that holds a lock on its number
+        // the row's xmax is the transaction that locks or changes the row; the session that runs it holds a lock on that number
         let sql = "select coalesce(a.application_name, ''), a.pid, \
                    case when a.application_name like 'footprint %' then pg_terminate_backend(a.pid) else false end \
                    from footprint_ledger l join pg_locks k on k.locktype = 'transactionid' and k.granted \

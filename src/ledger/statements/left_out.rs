@@ -1,5 +1,5 @@
-//! Records that one database lacks for good: their dead letters are written under the fence, and a take-over reads which
-//! there are.
+//! Records that one database never gets. Their dead letters are written under the fence, and a take-over reads which records these
+//! are.
 
 use footprint_event::reject::DeadLetter;
 use footprint_protocol::ledger::{OwnerId, SinkName, SourceId};
@@ -9,11 +9,11 @@ use super::{Fence, Ledger, LedgerError};
 use crate::ledger::identity::uuid_of;
 
 impl Ledger {
-    /// Writes a dead letter for one database alone, as long as the partition is ours and that database has not stored the
-    /// record. Sent again after a lost answer it changes nothing. False: fenced.
+    /// Writes a dead letter for one database, if the partition is ours and that database has not stored the record. It may be sent
+    /// again after a lost answer: the second time changes nothing. False: fenced.
     ///
     /// # Errors
-    /// No answer: it may have landed.
+    /// No answer: it may have been written.
     pub async fn leave_out(&self, fence: Fence, sink: SinkName, letter: &DeadLetter) -> Result<bool, LedgerError> {
         let headers = (!letter.headers.is_empty()).then(|| String::from_utf8_lossy(&letter.headers).into_owned());
         let rows = self
@@ -46,7 +46,7 @@ impl Ledger {
         Ok(!rows.is_empty())
     }
 
-    /// The records of a partition at or above `from` that one database lacks for good.
+    /// The records of a partition at or above `from` that one database never gets.
     ///
     /// # Errors
     /// No answer.
@@ -67,8 +67,8 @@ impl Ledger {
         Ok(rows.iter().map(|row| (sink(row.get(0)), row.get(1))).collect())
     }
 
-    /// Ends the ownership of whoever owns the partition, in favour of `owner`. The fence, and where each database stands; none:
-    /// the ledger does not know the partition.
+    /// Ends the present ownership of the partition and gives it to `owner`. Returns the fence and the frontiers of PostgreSQL and of
+    /// ClickHouse. None: the ledger has no row of the partition.
     ///
     /// # Errors
     /// No answer.

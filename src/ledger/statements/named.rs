@@ -1,9 +1,9 @@
-//! Statements whose parameters have names: `:claimed` in the text is the value given for "claimed". PostgreSQL knows numbers alone,
-//! and a list of nineteen numbers is not proofread. Pure.
+//! Statements whose parameters have names: `:claimed` in the text is the value given for "claimed". PostgreSQL only knows numbers,
+//! and nobody can proofread a list of nineteen numbers. Pure.
 
 use tokio_postgres::types::ToSql;
 
-/// A parameter.
+/// A parameter: its name and its value.
 pub(super) type Parameter<'a> = (&'static str, &'a (dyn ToSql + Sync));
 
 /// The text with numbers in place of names, and the values in the order of their numbers.

@@ -1,5 +1,5 @@
 //! The fence around a partition's inserts. It needs no rights: all inserts of a partition have the same query id, first writes and
-//! repairs, of whatever process. While one runs, the server refuses every other (216) before it reads any of it. A question under the
+//! repairs, of every process. While one runs, the server refuses every other (216) before it reads any of it. A question under the
 //! same id that replaces the running query ends the insert, and is answered when the insert is gone.
 //!
 //! An insert never replaces another one; only the question of [`drain`] does. The server knows of an insert as soon as it has the
@@ -102,7 +102,7 @@ mod tests {
             InsertId::new(database, table, LedgerId(ledger), SourceId(source), partition)
         };
         let one = id("prd", "user_footprint", 1, 2, 3);
-        assert_eq!(one, id("prd", "user_footprint", 1, 2, 3), "the same for whoever asks");
+        assert_eq!(one, id("prd", "user_footprint", 1, 2, 3), "the same in every process");
         assert!(one.as_str().starts_with("footprint-user_footprint-3-"), "{one}");
         for other in [
             id("stg", "user_footprint", 1, 2, 3),

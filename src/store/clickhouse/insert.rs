@@ -30,7 +30,7 @@ pub struct Attempt<'a> {
     pub route: &'a str,
     /// Source, partition and range.
     pub identity: Identity,
-    /// Of the ledger row: another number if the row was made again.
+    /// A random number of the ledger row: it differs if the row was made again.
     pub birth: i64,
     /// 0 for a first write, higher for repairs.
     pub level: u32,
@@ -240,7 +240,7 @@ mod tests {
         let attempt = Attempt { route: "visits", identity, birth: 10, level: 1 };
         assert_eq!(attempt.token(), "footprint-visits-7-3-a-10-20-1");
         assert_eq!(attempt.token(), attempt.token());
-        assert_ne!(attempt.comment(), attempt.comment(), "attempts are told apart");
+        assert_ne!(attempt.comment(), attempt.comment(), "each attempt has its own");
         let comment = attempt.comment();
         assert!(comment.contains("route visits, source 7, partition 3, range [10, 20), level 1, attempt"), "{comment}");
     }

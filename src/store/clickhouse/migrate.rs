@@ -41,7 +41,9 @@ pub enum MigrateError {
     #[error("clickhouse: settings: the user is read-only (readonly = {0}); set readonly = 0 in its profile")]
     ReadOnly(String),
     /// A change was made and cannot be seen.
-    #[error("clickhouse: table {table}: after `{change}` it is still not so; may the user see the table (grant show)?")]
+    #[error(
+        "clickhouse: table {table}: after `{change}` it still looks as before; may the user see the table (grant show)?"
+    )]
     Unseen {
         /// The table.
         table: String,

@@ -1,4 +1,4 @@
-//! ClickHouse as a sink: one native insert a batch, read back where its fate is uncertain.
+//! The ClickHouse sink: one insert of a Native block for each batch, read back when it is uncertain whether it landed.
 
 pub mod fence;
 pub mod insert;

@@ -1,9 +1,8 @@
-//! ClickHouse's Native format: one block a batch, columns in, wire bytes out. Which rows go in is the caller's choice, so a
-//! repair inserts exactly what is missing. The same rows always make the same bytes. It never talks to a server: the caller
-//! sends each piece.
+//! ClickHouse's Native format: encodes the columns of a batch as one block. The caller chooses the rows, so a repair inserts exactly
+//! what is missing. The same rows always give the same bytes. It does no I/O: the caller sends each piece.
 //!
-//! The form of a block over HTTP, where no client revision is agreed (ClickHouse's `NativeReader` with revision 0 reads it;
-//! numbers are little-endian, lengths and counts are LEB128 `varuint`):
+//! The form of a block over HTTP, where client and server agree on no revision. ClickHouse's `NativeReader` reads it with revision 0.
+//! Numbers are little-endian; lengths and counts are LEB128 `varuint`.
 //!
 //! | part                             | bytes                                                                    |
 //! |----------------------------------|--------------------------------------------------------------------------|
@@ -12,14 +11,14 @@
 //! | `Int32`, `Int64`, `Float64`      | each row: 4 or 8 bytes                                                   |
 //! | `DateTime64(6, 'UTC')`           | each row: microseconds since the epoch, as `Int64`                       |
 //! | `Bool`                           | each row: 0 or 1                                                         |
-//! | `Nullable(T)`                    | each row: 1 for null, else 0; then `T`'s data, anything where null       |
+//! | `Nullable(T)`                    | each row: 1 for null, else 0; then the data of `T`, any value for a null |
 //! | `LowCardinality(String)`         | `u64` 1 (version), `u64` flags (keys follow) and the width of an index,  |
 //! |                                  | `u64` number of keys, the keys as `String`, `u64` rows, each row's index |
 //! | `LowCardinality(Nullable(String))` | the same; key 0 stands for null and is empty                           |
 //!
-//! The identity columns are never null here; in an adopted table they are nullable, and the server converts (measured: no
-//! dearer). A dictionary costs some 10 ns a row here and, where the texts are short, saves the server nothing; with 100-byte
-//! texts it saves a third of the server's work and half of the wire.
+//! The identity columns are never null here. In an adopted table they are nullable, and the server converts them, at no measurable
+//! cost. A dictionary costs some 10 ns a row here. With short texts it saves the server nothing; with texts of 100 bytes it saves a
+//! third of the server's work and half of the bytes sent.
 
 mod dictionary;
 mod part;
@@ -31,19 +30,19 @@ use footprint_protocol::offset::Partition;
 
 use self::part::{Part, Picked, put_text, put_varuint};
 
-/// ClickHouse's type of an instant.
+/// The type of an instant in ClickHouse.
 const TIMESTAMP_TYPE: &str = Kind::Timestamp.form().clickhouse_type;
-/// The identity columns' types in a table of footprint's own, in the order of [`IDENTITY_COLUMNS`].
+/// The types of the identity columns in a table that footprint made, in the order of [`IDENTITY_COLUMNS`].
 pub(super) const IDENTITY_TYPES: [&str; 4] = ["Int64", "Int32", "Int64", TIMESTAMP_TYPE];
 
-/// The statement whose data [`block`] makes: the route's columns, then the identity.
+/// The statement for the data that [`block`] encodes: the route's columns, then the identity.
 pub fn insert_statement(route: &Route, database: &str) -> String {
     let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
     columns.extend(IDENTITY_COLUMNS.map(quoted));
     format!("insert into {} ({}) format Native", table(route, database), columns.join(", "))
 }
 
-/// The route's table as SQL names it: `"database"."table"`.
+/// The table of a route in SQL: `"database"."table"`.
 pub fn table(route: &Route, database: &str) -> String {
     if route.clickhouse_table.contains('.') {
         quoted(&route.clickhouse_table)
@@ -52,27 +51,27 @@ pub fn table(route: &Route, database: &str) -> String {
     }
 }
 
-/// The column's ClickHouse type.
+/// The type of a column in ClickHouse.
 pub fn column_type(column: &Column) -> String {
     let plain = column.kind.form().clickhouse_type;
     let nullable = if column.is_nullable() { format!("Nullable({plain})") } else { plain.to_owned() };
     if column.low_cardinality { format!("LowCardinality({nullable})") } else { nullable }
 }
 
-/// One block. It is encoded piece by piece while it is sent, so that each piece is still in the processor's cache when the
-/// socket takes it, and a batch's wire form is never in memory as a whole.
+/// One block. It is encoded piece by piece while it is sent: each piece is still in the processor's cache when the socket takes it, and
+/// the encoded batch is never in memory as a whole.
 pub struct Block<'a> {
     parts: Vec<Part<'a>>,
     picked: Picked<'a>,
-    /// The part that comes next, and how much of it is behind.
+    /// The next part, and how much of it is encoded already.
     part: usize,
     done: usize,
 }
 
-/// Parts of a column, at most: its head, and the four of a dictionary.
+/// The most parts that a column has: its head, and the four of a dictionary.
 const PARTS_A_COLUMN_MAX: usize = 5;
 
-/// A block with the rows of `selection` (indices into `rows`), or all of them.
+/// A block with the rows of `selection` (indices into `rows`), or with all rows.
 pub fn block<'a>(
     route: &Route,
     rows: &'a Rows,
@@ -127,12 +126,12 @@ fn push_column<'a>(column: &Column, data: &'a ColumnData, picked: Picked<'_>, pa
 }
 
 impl Block<'_> {
-    /// Bytes of the whole block.
+    /// The length of the whole block, in bytes.
     pub fn byte_len(&self) -> usize {
         self.parts.iter().map(|part| part.byte_len(self.picked)).sum()
     }
 
-    /// Appends what comes next to `out` until it holds `bytes_max` or there is no more; the last value may pass the bound.
+    /// Appends the next bytes to `out` until it holds `bytes_max` or the block ends. The last value may exceed the bound.
     pub fn put(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
         while out.len() < bytes_max
             && let Some(part) = self.parts.get(self.part)

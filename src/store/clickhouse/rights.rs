@@ -1,11 +1,11 @@
-//! Which rights footprint lacks in ClickHouse, and the one statement that grants them. The server is asked with CHECK GRANT,
-//! which knows roles and wildcards, and which needs no right itself: nothing on `system`.
+//! The rights that footprint lacks in ClickHouse, and the one statement that grants them. They are checked with CHECK GRANT, which
+//! knows roles and wildcards, and which itself needs no right on `system`.
 
 use footprint_event::route::Route;
 
 use super::shape::Change;
 
-/// What `run` does with a route's table.
+/// The rights on a route's table that `run` needs.
 const RUN: [&str; 2] = ["SELECT", "INSERT"];
 
 /// A right on a table, or on a whole database.
@@ -18,12 +18,12 @@ pub struct Right {
 }
 
 impl Right {
-    /// To make a database.
+    /// The right to make a database.
     pub fn to_make_database(database: &str) -> Self {
         Self { right: "CREATE DATABASE", on: format!("{}.*", identifier(database)) }
     }
 
-    /// What `run` and the changes of a route's table need.
+    /// The rights that `run` and the changes of a route's table need.
     pub fn of_route(route: &Route, own_database: &str, changes: &[Change]) -> Vec<Self> {
         let (database, table) = route.clickhouse_names(own_database);
         let on = format!("{}.{}", identifier(database), identifier(table));
@@ -42,7 +42,7 @@ impl Right {
     }
 }
 
-/// One statement that grants all of them to `user`; none when nothing is lacking.
+/// One statement that grants all of them to `user`; none when no right is missing.
 pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
     let mut targets: Vec<&str> = Vec::new();
     for right in lacking {
@@ -60,7 +60,7 @@ pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
     (!parts.is_empty()).then(|| format!("GRANT {} TO {}", parts.join(", "), identifier(user)))
 }
 
-/// A name as ClickHouse reads it: bare where it is plain, else in backticks.
+/// A name as SQL writes it: in backticks unless it is plain.
 fn identifier(name: &str) -> String {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn one_statement_grants_whatever_is_lacking() {
+    fn one_statement_grants_all_that_is_missing() {
         assert_eq!(grant(&[], "u"), None);
         let lacking = [right("SELECT", "prd.a"), right("ALTER ADD COLUMN", "prd.b"), right("INSERT", "prd.a")];
         let statement = grant(&lacking, "web user").unwrap();

@@ -1,5 +1,5 @@
-//! A route's table in ClickHouse: what it should be, what is there, and which statements lead from the one to the other.
-//! Pure, so that `migrate` can do what `check` only tells. Every statement may run twice, and by two at once.
+//! The table of a route in ClickHouse: its wanted form, its present form, and the statements that lead from one to the other. Pure:
+//! `migrate` runs the statements, `check` only prints them. Every statement may run twice, and in two processes at once.
 
 use footprint_event::route::{Column, IDENTITY_COLUMNS, Kind, Route, quoted};
 
@@ -7,19 +7,19 @@ use super::native::{IDENTITY_TYPES, column_type, table};
 
 const TEMPLATE: &str = include_str!("../../../migrations/clickhouse/R__route_table.sql");
 
-/// Settings without which an insert is not exactly once: the token is ignored without a word, or "acknowledged" is not
-/// "durable". The first is a lower bound, the others are switches.
+/// Settings without which an insert is not exactly once: the server would ignore the token silently, or acknowledge rows that are not
+/// durable. The first one is a lower bound, the others are switches.
 pub const SETTINGS: [(&str, u64); 3] =
     [("non_replicated_deduplication_window", 10_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
 
-/// One step towards the wanted table.
+/// One step towards the wanted form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// For people.
+    /// A sentence for people.
     pub what: String,
-    /// For the database.
+    /// The statement.
     pub sql: String,
-    /// The right on the table that it needs, as GRANT spells it.
+    /// The right on the table that the statement needs, as GRANT spells it.
     pub right: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub struct FoundTable {
     pub sorting_key: String,
     /// The partition key's expression.
     pub partition_key: String,
-    /// Its columns.
+    /// In the table's order.
     pub columns: Vec<FoundColumn>,
     /// Columns that have a minmax index.
     pub minmax: Vec<String>,
@@ -43,23 +43,23 @@ pub struct FoundTable {
 /// A column as system.columns describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundColumn {
-    /// Its name.
+    /// As the table names it.
     pub name: String,
-    /// Its type.
+    /// As system.columns spells it.
     pub column_type: String,
     /// Empty, or DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL.
     pub default_kind: String,
-    /// Whether it is part of the sorting, primary or partition key, whose types cannot change.
+    /// Whether it is part of the sorting, primary, partition or sampling key: then its type cannot change.
     pub in_key: bool,
 }
 
-/// Why a table cannot become the route's.
+/// Why a table cannot be used for the route.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("clickhouse table {table}: {why}")]
 pub struct ShapeError {
-    /// The table.
+    /// As the route names it.
     pub table: String,
-    /// What is in the way and what to do.
+    /// What prevents it, and what to do.
     pub why: String,
 }
 
@@ -73,14 +73,14 @@ impl FoundTable {
         })
     }
 
-    /// Whether a setting is as exactly-once needs it.
+    /// Whether a setting has at least the value that exactly-once needs.
     pub fn has_setting(&self, name: &str, least: u64) -> bool {
         self.setting(name).is_some_and(|value| value >= least)
     }
 }
 
-/// The columns that a table's definition gives a minmax index. system.data_skipping_indices would say it outright, but is
-/// closed to a user with rights on its own database only.
+/// The columns with a minmax index, read from the table's definition. system.data_skipping_indices lists them too, but a user with
+/// rights on its own database only may not read it.
 pub fn minmax_columns(create_table_query: &str) -> Vec<String> {
     let indexes = create_table_query.split("INDEX ").skip(1);
     indexes
@@ -92,16 +92,16 @@ pub fn minmax_columns(create_table_query: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a fresh table is sorted by: the route's first timestamp that is never null, else the arrival.
+/// The sorting key of a new table: the route's first timestamp that is never null, or else the time of arrival.
 pub fn sorted_by(route: &Route) -> &str {
     let time = route.columns.iter().find(|column| column.kind == Kind::Timestamp && !column.is_nullable());
     time.map_or("received_at", |column| column.name.as_str())
 }
 
-/// The steps from `found` to the route's table; none when it is as it should be.
+/// The steps from `found` to the wanted form; none when there is nothing to do.
 ///
 /// # Errors
-/// A table that cannot be made the route's without losing something.
+/// The table cannot be changed to the wanted form without losing something.
 pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<Vec<Change>, ShapeError> {
     let name = table(route, database);
     let Some(found) = found else {
@@ -133,10 +133,10 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
     Ok(changes)
 }
 
-/// Whether the table takes rows of the route's columns as it is: for a definition that is no longer the configured one.
+/// Whether the table takes the route's rows without a change. Used for a definition that is no longer the configured one.
 ///
 /// # Errors
-/// It does not, and what must be done first.
+/// It does not; the error says what to do first.
 pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &table(route, database), found)?;
@@ -147,7 +147,7 @@ pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Resul
     Err(error(route, format!("it has changed since; run in clickhouse: {}", statements.join("; "))))
 }
 
-/// The steps after which the table takes rows of the route's columns.
+/// The steps after which the table takes the route's rows.
 fn plan_columns(route: &Route, name: &str, found: &FoundTable) -> Result<Vec<Change>, ShapeError> {
     refuse_unfit(route, found)?;
     let mut changes = Vec::new();
@@ -173,7 +173,7 @@ fn error(route: &Route, why: String) -> ShapeError {
     ShapeError { table: route.clickhouse_table.clone(), why }
 }
 
-/// Only engines of the MergeTree family that keep every row: the others merge rows of one key away, or hold none.
+/// Refuses every engine that does not keep all rows: some of the MergeTree family merge rows with the same key.
 fn refuse_unfit(route: &Route, found: &FoundTable) -> Result<(), ShapeError> {
     if matches!(found.engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree") {
         return Ok(());
@@ -187,7 +187,7 @@ fn refuse_unfit(route: &Route, found: &FoundTable) -> Result<(), ShapeError> {
     ))
 }
 
-/// The nullable form of a type that is not.
+/// The nullable form of a type.
 fn nullable(column_type: &str) -> String {
     match column_type.strip_prefix("LowCardinality(").and_then(|rest| rest.strip_suffix(')')) {
         Some(inner) => format!("LowCardinality(Nullable({inner}))"),
@@ -195,7 +195,7 @@ fn nullable(column_type: &str) -> String {
     }
 }
 
-/// A type without what does not change its values: the dictionary, and null.
+/// A type without `LowCardinality` and `Nullable`, which do not change its values.
 fn bare(column_type: &str) -> &str {
     let mut bare = column_type;
     for wrapper in ["LowCardinality(", "Nullable("] {
@@ -204,8 +204,8 @@ fn bare(column_type: &str) -> &str {
     bare
 }
 
-/// What a column of the route lacks. An added column is nullable, whatever the route says: the rows before it have none,
-/// and ClickHouse would make up an empty text or a zero.
+/// The steps for one column. An added column is nullable even if the route says otherwise: older rows have no value for it, and
+/// ClickHouse would invent an empty text or a zero.
 fn plan_column(
     route: &Route,
     table: &str,
@@ -234,7 +234,7 @@ fn plan_column(
         return Err(error(
             route,
             format!(
-                "its column {} is {have_type}, the route's is {wanted}, and the one cannot become the other without loss; \
+                "its column {} is {have_type}, the route's is {wanted}, and it cannot be converted without loss; \
                  name another table, or another column",
                 column.name
             ),
@@ -262,23 +262,23 @@ fn plan_column(
     Ok(())
 }
 
-/// Whether a type holds every value of a kind.
+/// Whether a type can hold every value of a kind.
 #[derive(PartialEq, Eq)]
 enum Fits {
-    /// It does.
+    /// Yes.
     AsIs,
-    /// It does once it is widened.
+    /// Yes, after it is widened.
     Widened,
-    /// It never will.
+    /// No, and no change helps.
     Not,
 }
 
 fn fits(kind: Kind, have: &str) -> Fits {
     match kind {
         _ if have == kind.form().clickhouse_type => Fits::AsIs,
-        // the zone is only for showing
+        // the time zone only changes how a value is shown
         Kind::Timestamp if have.starts_with("DateTime64(6") => Fits::AsIs,
-        // a coarser time, which would cut microseconds off
+        // a coarser time would lose microseconds
         Kind::Timestamp if have.starts_with("DateTime") && !have.starts_with("DateTime64(7") => {
             if matches!(have.get(..12), Some("DateTime64(8" | "DateTime64(9")) { Fits::Not } else { Fits::Widened }
         }
@@ -287,7 +287,7 @@ fn fits(kind: Kind, have: &str) -> Fits {
     }
 }
 
-/// Identity columns are added nullable: rows of the old system have none, and are left out of every check.
+/// Identity columns are added as nullable: rows of the old system have no identity, and no check looks at them.
 fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
     for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
         match found.columns.iter().find(|have| have.name == name) {

@@ -1,12 +1,12 @@
-//! PostgreSQL's binary COPY: rows and dead letters in, wire bytes out. It goes from columns straight to bytes, allocates
-//! nothing per row, and never talks to a server: the caller sends `out` whenever it is full.
+//! PostgreSQL's binary COPY: encodes rows and dead letters. It writes from the columns directly into bytes and allocates nothing per
+//! row. It does no I/O: the caller sends `out` whenever it is full.
 //!
 //! The format (PostgreSQL's documentation of COPY, "Binary Format"), all integers big-endian:
 //!
 //! | part    | bytes                                                                             |
 //! |---------|-----------------------------------------------------------------------------------|
 //! | header  | the 11 bytes of the signature, four of flags (0), four of extension length (0)    |
-//! | row     | `i16` number of fields, then of each an `i32` length (-1 for null) and its value  |
+//! | row     | `i16` number of fields, then for each an `i32` length (-1 for null) and its value |
 //! | trailer | `i16` -1                                                                          |
 
 use bytes::{BufMut, BytesMut};
@@ -21,21 +21,21 @@ use crate::limits::COPY_CHUNK_BYTES;
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 const NULL: i32 = -1;
 const TRAILER: i16 = -1;
-/// PostgreSQL counts microseconds from 2000-01-01, which is so many after 1970-01-01.
+/// PostgreSQL counts microseconds from 2000-01-01. This is the distance to 1970-01-01.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-/// The only version of jsonb's wire form: a byte of 1, then JSON text.
+/// The first byte of a jsonb value: version 1, the only one. JSON text follows.
 const JSONB_VERSION: u8 = 1;
 /// Fields of a dead letter, in the order of [`dead_letters_statement`].
 const DEAD_LETTER_FIELDS: i16 = 10;
 
-/// The statement whose data [`rows`] makes: the route's columns, then the identity.
+/// The statement for the data that [`rows`] encodes: the route's columns, then the identity.
 pub fn rows_statement(route: &Route) -> String {
     let mut columns: Vec<String> = route.columns.iter().map(|column| quoted(&column.name)).collect();
     columns.extend(IDENTITY_COLUMNS.map(quoted));
     format!("copy {} ({}) from stdin (format binary)", quoted(&route.postgres_table), columns.join(", "))
 }
 
-/// The statement whose data [`dead_letters`] makes.
+/// The statement for the data that [`dead_letters`] encodes.
 pub fn dead_letters_statement() -> &'static str {
     "copy dead_letters (route, kafka_source, kafka_partition, kafka_offset, key, payload, headers, reason, received_at, sink) \
      from stdin (format binary)"
@@ -53,8 +53,8 @@ pub fn trailer(out: &mut BytesMut) {
     out.put_i16(TRAILER);
 }
 
-/// Appends rows from `next` on until `out` holds `bytes_max` or there are no more; the first row is not subject to the
-/// bound, and the last may pass it. Gives back the first row that was not appended.
+/// Appends rows from `next` on until `out` holds `bytes_max` bytes or there are no more. At least one row is appended, and the last
+/// one may exceed the bound. Returns the first row that was not appended.
 pub fn rows(
     rows: &Rows,
     next: usize,
@@ -66,7 +66,7 @@ pub fn rows(
     rows_of(rows, next..rows.len(), source, partition, out, bytes_max)
 }
 
-/// As [`rows`], of the rows that `which` names.
+/// As [`rows`], for the rows in `which`.
 pub fn rows_of(
     rows: &Rows,
     which: std::ops::Range<usize>,
@@ -129,8 +129,8 @@ pub fn dead_letters(
     next
 }
 
-/// The four identity fields as they lie on the wire: all but the offset and the time stay as they are, so a row copies
-/// them in one piece.
+/// The four identity fields in wire form. Only the offset and the time change from row to row, so each row copies the fields in one
+/// piece.
 struct IdentityFields([u8; 44]);
 
 impl IdentityFields {
@@ -171,7 +171,7 @@ fn put_field(column: &ColumnData, row: usize, out: &mut BytesMut) {
     }
 }
 
-/// An eight-byte field in one piece.
+/// An eight-byte field with its length, appended in one piece.
 fn put_i64(value: i64, out: &mut BytesMut) {
     let mut field = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     field[4..].copy_from_slice(&value.to_be_bytes());
@@ -192,13 +192,13 @@ fn put_bytes(value: Option<&[u8]>, out: &mut BytesMut) {
     out.put_slice(value);
 }
 
-/// Microseconds since 1970 to PostgreSQL's since 2000. The decoder lets no time through that PostgreSQL cannot hold.
+/// Converts microseconds since 1970 to microseconds since 2000. The decoder refuses every time that PostgreSQL cannot hold.
 fn postgres_time(us: i64) -> i64 {
     debug_assert!(us.checked_sub(POSTGRES_EPOCH_US).is_some(), "a time that the decoder should have refused: {us}");
     us.wrapping_sub(POSTGRES_EPOCH_US)
 }
 
-/// A message is at most what librdkafka takes in one answer (100 MB), far below 2 GiB, so its parts' lengths are positive `i32`s.
+/// The length of a part of a message. librdkafka takes at most 100 MB in one answer, so it is a positive `i32`.
 fn field_length(bytes: usize) -> i32 {
     debug_assert!(i32::try_from(bytes).is_ok());
     bytes as i32

@@ -237,8 +237,8 @@ async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Resu
     match owners.into_iter().find(|owner| !owner.is_ours) {
         None => Ok(()),
         Some(other) => Err(MigrateError::Taken(format!(
-            "route {}: {} and {clickhouse_table} are asked for, but {} and {} belong to route {} for good, since its \
-             ledger counts what they hold; give other tables another route name",
+            "route {}: tables {} and {clickhouse_table} are configured, but {} and {} belong to route {} for good, because \
+             its ledger counts what they hold; give other tables another route name",
             route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route
         ))),
     }

@@ -1,9 +1,9 @@
-//! PostgreSQL as a sink: binary COPY and the ledger's compare-and-set in one transaction.
+//! The PostgreSQL sink: binary COPY and the ledger's compare-and-set in one transaction.
 
 pub mod copy;
+mod halving;
 pub mod migrate;
-mod onlooker;
-mod refused;
+mod observer;
 pub mod rights;
 pub mod shape;
 mod shares;

@@ -1,4 +1,4 @@
-//! Which rights footprint lacks in PostgreSQL, as statements that a superuser, or the owner, can run as they are.
+//! The rights that footprint lacks in PostgreSQL, as statements that a superuser or the owner can run.
 
 use footprint_event::route::{Route, quoted};
 use footprint_service::postgres::asked::TABLES;
@@ -6,10 +6,10 @@ use tokio_postgres::{Error, GenericClient};
 
 use super::shape::{Change, FoundTable};
 
-/// Where refinery notes which of the ledger's files were run.
+/// The table in which refinery notes which migration files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";
 
-/// What is lacking to run the ledger's files, of which `pending` says that some were not run yet.
+/// The rights that are missing to run the migration files. `pending`: some of them were not run yet.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -24,7 +24,7 @@ pub async fn lacking_for_ledger(client: &impl GenericClient, pending: bool) -> R
     Ok(lacking)
 }
 
-/// What is lacking to make the changes of a route's table, and to write it.
+/// The rights that are missing to change a route's table and to write it.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -43,7 +43,7 @@ pub async fn lacking_for_route(
         if !lacking.is_empty() {
             return Ok(lacking);
         }
-        // an index is made where the table is
+        // an index is made in the table's schema
         if changes.iter().any(|change| change.sql.starts_with("create index")) {
             return lacking_to_make(client, table).await.map(Vec::from_iter);
         }
@@ -56,7 +56,7 @@ pub async fn lacking_for_route(
     Ok(if rights.is_empty() { Vec::new() } else { vec![format!("grant {rights} on {} to {user}", quoted(table))] })
 }
 
-/// The right to make something in the table's schema.
+/// The missing right to make something in the table's schema.
 async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let schema = table.split_once('.').map(|(schema, _)| schema);
     let sql = "select s.name is null, quote_ident(coalesce(s.name, $1::text, 'public')), quote_ident(current_user), \
@@ -73,7 +73,7 @@ async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Opt
     })
 }
 
-/// Only its owner may change a table.
+/// Ownership of the table, if it is missing: only the owner may change a table.
 async fn lacking_to_own(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let sql = "select quote_ident(current_user) from pg_class where oid = to_regclass($1::text) \
                and not pg_has_role(relowner, 'usage')";

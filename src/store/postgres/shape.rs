@@ -1,17 +1,17 @@
-//! A route's table in PostgreSQL: what it should be, what is there, and which statements lead from the one to the other.
-//! Pure, so that `migrate` can do what `check` only tells. No statement takes a row or a value away.
+//! The table of a route in PostgreSQL: its wanted form, its present form, and the statements that lead from one to the other. Pure:
+//! `migrate` runs the statements, `check` only prints them. No statement removes a row or a value.
 
 use footprint_event::route::{Column, IDENTITY_COLUMNS, Kind, Route, quoted};
 
 const TEMPLATE: &str = include_str!("../../../migrations/postgres/R__route_table.sql");
 const IDENTITY_TYPES: [&str; 4] = ["bigint", "integer", "bigint", "timestamp with time zone"];
 
-/// One step towards the wanted table.
+/// One step towards the wanted form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// For people.
+    /// A sentence for people.
     pub what: String,
-    /// For the database.
+    /// The statement.
     pub sql: String,
 }
 
@@ -24,36 +24,36 @@ pub struct FoundTable {
     pub kind: String,
     /// Whether a crash empties it.
     pub unlogged: bool,
-    /// Its columns.
+    /// In the table's order.
     pub columns: Vec<FoundColumn>,
-    /// Columns that some index starts with.
+    /// Columns that are the first of some index.
     pub indexed: Vec<String>,
-    /// Unique indexes: the name, and the columns.
+    /// Unique indexes: name and columns.
     pub unique: Vec<(String, Vec<String>)>,
 }
 
 /// A column as the catalog describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundColumn {
-    /// Its name.
+    /// As the table names it.
     pub name: String,
     /// As `format_type` spells it.
     pub column_type: String,
     /// Whether it may be null.
     pub nullable: bool,
-    /// Whether it fills itself.
+    /// Whether it has a default or is an identity column.
     pub has_default: bool,
     /// Whether it is computed and cannot be written.
     pub generated: bool,
 }
 
-/// Why a table cannot become the route's.
+/// Why a table cannot be used for the route.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("postgresql table {table}: {why}")]
 pub struct ShapeError {
-    /// The table.
+    /// As the route names it.
     pub table: String,
-    /// What is in the way and what to do.
+    /// What prevents it, and what to do.
     pub why: String,
 }
 
@@ -62,10 +62,10 @@ pub fn column_type(kind: Kind) -> &'static str {
     kind.form().postgres_type
 }
 
-/// The steps from `found` to the route's table; none when it is as it should be.
+/// The steps from `found` to the wanted form; none when there is nothing to do.
 ///
 /// # Errors
-/// A table that cannot be made the route's without losing something.
+/// The table cannot be changed to the wanted form without losing something.
 pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, ShapeError> {
     let table = quoted(&route.postgres_table);
     let mut changes = Vec::new();
@@ -90,10 +90,10 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
     Ok(changes)
 }
 
-/// Whether the table takes rows of the route's columns as it is: for a definition that is no longer the configured one.
+/// Whether the table takes the route's rows without a change. Used for a definition that is no longer the configured one.
 ///
 /// # Errors
-/// It does not, and what must be done first.
+/// It does not; the error says what to do first.
 pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &quoted(&route.postgres_table), found)?;
@@ -104,7 +104,7 @@ pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError
     Err(error(route, format!("it has changed since; run in postgresql: {}", statements.join("; "))))
 }
 
-/// The steps after which the table takes rows of the route's columns.
+/// The steps after which the table takes the route's rows.
 fn plan_columns(route: &Route, table: &str, found: &FoundTable) -> Result<Vec<Change>, ShapeError> {
     refuse_unfit(route, found)?;
     let mut changes = Vec::new();
@@ -131,7 +131,7 @@ fn error(route: &Route, why: String) -> ShapeError {
     ShapeError { table: route.postgres_table.clone(), why }
 }
 
-/// Faults of the table as a whole.
+/// Refuses a table that no step can make usable.
 fn refuse_unfit(route: &Route, found: &FoundTable) -> Result<(), ShapeError> {
     if found.kind != "r" && found.kind != "p" {
         return Err(error(route, "there is a view, a sequence or a foreign table of that name; rename one".into()));
@@ -173,7 +173,7 @@ fn refuse_unfit(route: &Route, found: &FoundTable) -> Result<(), ShapeError> {
     Ok(())
 }
 
-/// What a column of the route lacks. An added column is nullable, whatever the route says: the rows before it have none.
+/// The steps for one column. An added column is nullable even if the route says otherwise: older rows have no value for it.
 fn plan_column(
     route: &Route,
     table: &str,
@@ -203,7 +203,7 @@ fn plan_column(
                 return Err(error(
                     route,
                     format!(
-                        "its column {} is {}, the route's is {wanted}, and the one cannot become the other without loss; \
+                        "its column {} is {}, the route's is {wanted}, and it cannot be converted without loss; \
                          name another table, or another column",
                         column.name, have.column_type
                     ),
@@ -225,11 +225,11 @@ fn plan_column(
     Ok(())
 }
 
-/// How a column of another type becomes the route's.
+/// How a column of another type gets the wanted type.
 enum Widening {
-    /// Every value stays what it is.
+    /// Every value stays the same.
     Same,
-    /// A wall clock becomes an instant, in the route's zone.
+    /// A local time becomes an instant, in the route's time zone.
     InZone,
     /// Something would be lost.
     Impossible,
@@ -247,7 +247,7 @@ fn widening(kind: Kind, have: &str) -> Widening {
     }
 }
 
-/// Identity columns are added nullable: rows of the old system have none, and are left out of every check.
+/// Identity columns are added as nullable: rows of the old system have no identity, and no check looks at them.
 fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
     for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
         match found.columns.iter().find(|have| have.name == name) {

@@ -1,4 +1,4 @@
-//! A partition's share of a transaction, and how it moves the ledger's frontiers.
+//! A partition's share of a transaction, and how it moves the frontiers in the ledger.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::Fence;
 use crate::ledger::statements::advance::Advance;
 
-/// A partition's share of a transaction: consecutive batches that move the same frontiers.
+/// A partition's share of a transaction: consecutive batches, all of which move the same frontiers.
 pub(super) struct Share<'a> {
     pub(super) ownership: &'a Ownership,
     pub(super) range: Range,
@@ -18,7 +18,7 @@ pub(super) struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Whether nothing of it is left to do.
+    /// Whether PostgreSQL has all of it already.
     pub(super) fn is_done(&self) -> bool {
         !self.rows && !self.dead_letters
     }
@@ -28,7 +28,7 @@ impl Share<'_> {
         if self.dead_letters { (self.range.start, self.range.end) } else { (still, still) }
     }
 
-    /// What its compare-and-set compares and sets.
+    /// The frontiers that its compare-and-set compares and sets.
     pub(super) fn advance(&self) -> Advance {
         Advance {
             fence: Fence::from(self.ownership),
@@ -54,7 +54,7 @@ pub(super) fn share_of(batch: &Batch) -> Share<'_> {
     }
 }
 
-/// One share a partition, from a group whose batches of one partition are consecutive.
+/// The shares of a group, one a partition. The batches of one partition must be consecutive.
 pub(super) fn shares(group: &[Arc<Batch>]) -> Vec<Share<'_>> {
     let mut shares: Vec<Share<'_>> = Vec::new();
     for batch in group {
@@ -70,7 +70,7 @@ pub(super) fn shares(group: &[Arc<Batch>]) -> Vec<Share<'_>> {
     shares
 }
 
-/// What the compare-and-set of a transaction compares and sets.
+/// The frontiers that the compare-and-set of a transaction compares and sets.
 pub(super) fn advances(shares: &[Share<'_>]) -> Vec<Advance> {
     shares.iter().map(Share::advance).collect()
 }

@@ -1,11 +1,10 @@
-//! PostgreSQL's side of a batch: one transaction with the rows, the dead letters and, last and in one message with
-//! `commit`, the fenced compare-and-set of the ledger. A stopped client therefore never sits on the ledger's row lock.
+//! The PostgreSQL sink. One transaction holds the rows, the dead letters and, at its end, the fenced compare-and-set of the ledger.
+//! The compare-and-set is in one message with `commit`, so a client that is suspended never keeps a row of the ledger locked.
 //!
-//! Where PostgreSQL refuses a row, the transaction is written once more by halves, each under a savepoint: what is refused
-//! then becomes a dead letter for PostgreSQL in the same transaction, and all else is stored. A batch that is taken at once
-//! costs nothing of that.
+//! If PostgreSQL refuses a row, the transaction is written again by halves, each under a savepoint. The refused rows become dead
+//! letters for PostgreSQL in the same transaction, and all other rows are stored. A batch without a refused row costs nothing more.
 
-mod halves;
+mod refused_rows;
 mod transaction;
 
 use std::sync::Arc;
@@ -17,52 +16,54 @@ use footprint_protocol::write::Resolution;
 use footprint_service::config::{Kafka, Postgres};
 use footprint_service::failpoint::{self, Point};
 use footprint_service::postgres::asked::DEAD_LETTERS;
-use footprint_service::postgres::error::{Class, During, class_of, describe, message, remedy};
-use footprint_service::postgres::{ConnectError, backend, connect_writer, is_passing_connect};
+use footprint_service::postgres::error::{Class, During, class_of, remedy};
+use footprint_service::postgres::{ConnectError, PostgresError, backend, connect_writer, is_passing_connect};
+use footprint_service::report::Remedy;
 use footprint_service::traffic::{Traffic, unless_silent};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use self::transaction::Store;
-use super::onlooker::Onlooker;
+use self::transaction::NotCommitted;
+use super::observer::Observer;
 use super::shares::{Share, share_of, shares};
 use crate::batch::Batch;
 use crate::store::sink::{Sink, SinkError, Verdict};
+use crate::store::trouble::Trouble;
 
-/// Tries in a row that may end in a passing refusal while rows are taken (a lock, a deadlock, a time-out): after these it is
-/// the rows that are looked at, because a trigger may raise any code for one row for ever.
+/// Tries in a row in which PostgreSQL may refuse the rows with a passing code (a lock, a deadlock, a time-out). After these the
+/// refused row is looked for, because a trigger may raise any code for one row, every time.
 const PASSING_TRIES_MAX: u32 = 10;
 
-/// What is done about rows that PostgreSQL refuses.
+/// What the sink needs to deal with rows that PostgreSQL refuses.
 #[derive(Clone, Debug)]
 pub struct Refusals {
-    /// Where a refused record is read again.
+    /// To read a refused record again.
     pub kafka: Kafka,
-    /// Of a batch's rows that may be refused: [`footprint_service::config::Pipeline::refused_rows_share_max`].
+    /// The share of a batch's rows that may be refused: [`footprint_service::config::Pipeline::refused_rows_share_max`].
     pub share_max: f64,
 }
 
-/// One lane: one long-lived connection of its own.
+/// The sink of one lane, with a connection of its own.
 pub struct PostgresSink {
     settings: Postgres,
     application_name: String,
-    onlooker: Onlooker,
+    observer: Observer,
     route: Arc<Route>,
     client: Option<Client>,
     group_rows_max: usize,
-    /// How long PostgreSQL may be silent.
+    /// How long PostgreSQL may give no sign of life.
     silence_max: Duration,
     traffic: Traffic,
-    /// The number of the server process that serves the connection.
+    /// The server process of the connection.
     backend: i32,
     refusals: Refusals,
-    /// Tries in a row that ended in a passing refusal while rows were taken.
+    /// Tries in a row in which PostgreSQL refused the rows with a passing code.
     passing_tries: u32,
 }
 
 impl PostgresSink {
-    /// A lane that connects when the first batch comes.
+    /// A sink that connects when the first batch comes.
     pub fn new(
         settings: &Postgres,
         application_name: &str,
@@ -74,7 +75,7 @@ impl PostgresSink {
         Self {
             settings: settings.clone(),
             application_name: application_name.to_owned(),
-            onlooker: Onlooker::new(settings, application_name, silence_max),
+            observer: Observer::new(settings, application_name, silence_max),
             route: Arc::clone(route),
             client: None,
             group_rows_max,
@@ -99,31 +100,32 @@ impl PostgresSink {
             Ok((client, backend))
         };
         let (client, backend) = connecting.await.map_err(|error: ConnectError| {
-            if is_passing_connect(&error) {
-                SinkError::Retry { why: error.to_string(), uncertain: false }
-            } else {
-                // the error says what to do itself
-                SinkError::Stop { why: error.to_string(), remedy: String::new() }
-            }
+            let class = if is_passing_connect(&error) { SinkError::Retry } else { SinkError::Stop };
+            class(error.into())
         })?;
         self.backend = backend;
         failpoint::hit(Point::WriterConnected);
         Ok(client)
     }
 
-    /// Waits for one step of a transaction, as long as there are signs that PostgreSQL is at it.
-    async fn within<T>(&self, step: impl Future<Output = Result<T, Store>>) -> Result<T, Store> {
+    /// Waits for one step of a transaction, as long as PostgreSQL gives signs of life.
+    async fn within<T>(&self, step: impl Future<Output = Result<T, NotCommitted>>) -> Result<T, NotCommitted> {
         let answer =
-            unless_silent(&self.traffic, self.silence_max, || self.onlooker.standing(self.backend), step).await;
-        answer.unwrap_or_else(|silent| Err(Store::Silent(silent)))
+            unless_silent(&self.traffic, self.silence_max, || self.observer.standing(self.backend), step).await;
+        answer.unwrap_or_else(|silent| Err(NotCommitted::Silent(silent)))
     }
 
-    async fn write_on(&self, client: &Client, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, Store> {
+    async fn write_on(
+        &self,
+        client: &Client,
+        group: &[Arc<Batch>],
+        uncertain: bool,
+    ) -> Result<Vec<Verdict>, NotCommitted> {
         let shares = shares(group);
         let mut resolutions: Vec<Resolution> = if uncertain {
             let resolving = async {
                 let _ = client.batch_execute("rollback").await;
-                self.resolve(client, &shares).await.map_err(Store::statement)
+                self.resolve(client, &shares).await.map_err(NotCommitted::statement)
             };
             self.within(resolving).await?
         } else {
@@ -150,7 +152,9 @@ impl PostgresSink {
                 .filter_map(|(share, resolution)| (*resolution == Resolution::SendAgain).then_some(share))
                 .collect();
             match self.within(self.store(client, &left, &left_shares)).await {
-                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns(left[0])) => {
+                Err(NotCommitted::Failed { error, during: During::Rows })
+                    if self.may_be_a_row(&error, &columns(left[0])) =>
+                {
                     self.store_by_halves(client, &left, &left_shares).await?;
                 }
                 answer => answer?,
@@ -159,7 +163,7 @@ impl PostgresSink {
         Ok(verdicts)
     }
 
-    /// Whether the refused rows are to be looked for.
+    /// Whether one row may be the reason, so that the refused rows must be looked for.
     fn may_be_a_row(&self, error: &Error, columns: &[String]) -> bool {
         match class_of(error, During::Rows, columns) {
             Class::Row | Class::Unclear => true,
@@ -168,30 +172,38 @@ impl PostgresSink {
         }
     }
 
-    /// What the writer is to do about a transaction that did not commit.
-    async fn sink_error(&self, store: Store, columns: &[String]) -> SinkError {
-        let retry = |why: String, uncertain| SinkError::Retry { why: format!("postgresql: {why}"), uncertain };
-        let stop = |why: String, remedy| SinkError::Stop { why: format!("postgresql: {why}"), remedy };
-        match store {
-            Store::Other(error) => error,
-            Store::Silent(silent) => retry(silent.to_string(), true),
-            // A refused compare says only that some share did not match: which one, the row itself tells.
-            Store::Fenced => retry("the compare-and-set found another value".into(), true),
-            Store::Short { table, sent, copied } => stop(
-                format!("{copied} of {sent} rows copied into {table}: {}", self.onlooker.droppers(&table).await),
-                "a row that is dropped is neither stored nor a dead letter: let the table take every row".into(),
-            ),
-            Store::Failed { error, during } => match class_of(&error, during, columns) {
-                Class::Passing => retry(describe(&error), true),
+    /// What the writer must do about a transaction that was not committed.
+    async fn sink_error(&self, error: NotCommitted, columns: &[String]) -> SinkError {
+        let stop = |error, what_to_do: String| {
+            let source = Remedy::new(what_to_do, PostgresError::without_values(error));
+            SinkError::Stop(Trouble::Postgres(source.into()))
+        };
+        match error {
+            NotCommitted::Other(error) => *error,
+            NotCommitted::Silent(source) => SinkError::Uncertain(Trouble::Silent { server: "postgresql", source }),
+            // it says only that some share did not match; the rows are read to find out which
+            NotCommitted::Fenced => SinkError::Uncertain(Trouble::Fenced),
+            NotCommitted::Short { table, sent, copied } => {
+                let dropper = self.observer.droppers(&table).await;
+                let what_to_do =
+                    "a row that is dropped is neither stored nor a dead letter: let the table take every row";
+                SinkError::Stop(Trouble::Dropped { table, sent, copied, dropper, source: Remedy::only(what_to_do) })
+            }
+            NotCommitted::Failed { error, during } => match class_of(&error, during, columns) {
+                Class::Passing => SinkError::Uncertain(Trouble::Postgres(PostgresError::from(error).into())),
                 _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                     let tables: [(&str, &[&str]); 3] = [
                         (&self.route.postgres_table, &["insert"]),
                         (DEAD_LETTERS, &["insert"]),
                         ("footprint_ledger", &["select", "update"]),
                     ];
-                    stop(message(&error), self.onlooker.missing_rights(&tables).await)
+                    let missing = self.observer.missing_rights(&tables).await;
+                    stop(error, missing)
                 }
-                _ => stop(message(&error), remedy(&error)),
+                _ => {
+                    let what_to_do = remedy(&error);
+                    stop(error, what_to_do)
+                }
             },
         }
     }
@@ -203,7 +215,7 @@ fn columns(batch: &Batch) -> Vec<String> {
     named.chain(IDENTITY_COLUMNS.map(str::to_owned)).collect()
 }
 
-/// Whether the server itself refused something of the transaction: not the connection, and not its own end.
+/// Whether the server refused the transaction. Otherwise the connection broke, or the server shuts down.
 fn is_the_servers(error: &Error) -> bool {
     let code = error.code().map_or("", SqlState::code);
     code.starts_with("40") || code.starts_with("55") || code == SqlState::QUERY_CANCELED.code()
@@ -228,19 +240,19 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, group: &[Arc<Batch>], uncertain: bool) -> Result<Vec<Verdict>, SinkError> {
         let client = self.client().await?;
-        let store = match self.write_on(&client, group, uncertain).await {
+        let failed = match self.write_on(&client, group, uncertain).await {
             Ok(verdicts) => {
                 self.passing_tries = 0;
                 self.client = Some(client);
                 return Ok(verdicts);
             }
-            Err(store) => store,
+            Err(error) => error,
         };
-        if matches!(&store, Store::Failed { error, during: During::Rows } if is_the_servers(error)) {
+        if matches!(&failed, NotCommitted::Failed { error, during: During::Rows } if is_the_servers(error)) {
             self.passing_tries = self.passing_tries.saturating_add(1);
         }
-        let is_fenced = matches!(store, Store::Fenced);
-        let error = self.sink_error(store, &columns(&group[0])).await;
+        let is_fenced = matches!(failed, NotCommitted::Fenced);
+        let error = self.sink_error(failed, &columns(&group[0])).await;
         if is_fenced {
             let _ = timeout(self.silence_max, client.batch_execute("rollback")).await;
             self.client = Some(client);

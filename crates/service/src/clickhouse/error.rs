@@ -4,7 +4,6 @@
 //! The client's error is no `source`: ClickHouse repeats values of rows in its text, and they must not be in a log. What is kept is the
 //! first line of the text, without values, and the cause of a network error.
 
-
 use ::clickhouse::error::Error;
 use hyper_util::client::legacy;
 

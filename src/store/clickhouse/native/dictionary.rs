@@ -1,17 +1,17 @@
-//! A dictionary column, `LowCardinality(String)`: each distinct text once, in the order of its first row, and a number a row.
+//! A dictionary column, `LowCardinality(String)`: each distinct text once, in the order of its first row, and an index for each row.
 
 use footprint_event::rows::text_at;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::part::{Part, Picked, Width};
 
-/// The version of a dictionary's form: keys come with the block.
+/// The version of the form: the keys are in the block.
 const DICTIONARY_VERSION: u64 = 1;
-/// Flags beside the index width: the block brings its own keys (bit 9), and they replace the ones before (bit 10).
+/// Flags beside the width of the index: the block has its own keys (bit 9), and they replace earlier ones (bit 10).
 const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 
-/// Appends the parts of a dictionary column: the picked rows' texts, null where `validity` says so. The texts stay in the batch
-/// until they are sent, however many and long they are: what is made here is three numbers a row, at most.
+/// Appends the parts of a dictionary column: the texts of the picked rows, null where `validity` says so. The texts stay in the batch
+/// until they are sent; this makes at most three numbers for each row.
 pub(super) fn push_parts<'a>(
     bytes: &'a [u8],
     ends: &'a [u32],
@@ -46,7 +46,8 @@ pub(super) fn push_parts<'a>(
     parts.push(Part::Indices { indices, width });
 }
 
-/// Numbers distinct texts in the order of their first row. An open hash table of indices: the texts stay in the batch.
+/// Gives each distinct text a number, in the order of its first row. A hash table of indices with open addressing: the texts stay in
+/// the batch.
 struct Dictionary<'a> {
     bytes: &'a [u8],
     ends: &'a [u32],
@@ -54,9 +55,9 @@ struct Dictionary<'a> {
     has_null: bool,
     /// The first row of each distinct text.
     keys: Vec<usize>,
-    /// 0: free; else the number of a key plus one. A power of two, at most half full.
+    /// 0: free, or the number of a key plus one. The length is a power of two, and at most half of it is used.
     slots: Vec<u32>,
-    /// The row before and its key's number: visits come in runs.
+    /// The previous row and the number of its key: equal texts often follow each other.
     last: Option<(usize, u32)>,
 }
 
@@ -73,7 +74,7 @@ impl<'a> Dictionary<'a> {
         text_at(self.bytes, self.ends, row)
     }
 
-    /// The index of the row's text, which becomes a key when it is new.
+    /// The index of the row's text. A new text becomes a key.
     fn index_of(&mut self, row: usize) -> u32 {
         let text = self.text(row);
         if let Some((last_row, index)) = self.last
@@ -100,7 +101,7 @@ impl<'a> Dictionary<'a> {
         index
     }
 
-    /// Where the text's key is, or would be.
+    /// The slot of the text's key, or the free slot for it.
     fn slot_of(&self, text: &[u8]) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = xxh3_64(text) as usize & mask;

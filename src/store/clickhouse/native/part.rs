@@ -1,4 +1,4 @@
-//! The parts of a block and how each is encoded: a loop over the picked rows for each kind of value. Pure.
+//! The parts of a block, and how each is encoded: one loop over the picked rows for each kind of value. Pure.
 
 use footprint_event::rows::text_at;
 
@@ -17,7 +17,7 @@ impl Picked<'_> {
         }
     }
 
-    /// Calls `each` with every picked row: both loops are plain, so that the compiler sees through them.
+    /// Calls `each` with every picked row. Both loops are simple, so that the compiler can optimize them.
     pub(super) fn for_each(self, mut each: impl FnMut(usize)) {
         match self {
             Self::All(count) => (0..count).for_each(each),
@@ -34,7 +34,7 @@ impl Picked<'_> {
     }
 }
 
-/// The width of an index, as the flags tell it.
+/// The width of an index, as the flags encode it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Width {
     One = 0,
@@ -49,9 +49,9 @@ impl Width {
     }
 }
 
-/// What a block is made of, in its order: a value for each picked row, but for [`Part::Plain`].
+/// A part of a block, in the block's order. All but [`Part::Plain`] have a value for each picked row.
 pub(super) enum Part<'a> {
-    /// Bytes as they are.
+    /// Bytes, copied unchanged.
     Plain(Vec<u8>),
     /// 1 for null, else 0.
     Nulls(&'a [bool]),
@@ -59,7 +59,7 @@ pub(super) enum Part<'a> {
         bytes: &'a [u8],
         ends: &'a [u32],
     },
-    /// A dictionary's: the texts of these rows, whichever are picked.
+    /// The keys of a dictionary: the texts of these rows, whichever rows are picked.
     Keys {
         bytes: &'a [u8],
         ends: &'a [u32],
@@ -80,7 +80,7 @@ pub(super) enum Part<'a> {
 }
 
 impl Part<'_> {
-    /// Values in it: rows, or bytes.
+    /// How many values it has: rows, or bytes.
     pub(super) fn len(&self, picked: Picked<'_>) -> usize {
         match self {
             Self::Plain(bytes) => bytes.len(),
@@ -101,7 +101,7 @@ impl Part<'_> {
         }
     }
 
-    /// Appends values from `from` on, at least one where there is one, as [`Block::put`] does; gives the first not appended.
+    /// Appends values from `from` on, as [`Block::put`] does, and at least one if there is one. Returns the first value not appended.
     pub(super) fn put(&self, picked: Picked<'_>, from: usize, bytes_max: usize, out: &mut Vec<u8>) -> usize {
         let run = Run { picked, from, bytes_max };
         match *self {
@@ -112,7 +112,7 @@ impl Part<'_> {
                 Run { picked: Picked::Some(rows), ..run }.put_texts(out, bytes, ends)
             }
             Self::Indices { ref indices, width } => {
-                // they are of the picked rows already
+                // there is one for each picked row already
                 let run = Run { picked: Picked::All(indices.len()), ..run };
                 match width {
                     Width::One => run.put(out, |at| [indices[at] as u8]),
@@ -138,7 +138,7 @@ fn texts_byte_len(bytes: &[u8], ends: &[u32], picked: Picked<'_>) -> usize {
     sum
 }
 
-/// What is appended at once: values from the `from`th picked on, until the bound.
+/// What is appended at once: the values from the `from`th picked row on, up to the bound.
 struct Run<'a> {
     picked: Picked<'a>,
     from: usize,
@@ -151,7 +151,7 @@ impl Run<'_> {
         let fitting = (self.bytes_max.saturating_sub(out.len()) / WIDTH).max(1);
         let to = self.picked.len().min(self.from.saturating_add(fitting));
         let start = out.len();
-        // room for all of them at once, so that no value looks whether there is some
+        // reserves room for all of them, so that no single value has to
         out.resize(start + WIDTH * (to - self.from), 0);
         let (slots, _) = out[start..].as_chunks_mut::<WIDTH>();
         match self.picked {
@@ -191,6 +191,6 @@ pub(super) fn put_varuint(mut value: usize, out: &mut Vec<u8>) {
 
 /// Bytes of a number as [`put_varuint`] writes it.
 pub(super) fn varuint_len(value: usize) -> usize {
-    // seven bits a byte, and a byte also for zero
+    // seven bits for each byte, and one byte for zero
     (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }

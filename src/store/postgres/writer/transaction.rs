@@ -1,5 +1,5 @@
-//! The statements of one transaction: its begin with the early look at the fences, the rows and dead letters by COPY, and its end,
-//! the compare-and-set and `commit`.
+//! The statements of one transaction: `begin` and the early check of the fences, COPY of the rows and the dead letters, and the
+//! compare-and-set with `commit`.
 
 use std::sync::Arc;
 
@@ -21,25 +21,25 @@ use crate::ledger::statements::Fence;
 use crate::ledger::statements::advance::{Frontiers, compare_and_set, frontiers, is_refusal, still_ours};
 use crate::limits::COPY_CHUNK_BYTES;
 use crate::store::postgres::copy;
-use crate::store::postgres::refused::Piece;
+use crate::store::postgres::halving::Piece;
 use crate::store::postgres::shares::{Share, advances};
 use crate::store::sink::SinkError;
 
-/// Why a transaction did not commit.
-pub(super) enum Store {
-    /// Some share's compare-and-set found another value.
+/// Why a transaction was not committed.
+pub(super) enum NotCommitted {
+    /// The compare-and-set of some share found another value.
     Fenced,
     /// PostgreSQL refused, or the connection broke.
     Failed { error: Error, during: During },
-    /// COPY counts fewer rows than were sent: the table drops some.
+    /// COPY counted fewer rows than were sent: something drops rows.
     Short { table: String, sent: u64, copied: u64 },
-    /// No answer, and no sign of life.
+    /// PostgreSQL gave no answer and no sign of life.
     Silent(Silent),
-    /// What else ends a try.
-    Other(SinkError),
+    /// Any other reason.
+    Other(Box<SinkError>),
 }
 
-impl Store {
+impl NotCommitted {
     pub(super) fn statement(error: Error) -> Self {
         Self::Failed { error, during: During::Statement }
     }
@@ -47,10 +47,14 @@ impl Store {
     pub(super) fn rows(error: Error) -> Self {
         Self::Failed { error, during: During::Rows }
     }
+
+    pub(super) fn other(error: SinkError) -> Self {
+        Self::Other(Box::new(error))
+    }
 }
 
 impl PostgresSink {
-    /// What became of each partition's share after an answer was lost or refused.
+    /// Finds out what became of each share after an answer was lost or refused.
     pub(super) async fn resolve(&self, client: &Client, shares: &[Share<'_>]) -> Result<Vec<Resolution>, Error> {
         let mut resolutions = Vec::with_capacity(shares.len());
         failpoint::hit(Point::Resolve);
@@ -63,23 +67,26 @@ impl PostgresSink {
         Ok(resolutions)
     }
 
-    pub(super) async fn begin(&self, client: &Client, shares: &[Share<'_>]) -> Result<(), Store> {
+    pub(super) async fn begin(&self, client: &Client, shares: &[Share<'_>]) -> Result<(), NotCommitted> {
         failpoint::hit(Point::Begin);
-        client.batch_execute("begin").await.map_err(Store::statement)?;
+        client.batch_execute("begin").await.map_err(NotCommitted::statement)?;
         failpoint::hit(Point::EpochRead);
-        let ours =
-            client.query(&still_ours(&self.route.name, &advances(shares)), &[]).await.map_err(Store::statement)?.len();
+        let ours = client
+            .query(&still_ours(&self.route.name, &advances(shares)), &[])
+            .await
+            .map_err(NotCommitted::statement)?
+            .len();
         failpoint::hit(Point::EpochReadAnswered);
-        if ours == shares.len() { Ok(()) } else { Err(Store::Fenced) }
+        if ours == shares.len() { Ok(()) } else { Err(NotCommitted::Fenced) }
     }
 
-    /// The transaction of a group, none of whose shares is done.
+    /// Writes a group in one transaction. None of its shares is stored yet.
     pub(super) async fn store(
         &self,
         client: &Client,
         group: &[&Arc<Batch>],
         shares: &[Share<'_>],
-    ) -> Result<(), Store> {
+    ) -> Result<(), NotCommitted> {
         self.begin(client, shares).await?;
         if failpoint::compares_first() {
             let compare = compare_and_set(&self.route.name, &advances(shares));
@@ -101,8 +108,8 @@ impl PostgresSink {
         statement: &(impl ToStatement + ?Sized),
         group: &[&Arc<Batch>],
         pieces: &[Piece],
-    ) -> Result<(), Store> {
-        let sink = client.copy_in(statement).await.map_err(Store::statement)?;
+    ) -> Result<(), NotCommitted> {
+        let sink = client.copy_in(statement).await.map_err(NotCommitted::statement)?;
         futures::pin_mut!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
         copy::header(&mut buffer);
@@ -114,19 +121,19 @@ impl PostgresSink {
             while next < rows.end {
                 next = copy::rows_of(&batch.rows, next..rows.end, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    sink.send(buffer.split().freeze()).await.map_err(Store::rows)?;
+                    sink.send(buffer.split().freeze()).await.map_err(NotCommitted::rows)?;
                 }
             }
             sent += rows.len() as u64;
         }
-        let copied = self.end_copy(&mut sink, buffer, Point::CopySent).await.map_err(Store::rows)?;
+        let copied = self.end_copy(&mut sink, buffer, Point::CopySent).await.map_err(NotCommitted::rows)?;
         if copied != sent {
-            return Err(Store::Short { table: self.route.postgres_table.clone(), sent, copied });
+            return Err(NotCommitted::Short { table: self.route.postgres_table.clone(), sent, copied });
         }
         Ok(())
     }
 
-    /// Sends the last of a COPY; how many rows PostgreSQL has counted.
+    /// Sends the last bytes of a COPY. Returns the number of rows that PostgreSQL counted.
     async fn end_copy(
         &self,
         sink: &mut std::pin::Pin<&mut CopyInSink<bytes::Bytes>>,
@@ -142,8 +149,8 @@ impl PostgresSink {
         sink.as_mut().finish().await
     }
 
-    /// The records that no database can hold.
-    pub(super) async fn copy_dead_letters(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), Store> {
+    /// Copies the dead letters of a group: records that no database can hold.
+    pub(super) async fn copy_dead_letters(&self, client: &Client, group: &[&Arc<Batch>]) -> Result<(), NotCommitted> {
         let wanting = |batch: &&&Arc<Batch>| {
             !batch.dead_letters.is_empty() && batch.ownership.plan.wants_dead_letters(batch.range)
         };
@@ -153,17 +160,17 @@ impl PostgresSink {
             return Ok(());
         }
         failpoint::hit(Point::DeadLetters);
-        self.copy_letters(client, &parts).await?;
+        self.send_dead_letters(client, &parts).await?;
         failpoint::hit(Point::DeadLettersAnswered);
         Ok(())
     }
 
-    pub(super) async fn copy_letters(
+    pub(super) async fn send_dead_letters(
         &self,
         client: &Client,
         parts: &[(&Ownership, &[DeadLetter])],
-    ) -> Result<(), Store> {
-        let sink = client.copy_in(copy::dead_letters_statement()).await.map_err(Store::statement)?;
+    ) -> Result<(), NotCommitted> {
+        let sink = client.copy_in(copy::dead_letters_statement()).await.map_err(NotCommitted::statement)?;
         futures::pin_mut!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
         copy::header(&mut buffer);
@@ -174,21 +181,21 @@ impl PostgresSink {
             while next < letters.len() {
                 next = copy::dead_letters(&self.route, letters, next, source, partition, &mut buffer, COPY_CHUNK_BYTES);
                 if buffer.len() >= COPY_CHUNK_BYTES {
-                    sink.send(buffer.split().freeze()).await.map_err(Store::statement)?;
+                    sink.send(buffer.split().freeze()).await.map_err(NotCommitted::statement)?;
                 }
             }
             sent += letters.len() as u64;
         }
-        let copied = self.end_copy(&mut sink, buffer, Point::DeadLettersSent).await.map_err(Store::statement)?;
+        let copied = self.end_copy(&mut sink, buffer, Point::DeadLettersSent).await.map_err(NotCommitted::statement)?;
         if copied != sent {
-            return Err(Store::Short { table: DEAD_LETTERS.into(), sent, copied });
+            return Err(NotCommitted::Short { table: DEAD_LETTERS.into(), sent, copied });
         }
         Ok(())
     }
 
-    /// The compare-and-set and `commit`, in one message: a client that is stopped in COPY, or before this, does not sit on the
-    /// row's lock. `rows`: there are any, so checks put off to the end may refuse one.
-    pub(super) async fn end(&self, client: &Client, shares: &[Share<'_>], rows: bool) -> Result<(), Store> {
+    /// The compare-and-set and `commit` in one message, so a client that is suspended before it holds no lock on the ledger's row.
+    /// `rows`: the transaction has rows, so a deferred constraint may refuse one of them.
+    pub(super) async fn end(&self, client: &Client, shares: &[Share<'_>], rows: bool) -> Result<(), NotCommitted> {
         let last = if failpoint::compares_first() {
             "commit".into()
         } else {
@@ -202,12 +209,12 @@ impl PostgresSink {
     }
 }
 
-/// The statement that takes a group's rows: all are of one definition.
+/// The COPY statement of a group. All its batches have one definition.
 pub(super) fn rows_statement(group: &[&Arc<Batch>]) -> String {
     copy::rows_statement(group[0].definition.route())
 }
 
-/// All that PostgreSQL is to get of a group: whole batches, but for records that are left out.
+/// The rows of a group that PostgreSQL gets: whole batches, except records that are left out.
 pub(super) fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (batch, of) in group.iter().enumerate() {
@@ -227,11 +234,11 @@ pub(super) fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
     pieces
 }
 
-/// Of the last message: the compare-and-set's own refusal, or that of a check which the table puts off to the end.
-fn of_last(error: Error, shares: &[Share<'_>], rows: bool) -> Store {
+/// Classes an error of the last message: the compare-and-set failed, or a deferred constraint did.
+fn of_last(error: Error, shares: &[Share<'_>], rows: bool) -> NotCommitted {
     match rows {
-        _ if is_refusal(&error, &advances(shares)) => Store::Fenced,
-        true => Store::rows(error),
-        false => Store::statement(error),
+        _ if is_refusal(&error, &advances(shares)) => NotCommitted::Fenced,
+        true => NotCommitted::rows(error),
+        false => NotCommitted::statement(error),
     }
 }

@@ -1,4 +1,4 @@
-//! Questions about a writer's transaction, each on a connection of its own: the writer's is busy, or its transaction is lost.
+//! Questions about a writer's transaction, each on a new connection: the writer's own is busy, or its transaction has failed.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use footprint_service::traffic::Standing;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-/// Asks PostgreSQL what a writer cannot ask by itself.
-pub(super) struct Onlooker {
+/// Asks PostgreSQL what a writer cannot ask on its own connection.
+pub(super) struct Observer {
     settings: Postgres,
     application_name: String,
     timeout: Duration,
 }
 
-impl Onlooker {
-    /// Each question has `timeout` in all, with its connection.
+impl Observer {
+    /// `timeout` bounds each question together with its connection.
     pub(super) fn new(settings: &Postgres, application_name: &str, timeout: Duration) -> Self {
         Self { settings: settings.clone(), application_name: application_name.to_owned(), timeout }
     }
@@ -28,7 +28,7 @@ impl Onlooker {
         connect(&self.settings, &self.application_name, Purpose::Check).await.ok()
     }
 
-    /// What the server process `backend` does; none: the server does not say.
+    /// What the server process `backend` does. None: the server does not say.
     pub(super) async fn standing(&self, backend: i32) -> Option<Standing> {
         let client = self.connect().await?;
         let sql = "select state = 'active' and wait_event_type is distinct from 'Client' from pg_stat_activity where pid = $1";
@@ -36,19 +36,19 @@ impl Onlooker {
         if row.get::<_, Option<bool>>(0) == Some(true) {
             return Some(Standing::AtWork);
         }
-        // it waits for what we have sent: has some of that arrived? A server before version 14 does not say
+        // it waits for more of what we send; this says whether some of it has arrived (PostgreSQL 14 and later)
         let sql = "select bytes_processed from pg_stat_progress_copy where pid = $1";
         let row = client.query_opt(sql, &[&backend]).await.ok().flatten();
         Some(Standing::Waits(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())))
     }
 
-    /// What to do about a right that is missing on `tables`.
+    /// What to do when a right on `tables` is missing.
     pub(super) async fn missing_rights(&self, tables: &[(&str, &[&str])]) -> String {
         let asked = async { Some(missing_rights(&self.connect().await?, tables).await) };
         timeout(self.timeout, asked).await.ok().flatten().unwrap_or_else(|| "grant what it names".into())
     }
 
-    /// What of a table may drop rows without a word.
+    /// What may drop rows of a table without an error.
     pub(super) async fn droppers(&self, table: &str) -> String {
         let sql = "select coalesce(string_agg(quote_ident(tgname), ', '), '') from pg_trigger \
                    where tgrelid = to_regclass($1::text) and not tgisinternal and tgenabled <> 'D' \

@@ -1,6 +1,6 @@
-//! Dead letters of rows that one database refuses. A batch holds columns alone, so each record is read once more from Kafka,
-//! one at a time: that costs a refused row a question to the broker, and all other rows nothing. Before any of them is
-//! committed the topic's id is asked again: records read in a topic that was made again would be another's.
+//! Reads refused records from Kafka again, and makes their dead letters. A batch holds columns only, so each refused record is read
+//! again, one at a time: a refused row costs a question to the broker, and all other rows cost nothing. Before a dead letter is
+//! committed the topic's id is checked: in a topic that was deleted and made again the same offset is another record.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use tokio::task::spawn_blocking;
 
 use crate::ledger::ownership::Ownership;
 use crate::store::sink::SinkError;
+use crate::store::trouble::Trouble;
 
 /// Reads refused records again.
-pub struct Letters {
-    /// Lent to the thread that reads, and given back.
+pub struct RefusedRecords {
+    /// None while a thread reads with it, and after a question was given up.
     reader: Option<Rereader>,
     timeout: Duration,
 }
 
-impl Letters {
-    /// A reader of the route's topic. `timeout` bounds each question.
+impl RefusedRecords {
+    /// Opens a reader of the route's topic. `timeout` bounds each question.
     ///
     /// # Errors
-    /// A property that librdkafka refuses.
+    /// librdkafka refuses a property.
     pub async fn open(kafka: &Kafka, route: &Route, timeout: Duration) -> Result<Self, SinkError> {
         let (kafka, route) = (kafka.clone(), route.clone());
         let reader = in_thread(move || Rereader::new(&kafka, &route)).await?;
@@ -40,10 +41,7 @@ impl Letters {
     ) -> Result<T, SinkError> {
         let timeout = self.timeout;
         let Some(mut reader) = self.reader.take() else {
-            return Err(SinkError::Retry {
-                why: "kafka: a question before this one was given up".into(),
-                uncertain: false,
-            });
+            return Err(SinkError::Retry(Trouble::GivenUp));
         };
         let (reader, answer) = in_thread(move || {
             let answer = question(&mut reader, timeout);
@@ -54,11 +52,11 @@ impl Letters {
         answer.map_err(sink_error)
     }
 
-    /// The dead letter of one row, which `sink` refused with `why`.
+    /// The dead letter of a row that `sink` refused with the message `why`.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub async fn letter(
+    pub async fn dead_letter(
         &mut self,
         partition: Partition,
         (offset, received_at_us): (Offset, i64),
@@ -72,24 +70,21 @@ impl Letters {
         Ok(DeadLetter { offset, received_at_us, key, payload, headers, reason })
     }
 
-    /// Whether what was read is of the life of the topic that `ownership` is of.
+    /// Checks that the records were read from the topic that `ownership` is for.
     ///
     /// # Errors
-    /// It is not, or Kafka does not answer.
-    pub async fn check_life(&mut self, ownership: &Ownership) -> Result<(), SinkError> {
+    /// The topic was replaced, or Kafka does not answer.
+    pub async fn check_topic(&mut self, ownership: &Ownership) -> Result<(), SinkError> {
         if self.ask(|reader, timeout| reader.source(timeout)).await? == ownership.source {
             return Ok(());
         }
-        // the coordinator sees it as well, and ends the ownership
-        Err(SinkError::Retry {
-            why: "the topic was replaced while refused records were read again".into(),
-            uncertain: false,
-        })
+        // the coordinator notices it too, and ends the ownership
+        Err(SinkError::Retry(Trouble::Replaced))
     }
 }
 
-impl Drop for Letters {
-    /// A consumer's end may wait for its threads: not in the middle of other work.
+impl Drop for RefusedRecords {
+    /// Dropping a consumer may wait for its threads, so another thread does it.
     fn drop(&mut self) {
         if let Some(reader) = self.reader.take() {
             drop(spawn_blocking(move || drop(reader)));
@@ -102,19 +97,11 @@ async fn in_thread<T: Send + 'static>(
 ) -> Result<T, SinkError> {
     match spawn_blocking(work).await {
         Ok(answer) => answer.map_err(sink_error),
-        Err(error) => {
-            Err(SinkError::Retry { why: format!("a question to kafka ended early: {error}"), uncertain: false })
-        }
+        Err(error) => Err(SinkError::Retry(Trouble::Thread(error))),
     }
 }
 
 fn sink_error(error: AskError) -> SinkError {
-    match error {
-        AskError::Client(_) | AskError::NotLetIn { .. } => {
-            SinkError::Stop { why: error.to_string(), remedy: String::new() }
-        }
-        AskError::Refused { .. } | AskError::NoTopic(_) => {
-            SinkError::Retry { why: error.to_string(), uncertain: false }
-        }
-    }
+    let class = if error.is_final() { SinkError::Stop } else { SinkError::Retry };
+    class(error.into())
 }

@@ -1,5 +1,5 @@
-//! A transaction once more, by halves, where PostgreSQL refuses a row: each refused row becomes a dead letter for PostgreSQL in the
-//! same transaction, and all else is stored.
+//! Writes a transaction again by halves, after PostgreSQL refused a row. Each refused row becomes a dead letter for PostgreSQL in the
+//! same transaction, and all other rows are stored.
 
 use std::sync::Arc;
 
@@ -7,28 +7,30 @@ use footprint_protocol::ledger::SinkName;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
 use footprint_service::postgres::error::{During, class_of, message};
+use footprint_service::report::Remedy;
 use tokio_postgres::{Client, Statement};
 use tracing::warn;
 
-use super::transaction::{Store, pieces, rows_statement};
+use super::transaction::{NotCommitted, pieces, rows_statement};
 use super::{PostgresSink, columns};
 use crate::batch::Batch;
 use crate::limits::{COPY_CHUNK_BYTES, DEAD_LETTER_OVERHEAD_BYTES};
-use crate::store::letters::Letters;
-use crate::store::postgres::refused::{Halving, Hopeless, Piece, Refused};
+use crate::store::postgres::halving::{Halving, Hopeless, Piece, Refused};
 use crate::store::postgres::shares::Share;
+use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
+use crate::store::trouble::{TAKE_SUCH_ROWS, Trouble};
 
 impl PostgresSink {
-    /// The same once more, by halves: what PostgreSQL refuses alone becomes a dead letter for PostgreSQL.
+    /// Writes the group again by halves. A row that PostgreSQL refuses alone becomes a dead letter for PostgreSQL.
     pub(super) async fn store_by_halves(
         &self,
         client: &Client,
         group: &[&Arc<Batch>],
         shares: &[Share<'_>],
-    ) -> Result<(), Store> {
+    ) -> Result<(), NotCommitted> {
         failpoint::hit(Point::Halve);
-        self.within(async { client.batch_execute("rollback").await.map_err(Store::statement) }).await?;
+        self.within(async { client.batch_execute("rollback").await.map_err(NotCommitted::statement) }).await?;
         self.within(self.begin(client, shares)).await?;
         let rows = group.iter().map(|batch| batch.rows.len()).collect();
         let mut halving = Halving::new(pieces(group), rows, self.refusals.share_max);
@@ -36,18 +38,17 @@ impl PostgresSink {
             let statement = client.prepare(&rows_statement(group)).await?;
             client.batch_execute("savepoint piece").await.map(|()| statement)
         };
-        let statement = self.within(async { prepare.await.map_err(Store::statement) }).await?;
+        let statement = self.within(async { prepare.await.map_err(NotCommitted::statement) }).await?;
         let columns = columns(group[0]);
         while let Some(piece) = halving.next() {
             if group.iter().any(|batch| batch.ownership.has_ended()) {
-                let why = "postgresql: an ownership ended while refused rows were looked for".into();
-                return Err(Store::Other(SinkError::Retry { why, uncertain: false }));
+                return Err(NotCommitted::other(SinkError::Retry(Trouble::OwnershipEnded)));
             }
             match self.within(self.try_piece(client, &statement, group, &piece)).await {
                 Ok(()) => halving.took(&piece),
-                Err(Store::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns) => {
+                Err(NotCommitted::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns) => {
                     let back = client.batch_execute("rollback to savepoint piece");
-                    self.within(async { back.await.map_err(Store::statement) }).await?;
+                    self.within(async { back.await.map_err(NotCommitted::statement) }).await?;
                     let class = class_of(&error, During::Rows, &columns);
                     halving
                         .refused(piece, class, &message(&error))
@@ -65,80 +66,87 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// One piece under the savepoint, which then stands behind it. What the table checks only at the transaction's end is
-    /// checked here.
+    /// Writes one piece and sets the savepoint behind it. Deferred constraints are checked here, not at the end of the transaction.
     async fn try_piece(
         &self,
         client: &Client,
         statement: &Statement,
         group: &[&Arc<Batch>],
         piece: &Piece,
-    ) -> Result<(), Store> {
+    ) -> Result<(), NotCommitted> {
         self.copy_rows(client, statement, group, std::slice::from_ref(piece)).await?;
         let behind = "set constraints all immediate; release savepoint piece; savepoint piece";
-        client.batch_execute(behind).await.map_err(Store::rows)
+        client.batch_execute(behind).await.map_err(NotCommitted::rows)
     }
 
-    /// The rows that PostgreSQL refuses, as dead letters: their records are read again, some at a time.
-    async fn copy_refused(&self, client: &Client, group: &[&Arc<Batch>], refused: &[Refused]) -> Result<(), Store> {
+    /// Writes the refused rows as dead letters. Their records are read from Kafka again, a few at a time.
+    async fn copy_refused(
+        &self,
+        client: &Client,
+        group: &[&Arc<Batch>],
+        refused: &[Refused],
+    ) -> Result<(), NotCommitted> {
         if refused.is_empty() {
             return Ok(());
         }
         failpoint::hit(Point::Reread);
-        let mut letters =
-            Letters::open(&self.refusals.kafka, &self.route, self.silence_max).await.map_err(Store::Other)?;
+        let mut records = RefusedRecords::open(&self.refusals.kafka, &self.route, self.silence_max)
+            .await
+            .map_err(NotCommitted::other)?;
         for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {
             let batch = group[of_batch[0].batch];
             let (mut taken, mut bytes) = (Vec::new(), 0);
             for refused in of_batch {
                 let place = (batch.rows.offsets[refused.row], batch.rows.received_at_us[refused.row]);
                 let partition = batch.ownership.partition;
-                let letter = letters.letter(partition, place, SinkName::Postgres, &refused.why).await;
-                let letter = letter.map_err(Store::Other)?;
+                let letter = records.dead_letter(partition, place, SinkName::Postgres, &refused.why).await;
+                let letter = letter.map_err(NotCommitted::other)?;
                 bytes += DEAD_LETTER_OVERHEAD_BYTES + letter.byte_len();
                 taken.push(letter);
                 if bytes >= COPY_CHUNK_BYTES {
-                    self.within(self.copy_letters(client, &[(&*batch.ownership, &taken)])).await?;
+                    self.within(self.send_dead_letters(client, &[(&*batch.ownership, &taken)])).await?;
                     taken.clear();
                     bytes = 0;
                 }
             }
             if !taken.is_empty() {
-                self.within(self.copy_letters(client, &[(&*batch.ownership, &taken)])).await?;
+                self.within(self.send_dead_letters(client, &[(&*batch.ownership, &taken)])).await?;
             }
-            letters.check_life(&batch.ownership).await.map_err(Store::Other)?;
+            records.check_topic(&batch.ownership).await.map_err(NotCommitted::other)?;
         }
         failpoint::hit(Point::RereadAnswered);
         Ok(())
     }
 
-    /// Rows are refused, and not as rows: the first of them is named.
-    fn hopeless(&self, group: &[&Arc<Batch>], hopeless: Hopeless) -> Store {
+    /// The halving cannot go on. The error names the first refused row.
+    fn hopeless(&self, group: &[&Arc<Batch>], hopeless: Hopeless) -> NotCommitted {
         let (Hopeless::TooMany(first, _) | Hopeless::Unclear(first)) = &hopeless;
         let batch = group[first.batch];
         let (partition, offset, range) = (batch.ownership.partition, batch.rows.offsets[first.row], batch.range);
-        let record = format!("partition {partition} offset {offset}: {}", first.why);
-        let (why, remedy) = match &hopeless {
-            Hopeless::TooMany(_, count) => (
-                format!("{count} of {} rows of {range} are refused, the first is {record}", batch.rows.len()),
-                "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then becomes a \
-                 dead letter"
-                    .to_owned(),
-            ),
-            Hopeless::Unclear(_) => (
-                format!("no row of {range} is taken, the first is {record}"),
-                format!(
+        let why = first.why.clone();
+        NotCommitted::other(SinkError::Stop(match hopeless {
+            Hopeless::TooMany(_, count) => Trouble::TooManyRefused {
+                server: "postgresql",
+                count,
+                rows: batch.rows.len(),
+                partition,
+                range,
+                offset,
+                source: Remedy::new(TAKE_SUCH_ROWS, why),
+            },
+            Hopeless::Unclear(_) => {
+                let what_to_do = format!(
                     "set right what the message names; if it is this record alone, leave it out: footprint dead-letters add \
                      --route {} --partition {partition} --offset {offset} --database postgres",
                     self.route.name
-                ),
-            ),
-        };
-        Store::Other(SinkError::Stop { why: format!("postgresql: {why}"), remedy })
+                );
+                Trouble::NoRowTaken { partition, range, offset, source: Remedy::new(what_to_do, why) }
+            }
+        }))
     }
 }
 
-/// One line for each batch that has refused rows. The values of a row are in its dead letter, and in no log.
+/// Logs one line for each batch with refused rows. The values of a row are in its dead letter, and never in a log.
 fn log_refused(group: &[&Arc<Batch>], refused: &[Refused]) {
     metrics::refused(SinkName::Postgres, refused.len());
     for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {

@@ -1,6 +1,6 @@
-//! Which rows of a batch PostgreSQL refuses: found by halving, pure. The caller tries one piece after another, each under a
-//! savepoint, and says what became of it; what is left in the end is one refused row a piece. It is bounded: past
-//! [`Halving::allowed`] refused rows of one batch the place is wrong, not the rows.
+//! Finds the rows of a group that PostgreSQL refuses, by halving. Pure: the caller writes one piece after another, each under a
+//! savepoint, and says whether it was taken. A refused piece is halved until it is one row. The search is bounded: if more than
+//! [`Halving::allowed`] rows of one batch are refused, the rows are not the reason.
 
 use std::ops::Range as Rows;
 
@@ -11,35 +11,35 @@ use crate::limits::REFUSED_ROWS_MIN;
 /// Consecutive rows of one batch of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// The batch's place in the group.
+    /// Index of the batch in the group.
     pub(super) batch: usize,
-    /// Its rows.
+    /// Indices of the rows in the batch.
     pub(super) rows: Rows<usize>,
 }
 
 /// A row that PostgreSQL refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// The batch's place in the group.
+    /// Index of the batch in the group.
     pub(super) batch: usize,
-    /// The row.
+    /// Index of the row in the batch.
     pub(super) row: usize,
-    /// PostgreSQL's words.
+    /// PostgreSQL's message.
     pub(super) why: String,
 }
 
 /// Why the halving cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hopeless {
-    /// More rows of one batch are refused than may be: here is the first.
+    /// More rows of one batch are refused than allowed: the first of them, and their number.
     TooMany(Refused, usize),
-    /// Nothing was taken beside this row, and its code does not say that the row is at fault.
+    /// No row was taken, and the error code of this row does not say that the row is the reason.
     Unclear(Refused),
 }
 
-/// The halving of one group's rows.
+/// The search for the refused rows of one group.
 pub(super) struct Halving {
-    /// Rows of each batch.
+    /// The number of rows of each batch.
     rows: Vec<usize>,
     share_max: f64,
     left: Vec<Piece>,
@@ -49,8 +49,8 @@ pub(super) struct Halving {
 }
 
 impl Halving {
-    /// `pieces`: all that is to be written, in order. `rows`: of each batch of the group. `share_max`: of a batch's rows that
-    /// may be refused.
+    /// `pieces`: what must be written, in order. `rows`: the number of rows of each batch. `share_max`: the share of a batch's rows
+    /// that may be refused.
     pub(super) fn new(pieces: Vec<Piece>, rows: Vec<usize>, share_max: f64) -> Self {
         let mut left = pieces;
         left.reverse();
@@ -62,12 +62,12 @@ impl Halving {
         self.left.pop()
     }
 
-    /// The piece was taken.
+    /// PostgreSQL took the piece.
     pub(super) fn took(&mut self, piece: &Piece) {
         self.taken += piece.rows.len();
     }
 
-    /// The piece was refused: its halves are tried, or its one row is the refused one.
+    /// PostgreSQL refused the piece: its halves come next, or its only row is a refused row.
     pub(super) fn refused(&mut self, piece: Piece, class: Class, why: &str) -> Result<(), Hopeless> {
         let Rows { start, end } = piece.rows;
         if end - start > 1 {
@@ -95,7 +95,7 @@ impl Halving {
         (share as usize).max(REFUSED_ROWS_MIN)
     }
 
-    /// What is refused, when all was tried; rising by batch and row.
+    /// The refused rows, rising by batch and row. All pieces must have been tried.
     pub(super) fn end(self) -> Result<Vec<Refused>, Hopeless> {
         match self.unclear {
             Some(first) if self.taken == 0 => Err(Hopeless::Unclear(first)),
@@ -108,7 +108,7 @@ impl Halving {
 mod tests {
     use super::*;
 
-    /// Halves until all is tried; `bad` says how a row is refused. Also how many pieces were tried.
+    /// Runs a search; `bad` says how a row is refused. Returns the refused rows, and how many pieces were tried.
     fn halve(
         rows: &[usize],
         bad: impl Fn(usize, usize) -> Option<Class>,
