@@ -1,5 +1,5 @@
-//! The old system's tables, three columns and rows of its own, are adopted under load: no old row is lost, and the new ones
-//! are exactly once beside them.
+//! The old system's tables, with three columns and some rows, are adopted under load. No old row is lost, and every new row is
+//! there exactly once.
 
 use crate::support::calm;
 use crate::support::prove::prove;

@@ -1,4 +1,4 @@
-//! What Kafka is asked beside the stream, by young clients: every start waits for it.
+//! Questions to Kafka from new clients. Every start waits for them.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use footprint_service::kafka::Inquirer;
 
 use crate::support::{calm, stack};
 
-/// The story: of two starts one stood still for a second, because librdkafka slept before it had connected to any broker.
+/// The story: every second start waited for a second, because librdkafka slept before it had connected to any broker.
 #[test]
 fn a_young_client_knows_the_clusters_id_with_the_first_answer() {
     const CLIENTS: usize = 20;

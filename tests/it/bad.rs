@@ -1,4 +1,4 @@
-//! Every kind of bad record, many of them: each becomes one dead letter with its payload, none stops the stream.
+//! Many bad records of every kind: each becomes one dead letter with its payload, and none stops the stream.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,8 +28,8 @@ fn every_kind_of_bad_record_becomes_a_dead_letter() {
     consumer.stop();
 }
 
-/// A field that no route has made dead letters of events which the old consumer stored: its value was too large for 64 bits,
-/// or half of a surrogate pair, as a title that was cut in the middle of an emoji is.
+/// The story: a field that no route has made dead letters of events that the old consumer stored. Its value was too large for 64
+/// bits, or it was half of a surrogate pair, such as a title that was cut in the middle of an emoji.
 #[test]
 fn what_nobody_asked_for_never_rejects_an_event() {
     let _calm = calm();
@@ -53,7 +53,7 @@ fn what_nobody_asked_for_never_rejects_an_event() {
         let time = "2026-01-02T03:04:05.678901+09:00";
         send(&format!(r#"{{"link":"/{number}","method":"GET",{member},"footprint_time":"{time}"}}"#));
     }
-    // the same of a field that the route has is a dead letter
+    // the same in a field that the route has is a dead letter
     send(r#"{"link":"\ud83d","method":"GET","footprint_time":1}"#);
     producer.flush(Duration::from_secs(30)).unwrap();
     let mut consumer = world.consumer();
@@ -69,15 +69,15 @@ fn what_nobody_asked_for_never_rejects_an_event() {
     consumer.stop();
 }
 
-/// Anybody may send a header whose name is not UTF-8. The binding's own iterator panics on it, which would have ended the
-/// reader's thread, and again after each start: the record must go its way like any other.
+/// Any producer may send a header whose name is not UTF-8. The binding's own iterator panics on it. That would have ended the
+/// reader's thread, and again after each start. The record must be stored like any other.
 #[test]
 fn a_header_name_that_is_not_utf_8_stops_nothing() {
     let _calm = calm();
     let mut world = World::new("header", 1, 0.0);
     let producer: BaseProducer = client_config().create().unwrap();
     let name = b"caf\xe9".to_vec();
-    // SAFETY: the binding takes names as text alone; this one is only copied, as bytes, into a C string
+    // SAFETY: the binding takes names only as text; this one is only copied, as bytes, into a C string
     #[allow(unsafe_code)]
     let key = unsafe { std::str::from_utf8_unchecked(&name) };
     let headers = OwnedHeaders::new().insert(Header { key, value: Some(b"\xff\x00") });

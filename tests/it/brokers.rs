@@ -1,4 +1,4 @@
-//! More than one broker: one goes away, and some have not heard of a topic's new life.
+//! Several brokers: one goes away, and some do not know of a topic's new life.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::support::prove::{prove, prove_tables, prove_within};
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 
-/// The story: any broker was asked for the topic's id, and one that had not heard of the new life let its records be stored as those
-/// of the life before, and then once more as what they are.
+/// The story: any broker was asked for the topic's id. One that did not know of the new life let its records be stored as records
+/// of the previous life, and then once more as what they are.
 #[test]
 fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers_say() {
     let (cluster, gate, _turn) = cluster();
@@ -26,7 +26,8 @@ fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers
     let known = [1, 2, 3].map(|broker| world.source_known_to(Some(broker)));
     let new = known[0];
     assert!(new != old && known[1..] == [old, old], "two of three have not heard: {known:?}");
-    // more than the life before, since the reader goes on where it was; by the same producer: a new one needs the controller
+    // more than in the previous life, because the reader continues at its position; by the same producer, because a new one needs
+    // the controller
     world.send_to(new, 3_000);
     world.wait_stored(new, STORED, &mut [&mut consumer]);
     prove_tables(&mut world);

@@ -1,4 +1,4 @@
-//! `footprint check` on real servers: all in place, and each thing that can be amiss.
+//! `footprint check` on real servers: everything in place, and each thing that can be wrong.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -11,7 +11,7 @@ use footprint_service::config::Config;
 use crate::support::databases::{Databases, fresh_database, runtime, told_by_environment};
 use crate::support::{calm, stack};
 
-/// The program itself, told by the environment alone.
+/// The program itself, configured only by the environment.
 fn check(config: &Config) -> (i32, String) {
     let Output { status, stdout, .. } = told_by_environment(config, "check").output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap())
@@ -96,7 +96,7 @@ fn a_server_that_is_down_costs_its_own_lines_alone() {
     assert!(down.len() == 2 && down[1].contains("native port; set it to the HTTP port"), "{down:?}");
 }
 
-/// A port of another loopback address that leads to one of 127.0.0.1.
+/// A port of another loopback address that forwards to a port of 127.0.0.1.
 fn forwarded(from: &str, port: u16) -> u16 {
     let listener = TcpListener::bind((from, 0)).unwrap();
     let forwarded = listener.local_addr().unwrap().port();
@@ -106,7 +106,7 @@ fn forwarded(from: &str, port: u16) -> u16 {
             let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
             for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
                 thread::spawn(move || {
-                    // an end of either side ends both
+                    // the end of either side ends both
                     let _ = std::io::copy(&mut from, &mut to);
                     let _ = to.shutdown(Shutdown::Both);
                 });
@@ -133,7 +133,7 @@ fn a_host_may_be_an_address_of_ipv6_with_brackets_or_without() {
     }
 }
 
-/// The same command where names mean what `hosts` says: it sees that file as /etc/hosts.
+/// The same command, but the names in `hosts` are resolved by it: the command sees that file as /etc/hosts.
 fn with_hosts(command: &Command, hosts: &Path) -> Command {
     let mut wrapped = Command::new("unshare");
     wrapped
@@ -148,21 +148,21 @@ fn with_hosts(command: &Command, hosts: &Path) -> Command {
     wrapped
 }
 
-/// Somebody who takes connections at the address that a name has first, and never says a word.
+/// A server that accepts connections at the first address of a name, and never answers.
 fn silent_before(port: u16) -> (u16, TcpListener) {
     let mut taken = Vec::new();
     loop {
         let forwarded = forwarded("127.0.0.2", port);
         match TcpListener::bind(("127.0.0.1", forwarded)) {
             Ok(silent) => return (forwarded, silent),
-            // somebody has that port at the first address: take another
+            // another program has that port at the first address: use another
             Err(error) => taken.push(error),
         }
         assert!(taken.len() < 20, "{taken:?}");
     }
 }
 
-/// The story: a name had two addresses, and the first one's server was silent: the second one was never tried.
+/// The story: a name had two addresses, and the server at the first one was silent. The second one was never tried.
 #[test]
 fn of_a_name_with_two_addresses_the_second_answers_where_the_first_is_silent() {
     let _up = calm();

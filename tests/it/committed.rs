@@ -1,4 +1,5 @@
-//! A commit that Kafka refuses is told, with what to do. Only what monitors show depends on it: the ledger says where to go on.
+//! The program reports a commit that Kafka refuses, with what to do. Only monitors depend on the commit: the ledger says where to
+//! continue.
 
 use std::time::Duration;
 
@@ -12,14 +13,14 @@ use crate::support::kafka::client_config;
 use crate::support::wait::{until, until_or};
 use crate::support::world::{STORED, World};
 
-/// The story: refused commits were told at debug only, and a group whose offsets stood still looked healthy.
+/// The story: refused commits were logged only at debug, and a group whose offsets did not move looked healthy.
 #[test]
 fn a_refused_commit_is_told_with_its_remedy() {
     const NAME: &str = "one";
     let _calm = calm();
     let mut world = World::new("committed", 1, 0.0);
     world.set("kafka.instance_name", &format!("{NAME:?}"));
-    // so long that the commit is what finds out that another has joined under the same name
+    // long enough that the commit is what finds out that another consumer has joined under the same name
     world.set("kafka.session_timeout_ms", "60000");
     world.set("kafka.properties", r#"{ "heartbeat.interval.ms" = "30000" }"#);
     world.set("telemetry.log", "\"info\"");
@@ -46,7 +47,7 @@ fn a_refused_commit_is_told_with_its_remedy() {
     assert_eq!(world.committed()[&0].0, 500, "and was not committed");
 }
 
-/// A consumer that joins under the name of the world's own, which the broker then refuses.
+/// A consumer that joins under the name of the world's own consumer, which the broker then refuses.
 fn namesake(world: &World, name: &str) -> BaseConsumer {
     let mut config = Config::load(None, &[]).unwrap();
     config.kafka.instance_name = name.to_owned();

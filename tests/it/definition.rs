@@ -1,6 +1,6 @@
-//! A route whose definition changes while claims are pending: each range is finished by the definition that claimed it. The
-//! story: ClickHouse had a range, PostgreSQL was held up, the program was killed and started again with another `timezone`, and
-//! the two databases held different times for the same records.
+//! A route's definition changes while claims are pending. Each range is finished by the definition that claimed it. The story:
+//! ClickHouse had a range, and PostgreSQL was locked. The program was killed and started again with another `timezone`, and the
+//! two databases held different times for the same records.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
-/// How long the program may take to see that it must stop.
+/// How long the program may take to notice that it must stop.
 const STOPPED: Duration = Duration::from_secs(60);
 
 /// PostgreSQL's rows wait as long as the test holds the lock.
@@ -16,7 +16,7 @@ const HOLD: &str = "create function hold() returns trigger language plpgsql as $
                     perform pg_advisory_xact_lock_shared(1); return new; end $$";
 const TRIGGER: &str = "create trigger hold before insert on user_footprint for each row execute function hold()";
 
-/// Local times: what they mean is the route's to say. Every tenth has no link.
+/// Local times: the route decides what they mean. Every tenth event has no link.
 fn events(count: usize) -> Vec<String> {
     let event = |number: usize| {
         let link = if number.is_multiple_of(10) { String::new() } else { format!(r#""link":"/{number}","#) };
@@ -48,8 +48,8 @@ fn in_clickhouse(world: &World) -> Vec<Row> {
     answer.lines().map(row).collect()
 }
 
-/// The rows of `count` events from `offset` on, under a definition that takes events without a link for `missing` (none: they
-/// are dead letters) in a zone whose clocks are `east` seconds ahead.
+/// The rows of `count` events from `offset` on. The definition takes events without a link for `missing` (none: they are dead
+/// letters), and its zone's clocks are `east` seconds ahead.
 fn rows(count: i64, offset: i64, missing: Option<&str>, east: i64) -> Vec<Row> {
     let row = |number: i64| {
         let link = if number % 10 == 0 { missing?.to_owned() } else { format!("/{number}") };
@@ -62,7 +62,7 @@ fn dead_letters(world: &mut World) -> Vec<i64> {
     world.eye.query("select kafka_offset from dead_letters order by 1").iter().map(|row| row.get(0)).collect()
 }
 
-/// A killed consumer has claimed 200 events, which ClickHouse holds and PostgreSQL does not.
+/// A killed consumer has claimed 200 events. ClickHouse has them and PostgreSQL does not.
 fn claimed_and_killed(world: &mut World) -> i64 {
     let source = world.send_these(0, &events(200));
     world.eye.query(HOLD);
@@ -78,13 +78,13 @@ fn claimed_and_killed(world: &mut World) -> i64 {
     consumer.kill();
     let row = &world.ledger(source)[0];
     assert_eq!((row.claimed, row.postgres_next, row.pending()), (200, Some(0), 1), "one claim is pending");
-    // the killed consumer's backend goes on, and sees that nobody is there any more
+    // the killed consumer's backend continues, and notices that its client is gone
     world.eye.query("select pg_advisory_unlock(1)");
     world.eye.query("drop trigger hold on user_footprint");
     source
 }
 
-/// Another zone, and a default for what was a dead letter.
+/// Another zone, and a default for events that were dead letters.
 fn redefine(world: &mut World) {
     world.definition.timezone = "Asia/Seoul";
     world.definition.columns[1] = r#"{ name = "link", kind = "text", presence = { default = "none" } }"#;
@@ -111,7 +111,7 @@ fn a_claim_is_finished_by_the_definition_that_made_it() {
     assert_eq!(dead_letters(&mut world), letters);
 }
 
-/// A column of the definition that claimed the range is gone from both tables: nothing is decoded by guess.
+/// A column of the definition that claimed the range is gone from both tables. Nothing is decoded by guess.
 #[test]
 fn a_definition_that_the_tables_no_longer_take_is_a_stop_with_the_statements_that_help() {
     let _calm = calm();
@@ -144,12 +144,12 @@ fn a_definition_that_the_tables_no_longer_take_is_a_stop_with_the_statements_tha
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     consumer.stop();
     assert_eq!(in_postgres(&mut world), rows(200, 0, None, 0));
-    // what ClickHouse held of the column went with it
+    // ClickHouse's values of the column are gone with it
     let kept = |rows: Vec<Row>| rows.into_iter().map(|(offset, _, time)| (offset, time)).collect::<Vec<_>>();
     assert_eq!(kept(in_clickhouse(&world)), kept(rows(200, 0, None, 0)));
 }
 
-/// Claims of a program that kept no definitions: PostgreSQL's rows are the truth where it has them.
+/// Claims of a program that stored no definitions: PostgreSQL's rows are the truth if it has them.
 #[test]
 fn a_definition_that_nobody_kept_is_told() {
     let _calm = calm();
@@ -169,8 +169,8 @@ fn a_definition_that_nobody_kept_is_told() {
     assert_eq!(status, 3, "{out}");
 }
 
-/// What a program of before has left behind: inserts under ids that nobody knows, which can only be waited out, no definition,
-/// no first start. It is finished, and both databases hold each record once.
+/// What an older program has left behind: inserts under unknown ids, which can only be waited out, no definition, no first start.
+/// It is finished, and both databases hold each record once.
 #[test]
 fn claims_of_a_program_of_before_are_finished() {
     let _calm = calm();

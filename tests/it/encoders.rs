@@ -1,5 +1,5 @@
-//! What is written is what is read back, from the real databases, over every kind and its extremes: whole batches, batches
-//! repaired row by row, fresh tables and adopted ones.
+//! The values that were written are read back from the real databases, for every kind and its extremes: whole batches, batches
+//! repaired row by row, new tables and adopted ones.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,10 +24,10 @@ use crate::support::calm;
 use crate::support::databases::{DEADLINE, Databases, fresh_database, runtime};
 
 const PARTITION: i32 = 3;
-/// 1900-01-01 and the last microsecond of 2299: what the decoder lets through.
+/// 1900-01-01 and the last microsecond of 2299: the range that the decoder accepts.
 const TIMES: std::ops::RangeInclusive<i64> = -2_208_988_800_000_000..=10_413_791_999_999_999;
 
-/// A row of every kind: text, few texts, time, integer, float, boolean; each needed, then each optional.
+/// A row of every kind: text, few texts, time, integer, float, boolean. First each one required, then each one optional.
 #[derive(Clone, Debug, PartialEq, clickhouse::Row, Deserialize)]
 struct Everything {
     offset: i64,
@@ -125,7 +125,7 @@ fn row() -> impl Strategy<Value = Everything> {
         proptest::option::of(float()),
         proptest::option::of(any::<bool>()),
     );
-    // within one year: a block then touches few table partitions
+    // within one year, so that a block has few table partitions
     let received = 1_700_000_000_000_000_i64..1_731_000_000_000_000;
     (needed, optional, received).prop_map(|(needed, optional, received_at_us)| Everything {
         offset: 0,
@@ -145,7 +145,7 @@ fn row() -> impl Strategy<Value = Everything> {
     })
 }
 
-/// Rows at rising offsets with gaps, and which of them a first, half-landed insert wrote.
+/// Rows at rising offsets with gaps, and which of them the first, half landed insert wrote.
 fn batch() -> impl Strategy<Value = (Vec<Everything>, Vec<bool>)> {
     proptest::collection::vec((row(), 1_i64..4, any::<bool>()), 1..40).prop_map(|drawn| {
         let mut offset = -1;
@@ -202,7 +202,7 @@ fn columns(rows: &[Everything]) -> Rows {
     }
 }
 
-/// Writes the rows by COPY, in steps as small as the encoder makes them.
+/// Writes the rows by COPY, in the smallest steps that the encoder makes.
 async fn copy_rows(client: &tokio_postgres::Client, route: &Route, rows: &Rows, source: SourceId) {
     let sink = client.copy_in(&copy::rows_statement(route)).await.unwrap();
     futures::pin_mut!(sink);
@@ -274,7 +274,7 @@ async fn read_clickhouse(client: &clickhouse::Client, source: SourceId) -> Vec<E
     client.query(&sql).fetch_all::<Everything>().await.unwrap()
 }
 
-/// Writes one batch to both databases, ClickHouse's in two inserts: what `landed`, then a repair of the rest.
+/// Writes one batch to both databases. ClickHouse gets two inserts: first what `landed`, then a repair of the rest.
 async fn round_trip(databases: &Databases, route: &Route, written: &[Everything], landed: &[bool]) {
     static NEXT_SOURCE: AtomicI64 = AtomicI64::new(i64::MAX);
     let source = SourceId(NEXT_SOURCE.fetch_sub(1, Ordering::Relaxed));
@@ -296,7 +296,7 @@ async fn round_trip(databases: &Databases, route: &Route, written: &[Everything]
         let block = || native::block(route, &rows, source, PARTITION, selection);
         let attempt = Attempt { route: &route.name, identity, birth: 1, level: u32::try_from(level).unwrap() };
         let id = InsertId::new(&databases.name, &route.clickhouse_table, LedgerId(1), source, PARTITION);
-        // the id of the insert before is free a moment after its answer
+        // the id of the previous insert is free a moment after its answer
         while let Err(failed) = inserter.insert(&attempt, &id, block()).await {
             match failed {
                 NotInserted::Failed { error, .. } => assert!(error.is_taken(), "{error}"),

@@ -1,4 +1,4 @@
-//! Databases that ask for encryption, certificates and a password from a file: with the right ones everything works, and each
+//! Databases that ask for encryption, certificates and a password from a file. With the right ones everything works, and each
 //! wrong one is a stop that says what to do.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::stack;
 use crate::support::terminator::Terminator;
 use crate::support::world::World;
 
-/// Stores and proves what the world holds, and more.
+/// Stores more records, and proves all that the world holds.
 fn stores(world: &mut World) {
     world.command(&["migrate"]);
     world.send(5_000);
@@ -19,7 +19,7 @@ fn stores(world: &mut World) {
     prove_within(world, Duration::from_secs(60), &mut [&mut consumer]);
     consumer.stop();
     assert!(world.command(&["verify"]).contains("no fault"));
-    // so that there is something to do for a program that must say why it cannot
+    // so that the program has something to do, and must say why it cannot
     world.send(50);
 }
 
@@ -46,7 +46,7 @@ fn postgresql_that_asks_for_tls_and_certificates() {
     world.set_text("postgres.user", plain);
     let ca_file = world.file("ca.pem", &trusted.authority);
 
-    // TLS never falls open: the server has none yet
+    // TLS never falls back to plain text: the server has no TLS yet
     world.set_text("postgres.tls", "on");
     world.set_text("postgres.ca_file", ca_file.display());
     world.is_named("it has no TLS");
@@ -56,7 +56,7 @@ fn postgresql_that_asks_for_tls_and_certificates() {
     postgres.demand_tls(certified, true).unwrap();
     stores(&mut world);
 
-    // without encryption, and with an authority that is another's, or the public ones
+    // without encryption, and with another authority, or the public ones
     world.set_text("postgres.tls", "off");
     world.set_text("postgres.ca_file", "");
     world.is_named("set postgres.tls = \"on\"");
@@ -76,7 +76,7 @@ fn postgresql_that_asks_for_tls_and_certificates() {
     show(&mut world, files, &trusted.client);
     stores(&mut world);
 
-    // a server that is not who it should be
+    // a server that is not the right one
     postgres.speak_tls(&trusted.misnamed_server, &trusted.authority).unwrap();
     world.is_named("for another name");
     postgres.speak_tls(&trusted.expired_server, &trusted.authority).unwrap();
@@ -100,7 +100,7 @@ fn clickhouse_behind_a_terminator_that_asks_for_tls_and_certificates() {
     let terminator = before(&mut world, &trusted.server, None);
     stores(&mut world);
 
-    // without encryption, and with an authority that is another's, or the public ones
+    // without encryption, and with another authority, or the public ones
     world.set_text("clickhouse.tls", "off");
     world.set_text("clickhouse.ca_file", "");
     world.is_named("set clickhouse.tls = \"on\"");
@@ -122,26 +122,26 @@ fn clickhouse_behind_a_terminator_that_asks_for_tls_and_certificates() {
     stores(&mut world);
     drop(terminator);
 
-    // a server that is not who it should be, and one that speaks no TLS: it never falls open
+    // a server that is not the right one, and one that speaks no TLS: there is no fallback to plain text
     let terminator = before(&mut world, &trusted.misnamed_server, None);
     world.is_named("for another name");
     drop(terminator);
     let terminator = before(&mut world, &trusted.expired_server, None);
     world.is_named("has expired");
     drop(terminator);
-    // not ClickHouse's own port: 26.7 ends with SIGABRT when a client of TLS hangs up before it has its answer
+    // not ClickHouse's own port: 26.7 ends with SIGABRT if a TLS client closes the connection before the answer
     world.set("clickhouse.port", &speaks_no_tls().to_string());
     world.is_named("does not speak TLS");
 }
 
-/// A port where every client is answered in plain HTTP, as ClickHouse answers what it cannot read; until the process ends.
+/// A port that answers every client in plain HTTP, as ClickHouse answers what it cannot read, until the process ends.
 fn speaks_no_tls() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             use std::io::{Read as _, Write as _};
-            // a client that hangs up first has had what it came for
+            // a client that closes first has what it needs
             let _ = client.read(&mut [0; 1024]);
             let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         }

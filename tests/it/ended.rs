@@ -1,4 +1,4 @@
-//! The end tells the truth: the last line and the exit status of a run that was caught up, interrupted, drained or not.
+//! The last line and the exit status are true for a run that was caught up, interrupted, drained or not drained.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ fn a_terminal_that_closes_drains_as_sigterm_does() {
     let source = world.send(50_000);
     let mut consumer = world.consumer();
     world.wait_some(source, 1_000, &consumer);
-    // the kernel and the shell both tell of it
+    // both the kernel and the shell send it
     consumer.signal(libc::SIGHUP);
     consumer.signal(libc::SIGHUP);
     let status = consumer.wait(Duration::from_secs(40));
@@ -57,7 +57,7 @@ fn a_terminal_that_closes_drains_as_sigterm_does() {
     assert_eq!((row.pending(), row.lowest()), (0, row.claimed), "{row:?}");
 }
 
-/// A server that is stopped until this goes.
+/// Stops a server until this is dropped.
 struct Paused<'a>(&'a footprint_stack::Server);
 
 impl Drop for Paused<'_> {
@@ -71,7 +71,7 @@ fn pause(server: &footprint_stack::Server) -> Paused<'_> {
     Paused(server)
 }
 
-/// A consumer with a batch on its way to a ClickHouse that has stopped.
+/// A consumer with a batch in flight to a ClickHouse that has stopped.
 fn stuck(world: &mut World, arguments: &[&str]) -> (Consumer, Paused<'static>) {
     world.set("pipeline.batch_rows_max", "500");
     let source = world.send(50_000);
@@ -104,7 +104,7 @@ fn what_a_stopped_clickhouse_has_not_stored_is_told() {
     }
 }
 
-/// PostgreSQL holds the ledger: with it stopped, the ownership is lost before anything is told stored.
+/// PostgreSQL holds the ledger. If it is stopped, the ownership is lost before any row is reported as stored.
 #[test]
 fn what_a_stopped_postgresql_has_not_stored_is_told() {
     let _alone = alone();
@@ -164,7 +164,7 @@ fn a_sink_that_is_switched_on_again_is_filled_before_all_is_caught_up() {
     }
 }
 
-/// The story: "exactly once held: no fault" of a topic that does not exist.
+/// The story: "exactly once held: no fault" for a topic that does not exist.
 #[test]
 fn verify_of_nothing_says_so() {
     let _calm = calm();

@@ -1,5 +1,5 @@
-//! The environment and `.env`: what they mean, what is refused, and what is never printed. Most of it needs no server: a
-//! configuration that is refused ends the program before it asks anybody, and one that is not meets a port where nobody is.
+//! The environment and `.env`: what they mean, what is refused, and what is never printed. Most tests need no server: a refused
+//! configuration ends the program before it connects, and an accepted one finds a port where nothing listens.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::support::databases::fresh_database;
 use crate::support::{calm, stack};
 
-/// An empty directory of one test's own, with a `.env` of these bytes.
+/// An empty directory for one test, with a `.env` of these bytes.
 fn directory(name: &str, file: &[u8]) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("environment").join(name);
     let _ = std::fs::remove_dir_all(&directory);
@@ -18,7 +18,7 @@ fn directory(name: &str, file: &[u8]) -> PathBuf {
     directory
 }
 
-/// Runs the program there; its status and all that it printed, which must hold no secret and be no panic.
+/// Runs the program there. Returns its status and all its output, which must contain no secret and no panic.
 fn run(directory: &Path, arguments: &[&str], environment: &[(&str, &[u8])]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_footprint"));
     command.args(arguments).env_clear().current_dir(directory);
@@ -32,7 +32,7 @@ fn run(directory: &Path, arguments: &[&str], environment: &[(&str, &[u8])]) -> (
     (output.status.code().unwrap(), text)
 }
 
-/// A command that asks PostgreSQL first, where nobody is.
+/// A command that asks PostgreSQL first, where nothing listens.
 const NOBODY: [(&str, &[u8]); 2] = [("DB_HOST", b"127.0.0.1"), ("DB_PORT", b"1")];
 
 #[test]
@@ -64,7 +64,7 @@ fn a_password_in_the_file_is_what_it_was_to_python() {
         );
         let directory = directory(&format!("password-{number}"), file.as_bytes());
         let (status, text) = run(&directory, &["verify"], &[]);
-        // PostgreSQL has let it in: it is asked before ClickHouse
+        // PostgreSQL has accepted the login: it is asked before ClickHouse
         assert!(status == 1 && text.contains("nothing was verified: clickhouse at 127.0.0.1:1"), "{written}: {text}");
         assert!(text.contains(".env line 5 (BROKEN): something follows the value"), "{text}");
         assert!(text.contains("/.env: 7 settings") || text.contains("/.env: 8 settings"), "{text}");
@@ -96,7 +96,7 @@ fn a_line_that_is_ours_and_cannot_be_read_is_named_and_help_works() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_named_and_a_folder_is_none() {
-    // the tests may run as root, who may read everything, but nobody follows a circle
+    // the tests may run as root, who may read everything, but nobody can follow a circular link
     let circle = directory("circle", b"");
     std::fs::remove_file(circle.join(".env")).unwrap();
     std::os::unix::fs::symlink(".env", circle.join(".env")).unwrap();
@@ -137,7 +137,7 @@ fn variables_that_are_not_text_are_ignored_or_named() {
 
 #[test]
 fn the_old_words_of_log_levels_mean_what_they_meant() {
-    // a line that is not ours makes one warning
+    // a line that is not ours causes one warning
     let directory = directory("levels", b"A b\n");
     for (word, info, warn) in [
         ("WARNING", false, true),

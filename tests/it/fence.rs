@@ -1,5 +1,5 @@
-//! The fence before a partition's inserts: one query id for all of them. What runs under it is ended before another owner
-//! goes on, what would run beside it is refused, and another ledger's inserts go under another id.
+//! The fence before a partition's inserts: one query id for all of them. A running insert is ended before another owner
+//! continues. A second insert beside it is refused. Another ledger's inserts use another id.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ use crate::support::wait::until;
 use crate::support::world::World;
 use crate::support::{calm, stack};
 
-/// An insert whose client has sent a part of its body and is silent since. It carries no token.
+/// An insert whose client has sent a part of its body and then nothing. It carries no token.
 struct Held {
     stream: TcpStream,
     rest: Vec<u8>,
@@ -48,7 +48,7 @@ impl Held {
             body.len()
         );
         let (first, last) = body.as_bytes().split_at(body.len() - 1);
-        // an insert that a killed consumer left behind may run for a moment yet: then this one is refused
+        // the insert of a killed consumer may run for a moment longer, and then this one is refused
         let stream = until("the insert runs", DEADLINE, || {
             let mut stream = TcpStream::connect((clickhouse.host(), clickhouse.http_port())).unwrap();
             stream.write_all(head.as_bytes()).unwrap();
@@ -61,10 +61,10 @@ impl Held {
         Self { stream, rest: last.to_vec() }
     }
 
-    /// Sends the rest; what the server answers.
+    /// Sends the rest. Returns the server's answer.
     fn finish(mut self) -> String {
         let mut answer = vec![0; 4_096];
-        // a server that has given the insert up may have closed
+        // the server may have closed the connection if it has given the insert up
         let sent = self.stream.write_all(&self.rest).and_then(|()| self.stream.read(&mut answer));
         String::from_utf8_lossy(&answer[..sent.unwrap_or(0)]).into_owned()
     }
@@ -120,7 +120,7 @@ fn two_ledgers_do_not_end_each_others_inserts() {
     runtime.block_on(questions.drain(&other, DEADLINE)).unwrap();
     assert!(!runs(&other), "after {:?}", started.elapsed());
     drop(other_held);
-    // the first client was silent for as long; it had sent its part before
+    // the first client was silent for as long, and had sent its part before
     drop(held);
     let mine = Held::open(&databases.name, &one, 7, 2);
     runtime.block_on(questions.drain(&other, DEADLINE)).unwrap();
@@ -134,7 +134,7 @@ fn two_ledgers_do_not_end_each_others_inserts() {
 fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     let _calm = calm();
     let mut databases = fresh_database("met");
-    // the one column that `batch` fills beside the identity
+    // the one column that `batch` fills besides the identity
     databases.config.routes[0].columns.retain(|column| column.name == "footprint_time");
     databases.clickhouse_query(
         "create table {db}.user_footprint (link String, request String, footprint_time DateTime64(6, 'UTC'), \
@@ -148,7 +148,7 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     let mut sink =
         ClickHouseSink::new(&databases.config.clickhouse, &route, &proofs, Nothing, DEADLINE, databases.refusals());
     let runtime = runtime();
-    // a first write: nothing was read back, so what the other one brings must be found before it is sent again
+    // a first write: nothing was read back, so the rows of the other insert must be found before this one is sent again
     let first = batch(&route, &proofs, Range::new(0, 3), Found::Nothing);
     let held = Held::open(&databases.name, &id, 7, 1);
     let (refused, _) = runtime.block_on(write(&mut sink, &proofs, &first, false));
@@ -158,7 +158,7 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     let (written, _) = runtime.block_on(write(&mut sink, &proofs, &first, true));
     assert_eq!((written.unwrap(), stored().as_str()), (vec![Verdict::Stored], "0 1 2"));
 
-    // a repair: the other one is ended, and read back after that
+    // a repair: the other insert is ended, and the range is read back after that
     let second = batch(&route, &proofs, Range::new(3, 6), Found::Claimed);
     let held = Held::open(&databases.name, &id, 7, 4);
     let (written, _) = runtime.block_on(write(&mut sink, &proofs, &second, false));
@@ -166,8 +166,8 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     assert!(!held.finish().contains("200 OK"), "it was ended");
     assert_eq!(stored(), "0 1 2 3 4 5");
 }
-/// The story: a profile's limit hid what had been stored, and it was stored again and again, 252,164 rows of 20,000. Here the
-/// table's own type bends the offsets.
+/// The story: a profile's limit hid stored rows, and they were stored again and again: 252,164 rows of 20,000. Here the table's
+/// own type changes the offsets.
 #[test]
 fn rows_that_are_answered_ok_and_cannot_be_read_stop_the_route_at_the_second_time() {
     let _calm = calm();
@@ -190,7 +190,7 @@ fn rows_that_are_answered_ok_and_cannot_be_read_stop_the_route_at_the_second_tim
         let why = Chain(&trouble).to_string();
         assert!(why.contains("partition 0, range [1000, 1003)") && why.contains("3 of their rows"), "{why}");
         assert!(why.contains("row policy"), "{why}");
-        // once under each token, however often it is started again
+        // once under each token, however often the program is started again
         assert_eq!(databases.clickhouse_query("select count() from {db}.user_footprint"), ["6"]);
     }
 }

@@ -1,7 +1,7 @@
-//! The first user's site as he set it up: `create user test` with exactly his rights in ClickHouse, tables of three columns
-//! with rows in them, a topic of one partition that a console producer has filled, the old consumer's commit in the group,
-//! and nothing but the old environment names in a `.env`. What `migrate` asks for is granted for as long as it adopts the
-//! tables; before and after that the user has his own rights alone.
+//! The first user's site as it was set up: `create user test` with exactly its rights in ClickHouse, tables of three columns with
+//! rows, a topic of one partition that a console producer has filled, the old consumer's commit in the group, and a `.env` with
+//! only the old environment names. The rights that `migrate` asks for are granted while it adopts the tables. Before and after
+//! that, the user has only its own rights.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -19,10 +19,10 @@ const USER: &str = "test";
 const PASSWORD: &str = "password";
 const OLD_ROWS: usize = 1_000;
 const EVENTS: usize = 50_000;
-/// What the old consumer has stored of them, as its own rows, and committed.
+/// The events that the old consumer has stored, as its own rows, and committed.
 const COMMITTED: usize = 20_000;
 
-/// One of the events: its link and its second within the hour are those of its number.
+/// One of the events: its link and its second within the hour follow from its number.
 fn event(n: usize) -> String {
     let (second, minute) = (n % 60, n / 60 % 60);
     format!(
@@ -31,7 +31,7 @@ fn event(n: usize) -> String {
     )
 }
 
-/// The user with his rights, and `also`. ClickHouse starts again: only then it reads its users.
+/// The user with its rights, and `also`. ClickHouse is restarted, because it reads its users only at the start.
 fn set_user(also: &'static str) {
     let user = ClickHouseUser {
         name: USER.to_owned(),
@@ -42,7 +42,7 @@ fn set_user(also: &'static str) {
     stack().clickhouse().unwrap().set_user(user).unwrap();
 }
 
-/// Tables as the old consumer made them, with rows of its own.
+/// Tables as the old consumer created them, with its rows.
 fn old_tables() {
     let (postgres, clickhouse) = (stack().postgres().unwrap(), stack().clickhouse().unwrap());
     postgres.create_database(APPLICATION_DATABASE).unwrap();
@@ -67,7 +67,7 @@ fn old_tables() {
         .unwrap();
 }
 
-/// The topic, written by Kafka's own console producer, and what the old consumer has committed of it.
+/// The topic, written by Kafka's own console producer, with the old consumer's commit.
 fn old_log() {
     let kafka = stack().kafka().unwrap();
     kafka.create_topic(TOPIC, 1, &[]).unwrap();
@@ -101,13 +101,13 @@ fn site() -> PathBuf {
     directory
 }
 
-/// Runs a command there, with nothing of the caller's environment, and gives its status and all that it said.
+/// Runs a command there, without the caller's environment. Returns its status and all its output.
 fn footprint(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_footprint"))
         .args(arguments)
         .current_dir(directory)
         .env_clear()
-        // the one thing more: nothing else may listen on the default port
+        // the only addition: nothing else may listen on the default port
         .env("FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0")
         .stdin(Stdio::null())
         .output()
@@ -115,8 +115,7 @@ fn footprint(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
 }
 
-/// Rows, distinct identities, the least offset and the sum of the times' seconds, of old and of new rows, in each
-/// database.
+/// Rows, distinct identities, the least offset and the sum of the times' seconds, of old and of new rows, in each database.
 fn rows() -> [Vec<String>; 2] {
     let in_postgres = "select count(*)::text, count(distinct kafka_offset)::text, \
          coalesce(min(kafka_offset), -1)::text, sum(extract(epoch from footprint_time))::bigint::text \
@@ -158,7 +157,7 @@ fn the_first_users_site_works_with_nothing_granted_beyond_it() {
     assert!(said.contains("caught up: 30000 records"), "{said}");
 
     let old_sum = OLD_ROWS as u64 * 1_700_000_000 + (OLD_ROWS * (OLD_ROWS + 1) / 2) as u64;
-    // 2026-01-02T03:00:00+09:00, and the seconds of each event's number
+    // 2026-01-02T03:00:00+09:00, plus the seconds of each event's number
     let new_sum: u64 = (COMMITTED..EVENTS).map(|n| 1_767_290_400 + (n % 3_600) as u64).sum();
     let expected =
         [format!("{0}\t{0}\t{COMMITTED}\t{new_sum}", EVENTS - COMMITTED), format!("{OLD_ROWS}\t0\t-1\t{old_sum}")];
@@ -168,7 +167,7 @@ fn the_first_users_site_works_with_nothing_granted_beyond_it() {
     let (status, said) = footprint(&directory, &["verify"]);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains(&format!("starts at {COMMITTED}")), "{said}");
-    // again: nothing is stored twice
+    // a second run: nothing is stored twice
     let (status, said) = footprint(&directory, &["run", "--until-caught-up"]);
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(rows(), [expected.to_vec(), expected.to_vec()]);

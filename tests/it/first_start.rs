@@ -1,6 +1,6 @@
-//! Where a route starts on a topic that somebody else has read before: each partition where it would have started at the
-//! route's first start, whoever takes it over and when. Beside one partition that had a ledger row, all others ignored the old
-//! consumer's commit, and `latest`: the old rows were stored again, and `verify` took that for right.
+//! Where a route starts on a topic that another consumer has read before. Each partition starts where it would have started at
+//! the route's first start, whoever takes it over and when. The story: once one partition had a ledger row, all others ignored
+//! the old consumer's commit, and `latest`. The old rows were stored again, and `verify` found no fault.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn assert_started_at(world: &mut World, source: i64, starts: &[i64]) -> String {
     world.command(&["verify", "--strict"])
 }
 
-/// Commits for the old consumer, the same offset of each partition.
+/// Commits for the old consumer, the same offset in each partition.
 fn old_commits(world: &World, offset: i64) {
     commit_as_another(
         &world.topic,
@@ -72,7 +72,7 @@ fn warnings(consumer: &Consumer, text: &str) -> usize {
     consumer.log().lines().filter(|line| line.contains("WARN") && line.contains(text)).count()
 }
 
-/// A member of ours beside another's that keeps two of four partitions.
+/// Our member beside another program's member, which keeps two of four partitions.
 fn beside_a_stranger(world: &mut World, source: i64) -> (Consumer, Stranger) {
     let stranger = Stranger::join(&world.topic, &world.topic, "old-consumer", "cooperative-sticky");
     until_or("the stranger has it all", STORED, || (stranger.partitions() == 4).then_some(()), String::new);
@@ -112,7 +112,7 @@ fn latest_is_the_end_as_of_the_first_start_whoever_takes_a_partition_over_and_wh
     world.set("kafka.offset_reset", "\"latest\"");
     let source = world.send(8_000);
     let (mut consumer, stranger) = beside_a_stranger(&mut world, source);
-    // these come after the first start, on partitions that nobody of ours has yet
+    // these come after the first start, on partitions that none of our members has yet
     world.send(800);
     assert_eq!(world.ledger(source).len(), 2, "two partitions are the stranger's");
     drop(stranger);
@@ -142,7 +142,7 @@ fn two_processes_started_together_start_at_the_commits() {
     assert_started_at(&mut world, source, &[1_000; 8]);
 }
 
-/// Seen: exit 3 with 2,000 "missing" in each database, which had never been footprint's.
+/// Seen: exit status 3 with 2,000 "missing" in each database. These records had never been footprint's.
 #[test]
 fn verify_starts_where_the_partition_did_and_takes_what_lies_below_for_a_fault() {
     let _calm = calm();
@@ -174,13 +174,13 @@ fn a_partition_that_was_added_later_starts_at_the_logs_start() {
     wait_rows(&mut world, source, 2, &consumer);
     add_partitions(&world.topic, 3);
     world.grow(3);
-    // some of it is there before anybody of ours hears of the partition
+    // some records are there before any of our members knows of the partition
     world.send(300);
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     assert_started_at(&mut world, source, &[1_000, 1_000, 0]);
 }
 
-/// Seen: two warnings each two seconds for ever, which named neither the old consumer nor what to do.
+/// Seen: two warnings every two seconds for ever. They named neither the old consumer nor what to do.
 fn beside_an_old_consumer(name: &str, protocol: &str) {
     let mut world = World::new(name, 2, 0.0);
     world.set("kafka.group_protocol", &format!("{protocol:?}"));
@@ -195,7 +195,7 @@ fn beside_an_old_consumer(name: &str, protocol: &str) {
     let line = report.lines().find(|line| line.contains("old-consumer")).unwrap_or_default();
     assert!(status == 3 && line.starts_with("FAULT") && line.contains(what), "{report}");
     if protocol == "classic" {
-        // it was refused a few times more
+        // it was refused several times more
         let refused = |consumer: &Consumer| consumer.log().matches("nconsistent group protocol").count();
         until_or("it is refused again", STORED, || (refused(&consumer) > 5).then_some(()), || consumer.tail());
     }

@@ -1,4 +1,4 @@
-//! Two consumers of one group: partitions go from one to the other and back while batches are on their way.
+//! Two consumers of one group: partitions move from one to the other and back while batches are in flight.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::support::prove::prove_within;
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 
-/// Records that are always left to store while consumers come and go.
+/// The number of records that always remain to be stored while consumers come and go.
 const BACKLOG: usize = 20_000;
 
-/// Waits until that many processes own partitions, and sends more records meanwhile however fast the consumers are. Gives
-/// how many were left to store when they did.
+/// Waits until that many processes own partitions. Meanwhile sends more records, however fast the consumers are. Returns how many
+/// were left to store then.
 fn wait_owners(world: &mut World, source: i64, count: usize, consumers: &[&Consumer]) -> i64 {
     let owned = || {
         let is_owned = world.owners(source).len() == count;
@@ -36,12 +36,12 @@ fn join_and_leave(name: &str, protocol: &str) {
     world.wait_some(source, 1_000, &first);
     world.wait_claimed(source, &first);
 
-    // joins while batches are on their way
+    // joins while batches are in flight
     let mut second = world.consumer();
     let left = wait_owners(&mut world, source, 2, &[&first, &second]);
     assert!(left > 0, "joined in the middle");
 
-    // leaves in order, with more to come
+    // leaves in order, while more records come
     world.send(BACKLOG);
     first.stop();
     wait_owners(&mut world, source, 1, &[&second]);

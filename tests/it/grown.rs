@@ -10,7 +10,7 @@ fn partitions_that_are_added_under_load_are_stored_whole() {
     let _calm = calm();
     let mut world = World::new("grown", 2, 0.005);
     world.set("pipeline.batch_rows_max", "400");
-    // how soon the group hears of new partitions
+    // how soon the group learns of new partitions
     world.set("kafka.properties", r#"{ "topic.metadata.refresh.interval.ms" = "500" }"#);
     let source = world.send(20_000);
     let mut consumer = world.consumer();
@@ -19,7 +19,7 @@ fn partitions_that_are_added_under_load_are_stored_whole() {
     add_partitions(&world.topic, 5);
     assert!(world.stored(source) < 20_000, "they are added in the middle");
     world.grow(5);
-    // the first of these are there before the consumer knows of their partitions
+    // the first of these records are there before the consumer knows of their partitions
     world.send_to(source, 10_000);
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     let rows = world.ledger(source);

@@ -1,4 +1,4 @@
-//! kill -9 at random moments: what was claimed is finished by the next start, nothing is lost or doubled.
+//! kill -9 at random moments. The next start finishes the claims, and nothing is lost or doubled.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn ten_kills_at_random_lose_and_double_nothing() {
     for kill in 0..KILLS {
         let before = world.stored(source);
         let mut consumer = world.consumer();
-        // the next one is killed only after it has stored something: progress is certain
+        // the next one is killed only after it has stored something, so progress is certain
         world.wait_some(source, before + 1, &consumer);
         let moment = Instant::now() + Duration::from_millis(rand::Rng::random_range(&mut random, 0..150));
         until_or("the moment", Duration::from_secs(5), || (Instant::now() >= moment).then_some(()), String::new);

@@ -1,4 +1,4 @@
-//! The lanes write side by side: what holds one partition's transaction up holds up no partition of another lane.
+//! The lanes write side by side: a stuck transaction of one partition delays no partition of another lane.
 
 use crate::support::calm;
 use crate::support::prove::prove;
@@ -36,8 +36,8 @@ fn a_transaction_that_is_held_up_holds_up_its_own_lane_alone() {
     consumer.stop();
 }
 
-/// The story: a lane's partitions were claimed all together or not at all, so more of them than a writer's channel holds were
-/// never claimed: 6,100 of 70,000 records stored, and ready.
+/// The story: a lane's partitions were claimed all together or not at all. With more of them than the capacity of a writer's
+/// channel they were never claimed: 6,100 of 70,000 records were stored, and /readyz said ready.
 #[test]
 fn a_lane_may_have_more_partitions_than_its_writers_take_batches() {
     const PARTITIONS: u16 = 70;
@@ -59,9 +59,9 @@ fn a_lane_may_have_more_partitions_than_its_writers_take_batches() {
     consumer.stop();
 }
 
-/// The story: a claim that waited for a writer's commit on the same row came back empty, and was taken for a fence: a consumer that
-/// was alone took its partitions over again several times a second. PostgreSQL checks a row that changed meanwhile once more, and
-/// found no match where the update joined two lists.
+/// The story: a claim that waited for a writer's commit on the same row returned nothing, and was taken for a fence. A consumer
+/// that was alone took its partitions over again several times a second. PostgreSQL checks a row again if it changed meanwhile,
+/// and found no match because the update joined two lists.
 #[test]
 fn an_owner_that_is_alone_is_never_fenced() {
     let _calm = calm();

@@ -1,8 +1,8 @@
-//! The ledger's rows are locked in the order of their key by every statement that touches several, so no two of ours ever wait for
-//! each other. Where somebody else's transaction makes one the victim, nothing of it landed, and every ownership stays.
+//! Every statement for several rows of the ledger locks them in the order of their key, so no two of our statements deadlock. If
+//! a deadlock with another program's transaction makes one the victim, it has written nothing, and every ownership stays.
 //!
-//! The story: a claim, a heartbeat and the compare-and-sets of the sinks locked rows in whatever order the plan gave, and the
-//! answer to a deadlock's victim ended every ownership.
+//! The story: a claim, a heartbeat and the compare-and-sets of the sinks locked rows in the order of the plan. The error of a
+//! deadlock's victim ended every ownership.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ use crate::support::world::{STORED, World};
 const SOURCE: SourceId = SourceId(7);
 const NAME: &str = "footprint-test-locks";
 
-/// Two partitions that this test owns, and somebody who locks the row of the first.
+/// Two partitions that this test owns, and a session that locks the row of the first.
 struct Crossing {
     ledger: Arc<Ledger>,
     fences: [Fence; 2],
@@ -63,14 +63,14 @@ impl Crossing {
         Self { ledger: Arc::new(ledger), fences, other, onlooker }
     }
 
-    /// Starts `work` while the first row is locked, and locks the second when `work` waits: it must not hold that.
+    /// Starts `work` while the first row is locked. When `work` waits, locks the second row, which `work` must not hold.
     async fn cross<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let lock = |partition: Partition| {
             let sql = format!("select 1 from footprint_ledger where partition = {partition} for update");
             async move { self.other.batch_execute(&sql).await }
         };
-        // the second row comes first in the table and in what is given: a plan that follows either locks it first. Of a table so
-        // small, once it is analyzed, the planner reads all in the table's order
+        // the second row comes first in the table and in the parameters, so a plan that follows either locks it first; the
+        // planner reads such a small table, once analyzed, in its own order
         for partition in [1, 0] {
             let touch = format!("update footprint_ledger set updated_at = now() where partition = {partition}");
             self.other.batch_execute(&touch).await.unwrap();
@@ -95,7 +95,7 @@ fn wanted(fence: Fence, range: Range) -> ClaimWanted {
     ClaimWanted { fence, range, fingerprint: 1, clickhouse_next: None }
 }
 
-/// A batch without a record: its share of a transaction moves the frontiers alone.
+/// A batch without a record: its part of a transaction only moves the frontiers.
 fn batch(route: &Arc<Route>, fence: Fence) -> Arc<Batch> {
     let proofs = Arc::new(Proofs::default());
     let proof = Proof::new(Arc::clone(&proofs), proofs.before_sending());
@@ -163,7 +163,7 @@ fn statements_lock_the_ledgers_rows_in_one_order() {
     });
 }
 
-/// Whatever the ledger refuses with `code` for a while, the partitions stay ours and everything is stored.
+/// The ledger refuses with `code` for a while. The partitions stay ours and everything is stored.
 fn keeps_ownership(name: &str, code: &str, says: &str) {
     let _calm = calm();
     let mut world = World::new(name, 2, 0.0);

@@ -1,9 +1,9 @@
 //! The program against real Kafka, PostgreSQL and ClickHouse.
 //!
-//! Rules: the servers start once, in `support`; every test has a topic and databases of its own, and consumers that are real
-//! processes; a test that disturbs a server holds `support::alone`, every other one `support::calm`; no sleeps, only waits
-//! with a deadline; each scenario asserts that its fault really hit, then `prove` asks the oracle; a missing server fails,
-//! never skips.
+//! Rules: the servers start once, in `support`. Every test has its own topic and databases, and consumers that are real
+//! processes. A test that disturbs a server holds `support::alone`, and every other one `support::calm`. There are no sleeps,
+//! only waits with a deadline. Each scenario asserts that its fault really struck. Then `prove` asks the oracle. If a server is
+//! missing, a test fails and never skips.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]

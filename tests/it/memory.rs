@@ -13,7 +13,7 @@ use crate::support::{calm, stack};
 const PEAK_KIB_MAX: u64 = 300 << 10;
 const STORED: Duration = Duration::from_secs(180);
 
-/// Sends `count` records, in turn to each partition of each topic.
+/// Sends `count` records, to each partition of each topic in turn.
 fn send(topics: &[String], partitions: u16, count: usize, payload: impl Fn(usize) -> String) {
     let mut config = client_config();
     config
@@ -35,7 +35,7 @@ fn send(topics: &[String], partitions: u16, count: usize, payload: impl Fn(usize
     producer.flush(Duration::from_secs(120)).unwrap();
 }
 
-/// A consumer of `routes` routes stores that many records; the most memory it ever had, KiB.
+/// A consumer of `routes` routes stores that many records. Returns its peak resident memory, KiB.
 fn peak_kib(name: &str, partitions: u16, routes: usize, records: usize, payload: impl Fn(usize) -> String) -> u64 {
     let _calm = calm();
     let mut world = World::without_tables(name, partitions, 0.0);
@@ -65,14 +65,14 @@ fn assert_bounded(peak_kib: u64, bound_kib: u64) {
     assert!(peak_kib < bound_kib, "peak {peak_kib} KiB, allowed are {bound_kib}");
 }
 
-/// A text of 1,440 bytes that no other event has, in the low-cardinality column.
+/// A text of 1,440 bytes in the low-cardinality column. No other event has the same.
 fn unique_text(number: usize) -> String {
     let method = format!("{number:08}").repeat(180);
     format!(r#"{{"link":"/","method":"{method}","footprint_time":1714953600}}"#)
 }
 
-/// The story: the dictionary of a low-cardinality column was made as a whole, a copy of each of a batch's texts, which grew by
-/// doubling, in each lane at once.
+/// The story: the dictionary of a low-cardinality column was built as a whole. It was a copy of all distinct texts of a batch,
+/// and grew by doubling, in each lane at the same time.
 #[test]
 fn long_unique_texts_in_a_low_cardinality_column_cost_no_more_than_the_budget() {
     assert_bounded(peak_kib("dictionary", 1, 1, 200_000, unique_text), PEAK_KIB_MAX);
@@ -96,7 +96,7 @@ fn large_dead_letters_cost_no_more_than_the_budget() {
     assert_bounded(peak, PEAK_KIB_MAX);
 }
 
-/// docs/guarantees.md: a record above 1 MiB costs up to five times its size for a moment, beside all else.
+/// docs/guarantees.md: a record above 1 MiB costs up to five times its size for a moment, in addition to everything else.
 #[test]
 fn records_of_forty_megabytes_cost_five_times_one_of_them() {
     const BYTES: usize = 40 << 20;

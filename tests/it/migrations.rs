@@ -1,4 +1,4 @@
-//! `migrate` on real servers: fresh tables, the old system's tables, twice, two at once, and what it must refuse.
+//! `migrate` on real servers: new tables, the old system's tables, run twice, by two processes at once, and what it must refuse.
 
 use crate::support::calm;
 use crate::support::databases::{Databases, fresh_database, runtime};

@@ -1,6 +1,6 @@
 //! Records whose producers' clocks span decades.
 //!
-//! The story: such a batch became thousands of parts of ClickHouse in one insert, each of them synced.
+//! The story: such a batch became thousands of parts of ClickHouse in one insert, and each was synced.
 
 use footprint::limits::BATCH_MONTHS_MAX;
 
@@ -25,7 +25,7 @@ fn an_insert_makes_no_more_parts_than_the_months_of_a_batch_may_be() {
     let mut consumer = world.consumer();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
 
-    // each part is of one month and of one insert: merges are stopped
+    // merges are stopped, so each part belongs to one month and one insert
     let parts: usize = clickhouse
         .query(&format!("select uniqExact(_part) from {}.user_footprint", world.database))
         .unwrap()

@@ -1,5 +1,5 @@
-//! Claims of before that together need more memory than the byte budget: such a range cannot be cut, so it is held whole
-//! before it can go anywhere.
+//! Earlier claims that together need more memory than the byte budget. Such a range cannot be cut, so the whole range must be in
+//! memory before it can be written.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::support::world::{STORED, World};
 use crate::support::{alone, stack};
 
 const PARTITIONS: u16 = 6;
-/// Rows of a full batch. In columns with their wire form it takes some 3 MB of a budget of 4 MiB.
+/// The rows of a full batch. As columns they take about 3 MB of a budget of 4 MiB, with their wire form.
 const BATCH_ROWS: usize = 20_000;
 
-/// The story: every partition's claim was read again a little, until their parts together had spent the budget; none could
-/// go on to the writers, so none gave a byte back, and the consumer stood still for ever.
+/// The story: every partition's claim was read again a little, until the parts together had spent the budget. None could be given
+/// to the writers, so none released a byte, and the consumer stopped for ever.
 #[test]
 fn claims_that_no_budget_holds_together_are_all_read_again() {
     let _alone = alone();

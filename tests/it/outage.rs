@@ -1,4 +1,4 @@
-//! ClickHouse is away for a while under load: memory stays within the budget, reading pauses and goes on, nothing is lost.
+//! ClickHouse is away for a while under load. Memory stays within the budget, reading pauses and continues, and nothing is lost.
 
 use std::time::{Duration, Instant};
 

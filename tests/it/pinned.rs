@@ -1,5 +1,5 @@
-//! Whatever the settings of a role, a database or a profile say: what the protocol depends on is pinned, and what cannot be
-//! pinned is asked and named.
+//! The settings of a role, a database or a profile do not matter: settings that the protocol depends on are pinned, and those
+//! that cannot be pinned are asked for and named.
 
 mod clickhouse;
 mod postgres;

@@ -42,7 +42,7 @@ fn a_pool_has_no_more_sessions_than_the_setting_says_and_each_is_pinned() {
 
         databases.postgres_query(&format!("select pg_terminate_backend({again})"));
         drop(third);
-        // whether its end was seen already or not: what comes back next works
+        // whether or not its end was noticed already: the next session works
         let next = sessions.get().await.unwrap();
         if next.query_one("select 1", &[]).await.is_err() {
             drop(next);

@@ -1,5 +1,5 @@
-//! Standard output and standard error that are closed or full: nothing panics, no verdict is lost, and the work goes on to
-//! its end.
+//! Standard output and standard error that are closed or full. Nothing panics, no verdict is lost, and the work continues to its
+//! end.
 
 use std::fs::OpenOptions;
 use std::process::{Command, Output, Stdio};
@@ -8,13 +8,13 @@ use crate::support::calm;
 use crate::support::prove::prove_tables;
 use crate::support::world::World;
 
-/// Where nobody reads any more.
+/// An output that nobody reads any more.
 fn closed() -> Stdio {
     let (_, writer) = std::io::pipe().unwrap();
     writer.into()
 }
 
-/// Where nothing fits any more.
+/// An output that takes nothing more.
 fn full() -> Stdio {
     OpenOptions::new().write(true).open("/dev/full").unwrap().into()
 }
@@ -26,7 +26,7 @@ fn status(command: &mut Command, stdout: Stdio) -> (Option<i32>, String) {
     (status.code(), stderr)
 }
 
-/// Runs it with both: the closed pipe must change nothing, the full disk is told in one line.
+/// Runs it with both. The closed pipe must change nothing, and the full disk is reported in one line.
 fn expect(make: impl Fn() -> Command, verdict: i32) {
     let (code, stderr) = status(&mut make(), closed());
     assert_eq!(code, Some(verdict), "{:?}: {stderr}", make());
@@ -54,7 +54,7 @@ fn a_closed_or_full_output_loses_no_verdict_and_stops_no_work() {
     expect(|| world.program(&["verify", "--json"]), 0);
     expect(|| world.program(&["generate", "--count", "10"]), 0);
 
-    // what is wrong is still told by the status
+    // the status still shows what is wrong
     world.eye.query("delete from user_footprint where kafka_offset = (select max(kafka_offset) from user_footprint)");
     world.eye.query("drop index user_footprint_received_at_idx");
     for arguments in [&["verify"][..], &["verify", "--json"], &["check"]] {
@@ -63,7 +63,7 @@ fn a_closed_or_full_output_loses_no_verdict_and_stops_no_work() {
     }
 }
 
-/// The story: `run --migrate | true` made half of the tables.
+/// The story: `run --migrate | true` created only half of the tables.
 #[test]
 fn tables_are_made_to_the_last_one_whoever_reads() {
     let _calm = calm();
@@ -83,7 +83,7 @@ fn errors_and_logs_that_nobody_reads_change_nothing() {
     let mut world = World::new("unheard", 1, 0.01);
     let source = world.send(2_000);
     for stderr in [closed, full] {
-        // the log is on standard error, at its most
+        // the log is on standard error, at its most verbose
         let run = |arguments: &[&str]| {
             let mut command = world.program(&["--log", "trace"]);
             command.args(arguments).stdout(Stdio::piped()).stderr(stderr()).output().unwrap()

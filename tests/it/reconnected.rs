@@ -1,6 +1,6 @@
-//! ClickHouse's connection breaks between a read-back and the insert that repairs what it found missing, as when the server
-//! crashes and starts again. The story: the model doubled a row where the client opened a new connection for that insert
-//! without a word. What was on its way when the old server died could be there by then, and no token may know of it.
+//! ClickHouse's connection breaks between a read-back and the insert that repairs the missing rows, as when the server crashes
+//! and starts again. The story: the model doubled a row when the client silently opened a new connection for that insert. An
+//! insert that was in flight when the old server died could have landed by then, without a token that knows of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,12 +26,12 @@ use tokio_util::sync::CancellationToken;
 use crate::support::calm;
 use crate::support::databases::{DEADLINE, fresh_database, runtime};
 
-/// Between the sink and ClickHouse.
+/// A proxy between the sink and ClickHouse.
 #[derive(Default)]
 struct Proxy {
     connections: AtomicUsize,
     inserts: AtomicUsize,
-    /// The connection of the read-back that is so many ahead ends with its answer.
+    /// The number of read-backs until the one whose connection ends with its answer.
     armed: AtomicUsize,
     /// Every connection ends.
     hang_up: tokio::sync::Notify,
@@ -42,7 +42,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 impl Proxy {
-    /// Serves until the runtime ends; the port.
+    /// Serves until the runtime ends. Returns the port.
     async fn start(self: &Arc<Self>, port: u16) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -86,7 +86,7 @@ impl Proxy {
                         client.write_all(bytes).await?;
                         continue;
                     }
-                    // the whole answer, and the end of the connection with it: no race between the two
+                    // the whole answer, and with it the end of the connection, so that the two cannot race
                     tail.extend_from_slice(bytes);
                     if tail.ends_with(b"\r\n0\r\n\r\n") {
                         let text = String::from_utf8_lossy(&tail).to_lowercase();
@@ -108,11 +108,11 @@ impl StoredRows for Nothing {
     }
 }
 
-/// What the owner's take-over found of a batch's range.
+/// What the owner's take-over found for a batch's range.
 pub(super) enum Found {
-    /// It was claimed: it is read back first.
+    /// It was claimed, so it is read back first.
     Claimed,
-    /// Nothing: its first write needs no read-back.
+    /// It found nothing, so the first write needs no read-back.
     Nothing,
 }
 
@@ -161,7 +161,8 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
     })
 }
 
-/// Writes one batch while its owner's heart beats: whoever wants a proof gets one. How many were wanted, too.
+/// Writes one batch while its owner sends heartbeats, which give a proof to every writer that waits for one. Also returns how
+/// many were wanted.
 pub(super) async fn write(
     sink: &mut ClickHouseSink<Nothing>,
     proofs: &Proofs,
@@ -212,7 +213,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         assert_eq!(counts(), (1, 1), "asked, read back, inserted and read back on one connection");
         assert_eq!(beats, 1, "a new connection voids the proof of before");
 
-        // the second one: from that on the insert follows
+        // the second read-back: the insert follows from that
         proxy.armed.store(2, Ordering::SeqCst);
         let second = batch(&route, &proofs, Range::new(3, 6), Found::Claimed);
         let (refused, _) = write(&mut sink, &proofs, &second, false).await;
@@ -227,7 +228,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         assert_eq!(counts(), (2, 2), "read back and inserted on a new connection");
         assert_eq!(stored(), "0 1 2 3 4 5");
 
-        // a first write: by the connection that is there without another proof, or on a new one with one
+        // a first write: on the existing connection without another proof, or on a new one with one
         let third = batch(&route, &proofs, Range::new(6, 9), Found::Nothing);
         let (stored_third, beats) = write(&mut sink, &proofs, &third, false).await;
         assert_eq!((stored_third.unwrap(), beats, counts()), (vec![Verdict::Stored], 0, (2, 3)));

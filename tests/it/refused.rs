@@ -1,8 +1,8 @@
-//! Records that one database refuses: each becomes a dead letter for that database alone, with the database's own words, and
-//! everything beside it is stored. What is no row's fault stops the program before the ledger moves.
+//! Records that one database refuses. Each becomes a dead letter for that database alone, with the database's own words, and all
+//! other records are stored. If no row is at fault, the program stops before the ledger moves.
 //!
-//! The story: such a record was tried again for ever, with one lane the whole route stood still, and a trigger that dropped
-//! rows made the ledger lie.
+//! The story: such a record was tried again for ever. With one lane the whole route stopped, and a trigger that dropped rows made
+//! the ledger wrong.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::prove::{prove, prove_tables};
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
-/// How long the program may take to see that it must stop.
+/// How long the program may take to notice that it must stop.
 const STOPPED: Duration = Duration::from_secs(120);
 
 fn event(link: &str) -> String {
@@ -41,7 +41,7 @@ fn reasons(world: &mut World, sink: &str) -> Vec<String> {
     world.eye.query(&sql).iter().map(|row| row.get(0)).collect()
 }
 
-/// The consumer must end with exit status 1; what it has said.
+/// The consumer must end with exit status 1. Returns its output.
 fn stops(consumer: &mut Consumer) -> String {
     let status = consumer.wait(STOPPED);
     let log = consumer.log();
@@ -55,7 +55,7 @@ fn says(log: &str, words: &[&str]) {
     }
 }
 
-/// A consumer stores everything, and what comes then.
+/// A consumer stores everything, and later records too.
 fn goes_on(world: &mut World, source: i64) {
     let mut consumer = world.consumer();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
@@ -63,7 +63,7 @@ fn goes_on(world: &mut World, source: i64) {
     consumer.stop();
 }
 
-/// PostgreSQL refuses offset 1 of three; the reason must hold `words`, and `verify` finds no fault.
+/// PostgreSQL refuses offset 1 of three. The reason must contain `words`, and `verify` finds no fault.
 fn one_of_three(name: &str, changes: &[&str], links: [&str; 3], words: &str) {
     let _calm = calm();
     let mut world = World::new(name, 1, 0.0);
@@ -97,14 +97,14 @@ fn a_trigger_that_raises_for_one_record_makes_a_dead_letter_with_its_words() {
     one_of_three("raise", &[raise, trigger], ["/a", "/bad", "/b"], "no /bad here (SQLSTATE XY123)");
 }
 
-/// A division by zero was taken for the fence: "the compare-and-set found another value", for ever.
+/// The story: a division by zero was taken for the fence: "the compare-and-set found another value", for ever.
 #[test]
 fn a_generated_column_that_divides_by_zero_makes_a_dead_letter() {
     let column = "alter table user_footprint add column share integer generated always as (1 / length(link)) stored";
     one_of_three("divide", &[column], ["/a", "", "/b"], "division by zero (SQLSTATE 22012)");
 }
 
-/// Not even with the fence's own code.
+/// Not even if the trigger raises the fence's own code.
 #[test]
 fn a_generated_column_that_reads_a_text_as_a_number_makes_a_dead_letter() {
     let column = "alter table user_footprint add column number integer generated always as (link::integer) stored";
@@ -120,7 +120,7 @@ fn a_constraint_that_is_checked_at_the_end_makes_a_dead_letter() {
     one_of_three("deferred", &[raise, trigger], ["/a", "/bad", "/b"], "too late for /bad (SQLSTATE P0001)");
 }
 
-/// A trigger may raise any code, also one that says "try again".
+/// A trigger may raise any code, even one that says "try again".
 #[test]
 fn a_refusal_that_claims_to_pass_is_not_tried_for_ever() {
     let raise = "create function busy() returns trigger language plpgsql as $$ begin \
@@ -157,7 +157,7 @@ fn good_at(world: &World, source: i64, is_meant: impl Fn(i64) -> bool) -> Vec<Pl
     (0..2).flat_map(of).filter(|&(_, _, offset)| is_meant(offset)).filter(is_good).collect()
 }
 
-/// Consumers die after each `step` stored records, three of them; the fourth stores what is left, and `verify` finds no fault.
+/// Three consumers die, each after `step` stored records. The fourth stores what is left, and `verify` finds no fault.
 fn killed_thrice(world: &mut World, source: i64, step: i64) {
     for kill in 1..=3 {
         let mut consumer = world.consumer();
@@ -171,7 +171,7 @@ fn killed_thrice(world: &mut World, source: i64, step: i64) {
     world.command(&["verify"]);
 }
 
-/// Every step of the way to a dead letter is one transaction: whoever dies in it leaves nothing behind.
+/// Every step towards a dead letter is in one transaction, so a process that dies in it leaves nothing behind.
 #[test]
 fn kills_amid_refused_rows_lose_and_double_nothing() {
     let _calm = calm();
@@ -206,7 +206,7 @@ fn more_refused_rows_than_allowed_stop_before_the_ledger_moves() {
     prove_tables(&mut world);
 }
 
-/// PostgreSQL takes the COPY, and the table holds fewer rows: the ledger must not say that they are stored.
+/// PostgreSQL takes the COPY, but the table holds fewer rows. The ledger must not say that they are stored.
 #[test]
 fn a_trigger_that_drops_rows_stops_before_the_ledger_moves() {
     let _calm = calm();
@@ -225,7 +225,7 @@ fn a_trigger_that_drops_rows_stops_before_the_ledger_moves() {
     goes_on(&mut world, source);
 }
 
-/// A remedy is true: what the user has is never asked for, and what he lacks is named.
+/// A remedy is true: it never asks for a right that the user has, and it names the missing right.
 #[test]
 fn a_missing_right_is_named_and_no_other() {
     let _calm = calm();
@@ -252,7 +252,7 @@ fn a_missing_right_is_named_and_no_other() {
     goes_on(&mut world, source);
 }
 
-/// ClickHouse names the row of a violated constraint, and checks it before it writes anything.
+/// ClickHouse names the row of a violated constraint, and checks the constraint before it writes anything.
 #[test]
 fn a_constraint_of_clickhouse_makes_a_dead_letter_for_clickhouse_alone() {
     let _calm = calm();
@@ -297,7 +297,7 @@ fn kills_amid_rows_that_clickhouse_refuses_lose_and_double_nothing() {
     killed_thrice(&mut world, source, 1_800);
 }
 
-/// What ClickHouse refuses without naming a row stops the route, with the command that leaves a record out.
+/// If ClickHouse refuses without naming a row, the route stops and prints the command that leaves a record out.
 #[test]
 fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
     let _calm = calm();
@@ -329,7 +329,7 @@ fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
     assert!(status == Some(1) && said.contains("has stored everything below offset"), "{status:?}: {said}");
 }
 
-/// The same for PostgreSQL, where a batch of one row is refused with a code that says nothing of the row.
+/// The same for PostgreSQL, when a batch of one row is refused with a code that does not blame the row.
 #[test]
 fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
     let _calm = calm();
@@ -359,7 +359,7 @@ fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
     world.command(&["verify", "--strict"]);
 }
 
-/// What may refuse rows is named before any is sent.
+/// Constraints that may refuse rows are named before any row is sent.
 #[test]
 fn check_names_the_constraints_of_clickhouses_table() {
     let _calm = calm();

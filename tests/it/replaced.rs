@@ -1,5 +1,5 @@
-//! The topic is deleted and made again under a running consumer. librdkafka says nothing then and reads on in the new topic
-//! where it was in the old one; every record of the new life must be stored all the same, under a source of its own.
+//! The topic is deleted and created again under a running consumer. librdkafka gives no sign and reads on in the new topic at its
+//! old position. Every record of the new life must be stored nevertheless, under another source.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn a_new_life_of_the_topic_is_stored_under_its_own_source() {
     let mut lives = vec![world.send(20_000)];
     let mut consumer = world.consumer();
     world.wait_stored(lives[0], STORED, &mut [&mut consumer]);
-    // shorter, longer and much shorter than the life before
+    // shorter, longer and much shorter than the previous life
     for count in [15_000, 30_000, 500] {
         world.recreate_topic();
         let source = world.send(count);

@@ -1,4 +1,4 @@
-//! Each server dies without a word in mid-stream and comes back: nothing is lost or doubled, and nobody has to help.
+//! Each server dies abruptly under load and comes back. Nothing is lost or doubled, and nobody has to help.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::support::prove::prove_within;
 use crate::support::world::World;
 use crate::support::{alone, stack};
 
-/// Records sent before each kill: many more than are stored until then. What was fetched before the first kill is stored
-/// while Kafka is away.
+/// Records sent before each kill: many more than are stored by then. Records fetched before the first kill are stored while Kafka
+/// is away.
 const RECORDS: usize = 60_000;
 
 /// Kills the server twice while claims are pending.

@@ -1,5 +1,5 @@
-//! PostgreSQL is put back to an older copy of itself: its ledger knows less than ClickHouse holds. What PostgreSQL lost is
-//! stored again, and ClickHouse gets nothing twice.
+//! PostgreSQL is restored to an older copy of itself, so its ledger knows less than ClickHouse holds. The rows that PostgreSQL
+//! lost are stored again, and ClickHouse gets no row twice.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Kafka deletes old records under a running consumer that is behind: the gap is noted, all others are stored, and no other
-//! partition notices.
+//! Kafka deletes old records under a running consumer that is behind. The gap is recorded, all other records are stored, and no
+//! other partition notices.
 
 use crate::support::calm;
 use crate::support::kafka::delete_records;
@@ -10,11 +10,11 @@ use crate::support::world::{STORED, World};
 /// Rows wait as long as the test holds the lock.
 const HOLD: &str = "create function hold() returns trigger language plpgsql as $$ begin \
                     perform pg_advisory_xact_lock_shared(1); return new; end $$";
-/// One partition alone holds more of them than the byte budget lets in, whichever is read first.
+/// One partition alone has more records than fit into the byte budget, whichever is read first.
 const RECORDS: usize = 120_000;
-/// Each makes batches of its own: a fetch takes a whole one.
+/// Each record fills its own batches: one fetch takes a whole batch.
 const SENDS: usize = 30;
-/// Partition 0's log starts there in the end: behind all that was fetched, before its end.
+/// At the end, partition 0's log starts here: behind all that was fetched, and before its end.
 const KEPT_FROM: i64 = 59_000;
 
 /// The story: one partition's offset out of range ended the ownership of every partition.
@@ -25,7 +25,7 @@ fn records_deleted_before_they_were_read_are_a_gap_of_their_partition_alone() {
     world.set("kafka.on_lost_records", "\"skip\"");
     world.set("pipeline.budget_bytes", &(4 << 20).to_string());
     world.set("pipeline.batch_rows_max", "500");
-    // little is fetched ahead of what is read
+    // little is fetched ahead
     world.set("kafka.properties", r#"{ "queued.min.messages" = "100", "fetch.message.max.bytes" = "10000" }"#);
     world.eye.query(HOLD);
     world.eye.query("create trigger hold before insert on user_footprint for each row execute function hold()");

@@ -1,5 +1,4 @@
-//! The rights of the first user's site, and nothing beyond them: what footprint does with them, and what it says where they
-//! do not suffice.
+//! The rights of the first user's site, and no more: what footprint does with them, and what it says if they are not enough.
 
 use footprint_stack::{ADOPTION_RIGHTS, APPLICATION_USER, TEST_USER};
 
@@ -60,7 +59,7 @@ fn the_first_users_rights_suffice_for_fresh_tables() {
     world.command(&["verify"]);
 }
 
-/// The story: PostgreSQL's table was changed, then ClickHouse refused its own without a word on what to grant.
+/// The story: PostgreSQL's table was changed, and then ClickHouse refused its own change without saying what to grant.
 #[test]
 fn what_is_lacking_for_an_old_table_is_said_before_anything_is_changed() {
     let _calm = calm();

@@ -1,4 +1,4 @@
-//! Two routes in one process: each has a topic and tables of its own, and shares the ledger, the budget and its end with the other.
+//! Two routes in one process. Each has its own topic and tables. They share the ledger, the budget and the end of the process.
 
 use crate::support::consumer::Consumer;
 use crate::support::kafka::Feed;
@@ -10,7 +10,7 @@ use crate::support::{calm, stack};
 
 const PARTITIONS: u16 = 2;
 
-/// The other route: its topic and tables bear its name.
+/// The other route. Its topic and tables have its name.
 struct Other {
     name: String,
     source: i64,

@@ -1,5 +1,5 @@
-//! A broker that asks who comes: with the right password or certificate everything works, and with a wrong one each command
-//! says why in one line, and ends.
+//! A broker that asks for a login. With the right password or certificate everything works. With a wrong one each command says
+//! why in one line, and ends.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::prove::prove;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
-/// How long a command may take; where it is refused it must not wait for more than its questions do.
+/// How long a command may take. If it is refused, it must not wait longer than its questions do.
 const DEADLINE: Duration = Duration::from_secs(90);
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -18,7 +18,7 @@ fn security() -> &'static KafkaSecurity {
     stack().kafka().unwrap().security().unwrap()
 }
 
-/// A world whose program reaches Kafka at `at` with `properties`.
+/// A world whose program connects to Kafka at `at` with `properties`.
 fn world(name: &str, at: &str, properties: &[(&str, &str)]) -> World {
     let mut world = World::new(name, 1, 0.0);
     let properties: Vec<String> = properties.iter().map(|(name, value)| format!("{name:?} = {value:?}")).collect();
@@ -45,8 +45,8 @@ fn tls(authority: &Path) -> Vec<(&str, &str)> {
     vec![("security.protocol", "SSL"), ("ssl.ca.location", text(authority))]
 }
 
-/// The story: with the right password only `check` could log in. The others copied their settings out of a view for people,
-/// in which every secret reads "[sanitized for safety]".
+/// The story: with the right password only `check` could log in. The others copied their settings from a view for people, in
+/// which every secret reads "[sanitized for safety]".
 #[test]
 fn with_the_right_password_or_certificate_every_command_works() {
     let _calm = calm();
@@ -88,8 +88,8 @@ fn with_the_right_password_or_certificate_every_command_works() {
 /// How long a token of [`a_token_that_ends_is_renewed`] lasts.
 const TOKEN_LIFE: Duration = Duration::from_secs(8);
 
-/// The story: librdkafka asks for a new token by an event, which nobody took from the client for questions, and of which the
-/// reader's client took no notice. The first token is made with the client, so a login failed only when that had ended.
+/// The story: librdkafka asks for a new token by an event. Nobody took it from the client for questions, and the reader's client
+/// ignored it. The first token is made with the client, so a login failed only after that token had expired.
 #[test]
 fn a_token_that_ends_is_renewed() {
     let _calm = calm();
@@ -106,7 +106,7 @@ fn a_token_that_ends_is_renewed() {
     assert_eq!(status, Some(0), "{said}");
     let mut consumer = world.consumer();
     let started = Instant::now();
-    // the broker ends a connection with its token
+    // the broker ends a connection when its token expires
     while started.elapsed() < TOKEN_LIFE * 2 {
         let source = world.send(100);
         world.wait_stored(source, STORED, &mut [&mut consumer]);
@@ -117,7 +117,7 @@ fn a_token_that_ends_is_renewed() {
     consumer.stop();
 }
 
-/// What must not work: each with librdkafka's reason and the remedy in one line, and an end.
+/// What must fail: each with librdkafka's reason and the remedy in one line, and an end.
 #[test]
 fn with_a_wrong_one_every_command_says_why_and_ends() {
     let _calm = calm();
@@ -154,7 +154,7 @@ fn with_a_wrong_one_every_command_says_why_and_ends() {
                     println!("{name}, {arguments:?}:\n{said}");
                     assert_eq!(status, Some(expected), "{name}, {arguments:?}:\n{said}");
                     let telling = said.lines().filter(|line| line.contains(remedy)).count();
-                    // once in the log, once as the program's last word
+                    // once in the log, once in the program's last line
                     assert!((1..=2).contains(&telling), "{name}, {arguments:?}: the remedy {telling} times:\n{said}");
                     assert!(said.lines().count() < 30, "{name}, {arguments:?}:\n{said}");
                 }

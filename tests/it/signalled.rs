@@ -1,5 +1,5 @@
-//! Signals work from the first moment: each command while it waits for a server that accepts and stays silent. No server of
-//! the stack is needed, but the program is.
+//! Signals work from the first moment: for each command, while it waits for a server that accepts and stays silent. These tests
+//! need the program, but no server of the stack.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::wait::until;
 
-/// A command of the program with every server at one silent address.
+/// A command of the program, with every server at one silent address.
 fn start(listener: &TcpListener, arguments: &[&str], ignored: Option<i32>) -> Child {
     let port = listener.local_addr().unwrap().port().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_footprint"));
@@ -43,7 +43,7 @@ fn send(child: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
 }
 
-/// Waits for its end; what it printed.
+/// Waits for its end. Returns its output.
 fn end(child: &mut Child, deadline: Duration) -> (Option<i32>, String) {
     let status = until("the end", deadline, || child.try_wait().unwrap());
     let mut text = String::new();
@@ -76,7 +76,7 @@ fn a_second_signal_ends_a_migration_at_once() {
     let mut child = start(&listener, &["run", "--migrate"], None);
     let held = listener.accept().unwrap();
     send(&child, libc::SIGTERM);
-    // two signals of a kind become one when they come together
+    // two equal signals become one if they come together
     let at = Instant::now();
     let status = until("the end", Duration::from_secs(4), || {
         send(&child, libc::SIGTERM);
@@ -87,7 +87,7 @@ fn a_second_signal_ends_a_migration_at_once() {
     drop(held);
 }
 
-/// `nohup footprint run` has it ignored.
+/// `nohup footprint run` ignores it.
 #[test]
 fn a_hangup_that_is_ignored_stays_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,7 +96,7 @@ fn a_hangup_that_is_ignored_stays_ignored() {
     send(&child, libc::SIGHUP);
     send(&child, libc::SIGTERM);
     let (code, text) = end(&mut child, Duration::from_secs(30));
-    // had the first counted, the second would have been one too many
+    // if the first had counted, this second one would have ended the program at once
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("interrupted: ") && !text.contains("second signal"), "{text}");
     drop(held);

@@ -1,7 +1,7 @@
-//! A slow database: a large batch takes longer than the limit in all, and is stored by one attempt, since something moves all
-//! the time. A database that falls silent is given up when the limit is over.
+//! A slow database. A large batch takes longer than the limit in all, and one attempt stores it, since something always moves. A
+//! database that falls silent is given up when the limit is over.
 //!
-//! The story: a write had 60 seconds in all, so a database that needed more was sent the same 500,000 rows for ever.
+//! The story: a write had 60 seconds in all, so a database that needed longer received the same 500,000 rows for ever.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::support::{calm, stack};
 
 /// How long a database may be silent.
 const LIMIT_MS: u64 = 2_000;
-/// At this rate a batch of the test takes some three times the limit.
+/// At this rate a batch of the test takes about three times the limit.
 const SLOW: usize = 2 << 20;
 const FAST: usize = 1 << 30;
 const RECORD_BYTES: usize = 100_000;
 
-/// A world of one partition and one lane, whose records go into one batch.
+/// A world of one partition and one lane, whose records become one batch.
 fn world(name: &str) -> World {
     let mut world = World::new(name, 1, 0.0);
     world.set("pipeline.sink_timeout_ms", &LIMIT_MS.to_string());
@@ -34,7 +34,7 @@ fn send_large(world: &mut World, count: usize) -> i64 {
     world.send_these(0, &vec![record; count])
 }
 
-/// The longest write of a sink, milliseconds, as the log tells it.
+/// The longest write of a sink in the log, milliseconds.
 fn longest_write_ms(log: &str, sink: &str) -> u64 {
     let of_sink = |line: &&str| line.contains("stored") && line.contains(&format!("sink=\"{sink}\""));
     let took = |line: &str| line.split("took_ms=").nth(1)?.split_whitespace().next()?.parse().ok();
@@ -72,7 +72,7 @@ fn clickhouse_that_takes_a_batch_slower_than_the_limit_stores_it_at_once() {
     takes_longer_than_the_limit("slow_clickhouse", "clickhouse");
 }
 
-/// PostgreSQL at work long after the last byte: a trigger that is put off to the end sleeps.
+/// PostgreSQL works long after the last byte: a deferred trigger sleeps.
 #[test]
 fn postgresql_that_works_longer_than_the_limit_after_the_last_byte_stores_the_batch_at_once() {
     let _calm = calm();
@@ -94,7 +94,7 @@ fn postgresql_that_works_longer_than_the_limit_after_the_last_byte_stores_the_ba
     consumer.stop();
 }
 
-/// ClickHouse at work long after the last byte: two materialized views sleep, one after the other.
+/// ClickHouse works long after the last byte: two materialized views sleep, one after the other.
 #[test]
 fn clickhouse_that_works_longer_than_the_limit_after_the_last_byte_stores_the_batch_at_once() {
     let _calm = calm();

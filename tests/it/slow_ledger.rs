@@ -1,5 +1,5 @@
-//! A PostgreSQL that is slow to take partitions over. The story: all take-overs of a topic began at once on one connection, each
-//! with a limit that counted its wait for the others. With many partitions none ever came through.
+//! A PostgreSQL that is slow to take partitions over. The story: all take-overs of a topic began at once on one connection, and
+//! the limit of each counted its wait for the others. With many partitions none ever ended.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::calm;
 use crate::support::prove::prove_within;
 use crate::support::world::{STORED, World};
 
-/// Partitions, each of whose take-overs holds the ledger's connection for [`HELD_S`]: together longer than a statement may
+/// Partitions whose take-overs each hold the ledger's connection for [`HELD_S`]. Together that is longer than a statement may
 /// wait (20 s).
 const PARTITIONS: u16 = 100;
 const HELD_S: f64 = 0.25;

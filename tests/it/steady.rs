@@ -1,4 +1,4 @@
-//! Nothing goes wrong: a topic is drained, a stop under load is clean, and the rest follows.
+//! No fault: a topic is drained, a stop under load is clean, and the rest is stored after it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn a_topic_is_drained_and_what_is_new_follows() {
 fn a_stop_under_load_drains_and_what_is_committed_is_stored() {
     let _calm = calm();
     let mut world = World::new("stop", 2, 0.01);
-    // small batches: the backlog lasts long enough to be stopped in the middle
+    // small batches, so that the backlog lasts long enough to be stopped in the middle
     world.set("pipeline.batch_rows_max", "500");
     let source = world.send(100_000);
     let mut consumer = world.consumer();

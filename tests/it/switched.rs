@@ -1,4 +1,4 @@
-//! One sink is switched off for a while: switched on again it is filled, or skips what it missed and says so.
+//! One sink is switched off for a while. Switched on again, it is filled, or skips what it missed and says so.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::support::calm;
 use crate::support::prove::prove_within;
 use crate::support::world::{STORED, World};
 
-/// `sink` is off while the second part of three is stored.
+/// `sink` is off while the second of three parts is stored.
 fn off_and_on(name: &str, sink: &'static str, fills: bool) {
     let (enabled, when) = match sink {
         "postgres" => ("postgres.enabled", "postgres.when_switched_on"),

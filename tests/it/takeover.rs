@@ -1,4 +1,4 @@
-//! Another takes over what one had claimed: after its death, and while it is only frozen and comes back too late.
+//! Another process finishes the claims of one that died, or of one that is only frozen and wakes too late.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn a_waiting_consumer_finishes_the_claims_of_one_that_died() {
     let mut first = world.consumer();
     world.wait_some(source, 1_000, &first);
     let owner = *world.owners(source).first().unwrap();
-    // there is one partition: the second has none until the first is gone
+    // there is one partition, so the second has none until the first is gone
     let mut second = world.consumer();
     let pending = world.wait_claimed(source, &first);
     first.kill();
@@ -64,7 +64,7 @@ fn a_frozen_consumer_that_comes_back_is_fenced() {
         ["fenced", "lost=true", "taking over again"].iter().any(|word| said.contains(word)).then_some(())
     };
     until_or("the frozen consumer is fenced", STORED, fenced, || first.tail());
-    // the old owner cannot come back but by a take-over of its own
+    // the old owner can come back only by a new take-over
     prove_within(&mut world, Duration::from_secs(90), &mut [&mut first, &mut second]);
     let epoch = world.ledger(source)[0].epoch;
     assert!(epoch > row.epoch, "taken over: {epoch}");

@@ -1,5 +1,5 @@
-//! A transactional producer under a running consumer: what is committed is stored, what is aborted is not, and nothing behind an
-//! open transaction is read before that ends.
+//! A transactional producer under a running consumer. Committed records are stored, aborted ones are not, and nothing behind an
+//! open transaction is read before it ends.
 
 use crate::support::calm;
 use crate::support::kafka::Feed;
@@ -7,7 +7,7 @@ use crate::support::prove::prove;
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 
-/// Where the first record of what was sent lies.
+/// The partition and offset of the first record that was sent.
 fn first<T>(sent: &[(i32, i64, T)]) -> i64 {
     sent.iter().map(|&(_, offset, _)| offset).min().unwrap()
 }
@@ -28,7 +28,7 @@ fn end_open(name: &str, commits: bool) {
     world.send_to(source, 200);
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     assert_eq!(first(&aborted), 501, "behind the first transaction's mark");
-    // the second one's mark may come between these
+    // the mark of the second transaction may come between these
     assert!(world.oracle.end(source, 0) >= 501 + 300 + 200, "the aborted records are in the log");
 
     producer.begin();
@@ -63,8 +63,9 @@ fn an_open_transaction_that_is_aborted_leaves_what_stands_behind_it() {
     end_open("abortedtx", false);
 }
 
-/// A log may end in records that are nobody's: those of an aborted transaction, and the mark of its end. No message comes of them, so
-/// only librdkafka's position says that they are passed. The other tests send more behind them, which brings the position along.
+/// A log may end in records that nobody reads: those of an aborted transaction, and the mark of its end. No message comes for
+/// them, so only librdkafka's position says that they are passed. The other tests send more behind them, which moves the position
+/// too.
 #[test]
 fn a_log_that_ends_in_an_aborted_transaction_is_read_to_its_end() {
     let _calm = calm();

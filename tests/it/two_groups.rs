@@ -1,5 +1,5 @@
 //! Two consumer groups on one ledger. The story: each took every partition from the other, for ever and without a pause, and
-//! neither log named the other. And one row that is locked: every connection of its owner was ended, of all routes.
+//! neither log named the other. Another story: one row was locked, and every connection of its owner was ended, for all routes.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn the_second_group_waits_and_names_the_first_until_that_is_gone() {
         (log.contains(&named) && log.contains("two groups must not share a route's ledger")).then_some(())
     };
     until_or("the second names the first", STORED, waits, || second.tail());
-    // what comes meanwhile is stored by the first, whom nobody has taken anything from
+    // the first group stores records that come meanwhile, because nobody has taken anything from it
     world.send(5_000);
     world.wait_stored(source, STORED, &mut [&mut first, &mut second]);
     assert_eq!(epochs(&mut world), before, "nothing was taken over");
@@ -39,7 +39,7 @@ fn the_second_group_waits_and_names_the_first_until_that_is_gone() {
     second.stop();
 }
 
-/// A session that is not footprint's locks one partition's row: it is named, it lives on, and so does every other connection.
+/// Another program's session locks one partition's row. It is named, it lives on, and so does every other connection.
 #[test]
 fn a_row_that_somebody_locks_is_named_and_nothing_else_is_ended() {
     let _calm = calm();
@@ -53,7 +53,7 @@ fn a_row_that_somebody_locks_is_named_and_nothing_else_is_ended() {
     let mut second = world.consumer();
     let told = || second.log().contains("the row is locked by a session that is not footprint's").then_some(());
     until_or("the locker is named", STORED, told, || second.tail());
-    // the other partition goes on
+    // the other partition continues
     let next = |world: &mut World| world.ledger(source).iter().find(|row| row.partition == 1).map(|row| row.lowest());
     let before = next(&mut world);
     world.send(2_000);

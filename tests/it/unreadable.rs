@@ -1,4 +1,5 @@
-//! The broker's log is damaged: a flipped bit in a batch of records. It is told with its place, and never taken for a gap.
+//! The broker's log is damaged: a flipped bit in a batch of records. The program reports it with its place, and never takes it
+//! for a gap.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,12 +14,12 @@ use crate::support::world::{STORED, World};
 /// Rows wait as long as the test holds the lock.
 const HOLD: &str = "create function hold() returns trigger language plpgsql as $$ begin \
                     perform pg_advisory_xact_lock_shared(1); return new; end $$";
-/// Offset, length and so on, up to the checksum, which they are no part of.
+/// Offset, length and so on, up to the checksum, which does not cover them.
 const BATCH_HEADER_BYTES: usize = 61;
 const BATCHES: usize = 5;
 const BATCH_RECORDS: usize = 200;
 
-/// The partition's only segment, and of each batch in it the first offset and where it lies.
+/// The partition's only segment, with the first offset and the position of each batch in it.
 fn batches(world: &World) -> (PathBuf, Vec<u8>, Vec<(i64, usize)>) {
     let directory = stack().kafka().unwrap().log_directory(&world.topic, 0);
     let path = directory.join("00000000000000000000.log");
@@ -33,7 +34,7 @@ fn batches(world: &World) -> (PathBuf, Vec<u8>, Vec<(i64, usize)>) {
     (path, log, batches)
 }
 
-/// Makes a partition's first batch longer than all that follows, or as long as it was: librdkafka waits for the rest of it.
+/// Makes a partition's first batch longer than all that follows, or as long as it was. librdkafka waits for the rest of it.
 fn flip_length(world: &World, partition: u16) {
     let directory = stack().kafka().unwrap().log_directory(&world.topic, partition);
     let path = directory.join("00000000000000000000.log");
@@ -42,8 +43,8 @@ fn flip_length(world: &World, partition: u16) {
     fs::write(&path, log).unwrap();
 }
 
-/// Sends batches of records, and flips one bit of a record in the first batch that begins at or behind offset 400. Gives
-/// the topic's life, the batch's offset, and where the next one begins.
+/// Sends batches of records, and flips one bit of a record in the first batch that begins at or behind offset 400. Returns the
+/// topic's life, the batch's offset, and where the next batch begins.
 fn damaged(world: &mut World) -> (i64, i64, i64) {
     let mut source = 0;
     for _ in 0..BATCHES {
@@ -57,8 +58,8 @@ fn damaged(world: &mut World) -> (i64, i64, i64) {
     (source, offset, batches[place + 1].0)
 }
 
-/// The story: the claim moved past the batch, with 400 records stored of 401 claimed; the program wrote 10,000 lines a second
-/// and hung, and so did `verify`.
+/// The story: the claim moved past the batch, with 400 records stored of 401 claimed. The program wrote 10,000 lines a second and
+/// hung, and so did `verify`.
 #[test]
 fn a_flipped_bit_is_a_stop_that_names_its_place() {
     let _calm = calm();
@@ -83,13 +84,13 @@ fn a_flipped_bit_is_a_stop_that_names_its_place() {
     assert_eq!(world.eye.count("user_footprint"), offset);
 
     let started = Instant::now();
-    // what is stored is compared first: nothing of the damaged batch was promised, so nothing of it is read
+    // stored rows are compared first: nothing of the damaged batch was promised, so none of it is read
     let (status, said) = world.attempt(&["verify"], Duration::from_secs(60));
     assert_eq!(status, Some(0), "{said}");
     println!("verify took {:?}", started.elapsed());
 }
 
-/// Records that were stored and are then damaged: `verify` cannot compare them, and says where.
+/// Records were stored and then damaged. `verify` cannot compare them, and says where.
 #[test]
 fn verify_names_the_place_that_it_cannot_read() {
     let _calm = calm();
@@ -129,14 +130,14 @@ fn a_flipped_bit_may_be_a_gap_where_that_is_configured() {
     assert_eq!(status, Some(0), "{said}");
 }
 
-/// The story: a replay keeps its place among the four until its claims are read, so four that could not be read kept every
-/// other from being read.
+/// The story: a replay keeps its place among the four until its claims are read. So four that could not be read stopped every
+/// other.
 #[test]
 fn replays_that_stand_without_an_error_let_others_be_read() {
     const PARTITIONS: u16 = 5;
     let _calm = calm();
     let mut world = World::new("places", PARTITIONS, 0.0);
-    // a full batch of each: of incomplete ones four are under way at a time
+    // a full batch for each: only four incomplete ones are under way at a time
     world.set("pipeline.batch_rows_max", &BATCH_RECORDS.to_string());
     world.eye.query(HOLD);
     world.eye.query("create trigger hold before insert on user_footprint for each row execute function hold()");
@@ -174,7 +175,7 @@ fn replays_that_stand_without_an_error_let_others_be_read() {
     consumer.stop();
 }
 
-/// librdkafka drops what it has fetched without an error, and fetches it again for ever.
+/// librdkafka silently drops what it has fetched, and fetches it again for ever.
 #[test]
 fn a_partition_that_stands_without_an_error_is_told() {
     let _calm = calm();

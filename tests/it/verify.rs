@@ -1,5 +1,5 @@
-//! `verify` against real servers: topic and tables are filled by hand so that they are exactly right, then each kind of fault
-//! is put into each database, and exactly it must be named.
+//! `verify` against real servers. The topic and the tables are filled by hand so that they are exactly right. Then each kind of
+//! fault is put into each database, and exactly this fault must be named.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use site::{Site, Where};
 
 /// The Kafka time of offset 0; one record a second.
 const FIRST_MS: i64 = 1_760_000_000_000;
-/// Each offset divisible by it holds a bad record.
+/// The record at each offset divisible by it is bad.
 const BAD_EVERY: i64 = 1_000;
 const SOURCE: i64 = 4_242;
 
@@ -33,7 +33,7 @@ fn payload(offset: i64) -> String {
     )
 }
 
-/// A topic and both tables, and what the ledger says of them.
+/// A topic and both tables, and the ledger's rows for them.
 struct World {
     site: Site,
     config: Config,
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    /// Enters the topic that is there now as `source`.
+    /// Registers the present topic as `source`.
     async fn know(&self, source: i64) {
         let (kafka, topic) = (self.config.kafka.clone(), self.site.topic.clone());
         let (cluster, id) = tokio::task::spawn_blocking(move || {
@@ -122,7 +122,7 @@ impl World {
         verify(&self.config, self.options.clone()).await.unwrap()
     }
 
-    /// What is found, by name.
+    /// The findings, by name.
     async fn found(&self) -> Vec<Found> {
         let report = self.report().await;
         let findings = report.routes[0].findings.iter();
@@ -153,7 +153,7 @@ fn produce(site: &Site, counts: &[i64], from: i64) {
     producer.flush(Duration::from_secs(30)).unwrap();
 }
 
-/// The story: what was doubled above the frontier was not told, and no retry ever takes it away.
+/// The story: rows doubled above the frontier were not reported, and no retry ever removes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_doubled_above_the_frontier_is_told() {
     let world = World::filled("ahead", &[10_000]).await;
@@ -166,7 +166,7 @@ async fn a_row_that_is_doubled_above_the_frontier_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_right_is_clean_also_where_the_log_was_shortened() {
     let world = World::filled("clean", &[150_000, 60_000, 0]).await;
-    // rows of the old system, which have no identity, are nobody's business
+    // rows of the old system have no identity, and `verify` ignores them
     world.pg("insert into user_footprint (request, link) values ('GET', 'old')").await;
     world.ch("insert into user_footprint (request, link) values ('GET', 'old')").await;
     assert_eq!(world.found().await, []);
@@ -196,13 +196,13 @@ async fn each_fault_in_each_database_is_named_and_nothing_else() {
         world.site.change(place, "delete", &at(1)).await;
         world.site.change(place, "double", &at(2)).await;
         world.site.change(place, "update link = 'https://example.org/forged'", &at(3)).await;
-        // a copy and a change that a search by received_at would overlook
+        // a copy and a change that a search by received_at would miss
         world.site.change(place, "double elsewhen", &at(4)).await;
         world.site.change(place, "update received_at = '2001-01-01 00:00:00'", &at(5)).await;
         world.site.change(place, "move to 10000", &at(6)).await;
         world.site.change(place, "move to -7", &at(7)).await;
     }
-    // a row where a bad record is, and a dead letter where a good one is
+    // a row for a bad record, and a dead letter for a good one
     world.store_postgres(SOURCE, 0, 1, 2).await;
     world
         .pg("update user_footprint set kafka_offset = 3000 where ctid in
@@ -221,7 +221,7 @@ async fn each_fault_in_each_database_is_named_and_nothing_else() {
     world
         .pg("insert into dead_letters select * from dead_letters where kafka_partition = 0 and kafka_offset = 6000")
         .await;
-    // another route's dead letters of the same identity are another route's
+    // another route's dead letters of the same identity do not count
     world
         .pg("insert into dead_letters (route, kafka_source, kafka_partition, kafka_offset, reason, received_at)
         values ('other', 4242, 0, 17, 'not_json: x', now())")
@@ -255,7 +255,7 @@ async fn each_fault_in_each_database_is_named_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_flight_gaps_and_a_sink_that_is_off_are_no_faults() {
     let world = World::filled("lag", &[9_000, 9_000, 9_000]).await;
-    // 0: ClickHouse is behind, and a part of what was claimed has landed; PostgreSQL ends where its frontier is
+    // 0: ClickHouse is behind, and a part of the claimed rows has landed; PostgreSQL ends at its frontier
     world.pg("update footprint_ledger set claimed = 8500, postgres_next = 8000, dead_letters_next = 8000, clickhouse_next = 7000
         where partition = 0;
         delete from user_footprint where kafka_partition = 0 and kafka_offset >= 8000;
@@ -369,7 +369,7 @@ async fn aborted_and_control_records_are_no_records() {
     let begun = Instant::now();
     assert_eq!(world.found().await, []);
     assert!(begun.elapsed() < Duration::from_secs(20), "the position passes the last marker");
-    // a row of an aborted record is no record's row
+    // a row of an aborted record matches no record
     world.store_postgres(SOURCE, 0, 12, 13).await;
     world.store_clickhouse(SOURCE, 0, 12, 13).await;
     assert_eq!(world.found().await, [(Kind::NotInLog, Place::Log, 0, 12)]);
@@ -423,7 +423,7 @@ async fn a_server_that_is_away_is_an_error_and_no_verdict() {
     assert!(begun.elapsed() < Duration::from_secs(60));
     let unknown = Options { routes: vec!["no-such-topic".into()], ..world.options.clone() };
     assert!(matches!(verify(&world.config, unknown).await.unwrap_err(), VerifyError::NoRoute(_)));
-    // switched off and away is a note
+    // a sink that is switched off and away is a note
     let mut config = world.config.clone();
     config.clickhouse.port = 1;
     config.clickhouse.enabled = false;
@@ -504,7 +504,7 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
         assert_eq!(world.found().await, [(Kind::Differing, Place::Postgres, 0, 1)], "{column}");
         world.pg(&format!("update every_kind set {column} = null where kafka_offset = 1")).await;
     }
-    // zero is not minus zero, and a column cut short is another
+    // zero is not minus zero, and a column that is cut short differs
     world.pg("update every_kind set f = 0 where kafka_offset = 0; update every_kind set t = left(t, -1) where kafka_offset = 2").await;
     assert_eq!(
         world.found().await,

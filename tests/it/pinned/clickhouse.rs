@@ -11,7 +11,7 @@ use crate::support::prove::prove_within;
 use crate::support::stack;
 use crate::support::world::World;
 
-/// A world whose ClickHouse user has a profile with these settings; with the tables made.
+/// A world whose ClickHouse user has a profile with these settings. Its tables exist.
 fn world_with_profile(name: &str, settings: &[(&str, &str)]) -> (World, Profile) {
     let profile = Profile::start(stack().clickhouse().unwrap().http_port(), settings);
     let mut world = World::without_tables(name, 1, 0.005);
@@ -20,8 +20,8 @@ fn world_with_profile(name: &str, settings: &[(&str, &str)]) -> (World, Profile)
     (world, profile)
 }
 
-/// Kills consumers that have claims pending, so that ranges are read back under the profile; then everything must be stored
-/// once, and `check` and `verify` must not be misled either.
+/// Kills consumers with pending claims, so that ranges are read back under the profile. Then everything must be stored once, and
+/// the settings must not mislead `check` and `verify` either.
 fn stores_under(name: &str, settings: &[(&str, &str)]) {
     let _calm = calm();
     let (mut world, _profile) = world_with_profile(name, settings);
@@ -42,13 +42,13 @@ fn stores_under(name: &str, settings: &[(&str, &str)]) {
     assert!(world.command(&["verify"]).contains("no fault"));
 }
 
-/// The story: a read-back saw 1,000 rows of a range, so the others were inserted once more: 252,164 rows of 20,000.
+/// The story: a read-back saw only 1,000 rows of a range, so the others were inserted once more: 252,164 rows of 20,000.
 #[test]
 fn a_limit_on_every_answer_doubles_nothing() {
     stores_under("limit", &[("limit", "1000"), ("offset", "3")]);
 }
 
-/// The story: a read-back was answered from before the insert: 1,960,000 rows of 80,000.
+/// The story: the answer to a read-back was older than the insert: 1,960,000 rows of 80,000.
 #[test]
 fn cached_answers_double_nothing() {
     let settings = [
@@ -69,7 +69,7 @@ fn a_filter_of_the_profile_doubles_nothing() {
     stores_under("filtered", &filter);
 }
 
-/// The story: with each of these no take-over ended.
+/// The story: with each of these settings no take-over ended.
 #[test]
 fn limits_and_forced_indices_keep_no_take_over_from_its_end() {
     let settings = [
@@ -93,7 +93,7 @@ fn limits_and_forced_indices_keep_no_take_over_from_its_end() {
     stores_under("limits", &settings);
 }
 
-/// Answers cut short in silence, types that are not expected, inserts that are split, delayed or not deduplicated.
+/// Answers that are silently cut, types that are not expected, inserts that are split, delayed or not deduplicated.
 #[test]
 fn what_bends_answers_and_inserts_bends_ours_not() {
     let settings = [
@@ -158,7 +158,7 @@ fn everything_that_is_pinned_is_known_and_needs_no_right() {
     let client = fresh_database("pins").clickhouse();
     runtime().block_on(async {
         Pins::all(&client, DEADLINE).client().await.unwrap();
-        // goes without only what is on its own lists: another one is a mistake
+        // only settings on its own lists may be left out: any other would be a mistake
         let refused = Pins::all(&client, DEADLINE).and("limit_of_tomorrow", "1".into()).client().await.unwrap_err();
         assert!(refused.to_string().contains("limit_of_tomorrow"), "{refused}");
     });

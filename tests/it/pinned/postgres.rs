@@ -12,7 +12,7 @@ use crate::support::prove::prove_within;
 use crate::support::stack;
 use crate::support::world::World;
 
-/// A world whose PostgreSQL user is a role of its own, so that its settings disturb nobody; with the tables made.
+/// A world whose PostgreSQL user is a separate role, so that its settings disturb no other test. Its tables exist.
 fn world_with_role(name: &str, partitions: u16, bad_share: f64) -> (World, String) {
     let mut world = World::without_tables(name, partitions, bad_share);
     let role = format!("role_{}", world.database);
@@ -24,8 +24,7 @@ fn world_with_role(name: &str, partitions: u16, bad_share: f64) -> (World, Strin
     (world, role)
 }
 
-/// Stores `records` under a role with these settings: as without them, each partition is taken over once and no statement
-/// fails.
+/// Stores `records` under a role with these settings. As without them, each partition is taken over once and no statement fails.
 fn stores_under(name: &str, settings: &[&str], records: usize, batch_rows_max: u32) {
     let _calm = calm();
     let (mut world, role) = world_with_role(name, 2, 0.005);
@@ -41,7 +40,7 @@ fn stores_under(name: &str, settings: &[&str], records: usize, batch_rows_max: u
     assert_eq!(taken_over, 2, "one take-over a partition: {}", consumer.tail());
     assert!(!log.contains("SQLSTATE"), "no statement is refused: {}", consumer.tail());
     consumer.stop();
-    // verify reads the same tables by the same role
+    // verify reads the same tables with the same role
     assert!(world.command(&["verify"]).contains("no fault"));
 }
 
@@ -87,7 +86,7 @@ fn a_role_with_every_setting_against_us_stores_as_without_them() {
     stores_under("hostile", &settings, 40_000, 2_000);
 }
 
-/// The story: a role's search_path that came later led to another schema's tables, or to none.
+/// The story: a later search_path of the role led to another schema's tables, or to none.
 #[test]
 fn where_the_ledger_is_does_not_follow_the_roles_search_path() {
     let _calm = calm();
@@ -131,8 +130,8 @@ fn a_read_only_role_is_named_and_may_still_verify() {
     world.command(&["verify"]);
 }
 
-/// The story: with row-level security on the table it was retried for ever with a wrong remedy; with it on the ledger too;
-/// and `verify` told 500 rows "missing" that were there.
+/// The story: with row-level security on the table, the program tried for ever, with a wrong remedy. The same happened with it on
+/// the ledger. And `verify` called 500 rows "missing" that were there.
 #[test]
 fn row_level_security_is_named_and_no_lie_of_verify() {
     let _calm = calm();
@@ -198,7 +197,7 @@ fn triggers_and_constraints_that_may_drop_or_refuse_an_event_are_noted() {
     assert!(noted("trigger dropper") && noted("constraint short"), "{out}");
 }
 
-/// A table of the same name in a schema that comes first must not take the place of the one that the ledger counts.
+/// A table of the same name in an earlier schema must not take the place of the one that the ledger counts.
 #[test]
 fn another_table_of_the_same_name_is_named() {
     let _calm = calm();
@@ -233,7 +232,8 @@ fn another_table_of_the_same_name_is_named() {
     world.is_named("public.user_footprint");
 }
 
-/// What the protocol rests on, asked of the sessions themselves: a test that stores cannot tell that a commit was not on disk.
+/// The settings that the protocol relies on, asked from the sessions themselves: a test that stores rows cannot see that a commit
+/// was not on disk.
 #[test]
 fn a_session_has_what_exactly_once_rests_on_whatever_the_role_says() {
     let _calm = calm();

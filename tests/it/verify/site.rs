@@ -1,4 +1,4 @@
-//! One test's topic, PostgreSQL database and ClickHouse database, and hands to change them.
+//! One test's topic, PostgreSQL database and ClickHouse database, and functions to change them.
 
 use footprint_service::config::Config;
 use footprint_stack::{APPLICATION_USER, TEST_USER};
@@ -16,14 +16,14 @@ const LEDGER: &str = concat!(
     include_str!("../../../migrations/postgres/V5__refused.sql")
 );
 
-/// Which database.
+/// One of the databases.
 #[derive(Clone, Copy, Debug)]
 pub enum Where {
     Postgres,
     Clickhouse,
 }
 
-/// A topic and a database in each server, all of one name that no other test has.
+/// A topic and a database in each server, with a name that no other test has.
 pub struct Site {
     pub topic: String,
     database: String,
@@ -43,7 +43,7 @@ impl Site {
              kafka_partition integer, kafka_offset bigint, received_at timestamptz)",
         )
         .await;
-        // verify reads, and needs no right to do more
+        // verify only reads, and needs no other right
         site.postgres(&format!("alter default privileges grant select on tables to {APPLICATION_USER}")).await;
         site.postgres(&format!("grant select on all tables in schema public to {APPLICATION_USER}")).await;
         site.clickhouse(
@@ -115,7 +115,7 @@ impl Site {
             _ if what == "double" => vec![copy("kafka_offset", "received_at")],
             _ if what == "double elsewhen" => vec![copy("kafka_offset", "received_at + interval '3' month")],
             Some(("move", to)) => vec![copy(to.trim_start_matches("to "), "received_at"), delete(condition)],
-            // ClickHouse does not update a column that the partition key reads: the row is written anew
+            // ClickHouse does not update a column in the partition key: the row is written again
             Some(("update", set)) if set.starts_with("received_at") => {
                 let value = set.split_once("= ").unwrap().1;
                 let value = match place {
@@ -150,18 +150,18 @@ impl Site {
         config.create().unwrap()
     }
 
-    /// The records are a year old: only a test may take them away.
+    /// The records are a year old, and only a test may remove them.
     fn create_topic(&self, partitions: u16) {
         stack().kafka().unwrap().create_topic(&self.topic, partitions, &[("retention.ms", "-1")]).unwrap();
     }
 
-    /// Deletes the topic and makes another of the same name.
+    /// Deletes the topic and creates another of the same name.
     pub fn recreate_topic(&self, partitions: u16) {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic(partitions);
     }
 
-    /// What retention does: records below `offset` are gone.
+    /// Deletes the records below `offset`, as retention does.
     pub fn delete_records(&self, partition: i32, offset: i64) {
         let admin: AdminClient<DefaultClientContext> = client_config().create().unwrap();
         let mut list = rdkafka::TopicPartitionList::new();

@@ -1,9 +1,9 @@
-//! The configuration as a whole.
+//! Tests of the whole configuration.
 
 use super::*;
 use crate::environment::Environment;
 
-/// What a file with this text, an environment and flags make. A text with `FILE` in its place names the file.
+/// The configuration from a file with this text, an environment and flags. `FILE` in place of the text names the file.
 fn load(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
     let name = format!("footprint-config-{}-{:x}.toml", std::process::id(), rand::random::<u64>());
     let file = std::env::temp_dir().join(name);
@@ -42,7 +42,7 @@ fn properties_may_be_dotted_or_quoted_keys_and_values() {
     );
 }
 
-/// Each layer names the settings of those below it too, so the order shows in what is left of each.
+/// Each layer also sets the settings of the layers below it, so what is left of each shows the order.
 #[test]
 fn a_stronger_layer_wins_over_a_weaker_one() {
     let toml = "[kafka]\nbootstrap_servers = \"file\"\ngroup_id = \"file\"\n[postgres]\nhost = \"file\"\nuser = \"file\"\n\
@@ -243,7 +243,7 @@ fn a_file_that_is_not_toml_hides_no_fault_of_the_environment() {
     let error = load("[postgres]\nhost = \n[kafka\n", &[("DB_PORT", "secret")], &[]).unwrap_err();
     let places: Vec<&str> = error.lines().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(places, ["FILE line 2", "FILE line 3", "DB_PORT"], "{error}");
-    // the file may switch tls on, so nothing is said of a certificate that would be of no use without it
+    // the file may switch tls on, so a certificate that is unused without tls is no fault here
     let files = [("FOOTPRINT_POSTGRES__CA_FILE", "/nowhere")];
     let error = load("[postgres]\ntls = \"on\"\nhost = \n", &files, &[]).unwrap_err();
     assert!(error.starts_with("FILE line 3: it is not TOML") && error.lines().count() == 1, "{error}");

@@ -1,10 +1,10 @@
-//! python-dotenv 1.2 was asked what each of these texts says; the answers are the specification.
+//! python-dotenv 1.2 was asked what each of these texts says. Its answers are the specification.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// The values by name, and the lines that cannot be read; the environment holds `E=env` alone.
+/// The values by name, and the lines that cannot be read. The environment holds only `E=env`.
 pub(super) fn read(text: &str) -> (BTreeMap<String, Option<String>>, Vec<usize>) {
     let (mut values, mut broken) = (BTreeMap::<String, Option<String>>::new(), Vec::new());
     for binding in parse(text) {
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> (BTreeMap<String, Option<String>>, Vec<usize>)
     (values, broken)
 }
 
-/// What is written, the names and values read, and the lines that cannot be.
+/// The text, the names and values read from it, and the lines that cannot be read.
 type Case = (&'static str, &'static [(&'static str, Option<&'static str>)], &'static [usize]);
 
 const CASES: &[Case] = &[

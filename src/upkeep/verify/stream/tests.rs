@@ -4,7 +4,7 @@ use super::*;
 
 const KINDS: [Kind; 5] = [Kind::Text, Kind::Timestamp, Kind::Integer, Kind::Float, Kind::Boolean];
 
-/// One row as a test knows it: any value may be null.
+/// One row as a test knows it. Any value may be null.
 #[derive(Clone, Debug)]
 struct Known {
     offset: i64,
@@ -96,7 +96,7 @@ fn row_binary(rows: &[Known]) -> Vec<u8> {
 }
 
 proptest! {
-    /// Both formats give the same rows and numbers, however the wire cuts them.
+    /// Both formats give the same rows and numbers, wherever the wire cuts them.
     #[test]
     fn both_wires_say_the_same(rows in prop::collection::vec(known(), 0..20), chunk in 1_usize..400) {
         let mut from_copy = Vec::new();

@@ -7,7 +7,7 @@ use crate::upkeep::verify::report::Finding;
 
 const SIZE: usize = 64;
 
-/// A window that a healthy pipeline left behind, and what is then done to it.
+/// A window as a healthy pipeline leaves it, and the changes made to it.
 struct World {
     base: Offset,
     log: LogTally,
@@ -21,13 +21,14 @@ const CLICKHOUSE: usize = 1;
 const DEAD: usize = 2;
 const PLACES: [Place; 3] = [Place::Postgres, Place::Clickhouse, Place::DeadLetters];
 
-/// The content of a record: never the same for two offsets.
+/// The content of a record, different for any two offsets.
 fn number(offset: Offset) -> u64 {
     (offset as u64).wrapping_mul(31).wrapping_add(7)
 }
 
 impl World {
-    /// The log is known in `known`; offsets divisible by 11 hold nothing, by 7 a bad record, the rest good ones.
+    /// The log is known in `known`. Offsets divisible by 11 hold nothing, those divisible by 7 a bad record, and the rest good
+    /// ones.
     fn healthy(base: Offset, known: Option<Range>, postgres_next: Offset, clickhouse_next: Offset) -> Self {
         let promise = |next, claimed| Promise { none_below: 0, due_below: next, none_from: claimed, gaps: Vec::new() };
         let claimed = postgres_next.max(clickhouse_next) + 5;
@@ -114,7 +115,7 @@ fn rows_between_frontier_and_claim_are_in_flight_and_past_the_claim_they_are_not
     world.put(CLICKHOUSE, 44, 0);
     assert_eq!(world.found(), []);
     world.put(CLICKHOUSE, 45, number(45));
-    // PostgreSQL's rows and frontier are committed together: the frontier is the bound
+    // PostgreSQL's rows and frontier are committed together, so the frontier is the bound
     world.put(POSTGRES, 40, number(40));
     assert_eq!(world.found(), [(Kind::Unexpected, Place::Postgres, 40), (Kind::Unexpected, Place::Clickhouse, 45)]);
 }
@@ -155,14 +156,14 @@ fn a_recorded_gap_is_not_missed_but_its_copies_are_counted() {
 #[test]
 fn another_decoder_is_a_warning_while_both_databases_agree() {
     let mut world = World::all_known(0);
-    // a good record with other content in both
+    // a good record with another content in both
     world.put(POSTGRES, 1, 5);
     world.put(CLICKHOUSE, 1, 5);
-    // a good record that was a dead letter then
+    // a good record that was a dead letter when it was stored
     world.remove(POSTGRES, 2);
     world.remove(CLICKHOUSE, 2);
     world.put(DEAD, 2, 5);
-    // a bad record that was a row then
+    // a bad record that was a row when it was stored
     world.remove(DEAD, 7);
     world.put(POSTGRES, 7, 5);
     world.put(CLICKHOUSE, 7, 5);
@@ -210,7 +211,7 @@ fn a_log_that_was_shortened_meanwhile_leaves_the_databases_to_compare() {
     assert_eq!((world.log.known(), world.log.records()), (None, 0));
 }
 
-/// What may be done to one offset.
+/// The changes that may be made to one offset.
 #[derive(Clone, Copy, Debug)]
 enum Harm {
     Remove(usize),
@@ -228,12 +229,12 @@ fn harm() -> impl Strategy<Value = Harm> {
     ]
 }
 
-/// Harms `offset` and says what must be found.
+/// Damages `offset` and returns what must be found.
 fn do_harm(world: &mut World, harm: Harm, offset: Offset) -> (Kind, Place, Offset) {
     let bad = offset % 7 == 0;
     let logged = world.log.at(offset) != Logged::Unknown;
     match harm {
-        // a bad record has one place only, and with the log gone nobody would miss its dead letter
+        // a bad record is in one place only, and without the log nobody would miss its dead letter
         Harm::Remove(_) if bad && logged => {
             world.remove(DEAD, offset);
             (Kind::Missing, Place::DeadLetters, offset)
@@ -271,7 +272,7 @@ fn do_harm(world: &mut World, harm: Harm, offset: Offset) -> (Kind, Place, Offse
 }
 
 proptest! {
-    /// Whatever is done to a healthy window below the frontiers is found, exactly it, and nothing else is.
+    /// Every damage below the frontiers of a healthy window is found, exactly that, and nothing else.
     #[test]
     fn every_harm_is_named_and_nothing_else(
         base in prop::sample::select(vec![0_i64, 64, 1 << 20, (1 << 40) + 64]),
@@ -292,7 +293,7 @@ proptest! {
     }
 }
 
-/// A good record that one database refused: its row is gone from there, and a dead letter for it alone says why.
+/// A good record that one database refused: its row is missing there, and a dead letter for that database alone says why.
 fn refused(place: usize, offset: Offset) -> World {
     let mut world = World::all_known(0);
     world.remove(place, offset);

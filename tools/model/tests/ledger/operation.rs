@@ -189,8 +189,8 @@ impl Dice<'_> {
         Share { fence: self.fence(partition), nexts, range: Range::new(start, end), split }
     }
 
-    /// What a take-over might have decided, and more: whatever it says of epoch, owner, birth, start and dead letters must be
-    /// passed over.
+    /// A decision that a take-over might have made, and more. Its epoch, owner, birth, start and dead letters must be
+    /// ignored.
     fn settled(&mut self, partition: usize) -> Settled {
         let mut row = self.row(partition).cloned().unwrap_or_else(empty);
         for next in 0..2 {
