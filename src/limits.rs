@@ -45,7 +45,7 @@ pub const TAKE_OVERS_MAX: usize = 16;
 pub const BATCH_MONTHS_MAX: usize = 128;
 /// Rows of one batch that a database may always refuse, however small the batch is. Each becomes a dead letter.
 pub const REFUSED_ROWS_MIN: usize = 100;
-/// Attempts in a row that may end in a refusal of which nobody knows whether it passes. That is about 40 seconds; then the
+/// Attempts in a row that may end in a refusal that may or may not pass. That is about 40 seconds; then the
 /// program stops.
 pub const UNCLEAR_TRIES_MAX: u32 = 15;
 

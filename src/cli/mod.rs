@@ -71,17 +71,20 @@ pub async fn main(signals: &Signals) -> Exit {
     let mut output = Output::standard();
     let exit = match Cli::try_parse() {
         Ok(cli) => cli.run(signals, &mut output).await,
-        Err(told) => tell(&told, &mut output),
+        Err(error) => print_usage(&error, &mut output),
     };
     let Some(error) = output.lost() else { return exit };
-    complain(format_args!("standard output: {error}; not all was printed; without that the end was: {}", exit.name()));
+    complain(format_args!(
+        "standard output: {error}; not everything was printed; otherwise the end was: {}",
+        exit.name()
+    ));
     Exit::Failed
 }
 
 /// Prints help, the version, or what is wrong with the command line.
-fn tell(told: &clap::Error, output: &mut Output) -> Exit {
-    let text = told.render();
-    if told.use_stderr() {
+fn print_usage(error: &clap::Error, output: &mut Output) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
         if console::errors_are_seen() {
             console::complain_as_is(text.ansi())
         } else {

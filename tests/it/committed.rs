@@ -36,12 +36,12 @@ fn a_refused_commit_is_told_with_its_remedy() {
         (namesake.assignment().unwrap().count() == 1).then_some(())
     });
     world.send(500);
-    let told = || {
+    let reported = || {
         let log = consumer.log();
         let line = log.lines().find(|line| line.contains("kafka refused to commit offsets"))?;
         Some(line.contains("WARN") && line.contains("kafka.instance_name"))
     };
-    assert!(until_or("the refused commit is told", STORED, told, || consumer.tail()), "{}", consumer.tail());
+    assert!(until_or("the refused commit is reported", STORED, reported, || consumer.tail()), "{}", consumer.tail());
     let rows = world.ledger(source);
     assert_eq!(rows[0].lowest(), 1_000, "what the commit was about is stored");
     assert_eq!(world.committed()[&0].0, 500, "and was not committed");

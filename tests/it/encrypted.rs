@@ -153,9 +153,9 @@ fn speaks_no_tls() -> u16 {
 fn files_of_certificates_and_passwords_are_named_when_they_are_of_no_use() {
     let _calm = calm();
     let mut world = World::without_tables("encrypted_files", 1, 0.0);
-    let refused = |world: &World, told: &str| {
+    let refused = |world: &World, message: &str| {
         let (status, out, err) = world.outcome(&["check"]);
-        assert!(status == 2 && err.contains(told), "{told}: {status}: {out}{err}");
+        assert!(status == 2 && err.contains(message), "{message}: {status}: {out}{err}");
         assert!(!err.contains(stack().user_password()), "no password is shown: {err}");
     };
     let (one, other) = (Certificates::new("footprint").unwrap(), Certificates::new("footprint").unwrap());

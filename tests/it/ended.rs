@@ -29,8 +29,8 @@ fn interrupted_it_says_how_much_is_stored_and_the_next_start_goes_on() {
     assert_eq!(status.code(), Some(1), "{}", consumer.tail());
     let stored = world.stored(source);
     assert!((2_000..100_000).contains(&stored), "interrupted in the middle: {stored}");
-    let told = line(&consumer, "interrupted: ");
-    assert!(told.starts_with(&format!("{stored} of 100000 stored")), "{told}");
+    let message = line(&consumer, "interrupted: ");
+    assert!(message.starts_with(&format!("{stored} of 100000 stored")), "{message}");
     assert!(!consumer.log().contains("caught up"), "{}", consumer.tail());
 
     let mut consumer = world.consumer_with(&["--until-caught-up"]);
@@ -94,10 +94,10 @@ fn what_a_stopped_clickhouse_has_not_stored_is_told() {
         let status = consumer.wait(Duration::from_secs(40));
         drop(paused);
         assert_eq!(status.code(), Some(1), "{}", consumer.tail());
-        let told = line(&consumer, "not drained: ");
-        assert!(told.contains("of 1 partition not stored in clickhouse; nothing is lost"), "{told}");
-        let left: u64 = told.split(' ').next().unwrap().parse().unwrap();
-        assert!(left > 0, "{told}");
+        let message = line(&consumer, "not drained: ");
+        assert!(message.contains("of 1 partition not stored in clickhouse; nothing is lost"), "{message}");
+        let left: u64 = message.split(' ').next().unwrap().parse().unwrap();
+        assert!(left > 0, "{message}");
         let mut consumer = world.consumer();
         prove_within(&mut world, Duration::from_secs(90), &mut [&mut consumer]);
         consumer.stop();
@@ -157,8 +157,8 @@ fn a_sink_that_is_switched_on_again_is_filled_before_all_is_caught_up() {
             world.set(enabled, on);
             let mut consumer = world.consumer_with(&["--until-caught-up"]);
             assert_eq!(consumer.wait(STORED).code(), Some(0), "{}", consumer.tail());
-            let told = line(&consumer, "caught up: ");
-            assert!(told.starts_with("20000 records"), "{sink} {on}: {told}");
+            let message = line(&consumer, "caught up: ");
+            assert!(message.starts_with("20000 records"), "{sink} {on}: {message}");
         }
         prove_tables(&mut world);
     }
@@ -177,8 +177,9 @@ fn verify_of_nothing_says_so() {
             let text = String::from_utf8_lossy(&output.stdout);
             assert_eq!(output.status.code(), Some(1), "{text}");
             assert!(text.contains(why), "{text}");
-            let told = if arguments.len() == 1 { "nothing to compare of user_footprint" } else { "\"clean\": false" };
-            assert!(text.contains(told), "{text}");
+            let message =
+                if arguments.len() == 1 { "nothing to compare of user_footprint" } else { "\"clean\": false" };
+            assert!(text.contains(message), "{text}");
         }
     }
 }

@@ -73,7 +73,7 @@ fn a_password_in_the_file_is_what_it_was_to_python() {
 
 #[test]
 fn a_line_that_is_ours_and_cannot_be_read_is_named_and_help_works() {
-    for (name, file, told) in [
+    for (name, file, message) in [
         ("unclosed", &b"A=b\nDB_PASSWORD=\"secret\n"[..], ".env line 2 (DB_PASSWORD): its quote is not closed"),
         ("rest", b"CH_PASSWORD='secret' s\n", ".env line 1 (CH_PASSWORD): something follows the value"),
         ("swallowed", b"T='It\nDB_PASSWORD='secret'\n", ".env line 1 (DB_PASSWORD)"),
@@ -86,7 +86,7 @@ fn a_line_that_is_ours_and_cannot_be_read_is_named_and_help_works() {
     ] {
         let directory = directory(name, file);
         let (status, text) = run(&directory, &["verify"], &NOBODY);
-        assert!(status == 2 && text.contains(told), "{name}: {status} {text}");
+        assert!(status == 2 && text.contains(message), "{name}: {status} {text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         for arguments in [&["--help"][..], &["--version"], &["run", "--help"]] {
             assert_eq!(run(&directory, arguments, &[]).0, 0);
@@ -168,7 +168,7 @@ fn the_old_words_of_log_levels_mean_what_they_meant() {
 #[test]
 fn an_error_of_a_value_names_the_variable() {
     let empty = directory("values", b"");
-    for (name, value, told) in [
+    for (name, value, message) in [
         ("DB_PORT", "secret", "DB_PORT: setting postgres.port: expected a whole number from 0 to 65535"),
         ("CH_PORT", "81230", "CH_PORT: setting clickhouse.port: expected a whole number from 0 to 65535"),
         ("OFFSET_RESET_CONFIG", "secret", "OFFSET_RESET_CONFIG: setting kafka.offset_reset: unknown word; use one of"),
@@ -177,7 +177,7 @@ fn an_error_of_a_value_names_the_variable() {
         ("FOOTPRINT_POSTGRES__PASWORD", "secret", "FOOTPRINT_POSTGRES__PASWORD: setting postgres.pasword: unknown"),
     ] {
         let (status, text) = run(&empty, &["verify"], &[(name, value.as_bytes())]);
-        assert!(status == 2 && text.starts_with(&format!("footprint: {told}")), "{text}");
+        assert!(status == 2 && text.starts_with(&format!("footprint: {message}")), "{text}");
     }
     let directory = directory("values-file", b"A=b\nDB_PORT=secret\n");
     let (status, text) = run(&directory, &["verify"], &[]);

@@ -153,7 +153,7 @@ fn an_insert_that_meets_another_is_refused_and_what_that_brings_is_read_back() {
     let held = Held::open(&databases.name, &id, 7, 1);
     let (refused, _) = runtime.block_on(write(&mut sink, &proofs, &first, false));
     assert!(matches!(&refused, Err(SinkError::Uncertain(why)) if why.to_string().contains(id.as_str())), "{refused:?}");
-    assert_eq!(stored(), "", "nothing was sent beside it");
+    assert_eq!(stored(), "", "nothing was sent besides it");
     assert!(held.finish().contains("200 OK"), "no insert ends another");
     let (written, _) = runtime.block_on(write(&mut sink, &proofs, &first, true));
     assert_eq!((written.unwrap(), stored().as_str()), (vec![Verdict::Stored], "0 1 2"));

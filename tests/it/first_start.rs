@@ -206,7 +206,7 @@ fn beside_an_old_consumer(name: &str, protocol: &str) {
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     assert_started_at(&mut world, source, &[1_000; 2]);
     let left = || consumer.log().contains("the other consumers have left the group").then_some(());
-    until_or("its end is told", STORED, left, || consumer.tail());
+    until_or("its end is reported", STORED, left, || consumer.tail());
     assert_eq!(world.outcome(&["check"]).0, 0);
 }
 

@@ -28,7 +28,7 @@ fn a_transaction_that_is_held_up_holds_up_its_own_lane_alone() {
         let nexts: Vec<Option<i64>> = world.ledger(source).iter().map(|row| row.postgres_next).collect();
         (waits && nexts[0] < Some(ends[0]) && nexts[1] == Some(ends[1])).then_some(())
     };
-    until_or("partition 1 is stored while 0 is held up", STORED, || held(&mut world), || consumer.tail());
+    until_or("partition 1 is stored while 0 is stuck", STORED, || held(&mut world), || consumer.tail());
 
     world.eye.query("select pg_advisory_unlock(1)");
     world.wait_stored(source, STORED, &mut [&mut consumer]);

@@ -85,7 +85,7 @@ impl Crossing {
             assert!(Instant::now() < until && !work.is_finished(), "it waits for the first row");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        lock(1).await.expect("nobody holds the second row");
+        lock(1).await.expect("nobody has locked the second row");
         self.other.batch_execute("commit").await.unwrap();
         work.await.unwrap()
     }

@@ -5,7 +5,7 @@
 //! only waits with a deadline. Each scenario asserts that its fault really struck. Then `prove` asks the oracle. If a server is
 //! missing, a test fails and never skips.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod support;

@@ -37,7 +37,7 @@ fn clickhouse_away_under_load_costs_no_more_than_the_budget() {
     assert_eq!(consumer.ended(), None, "it waits: {}", consumer.tail());
     assert_eq!(consumer.metric("footprint_reader_paused"), Some(1.0));
     server.restart().unwrap();
-    until_or("reading goes on", STORED, || paused(&consumer, 0.0), || consumer.tail());
+    until_or("reading continues", STORED, || paused(&consumer, 0.0), || consumer.tail());
     prove_within(&mut world, Duration::from_secs(120), &mut [&mut consumer]);
     let peak = consumer.peak_memory_kib();
     println!("peak {} MiB", peak >> 10);

@@ -33,8 +33,8 @@ fn expect(make: impl Fn() -> Command, verdict: i32) {
     assert!(!stderr.contains("standard output"), "{stderr}");
     let (code, stderr) = status(&mut make(), full());
     assert_eq!(code, Some(1), "{:?}: {stderr}", make());
-    let told = stderr.lines().filter(|line| line.contains("standard output")).count();
-    assert_eq!(told, 1, "{stderr}");
+    let reported = stderr.lines().filter(|line| line.contains("standard output")).count();
+    assert_eq!(reported, 1, "{stderr}");
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         let (stored_first, beats) = write(&mut sink, &proofs, &first, false).await;
         assert_eq!(stored_first.unwrap(), [Verdict::Stored]);
         assert_eq!(counts(), (1, 1), "asked, read back, inserted and read back on one connection");
-        assert_eq!(beats, 1, "a new connection voids the proof of before");
+        assert_eq!(beats, 1, "a new connection voids the previous proof");
 
         // the second read-back: the insert follows from that
         proxy.armed.store(2, Ordering::SeqCst);

@@ -320,8 +320,8 @@ fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
             database,
         ]
     };
-    let told = world.command(&add("1", "clickhouse"));
-    assert!(told.contains("partition 0 offset 1 is a dead letter for clickhouse"), "{told}");
+    let output = world.command(&add("1", "clickhouse"));
+    assert!(output.contains("partition 0 offset 1 is a dead letter for clickhouse"), "{output}");
     world.oracle.refused_by_clickhouse.insert((source, 0, 1));
     goes_on(&mut world, source);
     world.command(&["verify", "--strict"]);
@@ -365,8 +365,8 @@ fn check_names_the_constraints_of_clickhouses_table() {
     let _calm = calm();
     let world = World::new("named", 1, 0.0);
     clickhouse(&world, "add constraint short check length(link) < 200");
-    let told = world.command(&["check"]);
-    assert!(told.contains("a row that short refuses becomes a dead letter for clickhouse"), "{told}");
+    let output = world.command(&["check"]);
+    assert!(output.contains("a row that short refuses becomes a dead letter for clickhouse"), "{output}");
 }
 
 /// Changes the table in ClickHouse, as its administrator.

@@ -18,7 +18,7 @@ fn a_new_life_of_the_topic_is_stored_under_its_own_source() {
     for count in [15_000, 30_000, 500] {
         world.recreate_topic();
         let source = world.send(count);
-        assert!(!lives.contains(&source), "a life of its own");
+        assert!(!lives.contains(&source), "another life");
         lives.push(source);
         world.wait_stored(source, STORED, &mut [&mut consumer]);
     }

@@ -140,7 +140,7 @@ fn with_a_wrong_one_every_command_says_why_and_ends() {
         ("notls", &security.tls, plaintext, "security.protocol"),
         ("overtls", &plain, tls(&security.authority), "security.protocol"),
         ("stranger", &security.tls, tls(&security.strange_authority), "ssl.ca.location"),
-        ("misnamed", &security.misnamed_tls, tls(&security.authority), "name that stands in its certificate"),
+        ("misnamed", &security.misnamed_tls, tls(&security.authority), "a name in its certificate"),
         ("noclient", &security.mutual_tls, tls(&security.authority), "ssl.certificate.location"),
     ];
     std::thread::scope(|scope| {

@@ -51,8 +51,8 @@ fn a_row_that_somebody_locks_is_named_and_nothing_else_is_ended() {
     world.eye.query("begin");
     world.eye.query(&format!("select from footprint_ledger where source = {source} and partition = 0 for update"));
     let mut second = world.consumer();
-    let told = || second.log().contains("the row is locked by a session that is not footprint's").then_some(());
-    until_or("the locker is named", STORED, told, || second.tail());
+    let reported = || second.log().contains("the row is locked by a session that is not footprint's").then_some(());
+    until_or("the session that holds the lock is named", STORED, reported, || second.tail());
     // the other partition continues
     let next = |world: &mut World| world.ledger(source).iter().find(|row| row.partition == 1).map(|row| row.lowest());
     let before = next(&mut world);

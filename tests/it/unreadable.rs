@@ -162,7 +162,7 @@ fn replays_that_stand_without_an_error_let_others_be_read() {
     let stored = |world: &mut World| {
         let rows = world.ledger(source);
         let next = |partition: i32| rows.iter().find(|row| row.partition == partition).map(|row| row.lowest());
-        assert!(damaged.iter().all(|&partition| next(partition) == Some(0)), "they stand: {rows:?}");
+        assert!(damaged.iter().all(|&partition| next(partition) == Some(0)), "they do not move: {rows:?}");
         (next(last) == Some(world.oracle.end(source, last))).then_some(())
     };
     until_or("the partition that can be read is stored", STORED, || stored(&mut world), || consumer.tail());
@@ -177,7 +177,7 @@ fn replays_that_stand_without_an_error_let_others_be_read() {
 
 /// librdkafka silently drops what it has fetched, and fetches it again for ever.
 #[test]
-fn a_partition_that_stands_without_an_error_is_told() {
+fn a_partition_that_stops_without_an_error_is_reported() {
     let _calm = calm();
     let mut world = World::new("length", 1, 0.0);
     world.set("kafka.unreadable_after_ms", "2000");
@@ -190,11 +190,11 @@ fn a_partition_that_stands_without_an_error_is_told() {
     log[at + 9] ^= 1;
     fs::write(&path, log).unwrap();
     let consumer = world.consumer();
-    let told = || {
+    let reported = || {
         let log = consumer.log();
         let line = log.lines().find(|line| line.contains("kafka gives nothing of the partition"))?;
         Some(line.contains(&format!("offset={offset} log_end=1000")))
     };
-    assert!(until_or("it is told", STORED, told, || consumer.tail()));
+    assert!(until_or("it is reported", STORED, reported, || consumer.tail()));
     assert_eq!(world.eye.count("user_footprint"), offset);
 }

@@ -155,10 +155,10 @@ fn produce(site: &Site, counts: &[i64], from: i64) {
 
 /// The story: rows doubled above the frontier were not reported, and no retry ever removes them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_doubled_above_the_frontier_is_told() {
+async fn a_row_that_is_doubled_above_the_frontier_is_reported() {
     let world = World::filled("ahead", &[10_000]).await;
     world.pg("update footprint_ledger set clickhouse_next = 5000").await;
-    assert_eq!(world.found().await, [], "rows on their way are no fault");
+    assert_eq!(world.found().await, [], "rows in flight are no fault");
     world.site.change(Where::Clickhouse, "double", "kafka_offset = 7777").await;
     assert_eq!(world.found().await, [(Kind::Doubled, Place::Clickhouse, 0, 7_777)]);
 }

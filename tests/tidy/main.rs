@@ -115,10 +115,10 @@ fn every_failpoint_stands_somewhere() {
     for point in footprint_service::failpoint::Point::ALL {
         // the exact spelling of the code: `Point::ClaimSent`, and nothing longer
         let name = format!("Point::{point:?}");
-        let stands = code
+        let is_called = code
             .match_indices(&name)
             .any(|(at, _)| code[at + name.len()..].chars().next().is_none_or(|next| !next.is_alphanumeric()));
-        assert!(stands, "{name} is listed in failpoint/point.rs but no code calls it: no kill can happen there");
+        assert!(is_called, "{name} is listed in failpoint/point.rs but no code calls it: no kill can happen there");
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `A='b\'c'`, `A="b\nc"`         | quotes may span lines; `\\` and `\'`, or `\\ \' \" \a \b \f \n \r \t \v`, are escapes |
 //! | `export A = b`, `A`, `A=# b`   | `b`, no value, `# b`                                           |
 //! | `A=${B}`, `A='${B:-c}'`        | expanded whatever the quotes; the environment wins over lines above |
-//! | anything else                  | a broken line: skipped to its end, and told by number and key  |
+//! | anything else                  | a broken line: skipped to its end, and reported by number and key |
 
 /// One statement of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

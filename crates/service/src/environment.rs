@@ -339,7 +339,7 @@ mod tests {
         let fine = with(b"my secret\nTITLE='It's\nA=\xff\n# \xe4\nDB_HOST=h", &[("X", b"\xff")]).unwrap();
         assert_eq!(fine.get("DB_HOST").unwrap().value(), "h");
         assert_eq!(fine.notes().len(), 4, "{:?}", fine.notes());
-        for (file, told) in [
+        for (file, message) in [
             (&b"A=b\nDB_PASSWORD='secret' s\n"[..], "/x/.env line 2 (DB_PASSWORD): something follows"),
             (b"DB_PASSWORD=secr\xe4t", "/x/.env line 1 (DB_PASSWORD): it is not UTF-8 text"),
             (b"T='a\nDB_PASSWORD='secret'", "/x/.env line 1 (DB_PASSWORD): something follows"),
@@ -347,7 +347,7 @@ mod tests {
             (b"A\0=\0s\0", "/x/.env: it is no UTF-8 text (UTF-16, perhaps)"),
         ] {
             let error = with(file, &[("X", b"secr\xff")]).unwrap_err();
-            assert!(error.starts_with(told) && !error.contains("secr"), "{error}");
+            assert!(error.starts_with(message) && !error.contains("secr"), "{error}");
         }
         let several = b"DB_PORT='secret' s\nA='b' c\nDB_PASSWORD=secr\xe4t\nDB_HOST=h";
         let error = with(several, &[("DB_USER", b"secr\xff")]).unwrap_err();

@@ -12,7 +12,7 @@ use crate::console::complain;
 /// Ends the process at the first panic, with a line that says where it was.
 pub fn abort_on_panic() {
     set_hook(Box::new(|info| {
-        complain(format_args!("{}", told(info)));
+        complain(format_args!("{}", message(info)));
         // as the standard hook does, only if RUST_BACKTRACE asks for it
         let backtrace = Backtrace::capture();
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
@@ -22,7 +22,7 @@ pub fn abort_on_panic() {
     }));
 }
 
-fn told(info: &PanicHookInfo<'_>) -> String {
+fn message(info: &PanicHookInfo<'_>) -> String {
     let payload = info.payload();
     let what = payload
         .downcast_ref::<&str>()

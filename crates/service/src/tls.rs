@@ -134,7 +134,7 @@ pub fn remedy(error: &(dyn Error + 'static), section: &str) -> Option<String> {
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some(format!("the server's certificate is for another name: set {section}.host to a name that it bears")),
+        ) => Some(format!("the server's certificate is for another name: set {section}.host to a name in it")),
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             Some("the server's certificate has expired: renew it, or correct this machine's clock".into())
         }

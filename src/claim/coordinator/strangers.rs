@@ -69,7 +69,7 @@ impl Coordinator {
                 if strangers.is_empty() {
                     info!("the other consumers have left the group");
                 } else {
-                    warn!("{}", strangers.told(&self.context.holder.group));
+                    warn!("{}", strangers.advice(&self.context.holder.group));
                 }
                 self.group.known = strangers;
             }

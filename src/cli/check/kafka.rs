@@ -64,7 +64,7 @@ fn check_group(group_id: &str, strangers: Result<Strangers, AskError>, report: &
     let what = format!("group {group_id}");
     match strangers {
         Ok(strangers) if strangers.is_empty() => report.ok(&what, "no other consumer is in it"),
-        Ok(strangers) => report.fault(&what, strangers.told(group_id)),
+        Ok(strangers) => report.fault(&what, strangers.advice(group_id)),
         Err(error) => report.fault(&what, Chain(&error)),
     }
 }

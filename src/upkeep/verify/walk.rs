@@ -350,8 +350,8 @@ impl<'a> Walk<'a> {
 }
 
 fn tell(options: &Options, progress: &Progress) {
-    if let Some(progress_told) = &options.progress {
-        progress_told(progress);
+    if let Some(report_progress) = &options.progress {
+        report_progress(progress);
     }
 }
 

@@ -81,9 +81,9 @@ fn run(target: &mut dyn Target, seed: u64, time: Duration) -> (u64, usize) {
 fn keep_what_fails(directory: &Path, name: String) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let file = directory.join(name);
-    let told = std::panic::take_hook();
+    let previous_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        told(panic);
+        previous_hook(panic);
         let input = INPUT.lock().unwrap_or_else(PoisonError::into_inner);
         match std::fs::write(&file, &*input) {
             Ok(()) => eprintln!("its input is in {}; run it again with --input", file.display()),

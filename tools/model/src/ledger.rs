@@ -170,9 +170,9 @@ pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) 
     let Some(found) = owned(slot, &advance.fence, epoch, owner) else { return false };
     let row = &mut found.row;
     let claimed = !guards.hold(Guard::EndIsClaimed) || row.claims.iter().any(|claim| claim.end == advance.end);
-    let stands =
+    let is_current =
         row.nexts.dead_letters == advance.dead_letters.0 && row.nexts.postgres == advance.rows.map(|(from, _)| from);
-    if !claimed || !stands {
+    if !claimed || !is_current {
         return false;
     }
     row.nexts.dead_letters = advance.dead_letters.1;

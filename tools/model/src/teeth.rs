@@ -47,7 +47,7 @@ pub fn tell(outcome: &Outcome) -> String {
 /// Every removal that is tested.
 pub fn all() -> Vec<Tooth> {
     let breaks = |removed, scenario| Tooth { removed, scenario, breaks: true };
-    let bears = |removed, scenario| Tooth { removed, scenario, breaks: false };
+    let holds = |removed, scenario| Tooth { removed, scenario, breaks: false };
     vec![
         breaks(&[TokenFromRange], "crashes"),
         breaks(&[RepairDiesWithProof], "errors"),
@@ -57,21 +57,21 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[LostLedger], "restored"),
         breaks(&[Doubtful], "restored-token"),
         // while R3 holds, no previous owner's insert can receive an OK as a duplicate
-        bears(&[CommitFromLedger], "moved-told"),
+        holds(&[CommitFromLedger], "moved-told"),
         breaks(&[CommitFromLedger, OldConnection], "moved-told"),
         breaks(&[IdleHeartbeat], "restored"),
         // epoch and owner cover for each other as long as no restore sets epochs back
-        bears(&[ClaimEpoch], "moved"),
-        bears(&[ClaimOwner], "moved"),
+        holds(&[ClaimEpoch], "moved"),
+        holds(&[ClaimOwner], "moved"),
         breaks(&[ClaimEpoch, ClaimOwner], "moved"),
-        bears(&[WriteEpoch], "moved"),
+        holds(&[WriteEpoch], "moved"),
         breaks(&[WriteOwner], "moved-restored"),
         breaks(&[WriteEpoch, WriteOwner], "moved"),
         // a program that sent a claim again after a lost answer, instead of a take-over, would need the comparison
-        bears(&[ClaimStart], "moved"),
-        bears(&[TakeOverAfterLoss], "moved-stale"),
+        holds(&[ClaimStart], "moved"),
+        holds(&[TakeOverAfterLoss], "moved-stale"),
         breaks(&[TakeOverAfterLoss, ClaimStart], "moved-stale"),
-        bears(&[EndIsClaimed], "moved"),
+        holds(&[EndIsClaimed], "moved"),
         breaks(&[CompareAndSet], "crashes"),
         breaks(&[RefusedWithRows], "refused"),
         breaks(&[LetterOnce], "refused"),
@@ -92,7 +92,7 @@ pub fn all() -> Vec<Tooth> {
         breaks(&[DrainBeforeRepair], "fenced"),
         breaks(&[ProofBeforeInsert], "errors"),
         // only the ledger says where to continue; Kafka's offset only goes back for a while
-        bears(&[RevokeOrder], "moved"),
+        holds(&[RevokeOrder], "moved"),
         breaks(&[TopicId], "replaced"),
         breaks(&[TopicIdWhenIdle], "replaced"),
         breaks(&[ClaimEnds], "crashes"),

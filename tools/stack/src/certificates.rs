@@ -73,7 +73,7 @@ impl Identity {
 /// An authority, and what it has signed.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The authority's own certificate: what clients and servers are told to trust.
+    /// The authority's own certificate: which clients and servers must trust.
     pub authority: String,
     /// A server's, for `localhost` and `127.0.0.1`.
     pub server: Identity,
@@ -86,7 +86,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes an authority of its own and everything that it signs. Two calls make strangers: neither trusts the other's.
+    /// Makes a new authority and everything that it signs. The results of two calls do not trust each other.
     pub fn new(client_name: &str) -> Result<Self, StackError> {
         let authority = Authority::new()?;
         Ok(Self {

@@ -1,4 +1,4 @@
-/* Runs the ClickHouse inside libchdb.so as a server of its own: host LIBRARY FIFO ARGUMENTS...
+/* Runs the ClickHouse inside libchdb.so as a separate server: host LIBRARY FIFO ARGUMENTS...
  *
  * The arguments are those of `clickhouse local`; their last query counts the lines of FIFO, which this program holds
  * open, so the query, and with it the listeners, last until SIGTERM closes the FIFO. A clean end, unlike SIGKILL's.
@@ -34,7 +34,7 @@ int main(int count, char **arguments) {
     }
     /* The starter asked for this before exec; again for one that did not. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* Read and write, so that opening waits for nobody and the reader never sees the end. */
+    /* Read and write, so that opening does not wait for a writer and the reader never sees the end. */
     fifo = open(arguments[2], O_RDWR | O_CLOEXEC);
     if (fifo < 0) {
         perror(arguments[2]);

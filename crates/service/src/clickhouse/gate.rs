@@ -267,18 +267,18 @@ mod tests {
         }
 
         fn call(&mut self, _: Uri) -> Self::Future {
-            let told = self.0.lock().take();
+            let signal = self.0.lock().take();
             Box::pin(async move {
-                told.expect("connects once").await.map_err(std::io::Error::other)?;
+                signal.expect("connects once").await.map_err(std::io::Error::other)?;
                 Ok("connected")
             })
         }
     }
 
     fn scripted() -> (Gated<Scripted>, Gate, oneshot::Sender<()>) {
-        let (tell, told) = oneshot::channel();
+        let (tell, signal) = oneshot::channel();
         let gate = Gate::new(1);
-        (Gated::new(Scripted(Arc::new(Mutex::new(Some(told)))), &gate), gate, tell)
+        (Gated::new(Scripted(Arc::new(Mutex::new(Some(signal)))), &gate), gate, tell)
     }
 
     #[tokio::test]

@@ -109,13 +109,13 @@ mod tests {
     fn every_error_is_given_with_its_line_and_without_the_text() {
         let text = "[postgres]\npassword = \"secret\nport = secret\n\n[kafka\ngroup_id = \"a\"\n";
         let Err(faults) = parse(text, Some(File::new("FILE"))) else { panic!("it is not TOML") };
-        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let messages: Vec<String> = faults.iter().map(ToString::to_string).collect();
         for line in [2, 3, 5] {
             assert!(
-                told.iter().any(|fault| fault.starts_with(&format!("FILE line {line}: it is not TOML"))),
-                "{told:?}"
+                messages.iter().any(|fault| fault.starts_with(&format!("FILE line {line}: it is not TOML"))),
+                "{messages:?}"
             );
         }
-        assert!(!told.concat().contains("secret"), "{told:?}");
+        assert!(!messages.concat().contains("secret"), "{messages:?}");
     }
 }

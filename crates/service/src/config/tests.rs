@@ -64,7 +64,7 @@ fn a_stronger_layer_wins_over_a_weaker_one() {
     assert_eq!(config.postgres.host, "own", "over the old names");
     assert_eq!(config.telemetry.log, "trace", "over the environment");
     assert_eq!(config.postgres.user, "file", "an old name without a value says nothing");
-    assert_eq!(config.postgres.port, 5432, "the shipped one where nobody says more");
+    assert_eq!(config.postgres.port, 5432, "the shipped value if no layer sets another");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_variable_is_what_its_setting_wants() {
 
 #[test]
 fn an_unknown_key_is_refused_and_the_nearest_one_is_named() {
-    for (toml, told) in [
+    for (toml, message) in [
         (
             "[pipeline]\nlingr_ms = 5",
             "FILE line 2: setting pipeline.lingr_ms: unknown setting; did you mean pipeline.linger_ms?",
@@ -119,7 +119,7 @@ fn an_unknown_key_is_refused_and_the_nearest_one_is_named() {
             "FILE line 7: setting routes[0].columns[0].presense: unknown setting; did you mean routes[0].columns[0].presence?",
         ),
     ] {
-        assert_eq!(refused(toml), told);
+        assert_eq!(refused(toml), message);
     }
     let error = load("", &[], &[("pipeline.lingr_ms", "5")]).unwrap_err();
     assert_eq!(error, "--lingr_ms: setting pipeline.lingr_ms: unknown setting; did you mean pipeline.linger_ms?");
@@ -127,7 +127,7 @@ fn an_unknown_key_is_refused_and_the_nearest_one_is_named() {
 
 #[test]
 fn an_error_names_where_the_value_came_from_and_not_the_value() {
-    for (toml, told) in [
+    for (toml, message) in [
         ("[postgres]\npassword = [\"secret\"]", "FILE line 2: setting postgres.password: expected text, found a list"),
         ("[postgres]\npassword = \"secret", "FILE line 2: it is not TOML: "),
         ("[postgres]\npasword = \"secret\"", "FILE line 2: setting postgres.pasword: unknown setting"),
@@ -155,7 +155,7 @@ fn an_error_names_where_the_value_came_from_and_not_the_value() {
         ("[pipeline]\nlanes = 0", "FILE line 2: pipeline.lanes must be 1 to"),
     ] {
         let error = refused(toml);
-        assert!(error.starts_with(told) && error.lines().count() == 1, "{error}");
+        assert!(error.starts_with(message) && error.lines().count() == 1, "{error}");
         assert!(!error.contains("secret") && !error.contains("654321"), "{error}");
     }
     let error = load("", &[], &[("telemetry.log", "verbose")]).unwrap_err();
@@ -211,7 +211,7 @@ columns = [
     let variables = [("CH_PORT", "secret"), ("FOOTPRINT_TELEMETRY__LOGFORMAT", "json")];
     let error = load(toml, &variables, &[("telemetry.log", "verbose")]).unwrap_err();
     assert!(!error.contains("secret"), "{error}");
-    let told = |line: &str| line.split(": ").take(2).collect::<Vec<_>>().join(": ");
+    let message = |line: &str| line.split(": ").take(2).collect::<Vec<_>>().join(": ");
     let expected = [
         "FILE line 3: setting kafka.grup_id",
         "FILE line 4: setting kafka.offset_reset",
@@ -235,7 +235,7 @@ columns = [
         "FOOTPRINT_TELEMETRY__LOGFORMAT: setting telemetry.logformat",
         "--log: telemetry.log is wrong",
     ];
-    assert_eq!(error.lines().map(told).collect::<Vec<_>>(), expected, "{error}");
+    assert_eq!(error.lines().map(message).collect::<Vec<_>>(), expected, "{error}");
 }
 
 #[test]

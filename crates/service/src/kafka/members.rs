@@ -41,7 +41,7 @@ impl Strangers {
     }
 
     /// One sentence for a person: which members they are and what to do.
-    pub fn told(&self, group_id: &str) -> String {
+    pub fn advice(&self, group_id: &str) -> String {
         let (another, it, has) = if self.0.len() == 1 {
             ("another consumer is", "it", "it has")
         } else {

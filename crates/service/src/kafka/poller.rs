@@ -23,9 +23,9 @@ impl Poller {
     /// The system starts no thread.
     pub(super) fn start(mut poll: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stopped);
+        let is_stopped = Arc::clone(&stopped);
         let thread = thread::Builder::new().name("kafka-poller".into()).spawn(move || {
-            while !told.load(Ordering::SeqCst) {
+            while !is_stopped.load(Ordering::SeqCst) {
                 poll();
                 thread::park_timeout(INTERVAL);
             }
@@ -63,6 +63,6 @@ mod tests {
         drop(poller);
         let left = polled.try_iter().count();
         assert!(left <= 1);
-        assert_eq!(polled.recv(), Err(mpsc::RecvError), "its thread has ended, and let go what it held");
+        assert_eq!(polled.recv(), Err(mpsc::RecvError), "its thread has ended, and released what it held");
     }
 }

@@ -25,7 +25,7 @@ const PROTOCOL: &str = "set security.protocol in kafka.properties to what the br
 const LOGIN: &str = "look at sasl.username, sasl.password and sasl.mechanisms in kafka.properties";
 const MECHANISM: &str = "set sasl.mechanisms in kafka.properties to one that the broker has switched on";
 const AUTHORITY: &str = "name the authority that signed the broker's certificate by ssl.ca.location in kafka.properties, and \
-                         reach the broker by a name that stands in its certificate";
+                         reach the broker by a name in its certificate";
 const CLIENT_CERTIFICATE: &str = "the broker wants a client's certificate that it trusts; name it by \
                                   ssl.certificate.location and ssl.key.location in kafka.properties";
 

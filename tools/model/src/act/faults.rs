@@ -46,8 +46,8 @@ impl World {
     /// A restore takes longer than a proof lasts. Restored to nothing, it is another cluster, whose ledger is in other query ids.
     /// If nothing shows that there was an old one, the inserts of its first seconds have ended (assumed).
     pub(super) fn restore(&mut self) {
-        let told = self.kafka.committed.is_some() || self.clickhouse.rows.iter().any(|rows| !rows.is_empty());
-        if *self.postgres.backup == Tables::default() && told {
+        let is_known = self.kafka.committed.is_some() || self.clickhouse.rows.iter().any(|rows| !rows.is_empty());
+        if *self.postgres.backup == Tables::default() && is_known {
             self.postgres.cluster += 1;
         }
         self.postgres.tables = (*self.postgres.backup).clone();

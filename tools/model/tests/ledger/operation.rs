@@ -90,8 +90,8 @@ impl Dice<'_> {
             held.extend([row.nexts.postgres, row.nexts.clickhouse].into_iter().flatten());
             held.extend(row.claims.iter().map(|claim| claim.end));
         }
-        let beside = self.pick(&[0, 0, 0, 0, 1, 2, -1]);
-        (self.pick(&held) + beside).max(0)
+        let difference = self.pick(&[0, 0, 0, 0, 1, 2, -1]);
+        (self.pick(&held) + difference).max(0)
     }
 
     fn maybe_offset(&mut self, partition: usize) -> Option<Offset> {

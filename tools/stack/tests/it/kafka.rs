@@ -22,7 +22,7 @@ fn records_survive_kill_pause_and_stop() {
     kafka.delete_topic(topic).expect("deleted");
     assert_eq!(kafka.partition_count(topic).expect("asked"), None);
 
-    kafka.create_topic(topic, 1, &[]).expect("created anew");
+    kafka.create_topic(topic, 1, &[]).expect("created again");
     kafka.console_producer(topic, "one\ntwo\nthree\n").expect("sent");
     assert_eq!(end_offset(kafka.bootstrap(), topic, patience), Some(3));
 

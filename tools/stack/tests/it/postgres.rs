@@ -83,7 +83,7 @@ fn put_back_to_an_older_copy() {
     let snapshot = postgres.snapshot().expect("copied");
     postgres.execute("past", "insert into t values (2)").expect("filled");
     assert_eq!(count(&postgres, "past").as_deref(), Some("2"));
-    postgres.restore(&snapshot).expect("put back");
+    postgres.restore(&snapshot).expect("restored");
     assert_eq!(count(&postgres, "past").as_deref(), Some("1"));
     assert_eq!(postgres.query("postgres", identity).expect("asked"), before);
 }
