@@ -89,7 +89,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let shipped = document::parse(DEFAULT, None).map_err(ConfigError)?;
         let of_environment = |text: String| Fault { origin: Origin::Shipped, text };
-        let mut faults: Vec<Fault> = environment.faults().map(|fault| of_environment(Chain(fault).to_string())).collect();
+        let mut faults: Vec<Fault> =
+            environment.faults().map(|fault| of_environment(Chain(fault).to_string())).collect();
         let mut tree = shipped.clone();
         let mut is_whole = true;
         match file.map(from_file) {
