@@ -19,6 +19,7 @@ use futures::SinkExt;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::support::calm;
 use crate::support::databases::{DEADLINE, Databases, fresh_database, runtime};
@@ -27,7 +28,8 @@ const PARTITION: i32 = 3;
 /// 1900-01-01 and the last microsecond of 2299: the range that the decoder accepts.
 const TIMES: std::ops::RangeInclusive<i64> = -2_208_988_800_000_000..=10_413_791_999_999_999;
 
-/// A row of every kind: text, few texts, time, integer, float, boolean. First each one required, then each one optional.
+/// A row of every kind: text, few texts, time, integer, float, boolean, UUID as its text. First each one required, then each one
+/// optional.
 #[derive(Clone, Debug, PartialEq, clickhouse::Row, Deserialize)]
 struct Everything {
     offset: i64,
@@ -39,21 +41,24 @@ struct Everything {
     /// The bits, so that -0.0 differs from 0.0.
     float: Option<u64>,
     boolean: Option<bool>,
+    uuid: Option<String>,
     text_optional: Option<String>,
     label_optional: Option<String>,
     time_optional: Option<i64>,
     integer_optional: Option<i64>,
     float_optional: Option<u64>,
     boolean_optional: Option<bool>,
+    uuid_optional: Option<String>,
 }
 
-const NAMES: [(&str, Kind); 6] = [
+const NAMES: [(&str, Kind); 7] = [
     ("text", Kind::Text),
     ("label", Kind::Text),
     ("time", Kind::Timestamp),
     ("integer", Kind::Integer),
     ("float", Kind::Float),
     ("boolean", Kind::Boolean),
+    ("uuid", Kind::Uuid),
 ];
 
 fn route(like: &Route) -> Route {
@@ -114,9 +119,16 @@ fn time() -> impl Strategy<Value = i64> {
     prop_oneof![Just(*TIMES.start()), Just(*TIMES.end()), Just(0), Just(-1), Just(946_684_800_000_000), TIMES]
 }
 
+/// A UUID as its text. The first has another byte at each place.
+fn uuid() -> impl Strategy<Value = String> {
+    let extremes = [0x0123_4567_89ab_cdef_1032_5476_98ba_dcfe, 0, 1, 1 << 64, u128::MAX, u128::MAX - 1];
+    prop_oneof![proptest::sample::select(extremes.to_vec()), any::<u128>()]
+        .prop_map(|value| Uuid::from_u128(value).to_string())
+}
+
 fn row() -> impl Strategy<Value = Everything> {
     let label = || proptest::sample::select(vec!["", "GET", "POST", "🦀"]).prop_map(str::to_owned);
-    let needed = (text(), label(), time(), integer(), float(), any::<bool>());
+    let needed = (text(), label(), time(), integer(), float(), any::<bool>(), uuid());
     let optional = (
         proptest::option::of(text()),
         proptest::option::of(label()),
@@ -124,6 +136,7 @@ fn row() -> impl Strategy<Value = Everything> {
         proptest::option::of(integer()),
         proptest::option::of(float()),
         proptest::option::of(any::<bool>()),
+        proptest::option::of(uuid()),
     );
     // within one year, so that a block has few table partitions
     let received = 1_700_000_000_000_000_i64..1_731_000_000_000_000;
@@ -136,12 +149,14 @@ fn row() -> impl Strategy<Value = Everything> {
         integer: Some(needed.3),
         float: Some(needed.4),
         boolean: Some(needed.5),
+        uuid: Some(needed.6),
         text_optional: optional.0,
         label_optional: optional.1,
         time_optional: optional.2,
         integer_optional: optional.3,
         float_optional: optional.4,
         boolean_optional: optional.5,
+        uuid_optional: optional.6,
     })
 }
 
@@ -170,6 +185,11 @@ fn texts<'a>(rows: &'a [Everything], of: impl Fn(&'a Everything) -> &'a Option<S
     ColumnData { values: Values::Text { bytes, ends }, validity }
 }
 
+fn uuids(rows: &[Everything], of: impl Fn(&Everything) -> &Option<String>, optional: bool) -> ColumnData {
+    let number = |row: &Everything| of(row).as_ref().map(|text| text.parse::<Uuid>().unwrap().as_u128());
+    values(rows, number, optional, Values::Uuid)
+}
+
 fn values<T: Copy + Default>(
     rows: &[Everything],
     of: impl Fn(&Everything) -> Option<T>,
@@ -192,12 +212,14 @@ fn columns(rows: &[Everything]) -> Rows {
             values(rows, |row| row.integer, false, Values::Integer),
             values(rows, |row| row.float, false, floats),
             values(rows, |row| row.boolean, false, Values::Boolean),
+            uuids(rows, |row| &row.uuid, false),
             texts(rows, |row| &row.text_optional, true),
             texts(rows, |row| &row.label_optional, true),
             values(rows, |row| row.time_optional, true, Values::Timestamp),
             values(rows, |row| row.integer_optional, true, Values::Integer),
             values(rows, |row| row.float_optional, true, floats),
             values(rows, |row| row.boolean_optional, true, Values::Boolean),
+            uuids(rows, |row| &row.uuid_optional, true),
         ],
     }
 }
@@ -221,8 +243,8 @@ async fn copy_rows(client: &tokio_postgres::Client, route: &Route, rows: &Rows, 
 async fn read_postgres(client: &tokio_postgres::Client, source: SourceId) -> Vec<Everything> {
     let us = |column: &str| format!("(extract(epoch from {column}) * 1000000)::bigint");
     let sql = format!(
-        "select kafka_offset, {}, text, label, {}, integer, float8send(float), boolean, text_optional, label_optional, \
-         {}, integer_optional, float8send(float_optional), boolean_optional from everything \
+        "select kafka_offset, {}, text, label, {}, integer, float8send(float), boolean, uuid::text, text_optional, \
+         label_optional, {}, integer_optional, float8send(float_optional), boolean_optional, uuid_optional::text from everything \
          where kafka_source = $1 and kafka_partition = $2 order by kafka_offset",
         us("received_at"),
         us("time"),
@@ -240,12 +262,14 @@ async fn read_postgres(client: &tokio_postgres::Client, source: SourceId) -> Vec
             integer: row.get(5),
             float: bits(row.get(6)),
             boolean: row.get(7),
-            text_optional: row.get(8),
-            label_optional: row.get(9),
-            time_optional: row.get(10),
-            integer_optional: row.get(11),
-            float_optional: bits(row.get(12)),
-            boolean_optional: row.get(13),
+            uuid: row.get(8),
+            text_optional: row.get(9),
+            label_optional: row.get(10),
+            time_optional: row.get(11),
+            integer_optional: row.get(12),
+            float_optional: bits(row.get(13)),
+            boolean_optional: row.get(14),
+            uuid_optional: row.get(15),
         })
         .collect()
 }
@@ -263,6 +287,7 @@ async fn read_clickhouse(client: &clickhouse::Client, source: SourceId) -> Vec<E
             format!("toNullable({})", name("integer")),
             format!("if(isNull({0}), null, {1})", name("float"), bits(&format!("assumeNotNull({})", name("float")))),
             format!("toNullable({})", name("boolean")),
+            format!("cast({} as Nullable(String))", name("uuid")),
         ]
     };
     let sql = format!(
@@ -336,12 +361,13 @@ fn adopted_tables_give_back_what_was_written() {
     let _up = calm();
     let databases = databases("encoders_adopted").for_adopter();
     databases.postgres_query(
-        "create table everything (label varchar(10), text varchar, time timestamp); \
+        "create table everything (label varchar(10), text varchar, time timestamp, uuid_optional uuid); \
          alter table everything owner to footprint; insert into everything values ('GET', 'old', '2024-03-01')",
     );
     databases.clickhouse_query(
-        "create table {db}.everything (text String, label LowCardinality(String), time DateTime64(6, 'UTC')) \
-         engine MergeTree order by time",
+        "create table {db}.everything (text String, label LowCardinality(String), time DateTime64(6, 'UTC'), \
+         uuid LowCardinality(UUID), uuid_optional Nullable(UUID)) engine MergeTree order by time \
+         settings allow_suspicious_low_cardinality_types = 1",
     );
     every_batch_comes_back(&databases);
     assert_eq!(databases.postgres_query("select count(*) from everything where kafka_source is null"), ["1"]);
@@ -363,12 +389,14 @@ fn a_dictionary_of_any_width_comes_back() {
         integer: Some(0),
         float: Some(0),
         boolean: Some(false),
+        uuid: Some(Uuid::nil().to_string()),
         text_optional: None,
         label_optional: None,
         time_optional: None,
         integer_optional: None,
         float_optional: None,
         boolean_optional: None,
+        uuid_optional: None,
     };
     for count in [256_i64, 257, 65_536, 65_537] {
         let rows: Vec<Everything> = (0..count)

@@ -55,4 +55,5 @@ mod takeover;
 mod transactions;
 mod two_groups;
 mod unreadable;
+mod uuids;
 mod verify;

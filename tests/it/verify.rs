@@ -438,7 +438,7 @@ fn every_kind(topic: &str) -> Route {
     let route = serde_json::json!({
         "name": "every_kind", "topic": topic, "postgres_table": "every_kind", "clickhouse_table": "every_kind",
         "columns": [column("t", "text"), column("i", "integer"), column("f", "float"), column("b", "boolean"),
-            column("at", "timestamp")],
+            column("at", "timestamp"), column("u", "uuid")],
     });
     serde_json::from_value::<Route>(route).unwrap().validated().unwrap()
 }
@@ -451,13 +451,16 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
     let received = FIRST_MS / 1_000;
     let long = "ü".repeat(300_000);
     let payloads = [
-        r#"{"t": "", "i": -9223372036854775808, "f": -0.0, "b": false, "at": "1969-12-31T23:59:59.999999Z"}"#
+        r#"{"t": "", "i": -9223372036854775808, "f": -0.0, "b": false, "at": "1969-12-31T23:59:59.999999Z",
+            "u": "01234567-89ab-cdef-1032-547698badcfe"}"#
             .to_owned(),
-        r#"{"t": null, "i": null, "f": null, "b": null, "at": null}"#.to_owned(),
+        r#"{"t": null, "i": null, "f": null, "b": null, "at": null, "u": null}"#.to_owned(),
         format!(
-            r#"{{"t": "{long}", "i": 9223372036854775807, "f": 5e-324, "b": true, "at": "2100-02-28T00:00:00.123456+09:00"}}"#
+            r#"{{"t": "{long}", "i": 9223372036854775807, "f": 5e-324, "b": true, "at": "2100-02-28T00:00:00.123456+09:00",
+            "u": "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF"}}"#
         ),
-        r#"{"f": 1.7976931348623157e308, "t": "a'\\\n\"", "at": 1}"#.to_owned(),
+        r#"{"f": 1.7976931348623157e308, "t": "a'\\\n\"", "at": 1, "u": "00000000-0000-0000-0000-000000000000"}"#
+            .to_owned(),
     ];
     let producer: BaseProducer = world.site.producer(&[]);
     for payload in &payloads {
@@ -466,31 +469,31 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
     }
     producer.flush(Duration::from_secs(30)).unwrap();
     world.pg(&format!(
-        r#"create table every_kind (at timestamptz, b boolean, f float8, i bigint, t text, kafka_source bigint,
+        r#"create table every_kind (u uuid, at timestamptz, b boolean, f float8, i bigint, t text, kafka_source bigint,
              kafka_partition integer, kafka_offset bigint, received_at timestamptz);
            insert into footprint_route values ('every_kind', 'every_kind', 'every_kind');
            update footprint_ledger set route = 'every_kind', claimed = 4, postgres_next = 4, clickhouse_next = 4,
              dead_letters_next = 4;
            insert into every_kind values
-           ('1969-12-31 23:59:59.999999Z', false, '-0', '-9223372036854775808', '', {SOURCE}, 0, 0, to_timestamp({received})),
-           (null, null, null, null, null, {SOURCE}, 0, 1, to_timestamp({received})),
-           ('2100-02-28 00:00:00.123456+09', true, 5e-324, 9223372036854775807, repeat('ü', 300000), {SOURCE}, 0, 2, to_timestamp({received})),
-           ('1970-01-01 00:00:01Z', null, 1.7976931348623157e308, null, E'a\'\\\n"', {SOURCE}, 0, 3, to_timestamp({received}))"#
+           ('01234567-89ab-cdef-1032-547698badcfe', '1969-12-31 23:59:59.999999Z', false, '-0', '-9223372036854775808', '', {SOURCE}, 0, 0, to_timestamp({received})),
+           (null, null, null, null, null, null, {SOURCE}, 0, 1, to_timestamp({received})),
+           ('ffffffff-ffff-ffff-ffff-ffffffffffff', '2100-02-28 00:00:00.123456+09', true, 5e-324, 9223372036854775807, repeat('ü', 300000), {SOURCE}, 0, 2, to_timestamp({received})),
+           ('00000000-0000-0000-0000-000000000000', '1970-01-01 00:00:01Z', null, 1.7976931348623157e308, null, E'a\'\\\n"', {SOURCE}, 0, 3, to_timestamp({received}))"#
     ))
     .await;
     world
-        .ch("create table every_kind (t Nullable(String), i Nullable(Int64), f Nullable(Float64), b Nullable(Bool),
+        .ch("create table every_kind (u Nullable(UUID), t Nullable(String), i Nullable(Int64), f Nullable(Float64), b Nullable(Bool),
         at Nullable(DateTime64(6, 'UTC')), kafka_source Nullable(Int64), kafka_partition Nullable(Int32),
         kafka_offset Nullable(Int64), received_at Nullable(DateTime64(6, 'UTC'))) engine = MergeTree order by ()")
         .await;
     world.ch(&format!(
         r#"insert into every_kind
-           select '', toInt64('-9223372036854775808'), toFloat64('-0'), false, fromUnixTimestamp64Micro(toInt64(-1), 'UTC'),
+           select toUUID('01234567-89ab-cdef-1032-547698badcfe'), '', toInt64('-9223372036854775808'), toFloat64('-0'), false, fromUnixTimestamp64Micro(toInt64(-1), 'UTC'),
              {SOURCE}, 0, 0, toDateTime64({received}, 6, 'UTC')
-           union all select null, null, null, null, null, {SOURCE}, 0, 1, toDateTime64({received}, 6, 'UTC')
-           union all select repeat('ü', 300000), 9223372036854775807, toFloat64('5e-324'), true,
+           union all select null, null, null, null, null, null, {SOURCE}, 0, 1, toDateTime64({received}, 6, 'UTC')
+           union all select toUUID('ffffffff-ffff-ffff-ffff-ffffffffffff'), repeat('ü', 300000), 9223372036854775807, toFloat64('5e-324'), true,
              toDateTime64('2100-02-27 15:00:00.123456', 6, 'UTC'), {SOURCE}, 0, 2, toDateTime64({received}, 6, 'UTC')
-           union all select concat('a', char(39), char(92), char(10), char(34)), null, 1.7976931348623157e308, null,
+           union all select toUUID('00000000-0000-0000-0000-000000000000'), concat('a', char(39), char(92), char(10), char(34)), null, 1.7976931348623157e308, null,
              fromUnixTimestamp64Micro(toInt64(1000000), 'UTC'), {SOURCE}, 0, 3, toDateTime64({received}, 6, 'UTC')"#
     ))
     .await;
@@ -499,11 +502,21 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
     // the same through LZ4, as from a server on another machine
     world.config.clickhouse.compression = footprint_service::config::Compression::Lz4;
     assert_eq!(world.found().await, []);
-    for (column, value) in [("t", "' '"), ("i", "0"), ("f", "0"), ("b", "false"), ("at", "'1970-01-01 00:00:00'")] {
+    for (column, value) in [
+        ("t", "' '"),
+        ("i", "0"),
+        ("f", "0"),
+        ("b", "false"),
+        ("at", "'1970-01-01 00:00:00'"),
+        ("u", "'00000000-0000-0000-0000-000000000000'"),
+    ] {
         world.pg(&format!("update every_kind set {column} = {value} where kafka_offset = 1")).await;
         assert_eq!(world.found().await, [(Kind::Differing, Place::Postgres, 0, 1)], "{column}");
         world.pg(&format!("update every_kind set {column} = null where kafka_offset = 1")).await;
     }
+    // halves that change places are another UUID
+    world.pg("update every_kind set u = '10325476-98ba-dcfe-0123-456789abcdef' where kafka_offset = 0").await;
+    assert_eq!(world.found().await, [(Kind::Differing, Place::Postgres, 0, 0)]);
     // zero is not minus zero, and a column that is cut short differs
     world.pg("update every_kind set f = 0 where kafka_offset = 0; update every_kind set t = left(t, -1) where kafka_offset = 2").await;
     assert_eq!(

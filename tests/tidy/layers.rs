@@ -29,7 +29,7 @@ const ROOMS: [Room; 4] = [
         prefix: "event/",
         path: "footprint_event",
         layers: &[
-            &["kind", "limits", "normalize", "record", "recycle", "decode/fields", "decode/words"],
+            &["kind", "limits", "normalize", "record", "recycle", "uuid", "decode/fields", "decode/words"],
             &["generate", "reject", "route", "decode/plain"],
             &["rows", "decode/parsed"],
             &["decode"],

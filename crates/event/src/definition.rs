@@ -186,6 +186,8 @@ mod tests {
             default(Kind::Float, DefaultValue::Float(5e-324)),
             default(Kind::Boolean, DefaultValue::Boolean(true)),
             default(Kind::Timestamp, DefaultValue::Text("2026-01-02T03:04:05Z".into())),
+            (Kind::Uuid, Presence::Required),
+            default(Kind::Uuid, DefaultValue::Text("550E8400-E29B-41D4-A716-446655440000".into())),
         ]
     }
 

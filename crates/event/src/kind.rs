@@ -18,6 +18,8 @@ pub enum Kind {
     Float,
     /// A truth value.
     Boolean,
+    /// A UUID, 128 bits.
+    Uuid,
 }
 
 /// A default of a column, as the configuration spells it.
@@ -30,7 +32,7 @@ pub enum DefaultValue {
     Integer(i64),
     /// For [`Kind::Float`].
     Float(f64),
-    /// For [`Kind::Text`], and [`Kind::Timestamp`] as RFC 3339 text with an offset.
+    /// For [`Kind::Text`], [`Kind::Timestamp`] as RFC 3339 text with an offset, and [`Kind::Uuid`] as its text.
     Text(String),
 }
 
@@ -55,7 +57,7 @@ pub struct Form {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Text, Self::Timestamp, Self::Integer, Self::Float, Self::Boolean];
+    pub const ALL: [Self; 6] = [Self::Text, Self::Timestamp, Self::Integer, Self::Float, Self::Boolean, Self::Uuid];
 
     /// The table of kinds.
     pub const fn form(self) -> Form {
@@ -106,6 +108,16 @@ impl Kind {
                 clickhouse_narrower: &[],
                 clickhouse_value: "cast({}, 'Nullable(UInt8)')",
             },
+            // no other type is narrower: not every text is a UUID, and other numbers of 128 bits have another byte order
+            Self::Uuid => Form {
+                expected: "the text of a UUID",
+                postgres_type: "uuid",
+                postgres_narrower: &[],
+                postgres_value: "{}",
+                clickhouse_type: "UUID",
+                clickhouse_narrower: &[],
+                clickhouse_value: "cast({}, 'Nullable(UUID)')",
+            },
         }
     }
 
@@ -118,6 +130,7 @@ impl Kind {
                 | (Self::Integer, DefaultValue::Integer(_))
                 | (Self::Float, DefaultValue::Float(_) | DefaultValue::Integer(_))
                 | (Self::Boolean, DefaultValue::Boolean(_))
+                | (Self::Uuid, DefaultValue::Text(_))
         )
     }
 }

@@ -14,5 +14,6 @@ pub mod record;
 pub mod recycle;
 pub mod reject;
 pub mod rows;
+pub mod uuid;
 // page moves for trials
 pub mod generate;

@@ -61,6 +61,13 @@ pub enum Reason {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A text that is no UUID.
+    BadUuid {
+        /// The JSON field.
+        field: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A number that the column cannot hold.
     OutOfRange {
         /// The JSON field.
@@ -101,6 +108,7 @@ impl Reason {
             Self::LoneSurrogate { .. } => "lone_surrogate",
             Self::NulInText { .. } => "nul_in_text",
             Self::BadTime { .. } => "bad_time",
+            Self::BadUuid { .. } => "bad_uuid",
             Self::OutOfRange { .. } => "out_of_range",
             Self::Refused { sink: SinkName::Postgres, .. } => "postgres_refused",
             Self::Refused { sink: SinkName::ClickHouse, .. } => "clickhouse_refused",
@@ -125,6 +133,7 @@ impl fmt::Display for Reason {
             Self::LoneSurrogate { field } => write!(f, "lone_surrogate: {field:?} escapes half of a surrogate pair"),
             Self::NulInText { field } => write!(f, "nul_in_text: {field:?} holds a NUL character"),
             Self::BadTime { field, why } => write!(f, "bad_time: {field:?} {why}"),
+            Self::BadUuid { field, why } => write!(f, "bad_uuid: {field:?} {why}"),
             Self::OutOfRange { field } => write!(f, "out_of_range: {field:?} does not fit its column"),
             Self::Refused { why, is_gone, .. } => {
                 let cut = why.char_indices().nth(REFUSAL_CHARS_MAX).map_or(why.len(), |(index, _)| index);

@@ -32,6 +32,8 @@ pub enum Values {
     Float(Vec<f64>),
     /// Truth values.
     Boolean(Vec<bool>),
+    /// UUIDs as numbers: the text's first digit is the highest.
+    Uuid(Vec<u128>),
 }
 
 /// Runs one expression on the values of any kind: one for texts, and one for the vector of a kind with a fixed width. It is
@@ -43,6 +45,7 @@ macro_rules! each {
             Values::Timestamp($fixed) | Values::Integer($fixed) => $each,
             Values::Float($fixed) => $each,
             Values::Boolean($fixed) => $each,
+            Values::Uuid($fixed) => $each,
         }
     };
 }
@@ -56,6 +59,7 @@ impl Values {
             Kind::Integer => Self::Integer(Vec::new()),
             Kind::Float => Self::Float(Vec::new()),
             Kind::Boolean => Self::Boolean(Vec::new()),
+            Kind::Uuid => Self::Uuid(Vec::new()),
         }
     }
 
@@ -66,6 +70,7 @@ impl Values {
             Self::Integer(_) => Kind::Integer,
             Self::Float(_) => Kind::Float,
             Self::Boolean(_) => Kind::Boolean,
+            Self::Uuid(_) => Kind::Uuid,
         }
     }
 
@@ -127,6 +132,7 @@ impl ColumnData {
             }
             (Values::Float(values), Values::Float(from)) => values.push(from[row]),
             (Values::Boolean(values), Values::Boolean(from)) => values.push(from[row]),
+            (Values::Uuid(values), Values::Uuid(from)) => values.push(from[row]),
             _ => unreachable!("both are the same column of one route"),
         }
         if let Some(validity) = &mut self.validity {

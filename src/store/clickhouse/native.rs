@@ -11,10 +11,15 @@
 //! | `Int32`, `Int64`, `Float64`      | each row: 4 or 8 bytes                                                   |
 //! | `DateTime64(6, 'UTC')`           | each row: microseconds since the epoch, as `Int64`                       |
 //! | `Bool`                           | each row: 0 or 1                                                         |
+//! | `UUID`                           | each row: the upper 8 bytes as `UInt64`, then the lower 8: each half's   |
+//! |                                  | bytes are in the opposite order of the text                              |
 //! | `Nullable(T)`                    | each row: 1 for null, else 0; then the data of `T`, any value for a null |
 //! | `LowCardinality(String)`         | `u64` 1 (version), `u64` flags (keys follow) and the width of an index,  |
 //! |                                  | `u64` number of keys, the keys as `String`, `u64` rows, each row's index |
 //! | `LowCardinality(Nullable(String))` | the same; key 0 stands for null and is empty                           |
+//!
+//! A `UUID` is sent as the server's memory holds its `UInt128`, whose upper half comes first (`UUIDHelpers` in ClickHouse's
+//! `Core/UUID.h`; `SerializationUUID` writes these bytes unchanged). RowBinary has the same form.
 //!
 //! The identity columns are never null here. In an adopted table they are nullable, and the server converts them, at no measurable
 //! cost. A dictionary costs some 10 ns a row here. With short texts it saves the server nothing; with texts of 100 bytes it saves a
@@ -122,6 +127,7 @@ fn push_column<'a>(column: &Column, data: &'a ColumnData, picked: Picked<'_>, pa
         Values::Timestamp(values) | Values::Integer(values) => Part::Integers(values),
         Values::Float(values) => Part::Floats(values),
         Values::Boolean(values) => Part::Booleans(values),
+        Values::Uuid(values) => Part::Uuids(values),
     });
 }
 

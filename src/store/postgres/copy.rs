@@ -168,12 +168,21 @@ fn put_field(column: &ColumnData, row: usize, out: &mut BytesMut) {
         Values::Integer(values) => put_i64(values[row], out),
         Values::Float(values) => put_i64(values[row].to_bits().cast_signed(), out),
         Values::Boolean(values) => out.put_slice(&[0, 0, 0, 1, u8::from(values[row])]),
+        Values::Uuid(values) => put_uuid(values[row], out),
     }
 }
 
 /// An eight-byte field with its length, appended in one piece.
 fn put_i64(value: i64, out: &mut BytesMut) {
     let mut field = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    field[4..].copy_from_slice(&value.to_be_bytes());
+    out.put_slice(&field);
+}
+
+/// A UUID's field in one piece: 16 bytes, in the order of its text (`uuid_send` in PostgreSQL's `uuid.c`).
+fn put_uuid(value: u128, out: &mut BytesMut) {
+    let mut field = [0; 20];
+    field[3] = 16;
     field[4..].copy_from_slice(&value.to_be_bytes());
     out.put_slice(&field);
 }
@@ -232,6 +241,7 @@ mod tests {
                 column("seen", Kind::Timestamp, Presence::Required),
                 column("score", Kind::Float, Presence::Required),
                 column("mobile", Kind::Boolean, Presence::Required),
+                column("visitor", Kind::Uuid, Presence::Required),
             ],
         }
     }
@@ -248,16 +258,21 @@ mod tests {
                 ColumnData { values: Values::Timestamp(vec![946_684_800_000_258, 0]), validity: None },
                 ColumnData { values: Values::Float(vec![1.0, -0.0]), validity: None },
                 ColumnData { values: Values::Boolean(vec![true, false]), validity: None },
+                ColumnData {
+                    values: Values::Uuid(vec![0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f, u128::MAX]),
+                    validity: None,
+                },
             ],
         }
     }
 
     const FIRST_ROW: &[u8] = &[
-        0, 8, // fields
+        0, 9, // fields
         0, 0, 0, 2, b'/', b'a', // link
         0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 1, 2, // seen: 258 us after 2000
         0, 0, 0, 8, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, // score: 1.0
         0, 0, 0, 1, 1, // mobile
+        0, 0, 0, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, // visitor
         0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5, // kafka_source
         0, 0, 0, 4, 0, 0, 0, 3, // kafka_partition
         0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7, // kafka_offset
@@ -265,11 +280,12 @@ mod tests {
     ];
 
     const SECOND_ROW: &[u8] = &[
-        0, 8, //
+        0, 9, //
         0xff, 0xff, 0xff, 0xff, // null
         0, 0, 0, 8, 0xff, 0xfc, 0xa2, 0xfe, 0xc4, 0xc8, 0x20, 0, // 1970 is 946684800000000 us before 2000
         0, 0, 0, 8, 0x80, 0, 0, 0, 0, 0, 0, 0, // -0.0
         0, 0, 0, 1, 0, //
+        0, 0, 0, 16, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, //
         0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5, //
         0, 0, 0, 4, 0, 0, 0, 3, //
         0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9, //
@@ -334,7 +350,7 @@ mod tests {
     fn names_are_quoted() {
         assert_eq!(
             rows_statement(&route()),
-            "copy \"site\".\"visits\" (\"link\", \"seen\", \"score\", \"mobile\", \"kafka_source\", \
+            "copy \"site\".\"visits\" (\"link\", \"seen\", \"score\", \"mobile\", \"visitor\", \"kafka_source\", \
              \"kafka_partition\", \"kafka_offset\", \"received_at\") from stdin (format binary)"
         );
     }

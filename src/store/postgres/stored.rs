@@ -13,6 +13,7 @@ use futures::TryStreamExt as _;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
@@ -102,6 +103,11 @@ fn push(column: &mut ColumnData, row: &Row, index: usize) -> Result<(), tokio_po
         Values::Boolean(values) => {
             let value: Option<bool> = row.try_get(index)?;
             values.push(value.unwrap_or_default());
+            value.is_some()
+        }
+        Values::Uuid(values) => {
+            let value: Option<Uuid> = row.try_get(index)?;
+            values.push(value.unwrap_or_default().as_u128());
             value.is_some()
         }
     };

@@ -46,6 +46,12 @@ impl Content {
         self.bytes.extend_from_slice(&[1, u8::from(truth)]);
     }
 
+    /// A UUID as a number.
+    pub(super) fn uuid(&mut self, uuid: u128) {
+        self.bytes.push(1);
+        self.bytes.extend_from_slice(&uuid.to_le_bytes());
+    }
+
     /// Bytes or null.
     pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
         match bytes {
@@ -77,6 +83,7 @@ impl Content {
             Values::Timestamp(values) | Values::Integer(values) => self.integer(values[row]),
             Values::Float(values) => self.float(values[row]),
             Values::Boolean(values) => self.boolean(values[row]),
+            Values::Uuid(values) => self.uuid(values[row]),
         }
     }
 

@@ -2,7 +2,7 @@
 //! and one unfinished row.
 //!
 //! Formats: PostgreSQL manual, "COPY", Binary Format; ClickHouse manual, "RowBinary" (lengths are LEB128, a nullable value
-//! follows a byte that is 1 for null).
+//! follows a byte that is 1 for null, a UUID is two `UInt64`, its upper half first).
 
 use footprint_event::route::Kind;
 
@@ -203,6 +203,7 @@ fn copy_value(field: &[u8], kind: Kind, content: &mut Content) -> Result<(), Mal
         Kind::Integer => content.integer(big_endian(field)?),
         Kind::Float => content.float(f64::from_bits(big_endian(field)?.cast_unsigned())),
         Kind::Boolean => content.boolean(*field.first().ok_or(Malformed)? != 0),
+        Kind::Uuid => content.uuid(field.try_into().map(u128::from_be_bytes).map_err(|_| Malformed)?),
     }
     Ok(())
 }
@@ -281,6 +282,10 @@ fn binary_value(cursor: &mut Cursor<'_>, kind: Kind, content: &mut Content) -> R
         Kind::Boolean => {
             let Some([truth]) = cursor.array() else { return Ok(None) };
             content.boolean(truth != 0);
+        }
+        Kind::Uuid => {
+            let Some(halves) = cursor.array().map(u128::from_le_bytes) else { return Ok(None) };
+            content.uuid(halves.rotate_left(64));
         }
     }
     Ok(Some(()))

@@ -24,6 +24,7 @@ use crate::record::Record;
 use crate::reject::Reason;
 use crate::route::{Column, DefaultValue, Kind, Presence, Route, RouteError};
 use crate::rows::{ColumnData, Rows, Values};
+use crate::uuid::uuid_of_text;
 
 /// Turns the records of one route into rows.
 #[derive(Clone)]
@@ -54,6 +55,7 @@ enum Absent {
     Integer(i64),
     Float(f64),
     Boolean(bool),
+    Uuid(u128),
 }
 
 impl Decoder {
@@ -140,6 +142,7 @@ fn absent_value(column: &Column) -> Result<Absent, &'static str> {
         (Kind::Float, DefaultValue::Float(float)) => Ok(Absent::Float(*float)),
         (Kind::Float, DefaultValue::Integer(integer)) => Ok(Absent::Float(*integer as f64)),
         (Kind::Boolean, DefaultValue::Boolean(boolean)) => Ok(Absent::Boolean(*boolean)),
+        (Kind::Uuid, DefaultValue::Text(text)) => uuid_of_text(text.as_bytes()).map(Absent::Uuid),
         _ => Err("is not of the column's kind"),
     }
 }
@@ -167,7 +170,7 @@ impl Field {
             (Values::Text { .. }, Found::TextWithNul(_)) => {
                 return Err(Reason::NulInText { field: self.name.clone() });
             }
-            (Values::Text { .. }, Found::LoneSurrogate) => {
+            (Values::Text { .. } | Values::Uuid(_), Found::LoneSurrogate) => {
                 return Err(Reason::LoneSurrogate { field: self.name.clone() });
             }
             (Values::Timestamp(values), found) => values.push(self.instant(found, zone)?),
@@ -186,6 +189,9 @@ impl Field {
             (Values::Float(values), Found::Integer(integer)) => values.push(integer as f64),
             (Values::Float(values), Found::Unsigned(integer)) => values.push(integer as f64),
             (Values::Boolean(values), Found::Boolean(boolean)) => values.push(boolean),
+            (Values::Uuid(values), Found::Text(text) | Found::TextWithNul(text)) => {
+                values.push(uuid_of_text(text).map_err(|why| Reason::BadUuid { field: self.name.clone(), why })?);
+            }
             _ => return Err(self.wrong_type()),
         }
         push_validity(column, true);
@@ -202,6 +208,7 @@ impl Field {
             (Values::Integer(values), Absent::Integer(integer)) => values.push(*integer),
             (Values::Float(values), Absent::Float(float)) => values.push(*float),
             (Values::Boolean(values), Absent::Boolean(boolean)) => values.push(*boolean),
+            (Values::Uuid(values), Absent::Uuid(uuid)) => values.push(*uuid),
             _ => unreachable!("the rows are of another route"),
         }
         push_validity(column, !matches!(self.absent, Absent::Null));

@@ -242,6 +242,7 @@ fn a_field_takes_its_kind_and_no_other() {
     const LARGE: &str = "number_too_large";
     const LONE: &str = "lone_surrogate";
     const TIME: &str = "bad_time";
+    const UUID: &str = "bad_uuid";
     let values = [
         "\"7\"",
         "7",
@@ -257,19 +258,27 @@ fn a_field_takes_its_kind_and_no_other() {
         "-1e400",
         "NaN",
         r#""\ud83d""#,
+        r#""550e8400-e29b-41d4-a716-446655440000""#,
     ];
     for (kind, outcomes) in [
-        (Kind::Text, ["", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, LONE]),
+        (
+            Kind::Text,
+            ["", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, LONE, ""],
+        ),
         (
             Kind::Integer,
-            [WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, "", "out_of_range", "", LARGE, LARGE, WRONG, WRONG],
+            [WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, "", "out_of_range", "", LARGE, LARGE, WRONG, WRONG, WRONG],
         ),
-        (Kind::Float, [WRONG, "", "", "", WRONG, WRONG, WRONG, "", "", "", LARGE, LARGE, WRONG, WRONG]),
+        (Kind::Float, [WRONG, "", "", "", WRONG, WRONG, WRONG, "", "", "", LARGE, LARGE, WRONG, WRONG, WRONG]),
         (
             Kind::Boolean,
-            [WRONG, WRONG, WRONG, WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG],
+            [WRONG, WRONG, WRONG, WRONG, "", WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG],
         ),
-        (Kind::Timestamp, [TIME, "", TIME, TIME, WRONG, WRONG, WRONG, TIME, TIME, "", LARGE, LARGE, WRONG, LONE]),
+        (Kind::Timestamp, [TIME, "", TIME, TIME, WRONG, WRONG, WRONG, TIME, TIME, "", LARGE, LARGE, WRONG, LONE, TIME]),
+        (
+            Kind::Uuid,
+            [UUID, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, LONE, ""],
+        ),
     ] {
         for (value, expected) in values.iter().zip(outcomes) {
             for presence in [Presence::Required, Presence::Optional] {
@@ -278,6 +287,21 @@ fn a_field_takes_its_kind_and_no_other() {
             }
         }
     }
+}
+
+#[test]
+fn a_uuid_is_taken_by_its_text_alone() {
+    let outcome = |value: &str| one(Kind::Uuid, Presence::Required, &format!("{{\"a\":{value}}}"));
+    let uuid = |value| Ok(ColumnData { values: Values::Uuid(vec![value]), validity: None });
+    let value = 0x550e_8400_e29b_41d4_a716_4466_5544_0000;
+    assert_eq!(outcome(r#""550e8400-e29b-41d4-a716-446655440000""#), uuid(value));
+    assert_eq!(outcome(r#""550E8400-E29B-41D4-A716-446655440000""#), uuid(value));
+    assert_eq!(outcome(r#""\u0035\u0035\u0030e8400-e29b-41d4-a716-446655440000""#), uuid(value), "read the long way");
+    for bad in [r#""""#, r#""550e8400e29b41d4a716446655440000""#, r#""550e8400-e29b-41d4-a716-44665544000\u0000""#] {
+        let reason = outcome(bad).unwrap_err().to_string();
+        assert_eq!(reason, "bad_uuid: \"a\" is not a UUID such as 550e8400-e29b-41d4-a716-446655440000", "{bad}");
+    }
+    assert_eq!(outcome("7").unwrap_err().to_string(), "wrong_type: \"a\" is not the text of a UUID");
 }
 
 #[test]
@@ -308,6 +332,7 @@ fn a_missing_field_is_what_its_presence_says() {
         (Kind::Float, Presence::Optional, "{}", optional(Values::Float(vec![0.0]), false)),
         (Kind::Boolean, Presence::Optional, "{}", optional(Values::Boolean(vec![false]), false)),
         (Kind::Timestamp, Presence::Optional, "{}", optional(Values::Timestamp(vec![0]), false)),
+        (Kind::Uuid, Presence::Optional, r#"{"a":null}"#, optional(Values::Uuid(vec![0]), false)),
         (Kind::Text, default(DefaultValue::Text("none".into())), "{}", some(text("none"))),
         (Kind::Text, default(DefaultValue::Text("none".into())), r#"{"a":"b"}"#, some(text("b"))),
         (Kind::Text, default(DefaultValue::Text("none".into())), r#"{"a":null}"#, missing()),
@@ -316,6 +341,12 @@ fn a_missing_field_is_what_its_presence_says() {
         (Kind::Float, default(DefaultValue::Integer(2)), "{}", some(Values::Float(vec![2.0]))),
         (Kind::Boolean, default(DefaultValue::Boolean(true)), "{}", some(Values::Boolean(vec![true]))),
         (Kind::Timestamp, default(DefaultValue::Integer(1)), "{}", some(Values::Timestamp(vec![1_000_000]))),
+        (
+            Kind::Uuid,
+            default(DefaultValue::Text("00000000-0000-0000-0000-00000000000f".into())),
+            "{}",
+            some(Values::Uuid(vec![15])),
+        ),
         (
             Kind::Timestamp,
             default(DefaultValue::Text("1970-01-01T09:00:01+09:00".into())),
@@ -336,6 +367,7 @@ fn a_default_that_its_column_cannot_hold_is_refused_at_the_start() {
         (Kind::Timestamp, DefaultValue::Text("2024-05-06T07:08:09".into())),
         (Kind::Timestamp, DefaultValue::Text("2024-02-30T07:08:09Z".into())),
         (Kind::Timestamp, DefaultValue::Integer(99_999_999_999)),
+        (Kind::Uuid, DefaultValue::Text("none".into())),
     ] {
         let route = route(vec![column("a", kind, Presence::Default(default))]);
         assert!(matches!(Decoder::new(&route), Err(RouteError::Invalid { .. })), "{:?}", route.columns);

@@ -73,6 +73,7 @@ pub(super) enum Part<'a> {
     Integers(&'a [i64]),
     Floats(&'a [f64]),
     Booleans(&'a [bool]),
+    Uuids(&'a [u128]),
     /// The same for every row.
     Integer64(i64),
     /// The same for every row.
@@ -98,6 +99,7 @@ impl Part<'_> {
             Self::Indices { width, .. } => width.bytes() * picked.len(),
             Self::Integers(_) | Self::Floats(_) | Self::Integer64(_) => 8 * picked.len(),
             Self::Integer32(_) => 4 * picked.len(),
+            Self::Uuids(_) => 16 * picked.len(),
         }
     }
 
@@ -123,6 +125,8 @@ impl Part<'_> {
             Self::Integers(values) => run.put(out, |row| values[row].to_le_bytes()),
             Self::Floats(values) => run.put(out, |row| values[row].to_le_bytes()),
             Self::Booleans(values) => run.put(out, |row| [u8::from(values[row])]),
+            // the halves change places, and then the lowest byte comes first: the upper half as `UInt64`, then the lower
+            Self::Uuids(values) => run.put(out, |row| values[row].rotate_left(64).to_le_bytes()),
             Self::Integer64(value) => run.put(out, |_| value.to_le_bytes()),
             Self::Integer32(value) => run.put(out, |_| value.to_le_bytes()),
         }

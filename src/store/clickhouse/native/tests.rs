@@ -73,17 +73,21 @@ fn plain_columns_are_what_clickhouse_documents() {
         column("link", Kind::Text, Presence::Required, false),
         column("score", Kind::Float, Presence::Required, false),
         column("mobile", Kind::Boolean, Presence::Required, false),
+        column("visitor", Kind::Uuid, Presence::Required, false),
     ]);
     let rows = rows(vec![
         ColumnData { values: texts(&["/a", ""]), validity: None },
         ColumnData { values: Values::Float(vec![1.0, -0.0]), validity: None },
         ColumnData { values: Values::Boolean(vec![true, false]), validity: None },
+        ColumnData { values: Values::Uuid(vec![0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f, u128::MAX]), validity: None },
     ]);
     let expected = [
-        &[7, 2][..],
+        &[8, 2][..],
         b"\x04link\x06String\x02/a\x00",
         b"\x05score\x07Float64\0\0\0\0\0\0\xf0\x3f\0\0\0\0\0\0\0\x80",
         b"\x06mobile\x04Bool\x01\x00",
+        b"\x07visitor\x04UUID\x07\x06\x05\x04\x03\x02\x01\x00\x0f\x0e\x0d\x0c\x0b\x0a\x09\x08",
+        &[0xff; 16],
         &identity(&[7, 9]),
     ]
     .concat();

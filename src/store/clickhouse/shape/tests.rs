@@ -119,6 +119,25 @@ fn what_would_lose_something_is_refused() {
 }
 
 #[test]
+fn a_uuid_is_in_its_own_type_alone() {
+    let column = |presence| Column { kind: Kind::Uuid, presence, low_cardinality: false, ..route().columns[0].clone() };
+    let first = |column_type: &str, presence| {
+        let mut found = old();
+        found.columns[0].column_type = column_type.into();
+        let changes = plan(&Route { columns: vec![column(presence)], ..route() }, "prd", Some(&found))?;
+        Ok::<_, ShapeError>(changes[0].sql.clone())
+    };
+    for same in ["UUID", "Nullable(UUID)", "LowCardinality(UUID)", "LowCardinality(Nullable(UUID))"] {
+        let sql = first(same, Presence::Required).unwrap();
+        assert!(sql.contains("add column if not exists kafka_source"), "{same} stays as it is: {sql}");
+    }
+    assert!(first("UUID", Presence::Optional).unwrap().ends_with("modify column \"request\" Nullable(UUID)"));
+    for other in ["String", "FixedString(36)", "FixedString(16)", "UInt128"] {
+        assert!(first(other, Presence::Required).unwrap_err().why.contains(&format!("is {other}")), "{other}");
+    }
+}
+
+#[test]
 fn a_narrow_column_outside_the_key_is_widened() {
     let mut found = old();
     found.columns[1].column_type = "DateTime64(3, 'UTC')".into();

@@ -106,6 +106,21 @@ fn what_would_lose_something_is_refused() {
 }
 
 #[test]
+fn a_uuid_is_in_its_own_type_alone() {
+    let plan_of = |column_type: &str| {
+        let route = Route { columns: vec![column("visitor", Kind::Uuid, Presence::Required)], ..route() };
+        let mut found = FoundTable { columns: vec![have("visitor", column_type)], ..old() };
+        found.columns.extend(IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES).map(|(name, kind)| have(name, kind)));
+        found.indexed = vec!["received_at".into()];
+        plan(&route, Some(&found))
+    };
+    assert_eq!(plan_of("uuid"), Ok(Vec::new()));
+    for other in ["text", "character varying(36)", "character(36)", "bytea"] {
+        assert!(plan_of(other).unwrap_err().why.contains(&format!("is {other}, the route's is uuid")), "{other}");
+    }
+}
+
+#[test]
 fn precision_is_widened_not_refused() {
     for (have, expected) in [("timestamp(3) with time zone", ""), ("timestamp(0) without time zone", " using")] {
         let mut found = old();

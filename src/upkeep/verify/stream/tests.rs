@@ -2,8 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KINDS: [Kind; 5] = [Kind::Text, Kind::Timestamp, Kind::Integer, Kind::Float, Kind::Boolean];
-
 /// One row as a test knows it. Any value may be null.
 #[derive(Clone, Debug)]
 struct Known {
@@ -14,6 +12,7 @@ struct Known {
     integer: Option<i64>,
     float: Option<f64>,
     boolean: Option<bool>,
+    uuid: Option<u128>,
 }
 
 fn known() -> impl Strategy<Value = Known> {
@@ -26,8 +25,9 @@ fn known() -> impl Strategy<Value = Known> {
         any::<Option<i64>>(),
         prop::option::of(prop::num::f64::NORMAL | prop::num::f64::ZERO),
         any::<Option<bool>>(),
+        any::<Option<u128>>(),
     )
-        .prop_map(|(offset, received_at_us, text, instant_us, integer, float, boolean)| Known {
+        .prop_map(|(offset, received_at_us, text, instant_us, integer, float, boolean, uuid)| Known {
             offset,
             received_at_us,
             text,
@@ -35,6 +35,7 @@ fn known() -> impl Strategy<Value = Known> {
             integer,
             float,
             boolean,
+            uuid,
         })
 }
 
@@ -42,9 +43,9 @@ fn copy_bytes(rows: &[Known]) -> Vec<u8> {
     let mut bytes = COPY_SIGNATURE.to_vec();
     bytes.extend_from_slice(&[0; 8]);
     for row in rows {
-        bytes.extend_from_slice(&7_i16.to_be_bytes());
+        bytes.extend_from_slice(&8_i16.to_be_bytes());
         let shifted = |us: i64| (us - POSTGRES_EPOCH_US).to_be_bytes().to_vec();
-        let fields: [Option<Vec<u8>>; 7] = [
+        let fields: [Option<Vec<u8>>; 8] = [
             Some(row.offset.to_be_bytes().to_vec()),
             row.received_at_us.map(shifted),
             row.text.as_ref().map(|text| text.as_bytes().to_vec()),
@@ -52,6 +53,7 @@ fn copy_bytes(rows: &[Known]) -> Vec<u8> {
             row.integer.map(|integer| integer.to_be_bytes().to_vec()),
             row.float.map(|float| float.to_be_bytes().to_vec()),
             row.boolean.map(|truth| vec![u8::from(truth)]),
+            row.uuid.map(|uuid| uuid.to_be_bytes().to_vec()),
         ];
         for field in fields {
             match field {
@@ -91,6 +93,8 @@ fn row_binary(rows: &[Known]) -> Vec<u8> {
         nullable(&mut bytes, row.integer.map(|integer| integer.to_le_bytes().to_vec()));
         nullable(&mut bytes, row.float.map(|float| float.to_le_bytes().to_vec()));
         nullable(&mut bytes, row.boolean.map(|truth| vec![u8::from(truth)]));
+        let halves = |uuid: u128| [(uuid >> 64) as u64, uuid as u64].map(u64::to_le_bytes).concat();
+        nullable(&mut bytes, row.uuid.map(halves));
     }
     bytes
 }
@@ -100,12 +104,12 @@ proptest! {
     #[test]
     fn both_wires_say_the_same(rows in prop::collection::vec(known(), 0..20), chunk in 1_usize..400) {
         let mut from_copy = Vec::new();
-        let mut copy = CopyReader::new(Fields::Columns(KINDS.to_vec()));
+        let mut copy = CopyReader::new(Fields::Columns(Kind::ALL.to_vec()));
         for chunk in copy_bytes(&rows).chunks(chunk) {
             copy.feed(chunk, |row| from_copy.push(row)).unwrap();
         }
         let mut from_binary = Vec::new();
-        let mut binary = RowBinaryReader::new(KINDS.to_vec());
+        let mut binary = RowBinaryReader::new(Kind::ALL.to_vec());
         for chunk in row_binary(&rows).chunks(chunk) {
             binary.feed(chunk, |row| from_binary.push(row)).unwrap();
         }
@@ -121,7 +125,7 @@ proptest! {
         let mut whole = if header { [COPY_SIGNATURE.as_slice(), &[0; 8]].concat() } else { Vec::new() };
         whole.extend_from_slice(&bytes);
         let _ = CopyReader::new(Fields::DeadLetter).feed(&whole, |_| {});
-        let _ = RowBinaryReader::new(KINDS.to_vec()).feed(&bytes, |_| {});
+        let _ = RowBinaryReader::new(Kind::ALL.to_vec()).feed(&bytes, |_| {});
     }
 }
 
@@ -135,13 +139,14 @@ fn an_answer_cut_short_is_not_whole() {
         integer: None,
         float: None,
         boolean: None,
+        uuid: None,
     };
     let bytes = copy_bytes(std::slice::from_ref(&row));
-    let mut reader = CopyReader::new(Fields::Columns(KINDS.to_vec()));
+    let mut reader = CopyReader::new(Fields::Columns(Kind::ALL.to_vec()));
     reader.feed(&bytes[..bytes.len() - 1], |_| {}).unwrap();
     assert!(!reader.is_whole());
     let bytes = row_binary(&[row]);
-    let mut reader = RowBinaryReader::new(KINDS.to_vec());
+    let mut reader = RowBinaryReader::new(Kind::ALL.to_vec());
     reader.feed(&bytes[..bytes.len() - 1], |_| panic!("a row that is not whole")).unwrap();
     assert!(!reader.is_whole());
 }

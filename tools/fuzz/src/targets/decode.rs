@@ -35,6 +35,7 @@ impl Decode {
             column("count", Kind::Integer, Presence::Optional),
             column("share", Kind::Float, Presence::Optional),
             column("seen", Kind::Boolean, Presence::Default(DefaultValue::Boolean(true))),
+            column("visitor", Kind::Uuid, Presence::Optional),
         ];
         let route = Route {
             name: "fuzz".into(),
@@ -74,6 +75,7 @@ impl Target for Decode {
             r#"{"link":"/a","method":"GET","time":"2024-05-06T07:08:09Z","count":1,"share":0.5,"seen":true}"#,
             r#"{"link":"","time":1714979289123,"count":-9223372036854775808,"share":1e-7,"seen":null}"#,
             r#" { "link" : "\u00e9\n\ud83d\ude00" , "x" : [ { "y" : [ ] } , NaN , 1e999 ] } "#,
+            r#"{"link":"","visitor":"550e8400-E29B-41d4-a716-446655440000"}"#,
             r#"{"link":null}"#,
             r#"{"link":"a","link":"b"}"#,
             r#"["link"]"#,
@@ -105,6 +107,8 @@ impl Target for Decode {
             "\"time\":",
             "\"seen\":",
             "\"2024-02-30\"",
+            "\"visitor\":",
+            "-e29b-",
             "[",
             "]",
             "},",

@@ -1,20 +1,24 @@
 //! Random events and payloads.
 
 use serde::de::IgnoredAny;
+use uuid::Uuid;
 
 use super::*;
 
+/// The default of a UUID, as its text and as what the text says.
+const UUID_DEFAULT: (&str, u128) = ("0123456A-89ab-cdef-0123-456789abcdef", 0x0123_456a_89ab_cdef_0123_4567_89ab_cdef);
+
 /// A route with every kind in every presence.
 fn every_kind() -> Route {
-    let kinds = [Kind::Text, Kind::Timestamp, Kind::Integer, Kind::Float, Kind::Boolean];
     let mut columns = Vec::new();
-    for kind in kinds {
+    for kind in Kind::ALL {
         let default = match kind {
             Kind::Text => DefaultValue::Text("dé".into()),
             Kind::Timestamp => DefaultValue::Integer(-1),
             Kind::Integer => DefaultValue::Integer(42),
             Kind::Float => DefaultValue::Float(-0.5),
             Kind::Boolean => DefaultValue::Boolean(true),
+            Kind::Uuid => DefaultValue::Text(UUID_DEFAULT.0.into()),
         };
         let name = format!("{kind:?}").to_lowercase();
         columns.push(column(&format!("{name}_required"), kind, Presence::Required));
@@ -32,6 +36,7 @@ enum Cell {
     Number(i64),
     Float(u64),
     Boolean(bool),
+    Uuid(u128),
 }
 
 fn cell(column: &ColumnData, row: usize) -> Cell {
@@ -43,6 +48,7 @@ fn cell(column: &ColumnData, row: usize) -> Cell {
         Values::Timestamp(values) | Values::Integer(values) => Cell::Number(values[row]),
         Values::Float(values) => Cell::Float(values[row].to_bits()),
         Values::Boolean(values) => Cell::Boolean(values[row]),
+        Values::Uuid(values) => Cell::Uuid(values[row]),
     }
 }
 
@@ -71,6 +77,13 @@ fn good_value(kind: Kind) -> BoxedStrategy<(Cell, String)> {
         .prop_filter("a float", |(_, text)| text.contains(['.', 'e']))
         .boxed(),
         Kind::Boolean => any::<bool>().prop_map(|boolean| (Cell::Boolean(boolean), boolean.to_string())).boxed(),
+        Kind::Uuid => (any::<u128>(), any::<bool>())
+            .prop_map(|(value, is_upper)| {
+                let text = Uuid::from_u128(value).to_string();
+                let text = if is_upper { text.to_ascii_uppercase() } else { text };
+                (Cell::Uuid(value), json!(text).to_string())
+            })
+            .boxed(),
     }
 }
 
@@ -90,6 +103,7 @@ fn good_event() -> impl Strategy<Value = (Vec<Cell>, Vec<(String, String)>)> {
                 }
                 Presence::Default(default) => {
                     let cell = match default {
+                        DefaultValue::Text(_) if column.kind == Kind::Uuid => Cell::Uuid(UUID_DEFAULT.1),
                         DefaultValue::Text(text) => Cell::Text(text.clone()),
                         DefaultValue::Integer(-1) => Cell::Number(-1_000_000),
                         DefaultValue::Integer(integer) => Cell::Number(*integer),
@@ -340,7 +354,7 @@ proptest! {
     /// Texts, integers and presence are as serde_json finds them, if no name comes twice.
     #[test]
     fn what_it_reads_is_what_serde_json_reads(value in any_json(), name in "[a-z\\PC\"\\\\]{1,20}") {
-        for kind in [Kind::Text, Kind::Integer, Kind::Boolean, Kind::Float] {
+        for kind in [Kind::Text, Kind::Integer, Kind::Boolean, Kind::Float, Kind::Uuid] {
             let route = route(vec![Column { field: name.clone(), ..column("a", kind, Presence::Optional) }]);
             let found = decode_one(&route, json!({ name.as_str(): value }).to_string().as_bytes());
             let found = found.map(|rows| cell(&rows.columns[0], 0)).map_err(|reason| reason.code());
@@ -351,6 +365,8 @@ proptest! {
                 (Kind::Boolean, Json::Bool(boolean)) => Ok(Cell::Boolean(*boolean)),
                 (Kind::Integer, Json::Number(number)) if number.is_u64() && !number.is_i64() => Err("out_of_range"),
                 (Kind::Integer, Json::Number(number)) if number.is_i64() => Ok(Cell::Number(number.as_i64().unwrap())),
+                // no text that comes up here is one by chance
+                (Kind::Uuid, Json::String(_)) => Err("bad_uuid"),
                 (Kind::Float, Json::Number(number)) => Ok(Cell::Float(number.as_f64().unwrap().to_bits())),
                 _ => Err("wrong_type"),
             };
