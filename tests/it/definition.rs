@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::support::gate::Gate;
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
@@ -167,6 +168,56 @@ fn a_definition_that_nobody_kept_is_told() {
     assert_eq!(log.lines().filter(warns).count(), 1, "{log}");
     let (status, out, _) = world.outcome(&["verify"]);
     assert_eq!(status, 3, "{out}");
+}
+
+/// The rows that PostgreSQL holds of a claim under a lost definition go into ClickHouse as they are, whatever their kinds: one
+/// of them is changed by hand, so that no decoder can have made it.
+#[test]
+fn clickhouse_gets_the_rows_that_postgresql_holds() {
+    let _calm = calm();
+    let mut world = World::without_tables("truth", 1, 0.0);
+    world.definition.columns = [
+        r#"{ name = "visitor", kind = "uuid", presence = "optional" }"#,
+        r#"{ name = "mobile", kind = "boolean" }"#,
+        r#"{ name = "footprint_time", kind = "timestamp" }"#,
+    ];
+    world.command(&["migrate"]);
+    let direct = stack().clickhouse().unwrap().http_port();
+    let gate = Gate::default();
+    world.set("clickhouse.port", &gate.open_to(direct).to_string());
+    let event = |visitor| format!(r#"{{"visitor":{visitor},"mobile":true,"footprint_time":"2026-01-02T03:04:05Z"}}"#);
+    let source = world.send_these(0, &[event("null")]);
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    gate.hold();
+    let uuid = r#""01234567-89ab-cdef-1032-547698badcfe""#;
+    world.send_these(0, &[uuid, "null", uuid].map(event));
+    let in_postgres_alone = |world: &mut World| {
+        let row = &world.ledger(source)[0];
+        (row.postgres_next == Some(4) && row.clickhouse_next == Some(1)).then_some(())
+    };
+    until_or("postgresql holds what clickhouse does not", STORED, || in_postgres_alone(&mut world), || consumer.tail());
+    consumer.kill();
+    world.eye.query("delete from footprint_definition");
+    world.eye.query("update footprint_ledger set fingerprints = array_fill(12345::bigint, array[cardinality(claims)])");
+    world.eye.query(
+        "update user_footprint set visitor = 'f1234567-89ab-cdef-1032-547698badcfe', mobile = false where kafka_offset = 3",
+    );
+
+    world.set("clickhouse.port", &direct.to_string());
+    let mut consumer = world.consumer();
+    world.wait_stored(source, STORED, &mut [&mut consumer]);
+    consumer.stop();
+    assert!(consumer.log().contains("clickhouse gets the rows that postgresql holds"), "{}", consumer.log());
+    let sql = format!("select kafka_offset, visitor, mobile from {}.user_footprint order by 1", world.database);
+    let rows = stack().clickhouse().unwrap().query(&sql).unwrap();
+    let expected = [
+        "0\t\\N\ttrue",
+        "1\t01234567-89ab-cdef-1032-547698badcfe\ttrue",
+        "2\t\\N\ttrue",
+        "3\tf1234567-89ab-cdef-1032-547698badcfe\tfalse",
+    ];
+    assert_eq!(rows.lines().collect::<Vec<_>>(), expected);
 }
 
 /// What an older program has left behind: inserts under unknown ids, which can only be waited out, no definition, no first start.
