@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use footprint::upkeep::verify::{Kind, Options, Place, Report, VerifyError, verify};
-use footprint_event::route::Route;
+use footprint_event::route::{Kind as ColumnKind, Route};
 use footprint_service::config::Config;
 use footprint_service::kafka::Inquirer;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -440,7 +440,10 @@ fn every_kind(topic: &str) -> Route {
         "columns": [column("t", "text"), column("i", "integer"), column("f", "float"), column("b", "boolean"),
             column("at", "timestamp"), column("u", "uuid")],
     });
-    serde_json::from_value::<Route>(route).unwrap().validated().unwrap()
+    let route = serde_json::from_value::<Route>(route).unwrap().validated().unwrap();
+    let has = |kind: &ColumnKind| route.columns.iter().any(|column| column.kind == *kind);
+    assert!(ColumnKind::ALL.iter().all(has), "a kind has no column");
+    route
 }
 
 #[tokio::test(flavor = "multi_thread")]

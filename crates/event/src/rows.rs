@@ -248,6 +248,21 @@ mod tests {
         Rows { offsets: offsets.to_vec(), received_at_us: offsets.to_vec(), columns: vec![column] }
     }
 
+    /// `ColumnData::push` has an arm for each kind, and the compiler does not ask for it.
+    #[test]
+    fn a_row_of_every_kind_is_copied() {
+        for kind in Kind::ALL {
+            let rows = |offset| {
+                let mut values = Values::empty(kind);
+                values.push_zero();
+                let columns = vec![ColumnData { values, validity: None }];
+                Rows { offsets: vec![offset], received_at_us: vec![offset], columns }
+            };
+            let both = rows(3).with(&rows(5), &[5]);
+            assert_eq!((both.offsets, both.columns[0].values.len()), (vec![3, 5], 2), "{kind:?}");
+        }
+    }
+
     #[test]
     fn rows_that_one_database_lacks_are_put_where_they_belong() {
         let (stored, decoded) = (rows(&[3, 8], &["a", ""]), rows(&[3, 5, 8, 9], &["A", "b", "C", ""]));
