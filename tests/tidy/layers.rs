@@ -130,7 +130,7 @@ const ROOMS: [Room; 4] = [
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
-            &["upkeep/verify/clickhouse", "upkeep/verify/plan"],
+            &["upkeep/verify/clickhouse", "upkeep/verify/expected"],
             &["upkeep/verify/walk/count", "upkeep/verify/walk"],
             &["upkeep/verify"],
             // commands

@@ -3,7 +3,7 @@
 //! nothing anywhere, commits no offset, and may run beside a running consumer.
 //!
 //! ```text
-//! ledger, gaps  (read first)                                    what must be there: postgres, plan (pure)
+//! ledger, gaps  (read first)                                    what must be there: postgres, expected (pure)
 //!      |
 //! extents       (one pass over each table)                      which windows hold rows, and where: postgres, clickhouse
 //!      |
@@ -29,8 +29,8 @@ use crate::limits::VERIFY_WINDOW_BITS;
 mod clickhouse;
 mod content;
 mod error;
+mod expected;
 mod log;
-mod plan;
 mod postgres;
 mod report;
 pub mod stream;

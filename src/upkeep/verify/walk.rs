@@ -14,7 +14,7 @@ use footprint_service::report::Chain;
 use self::count::{Counted, count};
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::log::LogReader;
-use crate::upkeep::verify::plan::{Known, Plan, plan};
+use crate::upkeep::verify::expected::{Expected, Known, expected};
 use crate::upkeep::verify::postgres::{Extents, Gap, Key, Promised, Source, Table, Tables};
 use crate::upkeep::verify::report::{Findings, PartitionReport, RouteReport, SourceReport};
 use crate::upkeep::verify::window::{LogTally, Refused, Side, Tally, Window};
@@ -198,12 +198,12 @@ impl<'a> Walk<'a> {
             log: bounds,
             clickhouse_answers: self.table.is_some(),
         };
-        let (mut plan, mut report) = plan(key, &known, &mut self.findings);
-        let windows = self.windows(&plan);
+        let (mut expected, mut report) = expected(key, &known, &mut self.findings);
+        let windows = self.windows(&expected);
         self.progress.step = Step::Comparing { source: key.0, partition: key.1 };
-        self.progress.total += self.expected(&plan);
+        self.progress.total += self.row_estimate(&expected);
         for window in windows {
-            self.window(&mut plan, window, &mut report).await?;
+            self.window(&mut expected, window, &mut report).await?;
             tell(self.options, &self.progress);
         }
         report.counts = self.findings.counts();
@@ -214,42 +214,42 @@ impl<'a> Walk<'a> {
     }
 
     /// The windows that hold rows on any side, in order.
-    fn windows(&self, plan: &Plan) -> BTreeSet<i64> {
+    fn windows(&self, expected: &Expected) -> BTreeSet<i64> {
         let mut windows = BTreeSet::new();
         for extents in [&self.rows, &self.dead, &self.refused[0], &self.refused[1]] {
-            windows.extend(extents.get(&plan.key).into_iter().flat_map(BTreeMap::keys));
+            windows.extend(extents.get(&expected.key).into_iter().flat_map(BTreeMap::keys));
         }
-        windows.extend(self.clickhouse_rows.get(&plan.key).into_iter().flat_map(BTreeMap::keys));
-        if let Some(log) = plan.log {
+        windows.extend(self.clickhouse_rows.get(&expected.key).into_iter().flat_map(BTreeMap::keys));
+        if let Some(log) = expected.log {
             windows.extend((log.start >> self.options.window_bits)..=((log.end - 1) >> self.options.window_bits));
         }
         windows
     }
 
     /// The approximate number of rows and records in a partition's windows.
-    fn expected(&self, plan: &Plan) -> u64 {
-        let postgres = [&self.rows, &self.dead].into_iter().filter_map(|extents| extents.get(&plan.key));
-        let clickhouse = self.clickhouse_rows.get(&plan.key).into_iter().flat_map(BTreeMap::values);
+    fn row_estimate(&self, expected: &Expected) -> u64 {
+        let postgres = [&self.rows, &self.dead].into_iter().filter_map(|extents| extents.get(&expected.key));
+        let clickhouse = self.clickhouse_rows.get(&expected.key).into_iter().flat_map(BTreeMap::values);
         postgres.flat_map(BTreeMap::values).map(|extent| extent.rows).sum::<u64>()
             + clickhouse.map(|extent| extent.rows).sum::<u64>()
-            + plan.log.map_or(0, Range::len)
+            + expected.log.map_or(0, Range::len)
     }
 
     /// Reads one window from all sides at once, and compares it.
-    async fn window(&mut self, plan: &mut Plan, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
+    async fn window(&mut self, expected: &mut Expected, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
         let offsets = 1_i64 << self.options.window_bits;
         let base = window << self.options.window_bits;
         let place = (base, offsets);
         let (mut log, mut log_tally) = self.take_log()?;
-        let known = plan
+        let known = expected
             .log
             .map(|log| (log.start.max(base), log.end.min(base.saturating_add(offsets))))
             .filter(|(start, end)| start < end)
             .map(|(start, end)| Range::new(start, end));
         log_tally.reset(base, known);
-        self.read_refused(plan.key, window, place).await?;
+        self.read_refused(expected.key, window, place).await?;
         log_tally.want_letters(self.tallies.refused.iter().flat_map(Refused::offsets));
-        let (partition, holes) = (plan.key.1, plan.holes.clone());
+        let (partition, holes) = (expected.key.1, expected.holes.clone());
         let log = in_thread(move || {
             log.read(partition, &holes, &mut log_tally)?;
             Ok((log, log_tally))
@@ -259,29 +259,29 @@ impl<'a> Walk<'a> {
         for tally in [&mut *rows, &mut *dead, &mut *clickhouse] {
             tally.reset(base);
         }
-        let extent = |extents: &Extents| extents.get(&plan.key).and_then(|windows| windows.get(&window)).copied();
+        let extent = |extents: &Extents| extents.get(&expected.key).and_then(|windows| windows.get(&window)).copied();
         let tables = &self.postgres;
         let (rows_extent, dead_extent) = (extent(&self.rows), extent(&self.dead));
         let postgres = async {
             if let Some(extent) = rows_extent {
-                tables.read(Table::Rows, plan.key, place, &extent, |offset, number| rows.add(offset, number)).await?;
+                tables.read(Table::Rows, expected.key, place, &extent, |offset, number| rows.add(offset, number)).await?;
             }
             if let Some(extent) = dead_extent {
                 let add = |offset, number| dead.add(offset, number);
-                tables.read(Table::DeadLetters, plan.key, place, &extent, add).await?;
+                tables.read(Table::DeadLetters, expected.key, place, &extent, add).await?;
             }
             Ok(())
         };
         let table = self.table.as_ref();
-        let clickhouse_extent = self.clickhouse_rows.get(&plan.key).and_then(|windows| windows.get(&window)).copied();
+        let clickhouse_extent = self.clickhouse_rows.get(&expected.key).and_then(|windows| windows.get(&window)).copied();
         let other = async {
             match table.zip(clickhouse_extent) {
-                Some((table, extent)) => table.read(plan.key, place, &extent, clickhouse).await,
+                Some((table, extent)) => table.read(expected.key, place, &extent, clickhouse).await,
                 None => Ok(()),
             }
         };
         let (log, (), ()) = tokio::try_join!(log, postgres, other)?;
-        self.judge(plan, base, &log.1, report).await?;
+        self.judge(expected, base, &log.1, report).await?;
         self.log = Some(log);
         Ok(())
     }
@@ -303,7 +303,7 @@ impl<'a> Walk<'a> {
 
     async fn judge(
         &mut self,
-        plan: &mut Plan,
+        expected: &mut Expected,
         base: Offset,
         log: &LogTally,
         report: &mut PartitionReport,
@@ -311,15 +311,15 @@ impl<'a> Walk<'a> {
         let Tallies { rows, dead, clickhouse, refused } = &self.tallies;
         let none = Refused::default();
         // asked after the rows were read, because rows stored or claimed meanwhile may have been seen
-        if plan.reaches_past(base.saturating_add(1 << self.options.window_bits)) {
-            let promised = self.postgres.promised(plan.key).await?;
-            plan.forbid(promised.as_ref());
+        if expected.reaches_past(base.saturating_add(1 << self.options.window_bits)) {
+            let promised = self.postgres.promised(expected.key).await?;
+            expected.forbid(promised.as_ref());
         }
         let window = Window {
             log,
-            postgres: Side { tally: rows, promise: &plan.rows, refused: &refused[0] },
-            clickhouse: Side { tally: clickhouse, promise: &plan.clickhouse, refused: &refused[1] },
-            dead_letters: Side { tally: dead, promise: &plan.dead, refused: &none },
+            postgres: Side { tally: rows, promise: &expected.rows, refused: &refused[0] },
+            clickhouse: Side { tally: clickhouse, promise: &expected.clickhouse, refused: &refused[1] },
+            dead_letters: Side { tally: dead, promise: &expected.dead, refused: &none },
         };
         window.compare(&mut self.findings);
         report.records += log.records();

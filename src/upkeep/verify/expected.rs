@@ -20,7 +20,7 @@ pub(super) struct Known<'a> {
 
 /// What to compare.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Expected {
     /// The partition.
     pub key: Key,
     /// The range of the log to read.
@@ -35,7 +35,7 @@ pub(super) struct Plan {
     pub dead: Promise,
 }
 
-impl Plan {
+impl Expected {
     /// Sets what no place may hold, from the ledger as it is after the rows were read. `None`: the ledger does not know the
     /// partition. PostgreSQL's rows and dead letters are committed together with their frontiers, so none is past them.
     /// ClickHouse may hold anything that is claimed. A sink that is off is not judged past the offset where it stopped.
@@ -55,8 +55,8 @@ impl Plan {
     }
 }
 
-/// Makes the plan, and the report as far as it is known. Finds the ranges that can no longer be stored.
-pub(super) fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Plan, PartitionReport) {
+/// What is expected, and the report as far as it is known. Finds the ranges that can no longer be stored.
+pub(super) fn expected(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Expected, PartitionReport) {
     let promised = known.promised.cloned().unwrap_or_default();
     let gaps_of = |sink: &str| {
         let ours = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");
@@ -100,7 +100,7 @@ pub(super) fn plan(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Pla
         gaps: known.gaps.iter().map(GapReport::from).collect(),
         ..PartitionReport::default()
     };
-    (Plan { key, log, holes: gaps_of("both"), rows, clickhouse, dead }, report)
+    (Expected { key, log, holes: gaps_of("both"), rows, clickhouse, dead }, report)
 }
 
 /// Finds the records that a sink has not stored and the log no longer holds. They can never be stored, unless a gap says that
@@ -164,13 +164,13 @@ mod tests {
 
     type Named = (Kind, Place, Offset, Option<Offset>);
 
-    fn planned(known: &Known<'_>) -> (Plan, PartitionReport, Vec<Named>) {
+    fn planned(known: &Known<'_>) -> (Expected, PartitionReport, Vec<Named>) {
         let mut findings = Findings::new(9);
         findings.begin(1, 0);
-        let (plan, report) = plan((1, 0), known, &mut findings);
+        let (expected, report) = expected((1, 0), known, &mut findings);
         let named = findings.into_named().into_iter();
         let named = named.map(|Finding { kind, place, offset, end_offset, .. }| (kind, place, offset, end_offset));
-        (plan, report, named.collect())
+        (expected, report, named.collect())
     }
 
     #[test]
@@ -189,10 +189,10 @@ mod tests {
     #[test]
     fn a_partition_the_ledger_does_not_know_may_hold_nothing() {
         let known = Known { promised: None, gaps: &[], log: Some((10, 30)), clickhouse_answers: true };
-        let (mut plan, report, named) = planned(&known);
-        plan.forbid(None);
-        assert_eq!((plan.rows.none_from, plan.clickhouse.none_from, plan.dead.none_from), (0, 0, 0));
-        assert!(plan.log.is_none() && plan.reaches_past(1));
+        let (mut expected, report, named) = planned(&known);
+        expected.forbid(None);
+        assert_eq!((expected.rows.none_from, expected.clickhouse.none_from, expected.dead.none_from), (0, 0, 0));
+        assert!(expected.log.is_none() && expected.reaches_past(1));
         assert_eq!((report.lag, named), (20, vec![]));
     }
 
@@ -207,9 +207,9 @@ mod tests {
             ..Promised::default()
         };
         let known = Known { promised: Some(&promised), gaps: &[], log: Some((10, 200)), clickhouse_answers: true };
-        let (plan, report, named) = planned(&known);
-        assert_eq!(plan.log, Some(Range::new(40, 100)));
-        assert_eq!([plan.rows.none_below, plan.clickhouse.none_below, plan.dead.none_below], [40; 3]);
+        let (expected, report, named) = planned(&known);
+        assert_eq!(expected.log, Some(Range::new(40, 100)));
+        assert_eq!([expected.rows.none_below, expected.clickhouse.none_below, expected.dead.none_below], [40; 3]);
         assert_eq!((report.first_offset, named), (Some(40), vec![]));
     }
 
@@ -224,9 +224,9 @@ mod tests {
         };
         let gaps = [gap("clickhouse", 50, 60), gap("postgres", 0, 200)];
         let known = Known { promised: Some(&promised), gaps: &gaps, log: Some((120, 90)), clickhouse_answers: true };
-        let (plan, report, named) = planned(&known);
+        let (expected, report, named) = planned(&known);
         assert_eq!(named, [(Kind::Lost, Place::Clickhouse, 60, Some(120)), (Kind::LogCut, Place::Log, 90, Some(100))]);
-        assert!(plan.log.is_none());
+        assert!(expected.log.is_none());
         assert_eq!((report.lag, report.gaps.len()), (40, 2));
     }
 
@@ -240,10 +240,10 @@ mod tests {
             ..Promised::default()
         };
         let known = Known { promised: Some(&promised), gaps: &[], log: None, clickhouse_answers: true };
-        let (mut plan, report, named) = planned(&known);
-        plan.forbid(Some(&Promised { claimed: 200, postgres_next: Some(150), ..promised.clone() }));
-        assert_eq!((plan.clickhouse.due_below, plan.clickhouse.none_from), (50, Offset::MAX));
-        assert_eq!((plan.rows.due_below, plan.rows.none_from), (100, 150));
+        let (mut expected, report, named) = planned(&known);
+        expected.forbid(Some(&Promised { claimed: 200, postgres_next: Some(150), ..promised.clone() }));
+        assert_eq!((expected.clickhouse.due_below, expected.clickhouse.none_from), (50, Offset::MAX));
+        assert_eq!((expected.rows.due_below, expected.rows.none_from), (100, 150));
         assert!(!report.clickhouse.on && named.is_empty());
     }
 }
