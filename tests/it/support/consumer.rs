@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::wait::until_or;
 
-/// A running `footprint run`. Killed when dropped.
+/// A running `footprint run`. It is killed on drop.
 pub struct Consumer {
     child: Child,
     log: PathBuf,
@@ -47,7 +47,7 @@ impl Consumer {
         self.child.id()
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -66,13 +66,13 @@ impl Consumer {
         assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), signal) }, 0, "signal {signal}");
     }
 
-    /// kill -9, and gone.
+    /// Kills it with kill -9 and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// The exit status, when it has ended.
+    /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -89,14 +89,14 @@ impl Consumer {
         )
     }
 
-    /// SIGTERM; it must drain and exit 0.
+    /// Sends SIGTERM. It must drain and exit with 0.
     pub fn stop(&mut self) {
         self.signal(libc::SIGTERM);
         let status = self.wait(Duration::from_secs(40));
         assert_eq!(status.code(), Some(0), "a drained consumer exits 0: {}", self.tail());
     }
 
-    /// One metric's value, of those whose line starts with `name`; none while it is not there.
+    /// The value of the metric whose line begins with `name`. None: it is not there yet.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let log = self.log();
         let address = log.split("metrics at http://").nth(1)?.split('/').next()?.to_owned();
@@ -109,7 +109,7 @@ impl Consumer {
         line.rsplit(' ').next()?.parse().ok()
     }
 
-    /// The most memory it ever had, KiB.
+    /// Its peak resident memory, KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::stack;
 
-/// A command of the program, told by the old environment names and nothing else.
+/// A command of the program, configured only by the old environment names.
 pub fn told_by_environment(config: &Config, command: &str) -> Command {
     let (postgres, clickhouse) = (&config.postgres, &config.clickhouse);
     let mut program = Command::new(env!("CARGO_BIN_EXE_footprint"));
@@ -34,7 +34,7 @@ pub fn told_by_environment(config: &Config, command: &str) -> Command {
     program
 }
 
-/// A name nobody else in this process has: `test_<what>_<number>`.
+/// A name that nothing else in this process has: `test_<what>_<number>`.
 pub fn fresh_name(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test_{what}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -44,7 +44,7 @@ pub fn fresh_name(what: &str) -> String {
 pub struct Databases {
     /// The name.
     pub name: String,
-    /// The shipped configuration with the servers' addresses; its topics are fresh names and do not exist yet.
+    /// The shipped configuration with the servers' addresses; its topics have new names and do not exist yet.
     pub config: Config,
 }
 
@@ -78,13 +78,13 @@ pub fn fresh_database(what: &str) -> Databases {
 }
 
 impl Databases {
-    /// With the one grant more in ClickHouse that adopting old tables needs.
+    /// With the one additional grant in ClickHouse that is needed to adopt old tables.
     pub fn for_adopter(mut self) -> Self {
         TEST_ADOPTER.clone_into(&mut self.config.clickhouse.user);
         self
     }
 
-    /// Creates the first route's topic and gives back its name.
+    /// Creates the first route's topic and returns its name.
     #[allow(dead_code, reason = "for the scenarios that follow")]
     pub fn create_topic(&self, partitions: u16) -> &str {
         let topic = &self.config.routes[0].topic;
@@ -117,13 +117,13 @@ impl Databases {
         answer.lines().map(str::to_owned).collect()
     }
 
-    /// What a sink does about rows that ClickHouse refuses: none of a test's own is.
+    /// How a sink handles rows that ClickHouse refuses. It refuses none of a test's own rows.
     pub fn refusals(&self) -> Refusals {
         let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
         Refusals { postgres, kafka, share_max: 0.0, application_name: "footprint-test".into() }
     }
 
-    /// Makes every table; what was done.
+    /// Creates every table, and returns what was done.
     pub async fn migrate(&self) -> Vec<String> {
         let mut lines = Vec::new();
         footprint::upkeep::migrate::migrate(&self.config, |line| lines.push(line.to_owned())).await.unwrap();

@@ -1,16 +1,16 @@
-//! A way to a server that can be held up: connections stay open, and nothing goes through until it is let go.
+//! A proxy to a server that can be closed: connections stay open, but nothing passes until it is opened again.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// See the module's head. Its threads end with the process.
+/// The proxy. Its threads end with the process.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// Forwards every connection to `to`, a port of this machine; gives the port of the way.
+    /// Forwards every connection to `to`, a port of this machine. Returns the proxy's port.
     pub fn open_to(&self, to: u16) -> u16 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -27,12 +27,12 @@ impl Gate {
         port
     }
 
-    /// Nothing goes through from now on.
+    /// From now on nothing passes.
     pub fn hold(&self) {
         *self.0.0.lock().unwrap() = true;
     }
 
-    /// Everything goes through again.
+    /// Everything passes again.
     pub fn release(&self) {
         *self.0.0.lock().unwrap() = false;
         self.0.1.notify_all();

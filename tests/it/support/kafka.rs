@@ -1,4 +1,4 @@
-//! Producing, and what the group has committed.
+//! Producers, and the group's commits.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ pub fn client_config_of(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// Where each record has got to: number, partition, offset.
+/// The place of each acknowledged record: number, partition, offset.
 #[derive(Default)]
 struct Places(Mutex<Vec<(usize, i32, i64)>>);
 
@@ -43,13 +43,13 @@ impl ProducerContext for Places {
     }
 }
 
-/// Sends generated records to one topic, and knows what it sent.
+/// Sends generated records to one topic, and remembers them.
 pub struct Feed {
     producer: BaseProducer<Places>,
     generator: Generator,
     topic: String,
     partitions: usize,
-    /// Sent records so far; decides the partition and the time.
+    /// The number of records sent so far. It decides the partition and the time of the next one.
     count: usize,
     start_ms: i64,
 }
@@ -59,7 +59,7 @@ impl Feed {
         Self::of(client_config_of(bootstrap), topic, partitions, seed, bad_share)
     }
 
-    /// One whose records belong to transactions: each is begun, and committed or aborted, by the test.
+    /// A transactional producer. The test begins each transaction, and commits or aborts it.
     pub fn transactional(topic: &str, partitions: usize, seed: u64) -> Self {
         let mut config = client_config();
         config.set("transactional.id", format!("{topic}-{seed}")).set("transaction.timeout.ms", "300000");
@@ -73,12 +73,12 @@ impl Feed {
         self.producer.begin_transaction().unwrap();
     }
 
-    /// Commits the transaction that was begun.
+    /// Commits the open transaction.
     pub fn commit(&self) {
         self.producer.commit_transaction(Duration::from_secs(30)).unwrap();
     }
 
-    /// Aborts the transaction that was begun.
+    /// Aborts the open transaction.
     pub fn abort(&self) {
         self.producer.abort_transaction(Duration::from_secs(30)).unwrap();
     }
@@ -98,7 +98,7 @@ impl Feed {
         Self { producer, generator, topic: topic.to_owned(), partitions, count: 0, start_ms }
     }
 
-    /// Sends `count` records, waits until Kafka has them all, and gives them with their places.
+    /// Sends `count` records, waits until Kafka has acknowledged all of them, and returns them with their places.
     pub fn send(&mut self, count: usize) -> Vec<(i32, i64, Sent)> {
         let mut sent: Vec<Option<Sent>> = Vec::with_capacity(count);
         for number in 0..count {
@@ -149,7 +149,7 @@ impl Feed {
         self.send_at(partition, payloads, |_| self.start_ms)
     }
 
-    /// The same, each at the time that `time_ms` says of its place among them.
+    /// The same. `time_ms` returns the time of each record by its index.
     pub fn send_at(
         &self,
         partition: i32,
@@ -180,7 +180,7 @@ impl Feed {
     }
 }
 
-/// What a group has committed of a topic: by partition, offset and mark.
+/// A group's commits for a topic: offset and mark by partition.
 pub fn committed(bootstrap: &str, group: &str, topic: &str, partitions: usize) -> BTreeMap<i32, (i64, String)> {
     let consumer: Arc<BaseConsumer> = Arc::new(client_config_of(bootstrap).set("group.id", group).create().unwrap());
     let mut list = TopicPartitionList::new();
@@ -203,7 +203,7 @@ pub fn add_partitions(topic: &str, partitions: usize) {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
-/// Has Kafka delete the records of a partition below an offset, as retention does.
+/// Makes Kafka delete the records of a partition below an offset, as retention does.
 pub fn delete_records(topic: &str, partition: i32, below: i64) {
     let admin: AdminClient<DefaultClientContext> = client_config().create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -213,7 +213,7 @@ pub fn delete_records(topic: &str, partition: i32, below: i64) {
     deleted.find_partition(topic, partition).unwrap().error().unwrap();
 }
 
-/// Commits for a group as an old consumer has: without our mark.
+/// Commits for a group like an old consumer, without our mark.
 pub fn commit_as_another(group: &str, topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) {
     let consumer: BaseConsumer = client_config().set("group.id", group).create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -223,7 +223,7 @@ pub fn commit_as_another(group: &str, topic: &str, offsets: impl IntoIterator<It
     consumer.commit(&list, CommitMode::Sync).unwrap();
 }
 
-/// Another program's consumer: a member of the group that polls and commits nothing. It leaves when it is dropped.
+/// Another program's consumer: a member of the group that polls and commits nothing. It leaves on drop.
 pub struct Stranger {
     stop: Arc<AtomicBool>,
     partitions: Arc<AtomicUsize>,
@@ -231,7 +231,7 @@ pub struct Stranger {
 }
 
 impl Stranger {
-    /// Joins, with an assignor of librdkafka's.
+    /// Joins, with an assignor of librdkafka.
     pub fn join(group: &str, topic: &str, client_id: &str, assignor: &str) -> Self {
         let mut config = client_config();
         config
@@ -256,7 +256,7 @@ impl Stranger {
         Self { stop, partitions, thread: Some(thread) }
     }
 
-    /// Partitions that it has.
+    /// The number of its partitions.
     pub fn partitions(&self) -> usize {
         self.partitions.load(Ordering::SeqCst)
     }

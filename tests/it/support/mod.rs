@@ -1,4 +1,4 @@
-//! What every scenario stands on: the servers, one test's world in them, consumers as processes, and the oracle that knows
+//! The fixtures of every scenario: the servers, one test's world in them, consumers as processes, and the oracle that knows
 //! what must be stored.
 
 pub mod consumer;
@@ -20,7 +20,7 @@ use footprint_stack::{KafkaCluster, Progress, Stack, StackOptions};
 
 use self::gate::Gate;
 
-/// The servers; started by the first test that asks, ended with the process.
+/// The servers. The first test that asks starts them, and they end with the process.
 pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
@@ -29,8 +29,8 @@ pub fn stack() -> &'static Stack {
     })
 }
 
-/// A cluster of three brokers, and the gate on the way by which the second and the third hear from the controller; started by the
-/// first test that asks. The guard is held by one test at a time.
+/// A cluster of three brokers, and the gate between the controller and the other two. The first test that asks starts them. One
+/// test at a time holds the guard.
 pub fn cluster() -> (&'static KafkaCluster, &'static Gate, MutexGuard<'static, ()>) {
     static CLUSTER: OnceLock<(KafkaCluster, Gate)> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::new(());
@@ -43,7 +43,7 @@ pub fn cluster() -> (&'static KafkaCluster, &'static Gate, MutexGuard<'static, (
     (cluster, gate, turn)
 }
 
-/// Who uses the servers: any number of calm tests, or one that disturbs them.
+/// The tests that use the servers: any number of calm ones, or one that disturbs them.
 struct Users {
     calm: usize,
     alone: bool,
@@ -57,11 +57,11 @@ fn users() -> MutexGuard<'static, Users> {
     USERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The servers stay up while it lives. Unlike a lock's guard it may go from thread to thread.
+/// While it lives, the servers stay up. Unlike a lock's guard it may move between threads.
 #[derive(Debug)]
 pub struct Calm(());
 
-/// No other test runs while it lives.
+/// While it lives, no other test runs.
 #[derive(Debug)]
 pub struct Alone(());
 

@@ -1,4 +1,4 @@
-//! The oracle: what was sent to each place of each life of the topic, and what must therefore be stored. It decodes with
+//! The oracle: which record was sent to each place of each life of the topic, and so what must be stored. It decodes with
 //! serde_json and chrono, which the program does not use for this.
 
 use std::collections::{BTreeMap, HashSet};
@@ -58,25 +58,25 @@ fn time_us(value: &serde_json::Value) -> i64 {
     })
 }
 
-/// Where a record lies: source, partition, offset.
+/// A record's place: source, partition, offset.
 pub type Place = (i64, i32, i64);
 
-/// Everything that was sent, by source and partition; a record's index is its offset.
+/// All records sent, by source and partition. A record's index is its offset.
 #[derive(Default)]
 pub struct Oracle {
     pub logs: BTreeMap<(i64, i32), Vec<Option<Sent>>>,
-    /// Places that PostgreSQL, or ClickHouse, must not hold, because the person said so.
+    /// Places that PostgreSQL, or ClickHouse, must not hold, because of the configuration.
     pub not_in_postgres: HashSet<Place>,
     pub not_in_clickhouse: HashSet<Place>,
     /// Places whose rows PostgreSQL, or ClickHouse, must refuse: each is a dead letter for that database alone.
     pub refused_by_postgres: HashSet<Place>,
     pub refused_by_clickhouse: HashSet<Place>,
-    /// Lives that were destroyed before all of them was read: what is missing of them is no fault.
+    /// Lives that were deleted before all of their records were read. A record that is missing is no fault.
     pub destroyed: HashSet<i64>,
 }
 
 impl Oracle {
-    /// Notes what was sent to one life of the topic.
+    /// Notes the records sent to one life of the topic.
     pub fn note(&mut self, source: i64, sent: Vec<(i32, i64, Sent)>) {
         for (partition, offset, sent) in sent {
             let log = self.logs.entry((source, partition)).or_default();

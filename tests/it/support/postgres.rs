@@ -1,4 +1,4 @@
-//! A superuser's eye on one test's PostgreSQL database, on one connection that is made anew when it breaks.
+//! A superuser's view of one test's PostgreSQL database, on one connection that is opened again if it breaks.
 
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ pub struct LedgerRow {
 }
 
 impl LedgerRow {
-    /// What every sink that is on has stored, as far as the ledger knows.
+    /// The offset below which every sink that is on has stored all records, as far as the ledger knows.
     pub fn lowest(&self) -> i64 {
         let sinks = [Some(self.dead_letters_next), self.postgres_next, self.clickhouse_next];
         sinks.into_iter().flatten().min().unwrap_or(0)
     }
 
-    /// Ranges claimed and not stored in every sink.
+    /// Ranges that are claimed and not stored in every sink.
     pub fn pending(&self) -> usize {
         self.claims.iter().filter(|&&end| end > self.lowest()).count()
     }
@@ -47,7 +47,7 @@ impl Eye {
         Self { runtime, database: database.to_owned(), client: None }
     }
 
-    /// All rows of one statement; an error of the connection makes a new one and tries again.
+    /// All rows of one statement. After an error of the connection, opens a new one and tries again.
     pub fn query(&mut self, sql: &str) -> Vec<Row> {
         for _ in 0..600 {
             match self.try_query(sql) {

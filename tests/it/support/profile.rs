@@ -1,5 +1,5 @@
-//! A proxy before ClickHouse that does what a profile does: it adds settings to every request that does not set them itself.
-//! The server's own profiles are read at its start only, and all tests share the server.
+//! A proxy before ClickHouse that works like a profile: it adds settings to every request that does not set them itself. The
+//! server reads its own profiles only at its start, and all tests share the server.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// Listens until it is dropped.
+/// The proxy. It listens until it is dropped.
 pub struct Profile {
     port: u16,
     _runtime: Runtime,
@@ -32,7 +32,7 @@ impl Profile {
         Self { port, _runtime: runtime }
     }
 
-    /// Where it listens.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -45,7 +45,7 @@ fn escaped(value: &str) -> String {
         .collect()
 }
 
-/// Until either side closes; an error on either side is its closing.
+/// Serves until either side closes. An error on a side counts as its closing.
 async fn connection(client: TcpStream, server_port: u16, settings: &[(String, String)]) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
     let _ = client.set_nodelay(true);
@@ -64,7 +64,7 @@ async fn connection(client: TcpStream, server_port: u16, settings: &[(String, St
     tokio::join!(requests, answers);
 }
 
-/// Passes one request on. False: there is none any more.
+/// Forwards one request. False: no more requests come.
 async fn request(
     client: &mut BufReader<OwnedReadHalf>,
     server: &mut OwnedWriteHalf,
@@ -101,7 +101,7 @@ async fn request(
         client.read_line(&mut line).await?;
         server.write_all(line.as_bytes()).await?;
         let size = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
-        // the end of the line belongs to it; after the last, empty one come no trailers
+        // the line end belongs to the chunk; no trailers follow the last, empty chunk
         pass(client, server, size + 2).await?;
         if size == 0 {
             return Ok(true);

@@ -15,11 +15,11 @@ use super::world::{STORED, World};
 /// Faults named in a message, at most.
 const SHOWN: usize = 12;
 
-/// What was found in one table.
+/// The rows found in one table.
 struct Seen<'a> {
     table: &'static str,
     oracle: &'a Oracle,
-    /// By source and partition, one flag an offset.
+    /// One flag for each offset, by source and partition.
     seen: BTreeMap<(i64, i32), Vec<bool>>,
     faults: Vec<String>,
 }
@@ -34,7 +34,7 @@ impl<'a> Seen<'a> {
         self.faults.push(what);
     }
 
-    /// A row of `place` was found.
+    /// Notes a row of `place`.
     fn found(&mut self, place: Place) -> bool {
         let (source, partition, offset) = place;
         let flag = self.seen.get_mut(&(source, partition)).and_then(|log| log.get_mut(usize::try_from(offset).ok()?));
@@ -61,7 +61,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Ends the look at a table whose places are those for which `belongs`.
+    /// Ends the check of a table that must hold exactly the places for which `belongs` is true.
     fn end(mut self, belongs: impl Fn(Place, bool) -> bool) {
         for (&(source, partition), log) in &self.oracle.logs {
             for (index, sent) in log.iter().enumerate() {
@@ -81,12 +81,12 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Proves what is stored now, with nothing running or everything idle.
+/// Proves the present contents, while no consumer runs or all are idle.
 pub fn prove_tables(world: &mut World) {
     prove_route(&mut world.eye, &world.database, &world.oracle, "user_footprint");
 }
 
-/// The same of one route, whose tables bear its name.
+/// The same for one route, whose tables have its name.
 pub fn prove_route(eye: &mut Eye, database: &str, oracle: &Oracle, route: &str) {
     prove_clickhouse(database, oracle, route);
     let rows = eye.query(&format!(
@@ -181,7 +181,7 @@ fn prove_clickhouse(database: &str, oracle: &Oracle, route: &str) {
     seen.end(|place, bad| !bad && !not_in_clickhouse.contains(&place) && !refused_by_clickhouse.contains(&place));
 }
 
-/// Proves that everything sent is stored and nothing else, and that what is sent afterwards still arrives.
+/// Proves that exactly the records sent are stored, and that new records still arrive.
 pub fn prove(world: &mut World, consumers: &mut [&mut Consumer]) {
     // enough to reach every partition
     let fresh = 50 * usize::from(world.partitions);

@@ -1,4 +1,4 @@
-//! A proxy before a server that passes a client's bytes on slowly, and can fall silent in the middle of a large request.
+//! A proxy before a server that forwards a client's bytes slowly, and can fall silent in the middle of a large request.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// Bytes that are passed on at once, and that the system may hold of a client's before they are.
+/// Bytes of a client that are forwarded at once, and that the system may hold before that.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Whether connections fall silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
-    /// Each does when it has passed on so many bytes of its client's.
+    /// Each falls silent after it has forwarded this number of its client's bytes.
     SilentAfter(usize),
-    /// None does; those that are silent end.
+    /// None falls silent, and silent connections end.
     Talking,
 }
 
-/// Listens until it is dropped.
+/// The proxy. It listens until it is dropped.
 pub struct SlowProxy {
     port: u16,
     mood: watch::Sender<Mood>,
@@ -30,7 +30,7 @@ pub struct SlowProxy {
 }
 
 impl SlowProxy {
-    /// Before `server_port` of 127.0.0.1. A connection that has passed on `silent_after` bytes passes on nothing any more.
+    /// A proxy before `server_port` of 127.0.0.1. A connection that has forwarded `silent_after` bytes forwards nothing more.
     pub fn start(server_port: u16, bytes_per_second: usize, silent_after: Option<usize>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(async {
@@ -56,7 +56,7 @@ impl SlowProxy {
         Self { port, mood, silent_since, _runtime: runtime }
     }
 
-    /// Where it listens.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -66,13 +66,13 @@ impl SlowProxy {
         *self.silent_since.borrow()
     }
 
-    /// Ends what is silent; nothing falls silent any more.
+    /// Ends the silent connections. None falls silent from now on.
     pub fn talk(&self) {
         self.mood.send_replace(Mood::Talking);
     }
 }
 
-/// Passes bytes on until one side ends, or the connection is silent and everything talks again.
+/// Forwards bytes until one side ends, or until a silent connection is ended.
 async fn serve(
     client: TcpStream,
     server: TcpStream,

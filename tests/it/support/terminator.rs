@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
-/// Listens until it is dropped.
+/// The terminator. It listens until it is dropped.
 pub struct Terminator {
     port: u16,
     _runtime: Runtime,
@@ -44,7 +44,7 @@ impl Terminator {
             while let Ok((client, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // who is refused gets an alert, and the connection ends
+                    // a refused client gets an alert, and the connection ends
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -54,7 +54,7 @@ impl Terminator {
         Self { port, _runtime: runtime }
     }
 
-    /// Where it listens.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }

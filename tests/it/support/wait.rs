@@ -1,12 +1,12 @@
-//! Waiting: for a condition, with a deadline, never for a time.
+//! Waits for a condition, with a deadline, and never just for a time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Polls until `ready` gives something; panics with `what` and what `explain` says when that takes too long.
+/// Polls until `ready` returns a value. If that takes too long, panics with `what` and the text of `explain`.
 pub fn until_or<T>(
     what: &str,
     deadline: Duration,
@@ -26,7 +26,7 @@ pub fn until_or<T>(
     }
 }
 
-/// The same with nothing to explain.
+/// The same without `explain`.
 pub fn until<T>(what: &str, deadline: Duration, ready: impl FnMut() -> Option<T>) -> T {
     until_or(what, deadline, ready, String::new)
 }

@@ -14,12 +14,12 @@ use super::postgres::{Eye, LedgerRow};
 use super::stack;
 use super::wait::until_or;
 
-/// How long everything sent so far may take to be stored, unless a test says otherwise.
+/// How long it may take until everything sent so far is stored, unless a test says otherwise.
 pub const STORED: Duration = Duration::from_secs(60);
 
-/// A topic and databases of one test's own.
+/// One test's topic and databases.
 pub struct World {
-    /// Where Kafka is.
+    /// Kafka's address.
     bootstrap: String,
     pub topic: String,
     pub database: String,
@@ -34,20 +34,20 @@ pub struct World {
     lives: u64,
     /// `section.key` and the TOML value, for every consumer from now on.
     pub settings: Vec<(&'static str, String)>,
-    /// Further routes, each of a topic and a pair of tables of its own name, for every consumer from now on.
+    /// Further routes, for every consumer from now on. Each has a topic and a pair of tables with its name.
     pub further_routes: Vec<String>,
     /// The route's zone and columns, TOML, for every consumer from now on.
     pub definition: Definition,
 }
 
-/// What of the route decides a record's row.
+/// The parts of the route that decide a record's row.
 pub struct Definition {
     pub timezone: &'static str,
     pub columns: [&'static str; 3],
 }
 
 impl World {
-    /// With the tables made.
+    /// With all tables.
     pub fn new(name: &str, partitions: u16, bad_share: f64) -> Self {
         let world = Self::without_tables(name, partitions, bad_share);
         world.command(&["migrate"]);
@@ -61,7 +61,7 @@ impl World {
         world
     }
 
-    /// With empty databases, at other brokers; the topic is the test's to make.
+    /// With empty databases, at other brokers. The test creates the topic.
     pub fn at(bootstrap: &str, name: &str, partitions: u16, bad_share: f64) -> Self {
         let unique = &uuid::Uuid::new_v4().simple().to_string()[..12];
         let topic = format!("{name}-{unique}");
@@ -103,7 +103,7 @@ impl World {
         stack().kafka().unwrap().create_topic(&self.topic, self.partitions, &config).unwrap();
     }
 
-    /// Deletes the topic and makes another of the same name, to which other records go.
+    /// Deletes the topic and creates another of the same name. Other records go to it.
     pub fn recreate_topic(&mut self) {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic();
@@ -135,7 +135,7 @@ impl World {
         source_id(&cluster, &inquirer.describe_topic_at(broker, topic, wait).unwrap().topic_id).0
     }
 
-    /// Sends `count` generated records and notes them; gives the topic's life they went to.
+    /// Sends `count` generated records and notes them. Returns the life of the topic that they went to.
     pub fn send(&mut self, count: usize) -> i64 {
         let source = self.source();
         self.send_to(source, count);
@@ -148,7 +148,7 @@ impl World {
         self.oracle.note(source, sent);
     }
 
-    /// Sends these payloads to one partition and notes them; gives the topic's life they went to.
+    /// Sends these payloads to one partition and notes them. Returns the life of the topic that they went to.
     pub fn send_these(&mut self, partition: i32, payloads: &[String]) -> i64 {
         let source = self.source();
         let sent = self.feed.send_these(partition, payloads);
@@ -197,14 +197,14 @@ impl World {
         path
     }
 
-    /// Runs a command of the program to its end, which must be good.
+    /// Runs a command of the program to its end. It must succeed.
     pub fn command(&self, arguments: &[&str]) -> String {
         let (status, out, err) = self.outcome(arguments);
         assert_eq!(status, 0, "{arguments:?}:\n{out}\n{err}");
         out
     }
 
-    /// Runs a command of the program to its end: its exit status, what it printed, and what it said on standard error.
+    /// Runs a command of the program to its end. Returns its exit status, its standard output, and its standard error.
     pub fn outcome(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = program(&self.directory, &self.config_file("command")).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -218,7 +218,7 @@ impl World {
         command
     }
 
-    /// Runs a command of the program to its end, whatever that is: the exit status, and what it said on both outputs.
+    /// Runs a command of the program to any end. Returns its exit status, and both outputs.
     pub fn attempt(&self, arguments: &[&str], deadline: Duration) -> (Option<i32>, String) {
         let said = self.directory.join(format!("{}.said", arguments[0]));
         let output = std::fs::File::create(&said).unwrap();
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// `check` finds a fault that says `word`, and `run` ends by itself with it.
+    /// `check` must report a fault that contains `word`, and `run` must end with it.
     pub fn is_named(&self, word: &str) {
         let (status, out, err) = self.outcome(&["check"]);
         let named = out.lines().any(|line| line.starts_with("FAULT") && line.contains(word));
@@ -264,7 +264,7 @@ impl World {
         self.set(setting, &format!("{:?}", value.to_string()));
     }
 
-    /// The topic has more partitions now; records go to all of them from now on.
+    /// Gives the topic more partitions. From now on records go to all of them.
     pub fn grow(&mut self, partitions: u16) {
         self.partitions = partitions;
         self.lives += 1;
@@ -283,7 +283,7 @@ impl World {
         Consumer::start(&self.directory, &self.config_file(&name), &name, arguments)
     }
 
-    /// What the group has committed.
+    /// The group's commits.
     pub fn committed(&self) -> std::collections::BTreeMap<i32, (i64, String)> {
         committed(&self.bootstrap, &self.topic, &self.topic, usize::from(self.partitions))
     }
@@ -293,17 +293,17 @@ impl World {
         self.eye.ledger().into_iter().filter(|row| row.source == source).collect()
     }
 
-    /// Records of a life that were sent.
+    /// The number of records sent to a life.
     pub fn sent(&self, source: i64) -> i64 {
         (0..i32::from(self.partitions)).map(|partition| self.oracle.end(source, partition)).sum()
     }
 
-    /// Records of a life that every sink has stored, as far as the ledger knows.
+    /// The number of a life's records that every sink has stored, as far as the ledger knows.
     pub fn stored(&mut self, source: i64) -> i64 {
         self.ledger(source).iter().map(LedgerRow::lowest).sum()
     }
 
-    /// Waits until a life is stored whole.
+    /// Waits until all records of a life are stored.
     pub fn wait_stored(&mut self, source: i64, deadline: Duration, consumers: &mut [&mut Consumer]) {
         let ends: Vec<(i32, i64)> = (0..i32::from(self.partitions))
             .map(|p| (p, self.oracle.end(source, p)))
@@ -347,12 +347,12 @@ impl World {
         self.ledger(source).iter().map(|row| (row.partition, row.epoch)).collect()
     }
 
-    /// Which processes own partitions of a life: the upper half of an owner is the process's.
+    /// The processes that own partitions of a life. The upper half of an owner is the process's.
     pub fn owners(&mut self, source: i64) -> std::collections::BTreeSet<u64> {
         self.ledger(source).iter().map(|row| row.owner.as_u64_pair().0).collect()
     }
 
-    /// Waits until a claim is pending: a batch is on its way. Gives how many claims are.
+    /// Waits until a claim is pending, because a batch is under way. Returns the number of pending claims.
     pub fn wait_claimed(&mut self, source: i64, consumer: &Consumer) -> usize {
         let eye = &mut self.eye;
         let pending = || {
@@ -370,7 +370,7 @@ impl World {
 }
 
 impl Drop for World {
-    /// Logs of a test that passed are of no use.
+    /// Removes the logs of a test that passed, because nobody needs them.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.directory);
