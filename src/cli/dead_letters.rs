@@ -16,7 +16,7 @@ use footprint_service::clickhouse::client;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
 use footprint_service::kafka::Inquirer;
-use footprint_service::kafka::again::{Parts, Rereader};
+use footprint_service::kafka::reread::{Parts, Rereader};
 use footprint_service::postgres::session::Purpose;
 use footprint_service::postgres::{PostgresError, connect};
 use footprint_service::report::Remedy;

@@ -10,7 +10,7 @@ use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Kafka;
 use footprint_service::kafka::AskError;
-use footprint_service::kafka::again::Rereader;
+use footprint_service::kafka::reread::Rereader;
 use tokio::task::spawn_blocking;
 
 use crate::ledger::ownership::Ownership;

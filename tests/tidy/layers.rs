@@ -64,7 +64,7 @@ const ROOMS: [Room; 4] = [
             &["kafka/error", "kafka/fetched"],
             &["kafka/describe", "kafka/probe"],
             &["kafka/inquirer"],
-            &["kafka/again", "kafka/members", "kafka/partitions"],
+            &["kafka/members", "kafka/partitions", "kafka/reread"],
             &["kafka"],
             // the databases
             &["clickhouse/error", "clickhouse/gate", "postgres/asked"],

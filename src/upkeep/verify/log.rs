@@ -42,11 +42,11 @@ pub(super) struct LogReader {
     /// Where the consumer is, if it is assigned.
     at: Option<(Partition, Offset)>,
     stall: Duration,
-    eye: Eye,
+    reader: ContentReader,
 }
 
 /// Turns records into content numbers.
-struct Eye {
+struct ContentReader {
     decoder: Decoder,
     /// The record being read, alone: a row may hold a mebibyte.
     row: Rows,
@@ -66,8 +66,9 @@ impl LogReader {
         let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config))
             .map_err(|error| refused(AskError::client(&error)))?;
         let inquirer = Inquirer::new(kafka).map_err(refused)?;
-        let eye = Eye { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };
-        Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, eye })
+        let reader =
+            ContentReader { decoder: Decoder::new(route)?, row: Rows::empty(route), content: Content::default() };
+        Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, reader })
     }
 
     /// The cluster's id.
@@ -166,7 +167,7 @@ impl LogReader {
                         self.at = None; // this record belongs to a later window, and is read again then
                         return Ok(());
                     }
-                    self.eye.look(&message, tally);
+                    self.reader.look(&message, tally);
                     next = message.offset() + 1;
                     heard = Instant::now();
                 }
@@ -262,7 +263,7 @@ fn without_holes(known: Range, holes: &[Range]) -> Vec<Range> {
     parts
 }
 
-impl Eye {
+impl ContentReader {
     fn look(&mut self, message: &BorrowedMessage<'_>, tally: &mut LogTally) {
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
         let record = Record {

@@ -13,8 +13,8 @@ use footprint_service::report::Chain;
 
 use self::count::{Counted, count};
 use crate::upkeep::verify::error::VerifyError;
-use crate::upkeep::verify::log::LogReader;
 use crate::upkeep::verify::expected::{Expected, Known, expected};
+use crate::upkeep::verify::log::LogReader;
 use crate::upkeep::verify::postgres::{Extents, Gap, Key, Promised, Source, Table, Tables};
 use crate::upkeep::verify::report::{Findings, PartitionReport, RouteReport, SourceReport};
 use crate::upkeep::verify::window::{LogTally, Refused, Side, Tally, Window};
@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
     async fn open(config: &'a Config, route: &'a Route, options: &'a Options) -> Result<Self, VerifyError> {
         let (stall, scan) = (options.stall, options.scan);
         let progress = Progress { step: Step::Counting, route: route.name.clone(), read: 0, total: 0 };
-        tell(options, &progress);
+        notify(options, &progress);
         let postgres = Tables::open(&config.postgres, route, stall, scan).await?;
         let table = clickhouse::Table::new(&config.clickhouse, route, stall, scan);
         let mut notes = Vec::new();
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
         self.progress.total += self.row_estimate(&expected);
         for window in windows {
             self.window(&mut expected, window, &mut report).await?;
-            tell(self.options, &self.progress);
+            notify(self.options, &self.progress);
         }
         report.counts = self.findings.counts();
         if let Some(first) = report.first_offset.filter(|&first| first > report.log_start.unwrap_or(0)) {
@@ -236,7 +236,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads one window from all sides at once, and compares it.
-    async fn window(&mut self, expected: &mut Expected, window: i64, report: &mut PartitionReport) -> Result<(), VerifyError> {
+    async fn window(
+        &mut self,
+        expected: &mut Expected,
+        window: i64,
+        report: &mut PartitionReport,
+    ) -> Result<(), VerifyError> {
         let offsets = 1_i64 << self.options.window_bits;
         let base = window << self.options.window_bits;
         let place = (base, offsets);
@@ -264,7 +269,9 @@ impl<'a> Walk<'a> {
         let (rows_extent, dead_extent) = (extent(&self.rows), extent(&self.dead));
         let postgres = async {
             if let Some(extent) = rows_extent {
-                tables.read(Table::Rows, expected.key, place, &extent, |offset, number| rows.add(offset, number)).await?;
+                tables
+                    .read(Table::Rows, expected.key, place, &extent, |offset, number| rows.add(offset, number))
+                    .await?;
             }
             if let Some(extent) = dead_extent {
                 let add = |offset, number| dead.add(offset, number);
@@ -273,7 +280,8 @@ impl<'a> Walk<'a> {
             Ok(())
         };
         let table = self.table.as_ref();
-        let clickhouse_extent = self.clickhouse_rows.get(&expected.key).and_then(|windows| windows.get(&window)).copied();
+        let clickhouse_extent =
+            self.clickhouse_rows.get(&expected.key).and_then(|windows| windows.get(&window)).copied();
         let other = async {
             match table.zip(clickhouse_extent) {
                 Some((table, extent)) => table.read(expected.key, place, &extent, clickhouse).await,
@@ -349,7 +357,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn tell(options: &Options, progress: &Progress) {
+fn notify(options: &Options, progress: &Progress) {
     if let Some(report_progress) = &options.progress {
         report_progress(progress);
     }

@@ -52,7 +52,7 @@ pub fn gated_client(clickhouse: &ClickHouse, gate: &Gate) -> Client {
                 Client::with_http_client(http.build(Gated::new(reach, gate)))
             }
             // without TLS, https is refused and never sent as plain text
-            Err(error) => Client::with_http_client(http.build(Gated::new(Useless(error), gate))),
+            Err(error) => Client::with_http_client(http.build(Gated::new(BrokenConnector(error), gate))),
         },
     };
     let scheme = if clickhouse.tls == Tls::On { "https" } else { "http" };
@@ -83,9 +83,9 @@ fn connector(address: SocketAddr, http_alone: bool) -> HttpConnector<Fixed> {
 /// Takes the place of a connector if the certificate files cannot be used. (They were read when the program started, so they have
 /// changed since.) Every connection fails, and none is plain.
 #[derive(Clone)]
-struct Useless(FileError);
+struct BrokenConnector(FileError);
 
-impl Service<Uri> for Useless {
+impl Service<Uri> for BrokenConnector {
     type Response = TokioIo<TcpStream>;
     type Error = FileError;
     type Future = Ready<Result<Self::Response, FileError>>;

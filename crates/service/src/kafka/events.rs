@@ -23,20 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What one client has reported.
 #[derive(Debug, Default)]
 pub struct ClientEvents {
-    last: Mutex<Option<Complaint>>,
+    last: Mutex<Option<LastError>>,
     /// Whether tokens without a signature may be made.
     makes_tokens: bool,
 }
 
 /// The client's last error.
 #[derive(Debug)]
-struct Complaint {
+struct LastError {
     trouble: Trouble,
     text: String,
     /// When the first of several equal errors in a row came. librdkafka reports the same error twice, and then not again for half
     /// a minute, so their number says nothing.
     since: Instant,
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl ClientEvents {
@@ -91,8 +91,8 @@ impl ClientEvents {
             return;
         }
         let same = last.as_ref().filter(|last| last.trouble == trouble);
-        let (since, is_told) = same.map_or((now, false), |last| (last.since, last.is_told));
-        *last = Some(Complaint { trouble, text: reason.to_owned(), since, is_told });
+        let (since, is_reported) = same.map_or((now, false), |last| (last.since, last.is_reported));
+        *last = Some(LastError { trouble, text: reason.to_owned(), since, is_reported });
     }
 
     /// A broker has answered, so earlier errors are over.
@@ -117,7 +117,7 @@ impl ClientEvents {
 
     fn refusal_at(&self, now: Instant) -> Option<(String, &'static str)> {
         match self.last.lock().as_ref()? {
-            Complaint { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
+            LastError { trouble: Trouble::Refused { remedy }, text, since, .. } if now >= *since + PATIENCE => {
                 Some((text.clone(), remedy))
             }
             _ => None,
@@ -127,8 +127,8 @@ impl ClientEvents {
     /// An error that has lasted longer than `patience` and was not returned before, as a line for people.
     pub fn lasting(&self, patience: Duration) -> Option<String> {
         let mut last = self.last.lock();
-        let last = last.as_mut().filter(|last| !last.is_told && last.since.elapsed() >= patience)?;
-        last.is_told = true;
+        let last = last.as_mut().filter(|last| !last.is_reported && last.since.elapsed() >= patience)?;
+        last.is_reported = true;
         Some(match last.trouble {
             Trouble::Away | Trouble::Unclear => last.text.clone(),
             Trouble::Refused { remedy } => format!("{}; {remedy}", last.text),

@@ -1,7 +1,6 @@
 //! The client side of Kafka: its configuration, its events, its messages, and the questions to librdkafka apart from the stream
 //! of records. Only this folder, the reader and the commit name rdkafka's types.
 
-pub mod again;
 pub mod brokers;
 mod describe;
 mod error;
@@ -15,6 +14,7 @@ pub mod partitions;
 mod poller;
 mod probe;
 pub mod queue;
+pub mod reread;
 mod settings;
 mod token;
 pub mod trouble;

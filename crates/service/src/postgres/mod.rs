@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 pub use self::error::{PostgresError, is_passing_connect};
 use self::error::{connect_remedy, may_connect_later};
-use self::socket::{ReachError, Reached, reach};
+use self::socket::{Connected, ReachError, reach};
 use crate::address::{Unreached, authority};
 use crate::config::Postgres;
 use crate::report::Remedy;
@@ -137,7 +137,7 @@ async fn connect_with_task(
     let address = address(postgres);
     let reached = reach(postgres, application_name, traffic).await;
     let reached = reached.map_err(|unreached| ConnectError::unreached(address.clone(), unreached))?;
-    let Reached { client, server, task } = reached;
+    let Connected { client, server, task } = reached;
     match tokio::time::timeout(CONNECT_TIMEOUT, session::pin(&client, &server, postgres, purpose)).await {
         Ok(Ok(())) => Ok((client, task)),
         Ok(Err(SessionError::Postgres(error))) => Err(ConnectError::of(address, error)),

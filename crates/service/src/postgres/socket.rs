@@ -41,7 +41,7 @@ pub(super) enum ReachError {
 }
 
 /// A connection.
-pub(super) struct Reached {
+pub(super) struct Connected {
     pub(super) client: Client,
     pub(super) server: Server,
     /// Serves the connection, and ends with the client.
@@ -49,7 +49,7 @@ pub(super) struct Reached {
 }
 
 /// How to make a connection.
-struct Way {
+struct Endpoint {
     config: Config,
     /// The name that the certificate must have.
     host: String,
@@ -63,7 +63,7 @@ pub(super) async fn reach(
     postgres: &Postgres,
     application_name: &str,
     traffic: &Traffic,
-) -> Result<Reached, Unreached<ReachError>> {
+) -> Result<Connected, Unreached<ReachError>> {
     let failed = Unreached::Failed;
     let tls = match postgres.tls {
         Tls::Off => None,
@@ -74,16 +74,16 @@ pub(super) async fn reach(
     };
     let config = client_config(postgres, application_name, tls.is_some());
     let (host, port) = (bare(&postgres.host).to_owned(), postgres.port);
-    let way = Way { config, host, port, tls, traffic: traffic.clone() };
+    let endpoint = Endpoint { config, host, port, tls, traffic: traffic.clone() };
     if postgres.host.starts_with('/') {
         // a folder with the server's socket
-        return match timeout(CONNECT_TIMEOUT, way.by_folder()).await {
+        return match timeout(CONNECT_TIMEOUT, endpoint.by_folder()).await {
             Ok(connected) => connected.map_err(failed),
             Err(_) => Err(Unreached::Silent),
         };
     }
     let addresses = resolve(&postgres.host, port).await.map_err(|error| failed(ReachError::Unknown(error)))?;
-    way.to_first_of(&addresses).await
+    endpoint.to_first_of(&addresses).await
 }
 
 fn client_config(postgres: &Postgres, application_name: &str, tls: bool) -> Config {
@@ -99,8 +99,8 @@ fn client_config(postgres: &Postgres, application_name: &str, tls: bool) -> Conf
     config
 }
 
-impl Way {
-    async fn to_first_of(&self, addresses: &[SocketAddr]) -> Result<Reached, Unreached<ReachError>> {
+impl Endpoint {
+    async fn to_first_of(&self, addresses: &[SocketAddr]) -> Result<Connected, Unreached<ReachError>> {
         let attempt = |address| {
             self.to(address).map_err(|error| match error {
                 // a server that starts up or shuts down says so; any other refusal holds for every address of the name
@@ -113,7 +113,7 @@ impl Way {
         try_each(addresses, CONNECT_TIMEOUT, attempt).await
     }
 
-    async fn to(&self, address: SocketAddr) -> Result<Reached, ReachError> {
+    async fn to(&self, address: SocketAddr) -> Result<Connected, ReachError> {
         let stream = TcpStream::connect(address).await.map_err(ReachError::Io)?;
         stream.set_nodelay(true).map_err(ReachError::Io)?;
         let socket = SockRef::from(&stream);
@@ -122,12 +122,12 @@ impl Way {
         self.over(stream).await
     }
 
-    async fn by_folder(&self) -> Result<Reached, ReachError> {
+    async fn by_folder(&self) -> Result<Connected, ReachError> {
         let path = format!("{}/.s.PGSQL.{}", self.host, self.port);
         self.over(UnixStream::connect(path).await.map_err(ReachError::Io)?).await
     }
 
-    async fn over<S>(&self, stream: S) -> Result<Reached, ReachError>
+    async fn over<S>(&self, stream: S) -> Result<Connected, ReachError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -144,7 +144,7 @@ impl Way {
 }
 
 /// Starts the task that serves a connection.
-fn serve<S, T>((client, connection): (Client, Connection<S, T>)) -> Reached
+fn serve<S, T>((client, connection): (Client, Connection<S, T>)) -> Connected
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: TlsStream + Unpin + Send + 'static,
@@ -154,7 +154,7 @@ where
         // every waiting statement already receives the error that ended the connection
         let _ = connection.await;
     });
-    Reached { client, server, task }
+    Connected { client, server, task }
 }
 
 #[cfg(test)]
@@ -173,9 +173,9 @@ mod tests {
         let addresses = [silent.local_addr().unwrap(), talking.local_addr().unwrap()];
         let mut config = Config::new();
         config.user("a");
-        let way = Way { config, host: "name".into(), port, tls: None, traffic: Traffic::default() };
+        let endpoint = Endpoint { config, host: "name".into(), port, tls: None, traffic: Traffic::default() };
         let began = std::time::Instant::now();
-        let connecting = way.to_first_of(&addresses);
+        let connecting = endpoint.to_first_of(&addresses);
         tokio::select! {
             accepted = talking.accept() => assert!(accepted.is_ok()),
             connected = connecting => panic!("nobody answers: {:?}", connected.map(|_| ())),

@@ -53,11 +53,11 @@ pub struct Parts {
 pub struct Rereader {
     /// Stops the fetching between questions. It ends before the client does.
     _poller: Poller,
-    reading: Arc<Mutex<Reading>>,
+    assignment: Arc<Mutex<Assignment>>,
     inquirer: Inquirer,
 }
 
-struct Reading {
+struct Assignment {
     consumer: BaseConsumer<ClientEvents>,
     topic: String,
     /// Where the consumer is, if it is assigned.
@@ -78,23 +78,23 @@ impl Rereader {
         config.set("queued.min.messages", "1");
         let consumer = BaseConsumer::from_config_and_context(&config, ClientEvents::new(&config));
         let consumer = consumer.map_err(|error| AskError::client(&error))?;
-        let reading = Reading {
+        let assignment = Assignment {
             consumer,
             topic: route.topic.clone(),
             at: None,
             read_at: Instant::now(),
             brokers: Brokers::default(),
         };
-        let reading = Arc::new(Mutex::new(reading));
-        let rested = Arc::clone(&reading);
+        let assignment = Arc::new(Mutex::new(assignment));
+        let rested = Arc::clone(&assignment);
         let poller = Poller::start(move || {
             // locked: a record is being read, and that polls too
-            if let Some(mut reading) = rested.try_lock() {
-                reading.rest();
+            if let Some(mut assignment) = rested.try_lock() {
+                assignment.rest();
             }
         });
         let poller = poller.map_err(AskError::no_thread)?;
-        Ok(Self { _poller: poller, reading, inquirer: Inquirer::new(kafka)? })
+        Ok(Self { _poller: poller, assignment, inquirer: Inquirer::new(kafka)? })
     }
 
     /// The source of the topic's present life. Either the records read before belong to it, or the topic was created again
@@ -105,8 +105,8 @@ impl Rereader {
     pub fn source(&self, timeout: Duration) -> Result<SourceId, AskError> {
         let cluster_id = self.inquirer.cluster_id(timeout)?;
         let (topic, brokers) = {
-            let reading = self.reading.lock();
-            (reading.topic.clone(), reading.brokers.clone())
+            let assignment = self.assignment.lock();
+            (assignment.topic.clone(), assignment.brokers.clone())
         };
         let any = brokers.is_empty().then_some(None);
         let mut found: Option<String> = None;
@@ -116,7 +116,7 @@ impl Rereader {
                 return Err(AskError::refused(WHAT, "brokers name different ids of the topic: it was created again"));
             }
         }
-        self.reading.lock().brokers = Brokers::default();
+        self.assignment.lock().brokers = Brokers::default();
         Ok(source_id(&cluster_id, &found.unwrap_or_default()))
     }
 
@@ -125,17 +125,17 @@ impl Rereader {
     /// # Errors
     /// No answer in time.
     pub fn read(&mut self, partition: Partition, offset: Offset, timeout: Duration) -> Result<Option<Parts>, AskError> {
-        let mut reading = self.reading.lock();
-        let answer = reading.read_once(partition, offset, timeout);
+        let mut assignment = self.assignment.lock();
+        let answer = assignment.read_once(partition, offset, timeout);
         if !matches!(answer, Ok(Some(_))) {
-            reading.at = None;
+            assignment.at = None;
         }
-        reading.read_at = Instant::now();
+        assignment.read_at = Instant::now();
         answer
     }
 }
 
-impl Reading {
+impl Assignment {
     /// Stops fetching if no record was read for a while, and serves the client's events.
     fn rest(&mut self) {
         if self.read_at.elapsed() < REST_AFTER {
@@ -229,15 +229,15 @@ mod tests {
         config.kafka.bootstrap_servers = "127.0.0.1:1".into();
         let mut reader = Rereader::new(&config.kafka, &config.routes[0]).unwrap();
         assert!(reader.read(0, 7, Duration::ZERO).is_err(), "there is no broker");
-        let assigned = |reader: &Rereader| reader.reading.lock().consumer.assignment().unwrap().count();
+        let assigned = |reader: &Rereader| reader.assignment.lock().consumer.assignment().unwrap().count();
         assert_eq!(assigned(&reader), 1);
-        reader.reading.lock().at = Some((0, 8));
-        reader.reading.lock().consumer.context().answered();
+        reader.assignment.lock().at = Some((0, 8));
+        reader.assignment.lock().consumer.context().answered();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while assigned(&reader) > 0 || reader.reading.lock().consumer.context().last().is_none() {
+        while assigned(&reader) > 0 || reader.assignment.lock().consumer.context().last().is_none() {
             assert!(Instant::now() < deadline, "it does not rest");
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(reader.reading.lock().at, None, "the next record is fetched for");
+        assert_eq!(reader.assignment.lock().at, None, "the next record is fetched for");
     }
 }
