@@ -31,7 +31,7 @@ pub struct Refusals {
     pub kafka: Kafka,
     /// The share of a batch's rows that may be refused.
     pub share_max: f64,
-    /// Of the connection to PostgreSQL.
+    /// Application name of the connection to PostgreSQL.
     pub application_name: String,
 }
 

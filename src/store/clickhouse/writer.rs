@@ -92,7 +92,7 @@ pub struct ClickHouseSink<S> {
 /// The answer to an insert, if it is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InsertAnswer {
-    /// OK.
+    /// The server answered OK.
     Stored,
     /// Another insert has its query id. This one was refused before any of it was read.
     Taken,
@@ -104,7 +104,7 @@ fn identity_of(batch: &Batch) -> Identity {
 }
 
 impl<S: StoredRows> ClickHouseSink<S> {
-    /// A lane that connects when the first batch comes.
+    /// A sink that connects when the first batch comes.
     pub fn new(
         settings: &ClickHouse,
         route: &Arc<Route>,

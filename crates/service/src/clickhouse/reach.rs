@@ -25,11 +25,20 @@ use parking_lot::Mutex;
 use tower_service::Service;
 
 use crate::address::{Failure, Unreached, resolve, try_each};
+use crate::report::Remedy;
 
 /// How long connecting may take, for all addresses together.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Problem = Box<dyn Error + Send + Sync>;
+
+/// The host's name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name {host} has no address")]
+struct NoAddress {
+    host: String,
+    source: Remedy,
+}
 
 /// A name that has one address.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +160,10 @@ where
         Box::pin(async move {
             let host = uri.host().ok_or("the address names no host")?;
             let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-            let unknown = |error| format!("the name {host} has no address: {error}; is CH_HOST right?");
+            let unknown = |error| {
+                let source = Remedy::new("is CH_HOST right?", error);
+                NoAddress { host: host.to_owned(), source }
+            };
             let addresses = resolve(host, port).await.map_err(unknown)?;
             reach.connect(addresses, &uri, CONNECT_TIMEOUT).await
         })
@@ -167,6 +179,17 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::report::printed_once;
+
+    /// A cause that the HTTP client wraps is still found, with what to do about it.
+    #[test]
+    fn a_name_without_an_address_is_printed_with_what_to_do() {
+        let io = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let unknown = NoAddress { host: "db".into(), source: Remedy::new("is CH_HOST right?", io) };
+        let wrapped = super::super::gate::ConnectError::Unreachable(unknown.into());
+        let printed = "no connection: the name db has no address: entity not found; is CH_HOST right?";
+        assert_eq!(printed_once(&wrapped), printed);
+    }
 
     /// A server that answers every request, and one that accepts connections and stays silent.
     async fn servers() -> (SocketAddr, SocketAddr, TcpListener) {

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{AskError, Inquirer};
 use crate::config::GroupProtocol;
+use crate::report::Cause;
 
 /// How long to wait before a question is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -77,12 +78,13 @@ impl fmt::Display for Strangers {
 struct Refusal {
     /// Whether it can help to try again.
     is_passing: bool,
-    why: String,
+    /// Kafka's code, or what was wrong with the answer.
+    why: Cause,
 }
 
 impl Refusal {
-    fn of(why: &str) -> Self {
-        Self { is_passing: false, why: why.to_owned() }
+    fn of(why: impl Into<Cause>) -> Self {
+        Self { is_passing: false, why: why.into() }
     }
 
     fn of_code(code: sys::rd_kafka_resp_err_t) -> Self {
@@ -95,7 +97,7 @@ impl Refusal {
             RDKafkaErrorCode::CoordinatorNotAvailable,
             RDKafkaErrorCode::NotCoordinator,
         ];
-        Self { is_passing: passing.contains(&code), why: code.to_string() }
+        Self { is_passing: passing.contains(&code), why: code.into() }
     }
 }
 
@@ -125,7 +127,7 @@ impl Inquirer {
         let group_id = self.config.get("group.id").unwrap_or_default();
         let refusal = |error: KafkaError| match error {
             KafkaError::GroupListFetch(code) => Refusal::of_rust_code(code),
-            other => Refusal::of(&other.to_string()),
+            other => Refusal::of(other),
         };
         let list = self.consumer.fetch_group_list(Some(group_id), timeout).map_err(refusal)?;
         let members = list.groups().iter().filter(|group| group.name() == group_id).flat_map(|group| group.members());
