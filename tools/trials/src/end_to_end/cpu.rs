@@ -9,18 +9,18 @@ use footprint_stack::Stack;
 
 /// CPU seconds since each server started, its ended children included.
 #[derive(Clone, Copy, Debug)]
-pub struct ServersCpu {
+pub(super) struct ServersCpu {
     /// The broker.
-    pub kafka: f64,
+    pub(super) kafka: f64,
     /// The postmaster and its backends.
-    pub postgres: f64,
+    pub(super) postgres: f64,
     /// ClickHouse, background merges included.
-    pub clickhouse: f64,
+    pub(super) clickhouse: f64,
 }
 
 impl ServersCpu {
     /// Reads them now.
-    pub fn now(stack: &Stack) -> Result<Self> {
+    pub(super) fn now(stack: &Stack) -> Result<Self> {
         let processes = processes();
         let seconds = |pid: u32| tree_seconds(&processes, pid).context("a server's process is not in /proc");
         Ok(Self {

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clickhouse::Client as ClickHouseClient;
-use footprint::store::clickhouse::native;
-use footprint::store::postgres::copy;
 use footprint_service::config::Compression;
 use footprint_service::postgres::connect;
 use footprint_service::postgres::session::Purpose;
@@ -16,58 +14,59 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_postgres::Client as PostgresClient;
 
-use crate::child::own_cpu;
-use crate::prepared::Prepared;
-use crate::site::{DEADLINE, Site};
+use super::child::own_cpu;
+use super::encode::{copy_statement, insert_statement};
+use super::prepared::Prepared;
+use super::site::{DEADLINE, Site};
 
 /// Which databases take part.
 #[derive(Clone, Copy, Debug)]
-pub struct Sinks {
+pub(super) struct Sinks {
     /// Rows go to PostgreSQL.
-    pub postgres: bool,
+    pub(super) postgres: bool,
     /// Rows go to ClickHouse.
-    pub clickhouse: bool,
+    pub(super) clickhouse: bool,
 }
 
 impl Sinks {
     /// Both.
-    pub const BOTH: Self = Self { postgres: true, clickhouse: true };
+    pub(super) const BOTH: Self = Self { postgres: true, clickhouse: true };
 }
 
 /// How the rows are sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Lanes {
+pub(super) struct Lanes {
     /// Connections to each database; the pieces of the load take turns.
-    pub each: usize,
+    pub(super) each: usize,
     /// Whether blocks are compressed on their way to ClickHouse.
-    pub lz4: bool,
+    pub(super) lz4: bool,
 }
 
 impl Lanes {
     /// One connection each, uncompressed: as `footprint` sends on one machine.
-    pub const ONE: Self = Self { each: 1, lz4: false };
+    pub(super) const ONE: Self = Self { each: 1, lz4: false };
 }
 
 /// How long a bare load took.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(super) struct Load {
     /// Until the last row was stored in the slower database.
-    pub elapsed: Duration,
+    pub(super) elapsed: Duration,
     /// Until the last was in PostgreSQL.
-    pub postgres: Option<Duration>,
+    pub(super) postgres: Option<Duration>,
     /// Until the last was in ClickHouse.
-    pub clickhouse: Option<Duration>,
+    pub(super) clickhouse: Option<Duration>,
     /// CPU time of the sender: this process.
-    pub cpu: Duration,
+    pub(super) cpu: Duration,
 }
 
 /// Loads `rows` rows into the databases of `site`, by one connection each. The connections are made before the clock starts.
-pub fn load(runtime: &Runtime, site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<Load> {
+pub(super) fn load(runtime: &Runtime, site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<Load> {
     load_by(runtime, site, prepared, rows, sinks, Lanes::ONE)
 }
 
 /// As [`load`], by more connections or compressed.
-pub fn load_by(
+pub(super) fn load_by(
     runtime: &Runtime,
     site: &Site<'_>,
     prepared: &Prepared,
@@ -91,7 +90,7 @@ pub fn load_by(
             ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
             clickhouse.push((client, dealt(&blocks, lane, lanes.each)));
         }
-        let (copy, insert) = (copy::rows_statement(&route), native::insert_statement(&route, &site.name));
+        let (copy, insert) = (copy_statement(&route), insert_statement(&route, &site.name));
         let (cpu, started) = (own_cpu(), Instant::now());
         let mut copying = JoinSet::new();
         for (client, copies) in postgres {

@@ -13,25 +13,25 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use crate::visible::now_us;
+use super::visible::now_us;
 
 /// The beat of the sending: so many milliseconds' records go at once.
 const BEAT: Duration = Duration::from_millis(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends until it is stopped.
-pub struct Producer {
+pub(super) struct Producer {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Sent>>>,
 }
 
 /// What a producer has sent, all of it acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Records.
-    pub records: u64,
+    pub(super) records: u64,
     /// How far it fell behind its rate, at worst.
-    pub late: Duration,
+    pub(super) late: Duration,
 }
 
 /// Counts what Kafka refused.
@@ -51,7 +51,7 @@ impl ProducerContext for Refusals {
 
 impl Producer {
     /// Sends `rate` records a second to the partitions in turn.
-    pub fn start(bootstrap: &str, topic: &str, partitions: u16, rate: u64) -> Result<Self> {
+    pub(super) fn start(bootstrap: &str, topic: &str, partitions: u16, rate: u64) -> Result<Self> {
         let (producer, stop, topic) = (connect(bootstrap)?, Arc::new(AtomicBool::new(false)), topic.to_owned());
         let stopped = Arc::clone(&stop);
         let body = move || send_on(&producer, &topic, partitions, rate, &stopped);
@@ -60,7 +60,7 @@ impl Producer {
     }
 
     /// Stops sending and waits until Kafka has acknowledged all.
-    pub fn finish(mut self) -> Result<Sent> {
+    pub(super) fn finish(mut self) -> Result<Sent> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("a producer is finished once")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -74,16 +74,16 @@ impl Drop for Producer {
 }
 
 /// Sends single records.
-pub struct Sender(BaseProducer<Refusals>);
+pub(super) struct Sender(BaseProducer<Refusals>);
 
 impl Sender {
     /// A sender that reaches the broker with its first record.
-    pub fn connect(bootstrap: &str) -> Result<Self> {
+    pub(super) fn connect(bootstrap: &str) -> Result<Self> {
         connect(bootstrap).map(Self)
     }
 
     /// Sends one record and waits until Kafka has acknowledged it.
-    pub fn send(&self, topic: &str, partition: i32) -> Result<()> {
+    pub(super) fn send(&self, topic: &str, partition: i32) -> Result<()> {
         send(&self.0, topic, partition, &mut generator())?;
         flush(&self.0)
     }

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::Bench;
-use crate::bare::{self, Lanes, Sinks};
-use crate::check;
-use crate::cpu::ServersCpu;
-use crate::parts::{rest, settle};
-use crate::prepared::Prepared;
-use crate::site::Site;
-use crate::table::{Spread, Table, grouped, thousands_per_second};
+use super::Bench;
+use super::bare::{self, Lanes, Sinks};
+use super::check;
+use super::cpu::ServersCpu;
+use super::parts::{rest, settle};
+use super::prepared::Prepared;
+use super::site::Site;
+use super::table::{Spread, Table, grouped, thousands_per_second};
 
 /// What fsync, synchronous commits, indexes, deduplication, LZ4 and a second connection cost or bring.
 #[derive(clap::Args, Debug)]
-pub struct SettingsArgs {
+pub(super) struct SettingsArgs {
     /// Rows of a load
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events: u64,
+    pub(super) events: u64,
     /// Rounds, each a load a line
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    pub(super) rounds: u32,
 }
 
 /// One thing changed.
@@ -72,7 +72,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
     let prepared = Prepared::new(args.events)?;
     let mut cases = cases();
     for round in 0..args.rounds {
@@ -108,7 +108,7 @@ pub fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
 
 /// How long a load took, and the CPU seconds of the servers it went to.
 fn measure(bench: &Bench, prepared: &Prepared, events: u64, case: &Case) -> Result<(Duration, f64)> {
-    let site = Site::new(&bench.stack, "bench_settings")?;
+    let site = Site::new(bench, "bench_settings")?;
     let lanes = match &case.change {
         Change::Sends(lanes) => *lanes,
         _ => Lanes::ONE,

@@ -3,22 +3,20 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
-use footprint::limits::COPY_CHUNK_BYTES;
-use footprint::store::clickhouse::native;
-use footprint::store::postgres::copy;
+use bytes::Bytes;
 use footprint_event::decode::Decoder;
 use footprint_event::generate::{GenerateOptions, Generator};
 use footprint_event::record::Record;
 use footprint_event::route::Route;
 use footprint_event::rows::Rows;
-use footprint_protocol::ledger::SourceId;
 use footprint_service::config::Config;
 
+use super::encode::{copy_chunks, native_block};
+
 /// The source of the bare load's rows: no topic's hash.
-pub const BARE_SOURCE: SourceId = SourceId(1);
+pub(super) const BARE_SOURCE: i64 = 1;
 /// Rows that are held in memory; a larger load sends them again.
-pub const ROWS_MAX: u64 = 2_000_000;
+pub(super) const ROWS_MAX: u64 = 2_000_000;
 /// Rows of a COPY transaction.
 const COPY_ROWS: usize = 50_000;
 /// Rows of a Native block.
@@ -27,16 +25,16 @@ const BLOCK_ROWS: usize = 100_000;
 const _: () = assert!(BLOCK_ROWS.is_multiple_of(COPY_ROWS) && (ROWS_MAX as usize).is_multiple_of(BLOCK_ROWS));
 
 /// Rows as the two servers take them.
-pub struct Prepared {
+pub(super) struct Prepared {
     /// How many.
-    pub rows: u64,
+    pub(super) rows: u64,
     copies: Vec<Vec<Bytes>>,
     blocks: Vec<Bytes>,
 }
 
 impl Prepared {
     /// Makes `events` events, at most [`ROWS_MAX`], and encodes them.
-    pub fn new(events: u64) -> Result<Self> {
+    pub(super) fn new(events: u64) -> Result<Self> {
         let rows_wanted = events.min(ROWS_MAX);
         let route = &Config::load(None, &[])?.routes[0];
         let mut generator = Generator::new(1, GenerateOptions { bad_share: 0.0, ..GenerateOptions::default() });
@@ -58,32 +56,31 @@ impl Prepared {
                 bail!("a generated event is bad: {reason}");
             }
             if rows.len() == BLOCK_ROWS {
-                prepared.encode(route, &rows);
+                prepared.encode(route, &rows)?;
                 rows = Rows::empty(route);
             }
         }
         if !rows.is_empty() {
-            prepared.encode(route, &rows);
+            prepared.encode(route, &rows)?;
         }
         Ok(prepared)
     }
 
-    fn encode(&mut self, route: &Route, rows: &Rows) {
-        let mut block = Vec::new();
-        native::block(route, rows, BARE_SOURCE, 0, None).put(usize::MAX, &mut block);
-        self.blocks.push(Bytes::from(block));
+    fn encode(&mut self, route: &Route, rows: &Rows) -> Result<()> {
+        self.blocks.push(native_block(route, rows, BARE_SOURCE)?);
         for from in (0..rows.len()).step_by(COPY_ROWS) {
-            self.copies.push(copy_chunks(rows, from, (from + COPY_ROWS).min(rows.len())));
+            self.copies.push(copy_chunks(rows, from, (from + COPY_ROWS).min(rows.len()), BARE_SOURCE)?);
         }
+        Ok(())
     }
 
     /// The transactions of a load of `rows`, each as the chunks of one COPY.
-    pub fn copies(&self, rows: u64) -> Result<Vec<Vec<Bytes>>> {
+    pub(super) fn copies(&self, rows: u64) -> Result<Vec<Vec<Bytes>>> {
         self.of(&self.copies, COPY_ROWS, rows)
     }
 
     /// The Native blocks of a load of `rows`.
-    pub fn blocks(&self, rows: u64) -> Result<Vec<Bytes>> {
+    pub(super) fn blocks(&self, rows: u64) -> Result<Vec<Bytes>> {
         self.of(&self.blocks, BLOCK_ROWS, rows)
     }
 
@@ -97,22 +94,4 @@ impl Prepared {
         );
         Ok(pieces.iter().cycle().take(usize::try_from(rows)?.div_ceil(piece_rows)).cloned().collect())
     }
-}
-
-fn copy_chunks(rows: &Rows, from: usize, to: usize) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let mut buffer = BytesMut::new();
-    copy::header(&mut buffer);
-    let mut next = from;
-    while next < to {
-        // one row at a time past the last whole chunk, so that the transaction ends where it must
-        let bound = if to - next > 4_096 { COPY_CHUNK_BYTES } else { 1 };
-        next = copy::rows(rows, next, BARE_SOURCE, 0, &mut buffer, bound);
-        if buffer.len() >= COPY_CHUNK_BYTES {
-            chunks.push(buffer.split().freeze());
-        }
-    }
-    copy::trailer(&mut buffer);
-    chunks.push(buffer.freeze());
-    chunks
 }

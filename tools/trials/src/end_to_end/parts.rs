@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use footprint_stack::Stack;
 
-use crate::site::Site;
+use super::site::Site;
 
 /// How long merges may go on before the next timing begins anyway.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
@@ -16,16 +16,16 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The state of a site's table in ClickHouse.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
+pub(super) struct Parts {
     /// Parts in use.
-    pub active: u64,
+    pub(super) active: u64,
     /// Inserts that made a part, since the table was made.
-    pub inserts: u64,
+    pub(super) inserts: u64,
 }
 
 impl Parts {
     /// Asks ClickHouse. Each insert of a block takes the next block number of its table partition, merges take none.
-    pub fn of(site: &Site<'_>) -> Result<Self> {
+    pub(super) fn of(site: &Site<'_>) -> Result<Self> {
         let rows = site.clickhouse(
             "select sum(parts), sum(blocks) from (select count() as parts, max(max_block_number) as blocks \
              from system.parts where database = '{name}' and table = 'user_footprint' and active \
@@ -39,7 +39,7 @@ impl Parts {
 }
 
 /// Waits until ClickHouse merges nothing, at most two minutes, and says whether it came to that.
-pub fn settle(stack: &Stack) -> Result<bool> {
+pub(super) fn settle(stack: &Stack) -> Result<bool> {
     let started = Instant::now();
     let mut last_seen = started;
     while started.elapsed() < SETTLE_LIMIT {
@@ -55,7 +55,7 @@ pub fn settle(stack: &Stack) -> Result<bool> {
 }
 
 /// Brings both databases to rest: what one measurement left behind must not be paid for by the next.
-pub fn rest(stack: &Stack) -> Result<()> {
+pub(super) fn rest(stack: &Stack) -> Result<()> {
     stack.postgres()?.execute("postgres", "checkpoint")?;
     settle(stack).map(drop)
 }

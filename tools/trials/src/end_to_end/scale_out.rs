@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Bench;
-use crate::bare::Sinks;
-use crate::check;
-use crate::parts::rest;
-use crate::producer::Producer;
-use crate::site::{DEADLINE, Site};
-use crate::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
-use crate::table::{Table, grouped, share};
-use crate::visible::{Sample, Sampler, Series, now_us};
+use super::Bench;
+use super::bare::Sinks;
+use super::check;
+use super::parts::rest;
+use super::producer::Producer;
+use super::site::{DEADLINE, Site};
+use super::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
+use super::table::{Table, grouped, share};
+use super::visible::{Sample, Sampler, Series, now_us};
 
 /// Between two looks while throughput is measured: hardly felt.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -23,23 +23,23 @@ const USUAL: Duration = Duration::from_secs(3);
 
 /// What more consumers of one group bring, and what their joining and leaving costs.
 #[derive(clap::Args, Debug)]
-pub struct ScaleOutArgs {
+pub(super) struct ScaleOutArgs {
     /// Events that the consumers find
     #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events: u64,
+    pub(super) events: u64,
     /// Partitions of the topic
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(2..))]
-    pub partitions: u16,
+    pub(super) partitions: u16,
     /// Numbers of consumers
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
-    pub consumers: Vec<usize>,
+    pub(super) consumers: Vec<usize>,
     /// Events a second while consumers join and leave
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub rate: u64,
+    pub(super) rate: u64,
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let topic = "bench_scale_out";
     bench.fill(topic, args.partitions, args.events)?;
     println!("scale-out: {} events, {} partitions", grouped(args.events), args.partitions);
@@ -69,7 +69,7 @@ pub fn run(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
 /// `count` consumers started at once on a full topic: seconds in all, rows a second from the first rows seen to the last, and
 /// the rows that each stored.
 fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Result<(f64, f64, Vec<f64>)> {
-    let site = Site::new(&bench.stack, topic)?;
+    let site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let sampler = Sampler::postgres(&site, LOOK_INTERVAL)?;
     let other = Sampler::clickhouse(&site, args.partitions, LOOK_INTERVAL)?;
@@ -109,7 +109,7 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let topic = "bench_pauses";
     let kafka = bench.stack.kafka()?;
     kafka.create_topic(topic, args.partitions, &[])?;
-    let site = Site::new(&bench.stack, topic)?;
+    let site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let all = u64::from(args.partitions);
     let mut first = Consumer::start(&site)?;

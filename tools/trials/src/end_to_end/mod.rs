@@ -1,14 +1,12 @@
 //! `footprint` against real servers: how fast, how it grows, how late, how it scales and how it recovers. Each scenario checks
-//! that both databases hold every record exactly once, or fails. `benches/README.md` says how to run and read each.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
-#![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
+//! that both databases hold every record exactly once, or fails. `tools/trials/README.md` says how to run and read each.
 
 mod bare;
 mod caught_up;
 mod check;
 mod child;
 mod cpu;
+mod encode;
 mod growth;
 mod latency;
 mod parts;
@@ -23,25 +21,28 @@ mod steady;
 mod table;
 mod visible;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use footprint_stack::{Stack, StackOptions};
+use footprint_stack::{Progress, Stack, StackOptions};
 use tokio::runtime::Runtime;
 
-use crate::site::Site;
+use self::site::Site;
+use crate::trial::build;
 
 /// Measures footprint against real servers. Without a scenario: speed.
 #[derive(Parser, Debug)]
-#[command(max_term_width = 100)]
-struct Cli {
+#[command(name = "end-to-end", version, max_term_width = 100)]
+pub struct Arguments {
     #[command(subcommand)]
     scenario: Option<Scenario>,
     /// A setting of footprint for every run, such as FOOTPRINT_PIPELINE__LINGER_MS=20; may be given again
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// What cargo says to every benchmark
-    #[arg(long, global = true, hide = true)]
-    bench: bool,
+    /// Use this footprint program instead of building it
+    #[arg(long, global = true, value_name = "FILE")]
+    footprint: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -54,20 +55,25 @@ enum Scenario {
     Settings(settings::SettingsArgs),
 }
 
-/// The servers of a run, and what speaks to them.
+/// The servers of a run, the program, and what speaks to them.
 struct Bench {
     stack: Stack,
     runtime: Runtime,
+    /// The program's file.
+    program: PathBuf,
+    /// The program's settings in every run, beside the site's own.
+    settings: Vec<(String, String)>,
 }
 
 impl Bench {
     /// Starts the servers, and lets one group come and go: the broker's first makes the topic of committed offsets, seconds
     /// that would be counted against the first measurement.
-    fn start() -> Result<Self> {
-        let bench = Self { stack: Stack::start(StackOptions::default())?, runtime: Runtime::new()? };
+    fn start(program: PathBuf, settings: Vec<(String, String)>) -> Result<Self> {
+        let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
+        let bench = Self { stack, runtime: Runtime::new()?, program, settings };
         let topic = "bench_warm_up";
         bench.fill(topic, 1, 1_000)?;
-        let mut site = Site::new(&bench.stack, topic)?;
+        let mut site = Site::new(&bench, topic)?;
         caught_up::run(&mut site, bare::Sinks::BOTH)?;
         site.drop_databases()?;
         Ok(bench)
@@ -76,7 +82,7 @@ impl Bench {
     /// Makes a topic with `events` events, all good.
     fn fill(&self, topic: &str, partitions: u16, events: u64) -> Result<()> {
         self.stack.kafka()?.create_topic(topic, partitions, &[])?;
-        let site = Site::new(&self.stack, topic)?;
+        let site = Site::new(self, topic)?;
         site.fill(events)?;
         let held: i64 = self.stack.kafka()?.end_offsets(topic)?.values().sum();
         ensure!(held.unsigned_abs() == events, "the topic holds {held} records, not {events}");
@@ -90,15 +96,14 @@ fn setting(text: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn main() -> Result<()> {
-    // `cargo test --benches` only asks whether it builds
-    if std::env::args().any(|argument| argument == "--test") {
-        return Ok(());
-    }
-    let cli = Cli::parse();
-    site::set_for_all(cli.set);
-    let bench = Bench::start()?;
-    match cli.scenario {
+/// Runs the scenario.
+///
+/// # Errors
+/// A server or the program fails, or a database holds something else than was sent.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let program = build(arguments.footprint.as_deref())?;
+    let bench = Bench::start(program, arguments.set)?;
+    match arguments.scenario {
         None => speed::run(&bench, &speed::SpeedArgs::DEFAULT),
         Some(Scenario::Speed(args)) => speed::run(&bench, &args),
         Some(Scenario::Growth(args)) => growth::run(&bench, &args),

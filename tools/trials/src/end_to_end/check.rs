@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bare::Sinks;
-use crate::prepared::{BARE_SOURCE, Prepared};
-use crate::site::Site;
+use super::bare::Sinks;
+use super::prepared::{BARE_SOURCE, Prepared};
+use super::site::Site;
 
 /// Up to so many rows the distinct identities are counted; above, sums speak for them.
 const DISTINCT_ROWS_MAX: u64 = 2_000_000;
@@ -15,12 +15,12 @@ const DISTINCT_ROWS_MAX: u64 = 2_000_000;
 type Sums = (u128, i64, i64, u128, u128);
 
 /// The topic's records are in the databases once each: what `footprint` read and stored, whatever else is in the tables.
-pub fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
+pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     let ends = site.stack.kafka()?.end_offsets(&site.topic)?;
     let total: u64 = ends.values().map(|&end| end.unsigned_abs()).sum();
     let wanted: BTreeMap<i32, Sums> =
         ends.iter().filter(|&(_, &end)| end > 0).map(|(&partition, &end)| (partition, all_below(end))).collect();
-    let source = BARE_SOURCE.0;
+    let source = BARE_SOURCE;
     let postgres = || {
         site.postgres(&format!(
             "select kafka_partition, count(*), min(kafka_offset), max(kafka_offset), sum(kafka_offset), \
@@ -45,8 +45,8 @@ pub fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
 }
 
 /// The bare load's rows are in the databases, each as often as it was sent.
-pub fn bare(site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<()> {
-    let source = BARE_SOURCE.0;
+pub(super) fn bare(site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<()> {
+    let source = BARE_SOURCE;
     if sinks.postgres {
         let found =
             number(&site.postgres(&format!("select count(*) from user_footprint where kafka_source = {source}"))?)?;

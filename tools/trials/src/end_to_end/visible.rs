@@ -13,7 +13,7 @@ use footprint_service::postgres::session::Purpose;
 use serde::Deserialize;
 use tokio_postgres::Client as PostgresClient;
 
-use crate::site::Site;
+use super::site::Site;
 
 /// How long one look may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -22,29 +22,29 @@ const WAIT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What was visible of a partition from a time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// When the answer was there, microseconds since 1970: visible then, or a look's interval earlier.
-    pub at_us: i64,
+    pub(super) at_us: i64,
     /// Everything below this offset is visible.
-    pub next: i64,
+    pub(super) next: i64,
     /// The ledger's epoch, which grows with every take-over; 0 in ClickHouse.
-    pub epoch: i64,
+    pub(super) epoch: i64,
 }
 
 /// The changes of each partition, in their order.
-pub type Series = BTreeMap<i32, Vec<Sample>>;
+pub(super) type Series = BTreeMap<i32, Vec<Sample>>;
 
 /// What a sampler has seen.
 #[derive(Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The changes.
-    pub series: Series,
+    pub(super) series: Series,
     /// Times from one answer to the next, milliseconds.
-    pub intervals_ms: Vec<f64>,
+    pub(super) intervals_ms: Vec<f64>,
 }
 
 /// A thread that looks.
-pub struct Sampler {
+pub(super) struct Sampler {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -59,7 +59,7 @@ struct Shared {
 impl Sampler {
     /// Looks at PostgreSQL. It asks the ledger, whose row moves in the same transaction as the rows themselves: it is exact,
     /// and needs no index that would slow what is measured.
-    pub fn postgres(site: &Site<'_>, interval: Duration) -> Result<Self> {
+    pub(super) fn postgres(site: &Site<'_>, interval: Duration) -> Result<Self> {
         let config = site.config()?;
         Self::start("postgres", interval, async move || {
             let client = connect(&config.postgres, "bench sampler", Purpose::Check).await?;
@@ -69,7 +69,7 @@ impl Sampler {
 
     /// Looks at ClickHouse's table itself: the greatest offset of each of the topic's `partitions`. A partition's batches
     /// are inserted in order.
-    pub fn clickhouse(site: &Site<'_>, partitions: u16, interval: Duration) -> Result<Self> {
+    pub(super) fn clickhouse(site: &Site<'_>, partitions: u16, interval: Duration) -> Result<Self> {
         let config = site.config()?;
         let table = format!("{}.user_footprint", site.name);
         Self::start("clickhouse", interval, async move || {
@@ -92,7 +92,7 @@ impl Sampler {
     }
 
     /// Waits until `find` finds something in what has been seen, or an error.
-    pub fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         what: &str,
         limit: Duration,
@@ -114,13 +114,13 @@ impl Sampler {
     }
 
     /// What is visible now.
-    pub fn latest(&self) -> BTreeMap<i32, Sample> {
+    pub(super) fn latest(&self) -> BTreeMap<i32, Sample> {
         let series = locked(&self.shared.series);
         series.iter().filter_map(|(&partition, samples)| Some((partition, *samples.last()?))).collect()
     }
 
     /// Stops looking.
-    pub fn finish(mut self) -> Result<Seen> {
+    pub(super) fn finish(mut self) -> Result<Seen> {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).context("a sampler")?;
@@ -141,7 +141,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Microseconds since 1970.
-pub fn now_us() -> i64 {
+pub(super) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

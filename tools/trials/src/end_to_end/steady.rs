@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::child::Child;
-use crate::site::{DEADLINE, Site};
-use crate::visible::{Sample, Sampler, Series};
+use super::child::Child;
+use super::site::{DEADLINE, Site};
+use super::visible::{Sample, Sampler, Series};
 
 /// How long the group may take to come to anything: well above a session timeout and a drain.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running consumer and its page of metrics.
-pub struct Consumer {
+pub(super) struct Consumer {
     /// The process.
-    pub child: Child,
+    pub(super) child: Child,
     address: Option<String>,
 }
 
 impl Consumer {
     /// Starts `footprint run`.
-    pub fn start(site: &Site<'_>) -> Result<Self> {
+    pub(super) fn start(site: &Site<'_>) -> Result<Self> {
         Ok(Self { child: site.start(&["run"])?, address: None })
     }
 
     /// The sum of a metric's values whose labels hold `label`; 0 before there is any.
-    pub fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
+    pub(super) fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
         self.child.must_run()?;
         let Some(page) = self.page("/metrics")? else { return Ok(0.0) };
         let values = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
@@ -38,7 +38,7 @@ impl Consumer {
     }
 
     /// Partitions that it owns; 0 until its ledger answers and it has joined the group.
-    pub fn owned(&mut self) -> Result<u64> {
+    pub(super) fn owned(&mut self) -> Result<u64> {
         self.child.must_run()?;
         let Some(page) = self.page("/readyz")? else { return Ok(0) };
         let owned = page.rsplit_once("partitions: ").map_or("", |(_, rest)| rest.trim());
@@ -64,7 +64,7 @@ impl Consumer {
 }
 
 /// Asks `question` until it is answered.
-pub fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(super) fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     loop {
         if let Some(answer) = question()? {
@@ -78,7 +78,7 @@ pub fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T>>) -> 
 }
 
 /// Waits until every partition has moved past where it is now, twice: the load flows everywhere.
-pub fn wait_until_flowing(sampler: &Sampler, partitions: u16, consumers: &mut [Consumer]) -> Result<()> {
+pub(super) fn wait_until_flowing(sampler: &Sampler, partitions: u16, consumers: &mut [Consumer]) -> Result<()> {
     for _ in 0..2 {
         let before = sampler.latest();
         sampler.wait("every partition moves", LIMIT, |series| {
@@ -96,7 +96,7 @@ fn moved(series: &Series, partitions: u16, before: &BTreeMap<i32, Sample>) -> bo
 }
 
 /// Waits until everything that the topic holds is visible.
-pub fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consumers: &mut [Consumer]) -> Result<()> {
+pub(super) fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consumers: &mut [Consumer]) -> Result<()> {
     let ends = site.stack.kafka()?.end_offsets(&site.topic)?;
     sampler.wait("everything is stored", DEADLINE, |series| {
         must_run(consumers)?;
@@ -106,6 +106,6 @@ pub fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consumers: &mu
 }
 
 /// Fails when one of them has ended, with its log: nobody need wait any longer then.
-pub fn must_run(consumers: &mut [Consumer]) -> Result<()> {
+pub(super) fn must_run(consumers: &mut [Consumer]) -> Result<()> {
     consumers.iter_mut().try_for_each(|consumer| consumer.child.must_run())
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 const WIDTH_MAX: usize = 100;
 
 /// A table whose first column is text, to the left, and whose others are numbers, to the right.
-pub struct Table {
+pub(super) struct Table {
     lines: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with a line of headings; `\n` in a heading starts its next line.
-    pub fn new(headings: &[&str]) -> Self {
+    pub(super) fn new(headings: &[&str]) -> Self {
         let height = headings.iter().map(|heading| heading.lines().count()).max().unwrap_or(1);
         let line = |index: usize| -> Vec<String> {
             // headings stand at the bottom
@@ -26,7 +26,7 @@ impl Table {
     }
 
     /// Adds a line.
-    pub fn line(&mut self, cells: Vec<String>) {
+    pub(super) fn line(&mut self, cells: Vec<String>) {
         self.lines.push(cells);
     }
 
@@ -34,7 +34,7 @@ impl Table {
     ///
     /// # Panics
     /// A line is wider than it may be: the scenario asks for too many columns.
-    pub fn print(&self) {
+    pub(super) fn print(&self) {
         let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let cell_width = |column: usize, line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
         let widths: Vec<usize> = (0..columns)
@@ -53,18 +53,18 @@ impl Table {
 
 /// The middle of some values, with the least and the greatest.
 #[derive(Clone, Copy, Debug)]
-pub struct Spread {
+pub(super) struct Spread {
     /// The middle one.
-    pub median: f64,
+    pub(super) median: f64,
     /// The least.
-    pub min: f64,
+    pub(super) min: f64,
     /// The greatest.
-    pub max: f64,
+    pub(super) max: f64,
 }
 
 impl Spread {
     /// Of `values`; of none, NaN.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         // of two in the middle, what lies between them
@@ -74,29 +74,29 @@ impl Spread {
     }
 
     /// Median, least and greatest as three cells.
-    pub fn cells(self, digits: usize) -> [String; 3] {
+    pub(super) fn cells(self, digits: usize) -> [String; 3] {
         [self.median, self.min, self.max].map(|value| format!("{value:.digits$}"))
     }
 }
 
 /// The value below which `part` of the sorted `values` lie, the upper of two neighbours; NaN when there is none.
-pub fn share(values: &[f64], part: f64) -> f64 {
+pub(super) fn share(values: &[f64], part: f64) -> f64 {
     let last = values.len().saturating_sub(1);
     let place = (part * last as f64).ceil() as usize;
     values.get(place.min(last)).copied().unwrap_or(f64::NAN)
 }
 
 /// Seconds with two digits.
-pub fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64())
 }
 
 /// Thousands a second.
-pub fn thousands_per_second(count: u64, time: Duration) -> f64 {
+pub(super) fn thousands_per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64() / 1_000.0
 }
 
 /// `1234567` as `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    footprint_trials::trial::grouped(number)
+pub(super) fn grouped(number: u64) -> String {
+    crate::trial::grouped(number)
 }

@@ -1,8 +1,8 @@
 //! A pair of databases for one measurement, and `footprint` set up to find them, as any user would: by its environment.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,36 +13,31 @@ use footprint_service::postgres::session::Purpose;
 use footprint_stack::{APPLICATION_USER, Stack, TEST_USER};
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::child::{Child, Ended};
+use super::Bench;
+use super::child::{Child, Ended};
 
 /// How long any one process or load may take.
-pub const DEADLINE: Duration = Duration::from_secs(900);
+pub(super) const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Every site has a name of its own, and so have its databases and its consumer group.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// The program's settings in every site, beside the site's own.
-static SETTINGS: OnceLock<Vec<(String, String)>> = OnceLock::new();
-
-/// Sets names of the program's environment for every site that is made from now on; the first call counts.
-pub fn set_for_all(settings: Vec<(String, String)>) {
-    SETTINGS.get_or_init(|| settings);
-}
-
 /// Empty, migrated databases on one stack, for one topic.
-pub struct Site<'a> {
+pub(super) struct Site<'a> {
     /// The servers.
-    pub stack: &'a Stack,
+    pub(super) stack: &'a Stack,
     /// The databases' and the group's name.
-    pub name: String,
+    pub(super) name: String,
     /// What events are read from.
-    pub topic: String,
+    pub(super) topic: String,
+    program: &'a Path,
     environment: BTreeMap<String, String>,
 }
 
 impl<'a> Site<'a> {
     /// Makes the databases and migrates them.
-    pub fn new(stack: &'a Stack, topic: &str) -> Result<Self> {
+    pub(super) fn new(bench: &'a Bench, topic: &str) -> Result<Self> {
+        let stack = &bench.stack;
         let (postgres, clickhouse) = (stack.postgres()?, stack.clickhouse()?);
         let name = format!("test_bench_{}", NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
         postgres.create_database(&name)?;
@@ -66,20 +61,20 @@ impl<'a> Site<'a> {
         ];
         let mut environment: BTreeMap<String, String> =
             settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        environment.extend(SETTINGS.get().into_iter().flatten().cloned());
-        let site = Self { stack, name: name.clone(), topic: topic.to_owned(), environment };
+        environment.extend(bench.settings.iter().cloned());
+        let site = Self { stack, name: name.clone(), topic: topic.to_owned(), program: &bench.program, environment };
         site.footprint(&["migrate"])?;
         Ok(site)
     }
 
     /// Sets one of the program's environment names.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// Starts `footprint` with `arguments`.
-    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_footprint"));
+    pub(super) fn start(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = Command::new(self.program);
         // Settings that were meant for another footprint must not reach this one, nor a .env file.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -94,17 +89,17 @@ impl<'a> Site<'a> {
     }
 
     /// Runs `footprint` with `arguments` to its end.
-    pub fn footprint(&self, arguments: &[&str]) -> Result<Ended> {
+    pub(super) fn footprint(&self, arguments: &[&str]) -> Result<Ended> {
         self.start(arguments)?.succeed(DEADLINE)
     }
 
     /// Sends `count` events, all good, to the topic, as fast as Kafka takes them.
-    pub fn fill(&self, count: u64) -> Result<()> {
+    pub(super) fn fill(&self, count: u64) -> Result<()> {
         self.footprint(&["generate", "--count", &count.to_string(), "--bad-share", "0"]).map(drop)
     }
 
     /// The settings as the library takes them, to speak to the same databases by the same clients.
-    pub fn config(&self) -> Result<Config> {
+    pub(super) fn config(&self) -> Result<Config> {
         let mut config = Config::load(None, &[])?;
         let of = |name: &str| self.environment.get(name).cloned().context("a site knows its servers");
         config.postgres.host = of("DB_HOST")?;
@@ -121,7 +116,7 @@ impl<'a> Site<'a> {
     }
 
     /// Rows of the last of some statements in PostgreSQL, as text; null is empty.
-    pub fn postgres(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+    pub(super) fn postgres(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let messages = runtime.block_on(async {
@@ -139,14 +134,14 @@ impl<'a> Site<'a> {
     }
 
     /// Rows of a query in ClickHouse, as text; `{table}` is the site's table.
-    pub fn clickhouse(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+    pub(super) fn clickhouse(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         let sql = sql.replace("{table}", &format!("{}.user_footprint", self.name)).replace("{name}", &self.name);
         let answer = self.stack.clickhouse()?.query(&sql)?;
         Ok(answer.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
     /// Drops the databases, so that the disk does not fill.
-    pub fn drop_databases(self) -> Result<()> {
+    pub(super) fn drop_databases(self) -> Result<()> {
         ensure!(self.name.starts_with("test_bench_"), "not a site's database");
         self.stack.postgres()?.execute("postgres", &format!("drop database {} with (force)", self.name))?;
         self.stack.clickhouse()?.query(&format!("drop database {} sync", self.name))?;

@@ -4,33 +4,33 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bare::Sinks;
-use crate::check;
-use crate::cpu::ServersCpu;
-use crate::parts::{Parts, settle};
-use crate::site::Site;
+use super::bare::Sinks;
+use super::check;
+use super::cpu::ServersCpu;
+use super::parts::{Parts, settle};
+use super::site::Site;
 
 /// What a run took.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub(super) struct Run {
     /// Records stored.
-    pub events: u64,
+    pub(super) events: u64,
     /// From the process's start to its end.
-    pub whole: Duration,
+    pub(super) whole: Duration,
     /// From the first record read to the last stored: what rates and ratios are made of.
-    pub storing: Duration,
+    pub(super) storing: Duration,
     /// CPU time of the process.
-    pub cpu: Duration,
+    pub(super) cpu: Duration,
     /// CPU seconds of the servers, merges until they settled included.
-    pub servers: ServersCpu,
+    pub(super) servers: ServersCpu,
     /// Peak resident memory of the process.
-    pub peak_bytes: u64,
+    pub(super) peak_bytes: u64,
     /// ClickHouse's parts right after the run.
-    pub parts: Parts,
+    pub(super) parts: Parts,
 }
 
 /// Runs until everything in the site's topic is stored, and checks that it is, once.
-pub fn run(site: &mut Site<'_>, sinks: Sinks) -> Result<Run> {
+pub(super) fn run(site: &mut Site<'_>, sinks: Sinks) -> Result<Run> {
     site.set("FOOTPRINT_POSTGRES__ENABLED", if sinks.postgres { "true" } else { "false" });
     site.set("FOOTPRINT_CLICKHOUSE__ENABLED", if sinks.clickhouse { "true" } else { "false" });
     let inserts_before = Parts::of(site)?.inserts;

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use footprint_service::config::Config;
 
-use crate::Bench;
-use crate::bare::Sinks;
-use crate::caught_up;
-use crate::check;
-use crate::parts::rest;
-use crate::producer::{Producer, Sender};
-use crate::site::{DEADLINE, Site};
-use crate::steady::{Consumer, LIMIT, until, wait_until_all_visible, wait_until_flowing};
-use crate::table::{Spread, Table, grouped, thousands_per_second};
-use crate::visible::{Sample, Sampler, now_us};
+use super::Bench;
+use super::bare::Sinks;
+use super::caught_up;
+use super::check;
+use super::parts::rest;
+use super::producer::{Producer, Sender};
+use super::site::{DEADLINE, Site};
+use super::steady::{Consumer, LIMIT, until, wait_until_all_visible, wait_until_flowing};
+use super::table::{Spread, Table, grouped, thousands_per_second};
+use super::visible::{Sample, Sampler, now_us};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
 /// Records sent one by one to an idle consumer.
@@ -24,20 +24,20 @@ const BROKER_SESSION_MIN_MS: u32 = 1_000;
 
 /// How soon rows are stored after a kill, after a start, and after a long pause.
 #[derive(clap::Args, Debug)]
-pub struct RecoveryArgs {
+pub(super) struct RecoveryArgs {
     /// Events that wait for the consumer that catches up
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub backlog: u64,
+    pub(super) backlog: u64,
     /// Events a second while the consumer is killed
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub rate: u64,
+    pub(super) rate: u64,
     /// Partitions of the topics
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
-    pub partitions: u16,
+    pub(super) partitions: u16,
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let session_ms = Config::load(None, &[])?.kafka.session_timeout_ms;
     println!("recovery: {} partitions; killed under {} events a second", args.partitions, grouped(args.rate));
     println!(
@@ -63,7 +63,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     let topic = format!("bench_kill_{instance}");
     let kafka = bench.stack.kafka()?;
     kafka.create_topic(&topic, args.partitions, &[])?;
-    let mut site = Site::new(&bench.stack, &topic)?;
+    let mut site = Site::new(bench, &topic)?;
     site.set("FOOTPRINT_KAFKA__INSTANCE_NAME", instance);
     rest(&bench.stack)?;
     let sampler = Sampler::postgres(&site, LOOK_INTERVAL)?;
@@ -103,7 +103,7 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let topic = "bench_starts";
     let kafka = bench.stack.kafka()?;
     bench.fill(topic, args.partitions, 1_000)?;
-    let mut site = Site::new(&bench.stack, topic)?;
+    let mut site = Site::new(bench, topic)?;
     // everything is stored and committed
     caught_up::run(&mut site, Sinks::BOTH)?;
     rest(&bench.stack)?;
@@ -177,7 +177,7 @@ fn seen_after(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler, from_us
 fn backlog(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let topic = "bench_backlog";
     bench.fill(topic, args.partitions, args.backlog)?;
-    let mut site = Site::new(&bench.stack, topic)?;
+    let mut site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let run = caught_up::run(&mut site, Sinks::BOTH)?;
     let headings =

@@ -5,33 +5,33 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::Bench;
-use crate::bare::{self, Sinks};
-use crate::caught_up::{self, Run};
-use crate::check;
-use crate::parts::rest;
-use crate::prepared::{Prepared, ROWS_MAX};
-use crate::site::Site;
-use crate::table::{Spread, Table, grouped, thousands_per_second};
+use super::Bench;
+use super::bare::{self, Sinks};
+use super::caught_up::{self, Run};
+use super::check;
+use super::parts::rest;
+use super::prepared::{Prepared, ROWS_MAX};
+use super::site::Site;
+use super::table::{Spread, Table, grouped, thousands_per_second};
 
 /// Partitions of the topic while the rows stored grow.
 const PARTITIONS: u16 = 4;
 
 /// What more partitions and more stored rows do to the speed.
 #[derive(clap::Args, Debug)]
-pub struct GrowthArgs {
+pub(super) struct GrowthArgs {
     /// Events of each run
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events: u64,
+    pub(super) events: u64,
     /// Numbers of partitions; empty for none
     #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [1, 4, 16, 64])]
-    pub partitions: Vec<u16>,
+    pub(super) partitions: Vec<u16>,
     /// Rows in the tables before a run, each a multiple of 100,000; empty for none
     #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [0, 5_000_000, 20_000_000])]
-    pub stored: Vec<u64>,
+    pub(super) stored: Vec<u64>,
     /// How often each is measured
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    pub(super) rounds: u32,
 }
 
 /// One arrangement, and what came of it.
@@ -42,7 +42,7 @@ struct Case {
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &GrowthArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &GrowthArgs) -> Result<()> {
     let case = |partitions, stored| Case { partitions, stored, runs: Vec::new() };
     let mut by_partitions: Vec<Case> = args.partitions.iter().map(|&partitions| case(partitions, 0)).collect();
     let mut by_stored: Vec<Case> = args.stored.iter().map(|&stored| case(PARTITIONS, stored)).collect();
@@ -73,7 +73,7 @@ fn topic(partitions: u16) -> String {
 }
 
 fn measure(bench: &Bench, prepared: &Prepared, case: &Case) -> Result<Run> {
-    let mut site = Site::new(&bench.stack, &topic(case.partitions))?;
+    let mut site = Site::new(bench, &topic(case.partitions))?;
     if case.stored > 0 {
         bare::load(&bench.runtime, &site, prepared, case.stored, Sinks::BOTH)?;
         // what autovacuum would do in the middle of the run

@@ -5,41 +5,41 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::Bench;
-use crate::bare::{self, Load, Sinks};
-use crate::caught_up::{self, Run};
-use crate::check;
-use crate::cpu::ServersCpu;
-use crate::parts::{rest, settle};
-use crate::prepared::Prepared;
-use crate::site::Site;
-use crate::table::{Spread, Table, grouped, seconds, thousands_per_second};
+use super::Bench;
+use super::bare::{self, Load, Sinks};
+use super::caught_up::{self, Run};
+use super::check;
+use super::cpu::ServersCpu;
+use super::parts::{rest, settle};
+use super::prepared::Prepared;
+use super::site::Site;
+use super::table::{Spread, Table, grouped, seconds, thousands_per_second};
 
 /// How fast a full topic gets into both databases, beside the bare load of the same rows.
 #[derive(clap::Args, Debug)]
-pub struct SpeedArgs {
+pub(super) struct SpeedArgs {
     /// Events in the topic; above 2,000,000 a multiple of 100,000
     #[arg(long, default_value_t = Self::DEFAULT.events, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events: u64,
+    pub(super) events: u64,
     /// Rounds, each a bare load and a run
     #[arg(long, default_value_t = Self::DEFAULT.rounds, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    pub(super) rounds: u32,
     /// Partitions of the topic
     #[arg(long, default_value_t = Self::DEFAULT.partitions, value_parser = clap::value_parser!(u16).range(1..))]
-    pub partitions: u16,
+    pub(super) partitions: u16,
     /// Only this database; the other is switched off
     #[arg(long)]
-    pub only: Option<Sink>,
+    pub(super) only: Option<Sink>,
 }
 
 impl SpeedArgs {
     /// What the command line defaults to.
-    pub const DEFAULT: Self = Self { events: 2_000_000, rounds: 5, partitions: 4, only: None };
+    pub(super) const DEFAULT: Self = Self { events: 2_000_000, rounds: 5, partitions: 4, only: None };
 }
 
 /// One of the two databases.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Sink {
+pub(super) enum Sink {
     /// PostgreSQL
     Postgres,
     /// ClickHouse
@@ -53,7 +53,7 @@ struct Bare {
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
     let sinks = match args.only {
         None => Sinks::BOTH,
         Some(Sink::Postgres) => Sinks { postgres: true, clickhouse: false },
@@ -107,7 +107,7 @@ fn ratio(bare: &Bare, time: Duration) -> f64 {
 }
 
 fn bare_half(bench: &Bench, prepared: &Prepared, events: u64, sinks: Sinks) -> Result<Bare> {
-    let site = Site::new(&bench.stack, "bench_speed")?;
+    let site = Site::new(bench, "bench_speed")?;
     rest(&bench.stack)?;
     let before = ServersCpu::now(&bench.stack)?;
     let load = bare::load(&bench.runtime, &site, prepared, events, sinks)?;
@@ -119,7 +119,7 @@ fn bare_half(bench: &Bench, prepared: &Prepared, events: u64, sinks: Sinks) -> R
 }
 
 fn footprint_half(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
-    let mut site = Site::new(&bench.stack, topic)?;
+    let mut site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let run = caught_up::run(&mut site, sinks)?;
     site.drop_databases()?;

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Bench;
-use crate::bare::Sinks;
-use crate::check;
-use crate::parts::{Parts, rest};
-use crate::producer::Producer;
-use crate::site::{DEADLINE, Site};
-use crate::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
-use crate::table::{Table, grouped, share};
-use crate::visible::{Sample, Sampler, Seen, Series, now_us};
+use super::Bench;
+use super::bare::Sinks;
+use super::check;
+use super::parts::{Parts, rest};
+use super::producer::Producer;
+use super::site::{DEADLINE, Site};
+use super::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing};
+use super::table::{Table, grouped, share};
+use super::visible::{Sample, Sampler, Seen, Series, now_us};
 
 /// The load flows for so long before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -23,25 +23,25 @@ const COSTLY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How late events are visible under a steady load.
 #[derive(clap::Args, Debug)]
-pub struct LatencyArgs {
+pub(super) struct LatencyArgs {
     /// Events a second
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub rate: u64,
+    pub(super) rate: u64,
     /// Seconds that are measured, after three to warm up
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
-    pub seconds: u64,
+    pub(super) seconds: u64,
     /// Partitions of the topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
-    pub partitions: u16,
+    pub(super) partitions: u16,
 }
 
 /// Runs the scenario.
-pub fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
+pub(super) fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     let topic = "bench_latency";
     let kafka = bench.stack.kafka()?;
     // what the producer holds back is not the consumer's
     kafka.create_topic(topic, args.partitions, &[("message.timestamp.type", "LogAppendTime")])?;
-    let site = Site::new(&bench.stack, topic)?;
+    let site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let mut consumer = Consumer::start(&site)?;
     let running = std::slice::from_mut(&mut consumer);

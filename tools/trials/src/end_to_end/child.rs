@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A running process; dropped, it dies.
-pub struct Child {
+pub(super) struct Child {
     process: Process,
     /// Readable once it has ended (pidfd_open(2)).
     ending: OwnedFd,
@@ -28,23 +28,23 @@ pub struct Child {
 
 /// How a process ended and what it cost.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     /// Its exit status.
-    pub status: ExitStatus,
+    pub(super) status: ExitStatus,
     /// From its start to its end.
-    pub elapsed: Duration,
+    pub(super) elapsed: Duration,
     /// CPU time of all its threads.
-    pub cpu: Duration,
+    pub(super) cpu: Duration,
     /// Peak resident memory. Not rusage's: `ru_maxrss` begins at what *we* held when we forked, which is more.
-    pub peak_bytes: u64,
+    pub(super) peak_bytes: u64,
     /// What it wrote to standard output.
-    pub said: String,
+    pub(super) said: String,
 }
 
 impl Child {
     /// Starts `command`, which `what` names in messages; its standard error goes to the file `log`.
     #[allow(unsafe_code)]
-    pub fn start(mut command: Command, what: String, log: PathBuf) -> Result<Self> {
+    pub(super) fn start(mut command: Command, what: String, log: PathBuf) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(&log).context("cannot write a log")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let started = Instant::now();
@@ -59,12 +59,12 @@ impl Child {
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits until it ends; one that lives past `limit` is a failure.
-    pub fn wait(mut self, limit: Duration) -> Result<Ended> {
+    pub(super) fn wait(mut self, limit: Duration) -> Result<Ended> {
         loop {
             if let Some(ended) = self.ended()? {
                 return Ok(ended);
@@ -77,7 +77,7 @@ impl Child {
     }
 
     /// As [`Child::wait`]; ending with a failure is one.
-    pub fn succeed(self, limit: Duration) -> Result<Ended> {
+    pub(super) fn succeed(self, limit: Duration) -> Result<Ended> {
         let (what, log) = (self.what.clone(), self.log.clone());
         let ended = self.wait(limit)?;
         let text = || std::fs::read_to_string(&log).unwrap_or_default();
@@ -86,7 +86,7 @@ impl Child {
     }
 
     /// Fails when it has ended though nobody asked it to.
-    pub fn must_run(&mut self) -> Result<()> {
+    pub(super) fn must_run(&mut self) -> Result<()> {
         match self.ended()? {
             Some(ended) => bail!("{} ended with {}; its log:\n{}", self.what, ended.status, self.log()),
             None => Ok(()),
@@ -94,19 +94,19 @@ impl Child {
     }
 
     /// Asks it to drain and end (SIGTERM). Once: the second time it would end at once.
-    pub fn ask_to_end(&self) {
+    pub(super) fn ask_to_end(&self) {
         self.signal(libc::SIGTERM);
     }
 
     /// Asks it to drain and end, and waits for that.
-    pub fn drain(self, limit: Duration) -> Result<Ended> {
+    pub(super) fn drain(self, limit: Duration) -> Result<Ended> {
         self.ask_to_end();
         let limit = self.started.elapsed() + limit;
         self.succeed(limit)
     }
 
     /// Ends it as a power cut would (SIGKILL), and waits until it is gone.
-    pub fn kill(self) -> Result<()> {
+    pub(super) fn kill(self) -> Result<()> {
         let what = self.what.clone();
         self.signal(libc::SIGKILL);
         let ended = self.wait(Duration::MAX)?;
@@ -187,7 +187,7 @@ fn peak_bytes(pid: u32) -> Option<u64> {
 
 /// CPU time that this process has used, all threads.
 #[allow(unsafe_code)]
-pub fn own_cpu() -> Duration {
+pub(super) fn own_cpu() -> Duration {
     // SAFETY: rusage is plain numbers, for which zeros are a value; the pointer is to a live variable.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
