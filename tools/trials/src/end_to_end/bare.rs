@@ -1,5 +1,5 @@
-//! The bare load: prepared rows into a site's tables by the clients that `footprint` uses, one connection each, side by side,
-//! and nothing else: no Kafka, no decoding, no ledger, no exactly-once.
+//! The bare load: rows that are already encoded go into a site's tables, side by side into both databases, and nothing else
+//! happens: no Kafka, no decoding, no ledger, no exactly-once. It shows what the two databases can take.
 
 use std::time::{Duration, Instant};
 
@@ -35,16 +35,18 @@ impl Sinks {
 
 /// How the rows are sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes {
-    /// Connections to each database; the pieces of the load take turns.
-    pub(super) each: usize,
+pub(super) struct Sending {
+    /// Connections to each database; the pieces of the load are dealt out to them in turn.
+    pub(super) connections: usize,
     /// Whether blocks are compressed on their way to ClickHouse.
     pub(super) lz4: bool,
 }
 
-impl Lanes {
-    /// One connection each, uncompressed: as `footprint` sends on one machine.
-    pub(super) const ONE: Self = Self { each: 1, lz4: false };
+impl Sending {
+    /// Uncompressed: as `footprint` sends on one machine.
+    pub(super) const fn by(connections: usize) -> Self {
+        Self { connections, lz4: false }
+    }
 }
 
 /// How long a bare load took.
@@ -60,35 +62,30 @@ pub(super) struct Load {
     pub(super) cpu: Duration,
 }
 
-/// Loads `rows` rows into the databases of `site`, by one connection each. The connections are made before the clock starts.
-pub(super) fn load(runtime: &Runtime, site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<Load> {
-    load_by(runtime, site, prepared, rows, sinks, Lanes::ONE)
-}
-
-/// As [`load`], by more connections or compressed.
-pub(super) fn load_by(
+/// Loads `rows` rows into the databases of `site`. The connections are made before the clock starts.
+pub(super) fn load(
     runtime: &Runtime,
     site: &Site<'_>,
     prepared: &Prepared,
     rows: u64,
     sinks: Sinks,
-    lanes: Lanes,
+    sending: Sending,
 ) -> Result<Load> {
     let mut config = site.config()?;
-    config.clickhouse.compression = if lanes.lz4 { Compression::Lz4 } else { Compression::Off };
+    config.clickhouse.compression = if sending.lz4 { Compression::Lz4 } else { Compression::Off };
     let route = config.routes[0].clone();
     let copies = if sinks.postgres { prepared.copies(rows)? } else { Vec::new() };
     let blocks = if sinks.clickhouse { prepared.blocks(rows)? } else { Vec::new() };
-    // a token for each, whichever lane it goes by
+    // a token for each, whichever connection it goes by
     let blocks: Vec<(usize, Bytes)> = blocks.into_iter().enumerate().collect();
     runtime.block_on(async {
         let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
-        for lane in 0..lanes.each {
+        for number in 0..sending.connections {
             let client = connect(&config.postgres, "bench", Purpose::Check).await?;
-            postgres.push((client, dealt(&copies, lane, lanes.each)));
+            postgres.push((client, dealt(&copies, number, sending.connections)));
             let client = footprint_service::clickhouse::client(&config.clickhouse);
             ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
-            clickhouse.push((client, dealt(&blocks, lane, lanes.each)));
+            clickhouse.push((client, dealt(&blocks, number, sending.connections)));
         }
         let (copy, insert) = (copy_statement(&route), insert_statement(&route, &site.name));
         let (cpu, started) = (own_cpu(), Instant::now());
@@ -98,7 +95,7 @@ pub(super) fn load_by(
         }
         let mut inserting = JoinSet::new();
         for (client, blocks) in clickhouse {
-            inserting.spawn(load_clickhouse(client, insert.clone(), blocks, lanes.lz4, started));
+            inserting.spawn(load_clickhouse(client, insert.clone(), blocks, sending.lz4, started));
         }
         let both = async { (copying.join_all().await, inserting.join_all().await) };
         let (copied, inserted) = tokio::time::timeout(DEADLINE, both).await.context("the bare load took too long")?;
@@ -112,9 +109,9 @@ pub(super) fn load_by(
     })
 }
 
-/// Every `lanes`th piece.
-fn dealt<T: Clone>(pieces: &[T], lane: usize, lanes: usize) -> Vec<T> {
-    pieces.iter().skip(lane).step_by(lanes).cloned().collect()
+/// The pieces of one of some connections.
+fn dealt<T: Clone>(pieces: &[T], number: usize, connections: usize) -> Vec<T> {
+    pieces.iter().skip(number).step_by(connections).cloned().collect()
 }
 
 fn latest(ends: Vec<Result<Duration>>) -> Result<Duration> {

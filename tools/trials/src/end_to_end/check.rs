@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::bare::Sinks;
-use super::prepared::{BARE_SOURCE, Prepared};
+use super::prepared::{BARE_SOURCE, Prepared, Totals};
 use super::site::Site;
 
 /// Up to so many rows the distinct identities are counted; above, sums speak for them.
@@ -44,19 +44,31 @@ pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     Ok(total)
 }
 
-/// The bare load's rows are in the databases, each as often as it was sent.
+/// The bare load's rows are in the databases, each as often as it was sent, with the values that were sent.
 pub(super) fn bare(site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<()> {
-    let source = BARE_SOURCE;
+    let (source, wanted) = (BARE_SOURCE, prepared.totals(rows)?);
     if sinks.postgres {
-        let found =
-            number(&site.postgres(&format!("select count(*) from user_footprint where kafka_source = {source}"))?)?;
-        ensure!(found == rows, "the bare load stored {found} rows in PostgreSQL, not {rows}");
+        let found = totals(&site.postgres(&format!(
+            "select count(*), sum(octet_length(request) + octet_length(link)), \
+             sum((extract(epoch from footprint_time) * 1000000)::bigint) from user_footprint \
+             where kafka_source = {source}"
+        ))?)?;
+        ensure!(found == wanted, "the bare load stored {found:?} in PostgreSQL, not {wanted:?}");
     }
     if sinks.clickhouse {
-        let found = number(&site.clickhouse(&format!("select count() from {{table}} where kafka_source = {source}"))?)?;
-        ensure!(found == rows, "the bare load stored {found} rows in ClickHouse, not {rows}");
+        let found = totals(&site.clickhouse(&format!(
+            "select count(), sum(length(toString(request)) + length(link)), \
+             sum(toInt128(toUnixTimestamp64Micro(footprint_time))) from {{table}} where kafka_source = {source}"
+        ))?)?;
+        ensure!(found == wanted, "the bare load stored {found:?} in ClickHouse, not {wanted:?}");
     }
     distinct(site, &format!("kafka_source = {source}"), prepared.rows.min(rows), sinks)
+}
+
+fn totals(rows: &[Vec<String>]) -> Result<Totals> {
+    let cells = rows.concat();
+    let [rows, text_bytes, time_us] = cells.as_slice() else { bail!("a database says {cells:?}") };
+    Ok(Totals { rows: rows.parse()?, text_bytes: text_bytes.parse()?, time_us: time_us.parse()? })
 }
 
 /// As many identities as `wanted` among the rows of `condition`.

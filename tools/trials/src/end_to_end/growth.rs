@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Bench;
-use super::bare::{self, Sinks};
+use super::bare::{self, Sending, Sinks};
 use super::caught_up::{self, Run};
 use super::check;
 use super::parts::rest;
@@ -26,7 +26,7 @@ pub(super) struct GrowthArgs {
     /// Numbers of partitions; empty for none
     #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [1, 4, 16, 64])]
     pub(super) partitions: Vec<u16>,
-    /// Rows in the tables before a run, each a multiple of 100,000; empty for none
+    /// Rows in the tables before a run, each a multiple of 500,000; empty for none
     #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [0, 5_000_000, 20_000_000])]
     pub(super) stored: Vec<u64>,
     /// How often each is measured
@@ -75,7 +75,7 @@ fn topic(partitions: u16) -> String {
 fn measure(bench: &Bench, prepared: &Prepared, case: &Case) -> Result<Run> {
     let mut site = Site::new(bench, &topic(case.partitions))?;
     if case.stored > 0 {
-        bare::load(&bench.runtime, &site, prepared, case.stored, Sinks::BOTH)?;
+        bare::load(&bench.runtime, &site, prepared, case.stored, Sinks::BOTH, Sending::by(1))?;
         // what autovacuum would do in the middle of the run
         site.postgres("vacuum (analyze) user_footprint")?;
         check::bare(&site, prepared, case.stored, Sinks::BOTH)?;

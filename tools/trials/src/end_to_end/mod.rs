@@ -104,7 +104,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let program = build(arguments.footprint.as_deref())?;
     let bench = Bench::start(program, arguments.set)?;
     match arguments.scenario {
-        None => speed::run(&bench, &speed::SpeedArgs::DEFAULT),
+        None => speed::run(&bench, &speed::SpeedArgs::default()),
         Some(Scenario::Speed(args)) => speed::run(&bench, &args),
         Some(Scenario::Growth(args)) => growth::run(&bench, &args),
         Some(Scenario::Latency(args)) => latency::run(&bench, &args),

@@ -8,7 +8,7 @@ use footprint_event::decode::Decoder;
 use footprint_event::generate::{GenerateOptions, Generator};
 use footprint_event::record::Record;
 use footprint_event::route::Route;
-use footprint_event::rows::Rows;
+use footprint_event::rows::{Rows, Values};
 use footprint_service::config::Config;
 
 use super::encode::{copy_chunks, native_block};
@@ -20,7 +20,7 @@ pub(super) const ROWS_MAX: u64 = 2_000_000;
 /// Rows of a COPY transaction.
 const COPY_ROWS: usize = 50_000;
 /// Rows of a Native block.
-const BLOCK_ROWS: usize = 100_000;
+const BLOCK_ROWS: usize = 500_000;
 // a block is a whole number of transactions, what is held a whole number of blocks
 const _: () = assert!(BLOCK_ROWS.is_multiple_of(COPY_ROWS) && (ROWS_MAX as usize).is_multiple_of(BLOCK_ROWS));
 
@@ -30,6 +30,19 @@ pub(super) struct Prepared {
     pub(super) rows: u64,
     copies: Vec<Vec<Bytes>>,
     blocks: Vec<Bytes>,
+    /// What the rows of each block add up to.
+    totals: Vec<Totals>,
+}
+
+/// What some rows add up to: by these a database is asked whether it holds the values that were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Rows.
+    pub(super) rows: u64,
+    /// Bytes of both texts.
+    pub(super) text_bytes: u64,
+    /// The events' times, microseconds since the epoch.
+    pub(super) time_us: i128,
 }
 
 impl Prepared {
@@ -39,7 +52,7 @@ impl Prepared {
         let route = &Config::load(None, &[])?.routes[0];
         let mut generator = Generator::new(1, GenerateOptions { bad_share: 0.0, ..GenerateOptions::default() });
         let mut decoder = Decoder::new(route)?;
-        let mut prepared = Self { rows: rows_wanted, copies: Vec::new(), blocks: Vec::new() };
+        let mut prepared = Self { rows: rows_wanted, copies: Vec::new(), blocks: Vec::new(), totals: Vec::new() };
         let mut rows = Rows::empty(route);
         // as if they had just arrived: ClickHouse's table is parted by the month of arrival
         let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
@@ -68,6 +81,7 @@ impl Prepared {
 
     fn encode(&mut self, route: &Route, rows: &Rows) -> Result<()> {
         self.blocks.push(native_block(route, rows, BARE_SOURCE)?);
+        self.totals.push(Totals::of(rows));
         for from in (0..rows.len()).step_by(COPY_ROWS) {
             self.copies.push(copy_chunks(rows, from, (from + COPY_ROWS).min(rows.len()), BARE_SOURCE)?);
         }
@@ -84,6 +98,11 @@ impl Prepared {
         self.of(&self.blocks, BLOCK_ROWS, rows)
     }
 
+    /// What a load of `rows` adds up to.
+    pub(super) fn totals(&self, rows: u64) -> Result<Totals> {
+        Ok(self.of(&self.totals, BLOCK_ROWS, rows)?.into_iter().fold(Totals::default(), Totals::plus))
+    }
+
     /// From the start again where `rows` are more than are held; the bytes themselves are shared.
     fn of<T: Clone>(&self, pieces: &[T], piece_rows: usize, rows: u64) -> Result<Vec<T>> {
         let whole = rows.is_multiple_of(BLOCK_ROWS as u64) && self.rows.is_multiple_of(BLOCK_ROWS as u64);
@@ -93,5 +112,27 @@ impl Prepared {
             self.rows
         );
         Ok(pieces.iter().cycle().take(usize::try_from(rows)?.div_ceil(piece_rows)).cloned().collect())
+    }
+}
+
+impl Totals {
+    fn of(rows: &Rows) -> Self {
+        let mut totals = Self { rows: rows.len() as u64, ..Self::default() };
+        for column in &rows.columns {
+            match &column.values {
+                Values::Text { bytes, .. } => totals.text_bytes += bytes.len() as u64,
+                Values::Timestamp(times) => totals.time_us += times.iter().map(|&time| i128::from(time)).sum::<i128>(),
+                _ => {}
+            }
+        }
+        totals
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            text_bytes: self.text_bytes + other.text_bytes,
+            time_us: self.time_us + other.time_us,
+        }
     }
 }

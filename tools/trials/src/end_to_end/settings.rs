@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Bench;
-use super::bare::{self, Lanes, Sinks};
+use super::bare::{self, Sending, Sinks};
 use super::check;
 use super::cpu::ServersCpu;
 use super::parts::{rest, settle};
@@ -36,7 +36,7 @@ enum Change {
     /// A statement on the ClickHouse table.
     ClickHouseTable(&'static str),
     /// How the bare load sends.
-    Sends(Lanes),
+    Sends(Sending),
 }
 
 struct Case {
@@ -47,7 +47,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let (one, two) = (Lanes::ONE, Lanes { lz4: false, each: 2 });
+    let two = Sending::by(2);
     let case = |sinks: Sinks| move |name, change| Case { name, sinks, change, loads: Vec::new() };
     let postgres = case(Sinks { postgres: true, clickhouse: false });
     let clickhouse = case(Sinks { postgres: false, clickhouse: true });
@@ -64,7 +64,7 @@ fn cases() -> Vec<Case> {
         ),
         clickhouse("no tokens", Change::ClickHouseTable("modify setting non_replicated_deduplication_window = 0")),
         clickhouse("no index on offsets", Change::ClickHouseTable("drop index kafka_offset_minmax")),
-        clickhouse("LZ4 on the wire", Change::Sends(Lanes { lz4: true, ..one })),
+        clickhouse("LZ4 on the wire", Change::Sends(Sending { lz4: true, ..Sending::by(1) })),
         clickhouse("two inserts at a time", Change::Sends(two)),
         both("both, as shipped", Change::Nothing),
         both("two connections to each", Change::Sends(two)),
@@ -109,14 +109,14 @@ pub(super) fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
 /// How long a load took, and the CPU seconds of the servers it went to.
 fn measure(bench: &Bench, prepared: &Prepared, events: u64, case: &Case) -> Result<(Duration, f64)> {
     let site = Site::new(bench, "bench_settings")?;
-    let lanes = match &case.change {
-        Change::Sends(lanes) => *lanes,
-        _ => Lanes::ONE,
+    let sending = match &case.change {
+        Change::Sends(sending) => *sending,
+        _ => Sending::by(1),
     };
     apply(&site, &case.change)?;
     rest(&bench.stack)?;
     let before = ServersCpu::now(&bench.stack)?;
-    let load = bare::load_by(&bench.runtime, &site, prepared, events, case.sinks, lanes)?;
+    let load = bare::load(&bench.runtime, &site, prepared, events, case.sinks, sending)?;
     settle(&bench.stack)?;
     let cpu = ServersCpu::now(&bench.stack)? - before;
     check::bare(&site, prepared, events, case.sinks)?;

@@ -1,12 +1,12 @@
-//! `speed`: the bare load of the same rows beside the whole way, in turns. Read the ratio, not the rates: machines differ and
-//! are noisy, the two halves of a round are not.
+//! `speed`: the bare load of the same rows beside the whole way, in turns. The bare load runs by several numbers of connections,
+//! and the best of them counts. Read the ratio, not the rates: machines differ and are noisy, the two halves of a round are not.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use super::Bench;
-use super::bare::{self, Load, Sinks};
+use super::bare::{self, Load, Sending, Sinks};
 use super::caught_up::{self, Run};
 use super::check;
 use super::cpu::ServersCpu;
@@ -15,26 +15,36 @@ use super::prepared::Prepared;
 use super::site::Site;
 use super::table::{Spread, Table, grouped, seconds, thousands_per_second};
 
+/// Connections to each database, at most.
+const CONNECTIONS_MAX: u64 = 16;
+/// Numbers of connections that are tried, at most.
+const NUMBERS_MAX: usize = 8;
+
 /// How fast a full topic gets into both databases, beside the bare load of the same rows.
 #[derive(clap::Args, Debug)]
 pub(super) struct SpeedArgs {
-    /// Events in the topic; above 2,000,000 a multiple of 100,000
-    #[arg(long, default_value_t = Self::DEFAULT.events, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Events in the topic; above 2,000,000 a multiple of 500,000
+    #[arg(long, default_value_t = Self::default().events, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) events: u64,
-    /// Rounds, each a bare load and a run
-    #[arg(long, default_value_t = Self::DEFAULT.rounds, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rounds, each a run and a bare load by every number of connections
+    #[arg(long, default_value_t = Self::default().rounds, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
     /// Partitions of the topic
-    #[arg(long, default_value_t = Self::DEFAULT.partitions, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = Self::default().partitions, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) partitions: u16,
     /// Only this database; the other is switched off
     #[arg(long)]
     pub(super) only: Option<Sink>,
+    /// Numbers of connections to each database that the bare load tries; the best counts
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 2, 4],
+          value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_MAX))]
+    pub(super) bare_connections: Vec<u64>,
 }
 
-impl SpeedArgs {
-    /// What the command line defaults to.
-    pub(super) const DEFAULT: Self = Self { events: 2_000_000, rounds: 5, partitions: 4, only: None };
+impl Default for SpeedArgs {
+    fn default() -> Self {
+        Self { events: 2_000_000, rounds: 5, partitions: 4, only: None, bare_connections: vec![1, 2, 4] }
+    }
 }
 
 /// One of the two databases.
@@ -46,10 +56,17 @@ pub(super) enum Sink {
     Clickhouse,
 }
 
-/// A bare load and what it cost the servers.
+/// The bare loads by one number of connections, a round each.
 struct Bare {
-    load: Load,
-    servers: ServersCpu,
+    connections: usize,
+    loads: Vec<Load>,
+    servers: Vec<ServersCpu>,
+}
+
+impl Bare {
+    fn median_seconds(&self) -> f64 {
+        Spread::of(self.loads.iter().map(|load| load.elapsed.as_secs_f64())).median
+    }
 }
 
 /// Runs the scenario.
@@ -59,6 +76,7 @@ pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
         Some(Sink::Postgres) => Sinks { postgres: true, clickhouse: false },
         Some(Sink::Clickhouse) => Sinks { postgres: false, clickhouse: true },
     };
+    let mut bares = bares(&args.bare_connections)?;
     let topic = "bench_speed";
     bench.fill(topic, args.partitions, args.events)?;
     let prepared = Prepared::new(args.events)?;
@@ -74,48 +92,85 @@ pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
             Some(Sink::Clickhouse) => ", ClickHouse alone",
         }
     );
-    println!("round   bare load               footprint, first read to last stored    whole     ratio");
-    let (mut bares, mut runs) = (Vec::new(), Vec::new());
+    let mut runs = Vec::new();
     for round in 0..args.rounds {
         // each half goes first in every other round, so that a drift of the machine favours neither
-        let (bare, run) = if round % 2 == 0 {
-            let bare = bare_half(bench, &prepared, args.events, sinks)?;
-            (bare, footprint_half(bench, topic, sinks)?)
+        if round % 2 == 0 {
+            bare_half(bench, &prepared, args.events, sinks, bares.iter_mut())?;
+            runs.push(footprint_half(bench, topic, sinks)?);
         } else {
-            let run = footprint_half(bench, topic, sinks)?;
-            (bare_half(bench, &prepared, args.events, sinks)?, run)
-        };
-        println!(
-            "{round:>5}   {:>6} s {:>7.0} k/s   {:>12} s {:>7.0} k/s              {:>7} s   {:>7.3}",
-            seconds(bare.load.elapsed),
-            thousands_per_second(args.events, bare.load.elapsed),
-            seconds(run.storing),
-            thousands_per_second(run.events, run.storing),
-            seconds(run.whole),
-            ratio(&bare, run.storing)
-        );
-        bares.push(bare);
-        runs.push(run);
+            runs.push(footprint_half(bench, topic, sinks)?);
+            bare_half(bench, &prepared, args.events, sinks, bares.iter_mut().rev())?;
+        }
+        print_round(round, &bares, &runs);
     }
     println!();
-    summary(&bares, &runs, sinks).print();
+    let best = bares.iter().min_by(|one, other| one.median_seconds().total_cmp(&other.median_seconds()));
+    let best = best.context("no bare load")?;
+    for bare in &bares {
+        let rate = args.events as f64 / bare.median_seconds() / 1e3;
+        let is_best = if bare.connections == best.connections { ", the best: it counts below" } else { "" };
+        println!("bare load, {}: {rate:.0} k/s{is_best}", connections(bare.connections));
+    }
+    println!();
+    summary(best, &runs, sinks).print();
     Ok(())
 }
 
-fn ratio(bare: &Bare, time: Duration) -> f64 {
-    bare.load.elapsed.as_secs_f64() / time.as_secs_f64()
+/// Nothing loaded yet, by each of these numbers of connections.
+fn bares(numbers: &[u64]) -> Result<Vec<Bare>> {
+    ensure!(
+        !numbers.is_empty() && numbers.len() <= NUMBERS_MAX,
+        "--bare-connections takes 1 to {NUMBERS_MAX} numbers"
+    );
+    let bare = |&number: &u64| {
+        Ok(Bare { connections: usize::try_from(number)?, loads: Vec::new(), servers: Vec::new() })
+    };
+    numbers.iter().map(bare).collect()
 }
 
-fn bare_half(bench: &Bench, prepared: &Prepared, events: u64, sinks: Sinks) -> Result<Bare> {
-    let site = Site::new(bench, "bench_speed")?;
-    rest(&bench.stack)?;
-    let before = ServersCpu::now(&bench.stack)?;
-    let load = bare::load(&bench.runtime, &site, prepared, events, sinks)?;
-    settle(&bench.stack)?;
-    let servers = ServersCpu::now(&bench.stack)? - before;
-    check::bare(&site, prepared, events, sinks)?;
-    site.drop_databases()?;
-    Ok(Bare { load, servers })
+fn connections(count: usize) -> String {
+    format!("{count} connection{} a database", if count == 1 { "" } else { "s" })
+}
+
+fn print_round(round: u32, bares: &[Bare], runs: &[Run]) {
+    let loads = bares.iter().filter_map(|bare| Some((bare.connections, bare.loads.last()?)));
+    let loads: Vec<String> =
+        loads.map(|(connections, load)| format!("{connections}: {} s", seconds(load.elapsed))).collect();
+    if let Some(run) = runs.last() {
+        println!(
+            "round {round}: bare load by connections {}; footprint {} s from first read to last stored, {} s whole",
+            loads.join(", "),
+            seconds(run.storing),
+            seconds(run.whole)
+        );
+    }
+}
+
+fn ratio(bare: &Load, time: Duration) -> f64 {
+    bare.elapsed.as_secs_f64() / time.as_secs_f64()
+}
+
+/// One bare load by each number of connections, each into empty tables.
+fn bare_half<'a>(
+    bench: &Bench,
+    prepared: &Prepared,
+    events: u64,
+    sinks: Sinks,
+    bares: impl Iterator<Item = &'a mut Bare>,
+) -> Result<()> {
+    for bare in bares {
+        let site = Site::new(bench, "bench_speed")?;
+        rest(&bench.stack)?;
+        let before = ServersCpu::now(&bench.stack)?;
+        let sending = Sending::by(bare.connections);
+        bare.loads.push(bare::load(&bench.runtime, &site, prepared, events, sinks, sending)?);
+        settle(&bench.stack)?;
+        bare.servers.push(ServersCpu::now(&bench.stack)? - before);
+        check::bare(&site, prepared, events, sinks)?;
+        site.drop_databases()?;
+    }
+    Ok(())
 }
 
 fn footprint_half(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
@@ -127,7 +182,7 @@ fn footprint_half(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
 }
 
 /// What all rounds say, a measure a line.
-fn summary(bares: &[Bare], runs: &[Run], sinks: Sinks) -> Table {
+fn summary(bare: &Bare, runs: &[Run], sinks: Sinks) -> Table {
     let mut table = Table::new(&["", "median", "least", "greatest"]);
     let mut line = |name: &str, digits: usize, values: Vec<f64>| {
         let [median, min, max] = Spread::of(values).cells(digits);
@@ -135,7 +190,7 @@ fn summary(bares: &[Bare], runs: &[Run], sinks: Sinks) -> Table {
     };
     let events = runs[0].events;
     let million = events as f64 / 1e6;
-    let pairs = || bares.iter().zip(runs);
+    let pairs = || bare.loads.iter().zip(runs);
     line(
         "ratio: bare load / footprint, first read to last stored",
         3,
@@ -143,11 +198,11 @@ fn summary(bares: &[Bare], runs: &[Run], sinks: Sinks) -> Table {
     );
     line("ratio: bare load / footprint, the whole process", 3, pairs().map(|(b, r)| ratio(b, r.whole)).collect());
 
-    let of_bares = |of: &dyn Fn(&Bare) -> f64| bares.iter().map(of).collect::<Vec<_>>();
-    line("bare load: thousand rows a second", 0, of_bares(&|b| thousands_per_second(events, b.load.elapsed)));
-    line("bare load: seconds", 3, of_bares(&|b| b.load.elapsed.as_secs_f64()));
+    let of_loads = |of: &dyn Fn(&Load) -> f64| bare.loads.iter().map(of).collect::<Vec<_>>();
+    line("bare load: thousand rows a second", 0, of_loads(&|load| thousands_per_second(events, load.elapsed)));
+    line("bare load: seconds", 3, of_loads(&|load| load.elapsed.as_secs_f64()));
     let of_one = |of: fn(&Load) -> Option<Duration>| {
-        bares.iter().filter_map(|b| Some(of(&b.load)?.as_secs_f64())).collect::<Vec<_>>()
+        bare.loads.iter().filter_map(|load| Some(of(load)?.as_secs_f64())).collect::<Vec<_>>()
     };
     if sinks.postgres {
         line("bare load: seconds of COPY", 3, of_one(|load| load.postgres));
@@ -155,9 +210,10 @@ fn summary(bares: &[Bare], runs: &[Run], sinks: Sinks) -> Table {
     if sinks.clickhouse {
         line("bare load: seconds of INSERT", 3, of_one(|load| load.clickhouse));
     }
-    line("bare load: CPU s a million, sender", 2, of_bares(&|b| b.load.cpu.as_secs_f64() / million));
-    line("bare load: CPU s a million, PostgreSQL", 2, of_bares(&|b| b.servers.postgres / million));
-    line("bare load: CPU s a million, ClickHouse", 2, of_bares(&|b| b.servers.clickhouse / million));
+    let of_servers = |of: &dyn Fn(&ServersCpu) -> f64| bare.servers.iter().map(of).collect::<Vec<_>>();
+    line("bare load: CPU s a million, sender", 2, of_loads(&|load| load.cpu.as_secs_f64() / million));
+    line("bare load: CPU s a million, PostgreSQL", 2, of_servers(&|servers| servers.postgres / million));
+    line("bare load: CPU s a million, ClickHouse", 2, of_servers(&|servers| servers.clickhouse / million));
 
     let of_runs = |of: &dyn Fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
     line("footprint: thousand events a second", 0, of_runs(&|r| thousands_per_second(events, r.storing)));
