@@ -6,10 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::life::{Action, Aim, Life, Protocol};
 use super::point::Point;
-use super::proxy::{Order, Proxy};
 use super::site::Site;
 use super::tally::Tally;
-use crate::trial::Dice;
+use crate::trial::{self, Dice, Proxy};
 
 /// An answer that was not asked for within this is a miss.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
@@ -137,7 +136,7 @@ impl<'a, 's> Losses<'a, 's> {
     }
 
     fn round(&mut self, loss: &Loss, protocol: Protocol, withhold: bool) -> Result<bool> {
-        let order = Order { marks: loss.marks, withhold };
+        let to_lose = trial::Loss { marks: loss.marks, withhold };
         if loss.when == When::Replaying {
             let mut dying = self.start(protocol)?;
             self.site.wait_stored(&mut [&mut dying])?;
@@ -150,12 +149,12 @@ impl<'a, 's> Losses<'a, 's> {
             self.site.new_topic()?;
         }
         if loss.when != When::Running {
-            self.proxy(loss.server).lose(order);
+            self.proxy(loss.server).lose(to_lose);
         }
         let mut life = self.start(protocol)?;
         if loss.when == When::Running {
             self.site.wait_stored(&mut [&mut life])?;
-            self.proxy(loss.server).lose(order);
+            self.proxy(loss.server).lose(to_lose);
         }
         let lost = self.await_loss(loss, &mut life)?;
         self.site.wave(self.dice)?;
@@ -187,7 +186,7 @@ impl<'a, 's> Losses<'a, 's> {
                 std::thread::sleep(LOOK_INTERVAL);
             }
         }
-        self.proxy(loss.server).calm();
+        self.proxy(loss.server).lose_nothing();
         Ok(false)
     }
 }

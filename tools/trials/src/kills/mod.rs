@@ -3,7 +3,7 @@
 //!
 //! `point` is the program's own list. `arrangement` says how a program is brought to each point, `schedule` in which order.
 //! `site` is where it happens: servers, topics, what was sent. `life` is one process. `deaths`, `suspensions` and `losses`
-//! are the three kinds of rounds, `proxy` loses answers, `oracle` judges, `tally` counts.
+//! are the three kinds of rounds, `oracle` says what must be stored, `tally` counts.
 
 mod arrangement;
 mod deaths;
@@ -12,7 +12,6 @@ mod losses;
 mod oracle;
 #[path = "../../../../crates/service/src/failpoint/point.rs"]
 mod point;
-mod proxy;
 mod schedule;
 mod site;
 mod suspensions;

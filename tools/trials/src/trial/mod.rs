@@ -4,11 +4,13 @@
 mod dice;
 mod line;
 mod program;
+mod proxy;
 mod watch;
 
 pub use dice::Dice;
 pub use line::Line;
 pub use program::{Consumer, Generate, Program, Sent, build, build_with_failpoints, keep_log};
+pub use proxy::{Loss, Proxy};
 pub use watch::{LedgerRow, StoredCounts, Watch};
 
 /// `1234567` as `1,234,567`.
