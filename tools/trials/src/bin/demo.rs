@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use footprint_stack::{Progress, Stack, StackOptions};
+use footprint_trials::trial::oracle::{Fits, Scope, judge};
 use footprint_trials::trial::{
-    Consumer, Dice, LedgerRow, Line, Program, Sent, StoredCounts, Watch, build, grouped, keep_log,
+    Dice, Fixture, LedgerRow, Line, Process, Program, Sent, StoredCounts, Watch, build, grouped, keep_log,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -85,10 +86,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     });
     let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
     let file = build(arguments.footprint.as_deref())?;
-    let mut program = Program::new(file, &stack, TOPIC)?;
+    let fixture = Fixture::of_application(&stack, TOPIC, "demo")?;
+    let mut program = Program::new(file, &fixture)?;
     // After the kill the broker lets the same name in at once, without waiting for the dead one's session to end.
     program.set("FOOTPRINT_KAFKA__INSTANCE_NAME", "demo");
-    let shown = show(arguments, seed, &stack, &mut program);
+    let shown = show(arguments, seed, &fixture, &mut program);
     if shown.is_err() {
         keep_log("demo", &program);
     }
@@ -98,15 +100,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     shown
 }
 
-fn show(arguments: &Arguments, seed: u64, stack: &Stack, program: &mut Program) -> Result<()> {
-    stack.kafka()?.create_topic(TOPIC, arguments.partitions, &[])?;
-    let watch = Watch::connect(stack)?;
+fn show(arguments: &Arguments, seed: u64, fixture: &Fixture<'_>, program: &mut Program) -> Result<()> {
+    fixture.stack.kafka()?.create_topic(TOPIC, arguments.partitions, &[])?;
+    let watch = Watch::connect(fixture)?;
     let events = arguments.events;
     println!("1. Making the tables, and sending {} events (seed {seed})", grouped(events));
     program.migrate()?;
     let options =
         [("--count", events.to_string()), ("--seed", seed.to_string()), ("--bad-share", BAD_SHARE.to_string())];
-    let options: Vec<String> = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+    let options: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
     let (sent, said) = program.generate(&options)?.finish()?;
     println!("   {said}");
 
@@ -134,6 +136,11 @@ fn show(arguments: &Arguments, seed: u64, stack: &Stack, program: &mut Program) 
 
     println!("4. Comparing Kafka with both databases, record by record");
     program.verify()?;
+    let sources = watch.ask("select id from footprint_source")?.concat();
+    let [source] = sources.as_slice() else { bail!("the ledger knows other sources than one: {sources:?}") };
+    let ends = fixture.stack.kafka()?.end_offsets(TOPIC)?;
+    let ends = ends.into_iter().map(|(partition, end)| ((source.clone(), partition), end)).collect();
+    judge(&watch, &ends, Scope { sources: "true", counts_offsets: true }, &Fits::any_values())?.must_be_clean()?;
     let stored = watch.stored()?;
     println!("5. Comparing the databases' answers");
     compare_counts(sent, stored)?;
@@ -186,19 +193,15 @@ fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Wa
 }
 
 /// Waits until the restarted consumer has ended well.
-fn catch_up(events: u64, mut consumer: Consumer, watch: &Watch<'_>) -> Result<()> {
+fn catch_up(events: u64, mut consumer: Process, watch: &Watch<'_>) -> Result<()> {
     wait(&mut consumer, watch, SHOW_INTERVAL, "second run", events, |_| false)?;
-    match consumer.ended()? {
-        Some(status) if status.success() => Ok(()),
-        status => {
-            bail!("footprint run failed ({})", status.map_or("still running".to_owned(), |status| status.to_string()))
-        }
-    }
+    // it has ended
+    consumer.succeed(Duration::ZERO).map(drop)
 }
 
 /// Looks at the ledger, showing it, until `enough` or the consumer's end.
 fn wait(
-    consumer: &mut Consumer,
+    consumer: &mut Process,
     watch: &Watch<'_>,
     interval: Duration,
     what: &str,
@@ -214,8 +217,8 @@ fn wait(
         if enough(&rows) {
             return Ok(());
         }
-        if let Some(status) = consumer.ended()? {
-            ensure!(status.success(), "footprint run failed ({status})");
+        if let Some(ended) = consumer.ended()? {
+            ensure!(ended.status.success(), "footprint run failed ({})", ended.status);
             return Ok(());
         }
         let stored = stored_records(&rows);

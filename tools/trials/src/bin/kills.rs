@@ -10,7 +10,7 @@ use footprint_stack::{APPLICATION_DATABASE, Progress, Stack, StackOptions};
 use footprint_trials::kills::{
     Deaths, LOSSES, Loss, Losses, Point, Protocol, Schedule, Site, Suspensions, Tally, can_be_stopped,
 };
-use footprint_trials::trial::{Dice, Program, build_with_failpoints, grouped, keep_log};
+use footprint_trials::trial::{Dice, Fixture, Program, build_with_failpoints, grouped, keep_log};
 
 /// Kills the running program at every named point, against real servers, and proves after each that nothing was lost or doubled.
 ///
@@ -131,7 +131,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let file = build_with_failpoints(arguments.footprint.as_deref())?;
     let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
-    let mut program = Program::new(file, &stack, "kills")?;
+    let fixture = Fixture::of_application(&stack, "kills", "kills")?;
+    let mut program = Program::new(file, &fixture)?;
     if let Some(guard) = arguments.without {
         let name = match guard {
             Guard::CompareLast => "compare-last",
@@ -139,7 +140,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         };
         program.set("FOOTPRINT_FAILPOINT_WITHOUT", name);
     }
-    let mut site = Site::new(&stack, program.clone())?;
+    let mut site = Site::new(&fixture, program.clone())?;
     change_table(&stack, arguments)?;
     println!("seed {seed}");
     for &action in actions {
@@ -153,7 +154,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Every round of one action, and its table.
 /// Changes ClickHouse's table as the options say.
 fn change_table(stack: &Stack, arguments: &Arguments) -> Result<()> {
     let mut changes = Vec::new();
@@ -170,6 +170,7 @@ fn change_table(stack: &Stack, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Every round of one action, and its table.
 fn rounds_of(action: Action, arguments: &Arguments, seed: u64, site: &mut Site<'_>) -> Result<()> {
     let protocols = arguments.group_protocol.protocols();
     let names: Vec<&'static str> = match action {

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use footprint_stack::{Progress, Stack, StackOptions};
-use footprint_trials::trial::{Consumer, Dice, Generate, LedgerRow, Line, Program, Watch, build, grouped, keep_log};
+use footprint_trials::trial::oracle::{Fits, Judgement, Scope, judge};
+use footprint_trials::trial::{
+    Dice, Fixture, Generate, LedgerRow, Line, Process, Program, Watch, build, grouped, keep_log,
+};
 
 const TOPIC: &str = "soak";
 const GROUP: &str = "soak";
@@ -87,8 +90,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     });
     let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
     let file = build(arguments.footprint.as_deref())?;
-    let mut program = Program::new(file, &stack, TOPIC)?;
-    program.set("GROUP_ID", GROUP);
+    let fixture = Fixture::of_application(&stack, TOPIC, GROUP)?;
+    let mut program = Program::new(file, &fixture)?;
     program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", "100");
     program.set("FOOTPRINT_PIPELINE__LINGER_MS", "10");
     match arguments.group_protocol {
@@ -98,24 +101,25 @@ fn run(arguments: &Arguments) -> Result<()> {
             stack.kafka()?.set_group_session(GROUP, Duration::from_millis(1_000), Duration::from_millis(300))?;
         }
     }
-    let soaked = soak(arguments.kills, seed, &stack, &mut program);
+    let soaked = soak(arguments.kills, seed, &fixture, &mut program);
     if soaked.is_err() {
         keep_log("soak", &program);
     }
     soaked
 }
 
-fn soak(kills: u32, seed: u64, stack: &Stack, program: &mut Program) -> Result<()> {
-    stack.kafka()?.create_topic(TOPIC, PARTITIONS, &[])?;
+fn soak(kills: u32, seed: u64, fixture: &Fixture<'_>, program: &mut Program) -> Result<()> {
+    let kafka = fixture.stack.kafka()?;
+    kafka.create_topic(TOPIC, PARTITIONS, &[])?;
     program.migrate()?;
-    let watch = Watch::connect(stack)?;
+    let watch = Watch::connect(fixture)?;
     println!("Killing footprint run {kills} times (seed {seed}), while {EVENTS_PER_SECOND} events a second are sent");
     // More than any soak needs; stopped in the end.
     let generate = program.generate(&[
-        format!("--rate={EVENTS_PER_SECOND}"),
-        format!("--count={}", u32::MAX),
-        format!("--seed={seed}"),
-        format!("--bad-share={BAD_SHARE}"),
+        &format!("--rate={EVENTS_PER_SECOND}"),
+        &format!("--count={}", u32::MAX),
+        &format!("--seed={seed}"),
+        &format!("--bad-share={BAD_SHARE}"),
     ])?;
     let began = Instant::now();
     let mut soak = Soak { watch: &watch, program, dice: Dice::new(seed), generate, tally: Tally::default() };
@@ -128,7 +132,7 @@ fn soak(kills: u32, seed: u64, stack: &Stack, program: &mut Program) -> Result<(
     let Soak { generate, tally, .. } = soak;
     generate.stop();
     let (sent, _) = generate.finish()?;
-    let expected = stack.kafka()?.end_offsets(TOPIC)?;
+    let expected = kafka.end_offsets(TOPIC)?;
     ensure!(
         expected.values().sum::<i64>().unsigned_abs() == sent.good + sent.bad,
         "Kafka holds other records than were sent: {expected:?} against {sent:?}"
@@ -138,7 +142,7 @@ fn soak(kills: u32, seed: u64, stack: &Stack, program: &mut Program) -> Result<(
     println!("{}", tally.report());
     let lives = tally.counted + tally.not_counted;
     println!("{lives} lives in {seconds:.0} s, {:.2} s each", seconds / f64::from(lives));
-    let found = compare(&expected, &watch)?;
+    let found = identities(&expected, &watch)?;
     println!(
         "{} records sent: {} lost, {} doubled in PostgreSQL; {} lost, {} doubled in ClickHouse",
         grouped(sent.good + sent.bad),
@@ -148,7 +152,7 @@ fn soak(kills: u32, seed: u64, stack: &Stack, program: &mut Program) -> Result<(
         found.clickhouse.doubled
     );
     program.verify()?;
-    ensure!(found.is_clean(), "records were lost or doubled");
+    found.must_be_clean()?;
     let stored = watch.stored()?;
     ensure!(
         (stored.postgres, stored.clickhouse, stored.dead_letters) == (sent.good, sent.good, sent.bad),
@@ -234,7 +238,7 @@ impl Soak<'_> {
     /// Looks at the ledger until `enough`, giving true, or until `end`.
     fn look_until(
         &self,
-        consumer: &mut Consumer,
+        consumer: &mut Process,
         life: &mut Life,
         end: Instant,
         enough: impl Fn(&Life) -> bool,
@@ -244,9 +248,7 @@ impl Soak<'_> {
             if enough(life) {
                 return Ok(true);
             }
-            if let Some(status) = consumer.ended()? {
-                bail!("footprint run ended by itself ({status})");
-            }
+            consumer.must_run()?;
             std::thread::sleep(LOOK_INTERVAL);
         }
         Ok(false)
@@ -280,12 +282,12 @@ impl Life {
 }
 
 /// Waits until the last consumer has stored all and ended well.
-fn catch_up(expected: &BTreeMap<i32, i64>, mut consumer: Consumer, watch: &Watch<'_>) -> Result<()> {
+fn catch_up(expected: &BTreeMap<i32, i64>, mut consumer: Process, watch: &Watch<'_>) -> Result<()> {
     let mut line = Line::stderr();
     let end = Instant::now() + CATCH_UP_LIMIT;
     loop {
-        if let Some(status) = consumer.ended()? {
-            ensure!(status.success(), "footprint run failed ({status})");
+        if let Some(ended) = consumer.ended()? {
+            ensure!(ended.status.success(), "footprint run failed ({})", ended.status);
             break;
         }
         ensure!(Instant::now() < end, "the last consumer has not caught up within {} s", CATCH_UP_LIMIT.as_secs());
@@ -306,64 +308,12 @@ fn behind(expected: &BTreeMap<i32, i64>, rows: &[LedgerRow]) -> u64 {
     expected.iter().map(|(partition, end)| (end - next(partition)).max(0).unsigned_abs()).sum()
 }
 
-/// Records that are not there, and rows beyond one a record.
-#[derive(Clone, Copy, Debug, Default)]
-struct Faults {
-    lost: u64,
-    doubled: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    postgres: Faults,
-    clickhouse: Faults,
-}
-
-impl Found {
-    fn is_clean(&self) -> bool {
-        let Self { postgres, clickhouse } = self;
-        postgres.lost + postgres.doubled + clickhouse.lost + clickhouse.doubled == 0
-    }
-}
-
-/// Looks up every identity, without footprint's help. A partition's offsets are exactly [0, end), so a database holds each
-/// once when the rows and dead letters are `end` many, `end` different ones, and all from that range.
-fn compare(expected: &BTreeMap<i32, i64>, watch: &Watch<'_>) -> Result<Found> {
-    let mut found = Found::default();
-    for (&partition, &end) in expected {
-        let dead =
-            watch.postgres(&format!("select kafka_offset from dead_letters where kafka_partition = {partition}"))?;
-        let dead = dead.concat();
-        let postgres =
-            watch.postgres(&format!("select kafka_offset from user_footprint where kafka_partition = {partition}"))?;
-        found.postgres.add(faults(end, postgres.concat().iter().chain(&dead))?);
-        let clickhouse = watch
-            .clickhouse(&format!("select kafka_offset from prd.user_footprint where kafka_partition = {partition}"))?;
-        found.clickhouse.add(faults(end, clickhouse.concat().iter().chain(&dead))?);
-    }
-    let sources = watch.postgres("select distinct kafka_source from user_footprint")?;
-    ensure!(
-        sources == watch.clickhouse("select distinct kafka_source from prd.user_footprint")? && sources.len() == 1,
-        "rows of other sources than the one topic: {sources:?}"
-    );
-    Ok(found)
-}
-
-impl Faults {
-    fn add(&mut self, other: Self) {
-        self.lost += other.lost;
-        self.doubled += other.doubled;
-    }
-}
-
-/// A row outside [0, end), or without an offset, is an error: nothing known of could write it.
-fn faults<'a>(end: i64, offsets: impl Iterator<Item = &'a String>) -> Result<Faults> {
-    let mut times = vec![0_u64; usize::try_from(end).context("an end below 0")?];
-    for offset in offsets {
-        let place = offset.parse().ok().and_then(|place: usize| times.get_mut(place));
-        *place.with_context(|| format!("a row of the impossible offset {offset:?}"))? += 1;
-    }
-    let lost = times.iter().filter(|times| **times == 0).count() as u64;
-    let doubled = times.iter().map(|times| times.saturating_sub(1)).sum();
-    Ok(Faults { lost, doubled })
+/// Looks up every identity, without footprint's help.
+fn identities(expected: &BTreeMap<i32, i64>, watch: &Watch<'_>) -> Result<Judgement> {
+    let sources = watch.ask(&format!("select id from footprint_source where topic = '{TOPIC}'"))?.concat();
+    let [source] = sources.as_slice() else {
+        bail!("the ledger knows the topic by other sources than one: {sources:?}")
+    };
+    let ends = expected.iter().map(|(&partition, &end)| ((source.clone(), partition), end)).collect();
+    judge(watch, &ends, Scope { sources: "true", counts_offsets: true }, &Fits::any_values())
 }

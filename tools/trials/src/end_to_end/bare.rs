@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_postgres::Client as PostgresClient;
 
-use super::child::own_cpu;
 use super::encode::{copy_statement, insert_statement};
 use super::prepared::Prepared;
 use super::site::{DEADLINE, Site};
+use crate::trial::own_cpu;
 
 /// Which databases take part.
 #[derive(Clone, Copy, Debug)]

@@ -35,13 +35,13 @@ pub(super) fn run(site: &mut Site<'_>, sinks: Sinks) -> Result<Run> {
     site.set("FOOTPRINT_CLICKHOUSE__ENABLED", if sinks.clickhouse { "true" } else { "false" });
     let inserts_before = Parts::of(site)?.inserts;
     let before = ServersCpu::now(site.stack)?;
-    let ended = site.footprint(&["run", "--until-caught-up"])?;
+    let (ended, output) = site.footprint(&["run", "--until-caught-up"])?;
     let mut parts = Parts::of(site)?;
     parts.inserts -= inserts_before;
     settle(site.stack)?;
     let servers = ServersCpu::now(site.stack)? - before;
     let events = check::topic(site, sinks)?;
-    let (records, storing) = said(&ended.said).with_context(|| format!("footprint says {:?}", ended.said))?;
+    let (records, storing) = said(&output).with_context(|| format!("footprint says {output:?}"))?;
     ensure!(records == events, "footprint says that it stored {records} records; the topic holds {events}");
     Ok(Run { events, whole: ended.elapsed, storing, cpu: ended.cpu, servers, peak_bytes: ended.peak_bytes, parts })
 }

@@ -7,40 +7,29 @@ use anyhow::{Context, Result, bail, ensure};
 use super::bare::Sinks;
 use super::prepared::{BARE_SOURCE, Prepared, Totals};
 use super::site::Site;
+use crate::trial::Watch;
+use crate::trial::oracle::{Fits, Judgement, Scope, judge_clickhouse, judge_postgres};
 
-/// Up to so many rows the distinct identities are counted; above, sums speak for them.
+/// Up to this many rows different identities are counted; above, sums speak for them.
 const DISTINCT_ROWS_MAX: u64 = 2_000_000;
-
-/// What a table holds of one partition: number, least and greatest offset, their sum, and the sum of their squares.
-type Sums = (u128, i64, i64, u128, u128);
 
 /// The topic's records are in the databases once each: what `footprint` read and stored, whatever else is in the tables.
 pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     let ends = site.stack.kafka()?.end_offsets(&site.topic)?;
     let total: u64 = ends.values().map(|&end| end.unsigned_abs()).sum();
-    let wanted: BTreeMap<i32, Sums> =
-        ends.iter().filter(|&(_, &end)| end > 0).map(|(&partition, &end)| (partition, all_below(end))).collect();
-    let source = BARE_SOURCE;
-    let postgres = || {
-        site.postgres(&format!(
-            "select kafka_partition, count(*), min(kafka_offset), max(kafka_offset), sum(kafka_offset), \
-             sum(kafka_offset * kafka_offset) from user_footprint where kafka_source <> {source} group by 1"
-        ))
+    let watch = Watch::connect(&site.fixture)?;
+    let sources = watch.ask(&format!("select id from footprint_source where topic = '{}'", site.topic))?.concat();
+    let [source] = sources.as_slice() else {
+        bail!("the ledger knows the topic by other sources than one: {sources:?}")
     };
-    let clickhouse = || {
-        site.clickhouse(&format!(
-            "select kafka_partition, count(), min(kafka_offset), max(kafka_offset), sum(toUInt128(kafka_offset)), \
-             sum(toUInt128(kafka_offset) * kafka_offset) from {{table}} where kafka_source != {source} group by 1"
-        ))
-    };
+    let wanted = ends.iter().map(|(&partition, &end)| ((source.clone(), partition), end)).collect();
     let none = BTreeMap::new();
-    let found = sums(&postgres()?)?;
-    ensure!(found == *if sinks.postgres { &wanted } else { &none }, "PostgreSQL holds {found:?}, not {wanted:?}");
-    let found = sums(&clickhouse()?)?;
-    ensure!(found == *if sinks.clickhouse { &wanted } else { &none }, "ClickHouse holds {found:?}, not {wanted:?}");
-    if total <= DISTINCT_ROWS_MAX {
-        distinct(site, &format!("kafka_source <> {source}"), total, sinks)?;
-    }
+    let others = format!("kafka_source <> {BARE_SOURCE}");
+    let scope = Scope { sources: &others, counts_offsets: total <= DISTINCT_ROWS_MAX };
+    let fits = Fits::any_values();
+    let postgres = judge_postgres(&watch, if sinks.postgres { &wanted } else { &none }, scope, &fits)?;
+    let clickhouse = judge_clickhouse(&watch, if sinks.clickhouse { &wanted } else { &none }, scope, &fits)?;
+    Judgement { postgres, clickhouse }.must_be_clean()?;
     Ok(total)
 }
 
@@ -88,22 +77,6 @@ fn distinct(site: &Site<'_>, condition: &str, wanted: u64, sinks: Sinks) -> Resu
         ensure!(found == wanted, "ClickHouse holds {found} identities, not {wanted}");
     }
     Ok(())
-}
-
-/// The offsets 0, 1, ... below `end`.
-fn all_below(end: i64) -> Sums {
-    let count = u128::from(end.unsigned_abs());
-    (count, 0, end - 1, count * (count - 1) / 2, (count - 1) * count * (2 * count - 1) / 6)
-}
-
-fn sums(rows: &[Vec<String>]) -> Result<BTreeMap<i32, Sums>> {
-    let parse = |row: &Vec<String>| -> Option<(i32, Sums)> {
-        let cell = |index: usize| row.get(index);
-        let whole = |index: usize| cell(index)?.parse::<u128>().ok();
-        let sums = (whole(1)?, cell(2)?.parse().ok()?, cell(3)?.parse().ok()?, whole(4)?, whole(5)?);
-        Some((cell(0)?.parse().ok()?, sums))
-    };
-    rows.iter().map(|row| parse(row).with_context(|| format!("a database says {row:?}"))).collect()
 }
 
 fn number(rows: &[Vec<String>]) -> Result<u64> {

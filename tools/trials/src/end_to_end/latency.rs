@@ -62,7 +62,7 @@ pub(super) fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     wait_until_all_visible(&postgres, &site, running)?;
     wait_until_all_visible(&clickhouse, &site, running)?;
     let (postgres, clickhouse) = (postgres.finish()?, clickhouse.finish()?);
-    consumer.child.drain(DEADLINE)?;
+    consumer.process.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;
     ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
 

@@ -4,7 +4,6 @@
 mod bare;
 mod caught_up;
 mod check;
-mod child;
 mod cpu;
 mod encode;
 mod growth;

@@ -72,7 +72,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut consumer))?;
     let before = sampler.latest();
     let killed_us = now_us();
-    consumer.child.kill()?;
+    consumer.process.kill()?;
     let mut next = Consumer::start(&site)?;
     let again = |samples: &[Sample], epoch: i64| -> Option<i64> {
         // what a transaction of the dead one still stored does not count, nor does the take-over itself
@@ -80,7 +80,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
         Some(samples.iter().find(|sample| sample.epoch > epoch && sample.next > taken.next)?.at_us)
     };
     let mut times_us = sampler.wait("rows are stored again in every partition", LIMIT, |series| {
-        next.child.must_run()?;
+        next.process.must_run()?;
         Ok(before
             .iter()
             .map(|(partition, sample)| again(series.get(partition)?, sample.epoch))
@@ -90,7 +90,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     let sent = producer.finish()?;
     wait_until_all_visible(&sampler, &site, std::slice::from_mut(&mut next))?;
     sampler.finish()?;
-    next.child.drain(DEADLINE)?;
+    next.process.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;
     ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
     site.drop_databases()?;
@@ -126,14 +126,14 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
         cells.extend(seconds.map(cell));
         table.line(cells);
     }
-    consumer.child.drain(DEADLINE)?;
+    consumer.process.drain(DEADLINE)?;
 
     Sender::connect(kafka.bootstrap())?.send(topic, 0)?;
     let started_us = now_us();
-    let consumer = Consumer::start(&site)?;
+    let mut consumer = Consumer::start(&site)?;
     let [in_postgres, in_clickhouse] = seen_after(&site, &postgres, &clickhouse, started_us)?;
     table.line(vec!["from its start, one record waiting".into(), "".into(), cell(in_postgres), cell(in_clickhouse)]);
-    consumer.child.drain(DEADLINE)?;
+    consumer.process.drain(DEADLINE)?;
     check::topic(&site, Sinks::BOTH)?;
     postgres.finish()?;
     clickhouse.finish()?;

@@ -83,10 +83,10 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     let rows = rows.collect::<Result<Vec<_>>>()?;
     // at once: one that drains alone would hand its partitions to the others first
     for consumer in &consumers {
-        consumer.child.ask_to_end();
+        consumer.process.ask_to_end();
     }
-    for consumer in consumers {
-        consumer.child.succeed(DEADLINE)?;
+    for mut consumer in consumers {
+        consumer.process.succeed(DEADLINE)?;
     }
     check::topic(&site, Sinks::BOTH)?;
     let end_us = last_us(&seen).max(last_us(&other));
@@ -129,7 +129,7 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     })?;
     wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let leave_us = now_us();
-    second.child.drain(DEADLINE)?;
+    second.process.drain(DEADLINE)?;
     until("the first consumer owns every partition again", || Ok((first.owned()? == all).then_some(())))?;
     wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let end_us = now_us();
@@ -139,7 +139,7 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let mut seen = sampler.finish()?;
     seen.intervals_ms.sort_by(f64::total_cmp);
     let series = seen.series;
-    first.child.drain(DEADLINE)?;
+    first.process.drain(DEADLINE)?;
     let stored = check::topic(&site, Sinks::BOTH)?;
     ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
 

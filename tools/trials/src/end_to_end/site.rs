@@ -1,12 +1,9 @@
 //! A pair of databases for one measurement, and `footprint` set up to find them, as any user would: by its environment.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use footprint_service::config::Config;
 use footprint_service::postgres::connect;
 use footprint_service::postgres::session::Purpose;
@@ -14,7 +11,7 @@ use footprint_stack::{APPLICATION_USER, Stack, TEST_USER};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::Bench;
-use super::child::{Child, Ended};
+use crate::trial::{Ended, Fixture, Output, Process, Program};
 
 /// How long any one process or load may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(900);
@@ -30,67 +27,42 @@ pub(super) struct Site<'a> {
     pub(super) name: String,
     /// What events are read from.
     pub(super) topic: String,
-    program: &'a Path,
-    environment: BTreeMap<String, String>,
+    /// All of these.
+    pub(super) fixture: Fixture<'a>,
+    program: Program,
 }
 
 impl<'a> Site<'a> {
     /// Makes the databases and migrates them.
     pub(super) fn new(bench: &'a Bench, topic: &str) -> Result<Self> {
         let stack = &bench.stack;
-        let (postgres, clickhouse) = (stack.postgres()?, stack.clickhouse()?);
         let name = format!("test_bench_{}", NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
-        postgres.create_database(&name)?;
-        postgres.give_database(&name, APPLICATION_USER)?;
-        clickhouse.create_database(&name)?;
-        let settings = [
-            ("BOOTSTRAP_SERVER", stack.kafka()?.bootstrap()),
-            ("GROUP_ID", &name),
-            ("TOPIC", topic),
-            ("DB_HOST", postgres.host()),
-            ("DB_PORT", &postgres.port().to_string()),
-            ("DB_NAME", &name),
-            ("DB_USER", APPLICATION_USER),
-            ("DB_PASSWORD", stack.user_password()),
-            ("CH_HOST", clickhouse.host()),
-            ("CH_PORT", &clickhouse.http_port().to_string()),
-            ("CH_USER", TEST_USER),
-            ("CH_PASSWORD", stack.user_password()),
-            ("FOOTPRINT_CLICKHOUSE__DATABASE", &name),
-            ("FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0"),
-        ];
-        let mut environment: BTreeMap<String, String> =
-            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        environment.extend(bench.settings.iter().cloned());
-        let site = Self { stack, name: name.clone(), topic: topic.to_owned(), program: &bench.program, environment };
-        site.footprint(&["migrate"])?;
-        Ok(site)
+        let fixture = Fixture::with_databases(stack, &name, topic, &name)?;
+        let mut program = Program::new(bench.program.clone(), &fixture)?;
+        for (name, value) in &bench.settings {
+            program.set(name, value);
+        }
+        program.migrate()?;
+        Ok(Self { stack, name, topic: topic.to_owned(), fixture, program })
     }
 
     /// Sets one of the program's environment names.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        self.environment.insert(name.to_owned(), value.to_owned());
+        self.program.set(name, value);
     }
 
-    /// Starts `footprint` with `arguments`.
-    pub(super) fn start(&self, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(self.program);
-        // Settings that were meant for another footprint must not reach this one, nor a .env file.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("FOOTPRINT_") || ["LOG_DIR", "OFFSET_RESET_CONFIG"].contains(&text.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
-        command.args(arguments).envs(&self.environment).current_dir(self.stack.directory());
+    /// Starts `footprint` with `arguments`, its outputs in files of its own.
+    pub(super) fn start(&self, arguments: &[&str]) -> Result<Process> {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        let log = self.stack.directory().join(format!("{}-{number}.log", self.name));
-        Child::start(command, format!("footprint {}", arguments.join(" ")), log)
+        let file = |kind: &str| self.stack.directory().join(format!("{}-{number}.{kind}", self.name));
+        self.program.start(arguments, Output::File(&file("out")), Output::File(&file("log")))
     }
 
-    /// Runs `footprint` with `arguments` to its end.
-    pub(super) fn footprint(&self, arguments: &[&str]) -> Result<Ended> {
-        self.start(arguments)?.succeed(DEADLINE)
+    /// Runs `footprint` with `arguments` to its end: what that cost, and what it said.
+    pub(super) fn footprint(&self, arguments: &[&str]) -> Result<(Ended, String)> {
+        let mut process = self.start(arguments)?;
+        let ended = process.succeed(DEADLINE)?;
+        Ok((ended, process.said()))
     }
 
     /// Sends `count` events, all good, to the topic, as fast as Kafka takes them.
@@ -98,17 +70,17 @@ impl<'a> Site<'a> {
         self.footprint(&["generate", "--count", &count.to_string(), "--bad-share", "0"]).map(drop)
     }
 
-    /// The settings as the library takes them, to speak to the same databases by the same clients.
+    /// The settings as the service crate takes them, to speak to the same databases by the same clients.
     pub(super) fn config(&self) -> Result<Config> {
+        let (postgres, clickhouse) = (self.stack.postgres()?, self.stack.clickhouse()?);
         let mut config = Config::load(None, &[])?;
-        let of = |name: &str| self.environment.get(name).cloned().context("a site knows its servers");
-        config.postgres.host = of("DB_HOST")?;
-        config.postgres.port = of("DB_PORT")?.parse()?;
+        config.postgres.host = postgres.host().to_owned();
+        config.postgres.port = postgres.port();
         config.postgres.database.clone_from(&self.name);
         config.postgres.user = APPLICATION_USER.to_owned();
         config.postgres.password = self.stack.user_password().to_owned().into();
-        config.clickhouse.host = of("CH_HOST")?;
-        config.clickhouse.port = of("CH_PORT")?.parse()?;
+        config.clickhouse.host = clickhouse.host().to_owned();
+        config.clickhouse.port = clickhouse.http_port();
         config.clickhouse.database.clone_from(&self.name);
         config.clickhouse.user = TEST_USER.to_owned();
         config.clickhouse.password = self.stack.user_password().to_owned().into();
@@ -142,9 +114,6 @@ impl<'a> Site<'a> {
 
     /// Drops the databases, so that the disk does not fill.
     pub(super) fn drop_databases(self) -> Result<()> {
-        ensure!(self.name.starts_with("test_bench_"), "not a site's database");
-        self.stack.postgres()?.execute("postgres", &format!("drop database {} with (force)", self.name))?;
-        self.stack.clickhouse()?.query(&format!("drop database {} sync", self.name))?;
-        Ok(())
+        self.fixture.drop_databases()
     }
 }

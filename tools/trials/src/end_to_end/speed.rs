@@ -119,13 +119,9 @@ pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
 
 /// Nothing loaded yet, by each of these numbers of connections.
 fn bares(numbers: &[u64]) -> Result<Vec<Bare>> {
-    ensure!(
-        !numbers.is_empty() && numbers.len() <= NUMBERS_MAX,
-        "--bare-connections takes 1 to {NUMBERS_MAX} numbers"
-    );
-    let bare = |&number: &u64| {
-        Ok(Bare { connections: usize::try_from(number)?, loads: Vec::new(), servers: Vec::new() })
-    };
+    ensure!(!numbers.is_empty() && numbers.len() <= NUMBERS_MAX, "--bare-connections takes 1 to {NUMBERS_MAX} numbers");
+    let bare =
+        |&number: &u64| Ok(Bare { connections: usize::try_from(number)?, loads: Vec::new(), servers: Vec::new() });
     numbers.iter().map(bare).collect()
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::child::Child;
 use super::site::{DEADLINE, Site};
 use super::visible::{Sample, Sampler, Series};
+use crate::trial::Process;
 
 /// How long the group may take to come to anything: well above a session timeout and a drain.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
@@ -19,19 +19,19 @@ const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// A running consumer and its page of metrics.
 pub(super) struct Consumer {
     /// The process.
-    pub(super) child: Child,
+    pub(super) process: Process,
     address: Option<String>,
 }
 
 impl Consumer {
     /// Starts `footprint run`.
     pub(super) fn start(site: &Site<'_>) -> Result<Self> {
-        Ok(Self { child: site.start(&["run"])?, address: None })
+        Ok(Self { process: site.start(&["run"])?, address: None })
     }
 
     /// The sum of a metric's values whose labels hold `label`; 0 before there is any.
     pub(super) fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
-        self.child.must_run()?;
+        self.process.must_run()?;
         let Some(page) = self.page("/metrics")? else { return Ok(0.0) };
         let values = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
         Ok(values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
@@ -39,7 +39,7 @@ impl Consumer {
 
     /// Partitions that it owns; 0 until its ledger answers and it has joined the group.
     pub(super) fn owned(&mut self) -> Result<u64> {
-        self.child.must_run()?;
+        self.process.must_run()?;
         let Some(page) = self.page("/readyz")? else { return Ok(0) };
         let owned = page.rsplit_once("partitions: ").map_or("", |(_, rest)| rest.trim());
         Ok(if page.starts_with("HTTP/1.1 200") { owned.parse().context("/readyz says no partitions")? } else { 0 })
@@ -48,7 +48,7 @@ impl Consumer {
     /// A page of its HTTP server; none before that listens.
     fn page(&mut self, path: &str) -> Result<Option<String>> {
         if self.address.is_none() {
-            let log = self.child.log();
+            let log = self.process.log();
             self.address = log
                 .split_once("metrics at http://")
                 .and_then(|(_, rest)| Some(rest.split_once("/metrics")?.0.to_owned()));
@@ -107,5 +107,5 @@ pub(super) fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consume
 
 /// Fails when one of them has ended, with its log: nobody need wait any longer then.
 pub(super) fn must_run(consumers: &mut [Consumer]) -> Result<()> {
-    consumers.iter_mut().try_for_each(|consumer| consumer.child.must_run())
+    consumers.iter_mut().try_for_each(|consumer| consumer.process.must_run())
 }

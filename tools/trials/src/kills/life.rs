@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::point::Point;
-use crate::trial::{Consumer, Program};
+use crate::trial::{Process, Program};
 
 /// Between two looks at a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -67,7 +67,7 @@ pub(super) struct Membership {
 /// A running program.
 #[derive(Debug)]
 pub(super) struct Life {
-    consumer: Consumer,
+    process: Process,
     pub(super) membership: Membership,
     aim_file: PathBuf,
     aims: u32,
@@ -92,7 +92,7 @@ impl Life {
         if let Some(aim) = aim {
             write_aim(&aim_file, aim, 0)?;
         }
-        Ok(Self { consumer: program.consumer(&[])?, membership, aim_file, aims: 1 })
+        Ok(Self { process: program.consumer(&[])?, membership, aim_file, aims: 1 })
     }
 
     /// Arms it. What it was armed for before is forgotten.
@@ -115,17 +115,22 @@ impl Life {
 
     /// How it ended, when it has.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.consumer.ended()
+        Ok(self.process.ended()?.map(|ended| ended.status))
+    }
+
+    /// Fails when it has ended.
+    pub(super) fn must_run(&mut self) -> Result<()> {
+        self.process.must_run()
     }
 
     /// Sends it a signal.
     pub(super) fn signal(&self, signal: libc::c_int) {
-        self.consumer.signal(signal);
+        self.process.signal(signal);
     }
 
     /// Ends it from outside, at whatever it does.
-    pub(super) fn kill(self) -> Result<()> {
-        self.consumer.kill()
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// True once it has died by its own hand at `point`; false when it still lives at `end`.
@@ -160,7 +165,7 @@ impl Life {
     }
 
     fn is_stopped(&self) -> Result<bool> {
-        let path = format!("/proc/{}/stat", self.consumer.pid());
+        let path = format!("/proc/{}/stat", self.process.pid());
         let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         // proc(5): "pid (name) state ..."; the name may hold anything
         Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
@@ -168,16 +173,7 @@ impl Life {
 
     /// Asks it to end, and waits until it has, well.
     pub(super) fn end(mut self) -> Result<()> {
-        self.signal(libc::SIGTERM);
-        let end = Instant::now() + END_LIMIT;
-        loop {
-            if let Some(status) = self.ended()? {
-                ensure!(status.success(), "footprint run did not end well ({status})");
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "footprint run did not end within {} s", END_LIMIT.as_secs());
-            std::thread::sleep(LOOK_INTERVAL);
-        }
+        self.process.drain(END_LIMIT).map(drop)
     }
 }
 

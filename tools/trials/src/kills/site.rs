@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 
 use super::arrangement::PARTITIONS;
 use super::life::{Aim, Life, Membership, Protocol};
-use crate::trial::{Dice, Program, Watch};
+use crate::trial::{Dice, Fixture, Program, Watch};
 
 /// Kafka must acknowledge a wave within this.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
@@ -83,7 +83,8 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// A server refuses.
-    pub fn new(stack: &'a Stack, mut program: Program) -> Result<Self> {
+    pub fn new(fixture: &Fixture<'a>, mut program: Program) -> Result<Self> {
+        let stack = fixture.stack;
         program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", BATCH_ROWS);
         program.set("FOOTPRINT_PIPELINE__LINGER_MS", "10");
         program.set("FOOTPRINT_KAFKA__SESSION_TIMEOUT_MS", &SESSION.as_millis().to_string());
@@ -97,7 +98,7 @@ impl<'a> Site<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock before 1970")?;
         let mut site = Self {
             stack,
-            watch: Watch::connect(stack)?,
+            watch: Watch::connect(fixture)?,
             program,
             producer,
             began_ms: i64::try_from(now.as_millis()).context("a clock far from now")?,

@@ -1,15 +1,21 @@
-//! What the demo, the soak and the kills share: the real `footprint` program as a child process, questions to the databases about
-//! what it has stored, dice, and one line of progress. Only those programs use it; errors are anyhow's, as there.
+//! What the demo, the soak, the kills, the end-to-end benchmark and the program's own tests share: one fixture, one wrapper of a
+//! process, one TCP proxy, one oracle; and the real `footprint` program, questions to the databases, dice, and a line of progress.
+//! Errors are anyhow's: only programs and tests use this.
 
 mod dice;
+mod fixture;
 mod line;
+pub mod oracle;
+mod process;
 mod program;
 mod proxy;
 mod watch;
 
 pub use dice::Dice;
+pub use fixture::{Fixture, Setting, create_databases};
 pub use line::Line;
-pub use program::{Consumer, Generate, Program, Sent, build, build_with_failpoints, keep_log};
+pub use process::{Ended, Output, Process, own_cpu};
+pub use program::{Generate, Program, Sent, build, build_with_failpoints, keep_log};
 pub use proxy::{Loss, Proxy};
 pub use watch::{LedgerRow, StoredCounts, Watch};
 

@@ -2,16 +2,24 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, spawn, tail};
+use footprint_stack::{spawn, tail};
+
+use super::fixture::Fixture;
+use super::process::{Output, Process};
 
 /// The end of the log that a failure shows.
 const LOG_TAIL_BYTES: usize = 4_000;
+/// A command that ends by itself does so within this, however much it has to do.
+const COMMAND_LIMIT: Duration = Duration::from_secs(3_600);
+/// Variables that were meant for another footprint, beside those that begin with `FOOTPRINT_`.
+const OTHER_VARIABLES: [&str; 4] = ["GROUP_ID", "LOG_DIR", "LOG_LEVEL", "OFFSET_RESET_CONFIG"];
 
 /// Builds `footprint` in the profile that this program was built in, showing cargo's progress, and gives its path; or
 /// gives `given`. Started without cargo, it takes the program that lies beside this one.
@@ -52,7 +60,7 @@ fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<Pa
     let mut command = Command::new(cargo);
     command.args(["build", "--profile", profile, "--bin", name]).args(features).current_dir(workspace);
     for (name, _) in env::vars_os() {
-        // What `cargo run` tells this program about itself is no business of the nested cargo.
+        // What `cargo run` tells this program about itself is not for the nested cargo.
         if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.starts_with(ours)))
         {
             command.env_remove(&name);
@@ -63,7 +71,7 @@ fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<Pa
     Ok(file)
 }
 
-/// The program with its settings: everything it needs to find the stack's servers.
+/// The program with its settings: everything it needs to find the servers.
 #[derive(Clone, Debug)]
 pub struct Program {
     file: PathBuf,
@@ -81,27 +89,13 @@ pub struct Sent {
 }
 
 impl Program {
-    /// `file` with the settings that lead to `stack` and `topic`; it logs into the stack's directory.
+    /// `file` with the settings of `fixture`; it logs into the stack's directory.
     ///
     /// # Errors
     /// The stack lacks a server.
-    pub fn new(file: PathBuf, stack: &Stack, topic: &str) -> Result<Self> {
-        let (postgres, clickhouse) = (stack.postgres()?, stack.clickhouse()?);
-        let mut program = Self { file, directory: stack.directory().to_owned(), environment: Vec::new() };
-        program.set("BOOTSTRAP_SERVER", stack.kafka()?.bootstrap());
-        program.set("TOPIC", topic);
-        program.set("OFFSET_RESET_CONFIG", "earliest");
-        program.set("DB_HOST", postgres.host());
-        program.set("DB_PORT", &postgres.port().to_string());
-        program.set("DB_NAME", APPLICATION_DATABASE);
-        program.set("DB_USER", APPLICATION_USER);
-        program.set("DB_PASSWORD", stack.user_password());
-        program.set("CH_HOST", clickhouse.host());
-        program.set("CH_PORT", &clickhouse.http_port().to_string());
-        program.set("CH_USER", APPLICATION_USER);
-        program.set("CH_PASSWORD", stack.user_password());
-        program.set("FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0");
-        Ok(program)
+    pub fn new(file: PathBuf, fixture: &Fixture<'_>) -> Result<Self> {
+        let environment = fixture.settings()?.into_iter().map(|setting| (setting.variable.to_owned(), setting.value));
+        Ok(Self { file, directory: fixture.stack.directory().to_owned(), environment: environment.collect() })
     }
 
     /// Sets one of the program's environment names; the last value counts.
@@ -125,14 +119,30 @@ impl Program {
         tail(&self.log_path(), LOG_TAIL_BYTES)
     }
 
+    /// Starts `footprint` with `arguments`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(&self, arguments: &[&str], stdout: Output<'_>, stderr: Output<'_>) -> Result<Process> {
+        let mut command = Command::new(&self.file);
+        // Settings that were meant for another footprint must not reach this one, nor a .env file.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("FOOTPRINT_") || OTHER_VARIABLES.contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        command.args(arguments).envs(self.environment.iter().cloned()).current_dir(&self.directory);
+        Process::start(command, &format!("footprint {}", arguments.join(" ")), stdout, stderr)
+    }
+
     /// Starts `footprint run` with `arguments`; it logs to `log_path`.
     ///
     /// # Errors
     /// It does not start.
-    pub fn consumer(&self, arguments: &[&str]) -> Result<Consumer> {
-        let mut command = self.command("run");
-        command.args(arguments).stdout(self.log()?).stderr(self.log()?);
-        Ok(Consumer { child: self.spawn(command)?, ended: None })
+    pub fn consumer(&self, arguments: &[&str]) -> Result<Process> {
+        let log = self.log_path();
+        self.start(&[&["run"], arguments].concat(), Output::File(&log), Output::File(&log))
     }
 
     /// Runs `footprint migrate` to its end.
@@ -140,11 +150,8 @@ impl Program {
     /// # Errors
     /// It fails.
     pub fn migrate(&self) -> Result<()> {
-        let mut command = self.command("migrate");
-        command.stdout(self.log()?).stderr(self.log()?);
-        let status = self.spawn(command)?.wait().context("cannot wait for footprint migrate")?;
-        ensure!(status.success(), "footprint migrate failed ({status})");
-        Ok(())
+        let log = self.log_path();
+        self.start(&["migrate"], Output::File(&log), Output::File(&log))?.succeed(COMMAND_LIMIT).map(drop)
     }
 
     /// Runs `footprint verify` to its end, its report on our standard output.
@@ -152,11 +159,11 @@ impl Program {
     /// # Errors
     /// It found a fault, or could not verify.
     pub fn verify(&self) -> Result<()> {
-        let status = self.spawn(self.command("verify"))?.wait().context("cannot wait for footprint verify")?;
-        match status.code() {
+        let ended = self.start(&["verify"], Output::Ours, Output::Ours)?.wait(COMMAND_LIMIT)?;
+        match ended.status.code() {
             Some(0) => Ok(()),
             Some(3) => bail!("footprint verify found a fault: see its report above"),
-            _ => bail!("footprint verify could not verify ({status})"),
+            _ => bail!("footprint verify could not verify ({})", ended.status),
         }
     }
 
@@ -164,25 +171,13 @@ impl Program {
     ///
     /// # Errors
     /// It does not start.
-    pub fn generate(&self, arguments: &[String]) -> Result<Generate> {
-        let mut command = self.command("generate");
+    pub fn generate(&self, arguments: &[&str]) -> Result<Generate> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let said = self.directory.join(format!("generate-{number}.out"));
         // A fresh broker makes librdkafka warn of what it then tries again.
-        command.args(arguments).args(["--log", "error"]).stdout(Stdio::piped());
-        Ok(Generate { child: self.spawn(command)? })
-    }
-
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.file);
-        // Settings that were meant for another footprint must not reach this one, nor a .env file.
-        for (name, _) in env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("FOOTPRINT_") || ["GROUP_ID", "LOG_DIR", "LOG_LEVEL"].contains(&text.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
-        command.arg(subcommand).envs(self.environment.iter().cloned());
-        command.current_dir(&self.directory).stdin(Stdio::null());
-        command
+        let arguments = [&["generate"], arguments, &["--log", "error"]].concat();
+        Ok(Generate(self.start(&arguments, Output::File(&said), Output::Ours)?))
     }
 
     fn log(&self) -> Result<File> {
@@ -191,11 +186,7 @@ impl Program {
         opened.with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn spawn(&self, command: Command) -> Result<Child> {
-        spawn(command).with_context(|| format!("cannot start {}", self.file.display()))
-    }
-
-    /// Writes a line of our own into the log, so that it can be read as one story.
+    /// Writes a line of our own into the log, so that it can be followed.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -215,105 +206,36 @@ pub fn keep_log(name: &str, program: &Program) {
     }
 }
 
-/// A running `footprint run`; dropped, it dies.
-#[derive(Debug)]
-pub struct Consumer {
-    child: Child,
-    ended: Option<ExitStatus>,
-}
-
-impl Consumer {
-    /// Its process number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends it a signal.
-    #[allow(unsafe_code)]
-    pub fn signal(&self, signal: libc::c_int) {
-        if self.ended.is_none() {
-            // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
-            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
-        }
-    }
-
-    /// How it ended, when it has.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().context("cannot wait for footprint run")?;
-        }
-        Ok(self.ended)
-    }
-
-    /// Ends it with SIGKILL and waits until it is gone.
-    ///
-    /// # Errors
-    /// It had ended by itself.
-    pub fn kill(mut self) -> Result<()> {
-        self.child.kill().context("cannot kill footprint run")?;
-        let status = self.child.wait().context("cannot wait for footprint run")?;
-        self.ended = Some(status);
-        ensure!(status.signal() == Some(libc::SIGKILL), "footprint run ended by itself ({status})");
-        Ok(())
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
 /// A running `footprint generate`; dropped, it dies.
 #[derive(Debug)]
-pub struct Generate {
-    child: Child,
-}
+pub struct Generate(Process);
 
 impl Generate {
     /// Asks it to stop sending, as Ctrl-C does.
-    #[allow(unsafe_code)]
     pub fn stop(&self) {
-        // SAFETY: kill has no preconditions; the child has not been waited for, so the number is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        self.0.signal(libc::SIGINT);
     }
 
-    /// How it ended, when it has.
+    /// How it ended, if it has.
     ///
     /// # Errors
     /// The kernel does not say.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot wait for footprint generate")
+        Ok(self.0.ended()?.map(|ended| ended.status))
     }
 
-    /// Waits for its end and gives what it sent.
+    /// Waits for its end and gives what it sent, and its last words.
     ///
     /// # Errors
     /// It fails, or its last line is another than we know.
     pub fn finish(mut self) -> Result<(Sent, String)> {
-        let mut said = String::new();
-        if let Some(mut output) = self.child.stdout.take() {
-            output.read_to_string(&mut said).context("cannot read what footprint generate says")?;
-        }
-        let status = self.child.wait().context("cannot wait for footprint generate")?;
-        // told to stop before it has sent all, it says so by its status too
+        let status = self.0.wait(COMMAND_LIMIT)?.status;
+        let said = self.0.said();
+        // one that was asked to stop before it had sent all says so by its status too
         let is_interrupted = said.trim_end().ends_with(", interrupted");
         ensure!(status.success() || is_interrupted, "footprint generate failed ({status})");
         let sent = parse_sent(&said).with_context(|| format!("footprint generate says {said:?}"))?;
         Ok((sent, said.trim().to_owned()))
-    }
-}
-
-impl Drop for Generate {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

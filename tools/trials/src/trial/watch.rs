@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use footprint_stack::{APPLICATION_DATABASE, Stack};
+use footprint_stack::{APPLICATION_USER, Stack};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// How long one question to the ledger may take.
-const ASK_LIMIT: Duration = Duration::from_secs(20);
+use super::fixture::Fixture;
+
+/// How long one question may take.
+const ASK_LIMIT: Duration = Duration::from_secs(120);
 
 /// One partition's row of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,30 +38,37 @@ pub struct StoredCounts {
     pub dead_letters: u64,
 }
 
-/// Asks the databases of one stack.
+/// Asks the databases of one fixture.
 pub struct Watch<'a> {
     stack: &'a Stack,
+    database: String,
     runtime: Runtime,
     client: Client,
 }
 
 impl<'a> Watch<'a> {
-    /// Connects to the stack's PostgreSQL.
+    /// Connects to PostgreSQL.
     ///
     /// # Errors
     /// It cannot be reached.
-    pub fn connect(stack: &'a Stack) -> Result<Self> {
+    pub fn connect(fixture: &Fixture<'a>) -> Result<Self> {
+        let (stack, database) = (fixture.stack, fixture.database.clone());
         let postgres = stack.postgres()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut config = tokio_postgres::Config::new();
-        config.host(postgres.host()).port(postgres.port()).dbname(APPLICATION_DATABASE);
+        config.host(postgres.host()).port(postgres.port()).dbname(&database);
         config.user(postgres.superuser()).password(postgres.superuser_password());
         let connected = runtime.block_on(async { tokio::time::timeout(ASK_LIMIT, config.connect(NoTls)).await });
         let (client, connection) =
             connected.context("PostgreSQL is silent")?.context("cannot connect to PostgreSQL")?;
         // Ends with the client; its error is the client's error too.
         runtime.spawn(connection);
-        Ok(Self { stack, runtime, client })
+        Ok(Self { stack, database, runtime, client })
+    }
+
+    /// The database's name in both servers.
+    pub fn database(&self) -> &str {
+        &self.database
     }
 
     /// The ledger, a row for each partition taken over so far.
@@ -67,7 +76,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// PostgreSQL does not answer, or `migrate` has not been run.
     pub fn ledger(&self) -> Result<Vec<LedgerRow>> {
-        // Not prepared: the tables may be made anew between two questions.
+        // Not prepared: the tables may be dropped and made again between two questions.
         let asked = self.client.query_typed(
             "select partition, epoch, coalesce(postgres_next, 0), coalesce(clickhouse_next, 0), cardinality(claims) \
              from footprint_ledger order by partition",
@@ -111,7 +120,7 @@ impl<'a> Watch<'a> {
     pub fn stored(&self) -> Result<StoredCounts> {
         let postgres = self.postgres("select count(*) from user_footprint")?;
         let dead_letters = self.postgres("select count(*) from dead_letters")?;
-        let clickhouse = self.clickhouse("select count() from prd.user_footprint")?;
+        let clickhouse = self.clickhouse(&format!("select count() from {}.user_footprint", self.database))?;
         Ok(StoredCounts {
             postgres: number(&postgres)?,
             clickhouse: number(&clickhouse)?,
@@ -124,7 +133,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// PostgreSQL refuses.
     pub fn postgres(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let rows = self.stack.postgres()?.query(APPLICATION_DATABASE, sql)?;
+        let rows = self.stack.postgres()?.query(&self.database, sql)?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect())
     }
 
@@ -142,11 +151,11 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// A database refuses.
     pub fn reset(&self) -> Result<()> {
-        self.postgres("drop owned by footprint cascade")?;
-        let owner = footprint_stack::APPLICATION_USER;
-        self.stack.postgres()?.give_database(APPLICATION_DATABASE, owner)?;
-        for table in self.clickhouse("select name from system.tables where database = 'prd'")?.concat() {
-            self.clickhouse(&format!("drop table prd.`{table}` sync"))?;
+        self.postgres(&format!("drop owned by {APPLICATION_USER} cascade"))?;
+        self.stack.postgres()?.give_database(&self.database, APPLICATION_USER)?;
+        let tables = format!("select name from system.tables where database = '{}'", self.database);
+        for table in self.clickhouse(&tables)?.concat() {
+            self.clickhouse(&format!("drop table {}.`{table}` sync", self.database))?;
         }
         Ok(())
     }
