@@ -11,7 +11,7 @@ use crate::support::world::{STORED, World};
 /// of the previous life, and then once more as what they are.
 #[test]
 fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers_say() {
-    let (cluster, gate, _turn) = cluster();
+    let (cluster, proxy, _turn) = cluster();
     let mut world = World::at(&cluster.bootstrap(), "heldback", 1, 0.0);
     world.command(&["migrate"]);
     cluster.create_topic_at(1, &world.topic, &[vec![1]]).unwrap();
@@ -20,7 +20,7 @@ fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers
     let mut consumer = world.consumer();
     world.wait_stored(old, STORED, &mut [&mut consumer]);
 
-    gate.hold();
+    proxy.hold();
     cluster.delete_topic_at(1, &world.topic).unwrap();
     cluster.create_topic_at(1, &world.topic, &[vec![1]]).unwrap();
     let known = [1, 2, 3].map(|broker| world.source_known_to(Some(broker)));
@@ -32,7 +32,7 @@ fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers
     world.wait_stored(new, STORED, &mut [&mut consumer]);
     prove_tables(&mut world);
 
-    gate.release();
+    proxy.release();
     until_or(
         "every broker knows the new life",
         STORED,
@@ -45,7 +45,7 @@ fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers
 
 #[test]
 fn a_broker_that_goes_and_comes_back_costs_nothing() {
-    let (cluster, _gate, _turn) = cluster();
+    let (cluster, _proxy, _turn) = cluster();
     let mut world = World::at(&cluster.bootstrap(), "brokers", 3, 0.0);
     world.command(&["migrate"]);
     cluster.create_topic_at(1, &world.topic, &[vec![1, 2, 3], vec![2, 3, 1], vec![3, 1, 2]]).unwrap();

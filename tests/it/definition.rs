@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::support::gate::Gate;
+use footprint_trials::trial::Proxy;
+
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
@@ -183,13 +184,13 @@ fn clickhouse_gets_the_rows_that_postgresql_holds() {
     ];
     world.command(&["migrate"]);
     let direct = stack().clickhouse().unwrap().http_port();
-    let gate = Gate::default();
-    world.set("clickhouse.port", &gate.open_to(direct).to_string());
+    let proxy = Proxy::start(direct).unwrap();
+    world.set("clickhouse.port", &proxy.port().to_string());
     let event = |visitor| format!(r#"{{"visitor":{visitor},"mobile":true,"footprint_time":"2026-01-02T03:04:05Z"}}"#);
     let source = world.send_these(0, &[event("null")]);
     let mut consumer = world.consumer();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
-    gate.hold();
+    proxy.hold();
     let uuid = r#""01234567-89ab-cdef-1032-547698badcfe""#;
     world.send_these(0, &[uuid, "null", uuid].map(event));
     let in_postgres_alone = |world: &mut World| {

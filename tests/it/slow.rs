@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use footprint_trials::trial::Proxy;
+
 use crate::support::consumer::Consumer;
 use crate::support::prove::prove;
-use crate::support::slow::SlowProxy;
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
@@ -46,7 +47,7 @@ fn takes_longer_than_the_limit(name: &str, sink: &str) {
     let mut world = world(name);
     let server_port =
         if sink == "postgres" { stack().postgres().unwrap().port() } else { stack().clickhouse().unwrap().http_port() };
-    let proxy = SlowProxy::start(server_port, SLOW, None);
+    let proxy = Proxy::slow(server_port, SLOW, None).unwrap();
     let setting = if sink == "postgres" { "postgres.port" } else { "clickhouse.port" };
     world.set(setting, &proxy.port().to_string());
     let source = send_large(&mut world, 160);
@@ -117,7 +118,7 @@ fn clickhouse_that_works_longer_than_the_limit_after_the_last_byte_stores_the_ba
     consumer.stop();
 }
 
-fn given_up_in_the_limit(consumer: &Consumer, proxy: &SlowProxy, sink: &str) {
+fn given_up_in_the_limit(consumer: &Consumer, proxy: &Proxy, sink: &str) {
     let said = || {
         let log = consumer.log();
         let line = log.lines().find(|line| line.contains(sink) && line.contains("pipeline.sink_timeout_ms"));
@@ -132,7 +133,7 @@ fn given_up_in_the_limit(consumer: &Consumer, proxy: &SlowProxy, sink: &str) {
 fn postgresql_that_falls_silent_is_given_up_in_the_limit_and_the_batch_is_stored_when_it_talks() {
     let _calm = calm();
     let mut world = world("silent_postgres");
-    let proxy = SlowProxy::start(stack().postgres().unwrap().port(), FAST, Some(2 << 20));
+    let proxy = Proxy::slow(stack().postgres().unwrap().port(), FAST, Some(2 << 20)).unwrap();
     world.set("postgres.port", &proxy.port().to_string());
     let source = send_large(&mut world, 160);
     let mut consumer = world.consumer();
@@ -147,7 +148,7 @@ fn postgresql_that_falls_silent_is_given_up_in_the_limit_and_the_batch_is_stored
 fn clickhouse_that_falls_silent_is_given_up_in_the_limit_and_the_batch_is_stored_when_it_talks() {
     let _calm = calm();
     let mut world = world("silent_clickhouse");
-    let proxy = SlowProxy::start(stack().clickhouse().unwrap().http_port(), FAST, Some(2 << 20));
+    let proxy = Proxy::slow(stack().clickhouse().unwrap().http_port(), FAST, Some(2 << 20)).unwrap();
     world.set("clickhouse.port", &proxy.port().to_string());
     let source = send_large(&mut world, 300);
     let mut consumer = world.consumer();

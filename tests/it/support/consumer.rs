@@ -1,20 +1,18 @@
 //! A consumer: the real program as a process, its messages in a file.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::wait::until_or;
+use footprint_trials::trial::{Output, Process};
+
+/// How long a killed process may take to be gone, and a drained one to end.
+const END: Duration = Duration::from_secs(40);
 
 /// A running `footprint run`. It is killed on drop.
-pub struct Consumer {
-    child: Child,
-    log: PathBuf,
-}
+pub struct Consumer(Process);
 
 /// The program with one configuration file and nothing of the caller's environment.
 pub fn program(directory: &Path, config: &Path) -> Command {
@@ -25,75 +23,52 @@ pub fn program(directory: &Path, config: &Path) -> Command {
 
 impl Consumer {
     /// Starts it; `arguments` follow `run`.
-    #[allow(unsafe_code)]
     pub fn start(directory: &Path, config: &Path, name: &str, arguments: &[&str]) -> Self {
         let log = directory.join(format!("{name}.log"));
-        let output = File::create(&log).unwrap();
         let mut command = program(directory, config);
         command.arg("run").args(arguments);
-        command.stdout(output.try_clone().unwrap()).stderr(output);
-        // SAFETY: prctl is async-signal-safe; a consumer must not outlive the test
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
-        }
-        Self { child: command.spawn().unwrap(), log }
+        Self(Process::start(command, name, Output::File(&log), Output::File(&log)).unwrap())
     }
 
     /// The number of its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
     /// Its output so far.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        self.0.log()
     }
 
     /// The last lines of it.
     pub fn tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        format!("{}:\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"))
+        self.0.tail()
     }
 
     /// Sends a signal.
-    #[allow(unsafe_code)]
     pub fn signal(&self, signal: i32) {
-        // SAFETY: the child was not waited for, so the number is still its own
-        assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), signal) }, 0, "signal {signal}");
+        self.0.signal(signal);
     }
 
     /// Kills it with kill -9 and waits for its end.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.0.signal(libc::SIGKILL);
+        self.0.wait(END).unwrap();
     }
 
     /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        self.0.ended().unwrap().map(|ended| ended.status)
     }
 
     /// Waits for its end.
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
-        let child = &mut self.child;
-        let log = &self.log;
-        until_or(
-            "the consumer ends",
-            deadline,
-            || child.try_wait().unwrap(),
-            || std::fs::read_to_string(log).unwrap_or_default(),
-        )
+        self.0.wait(deadline).unwrap().status
     }
 
     /// Sends SIGTERM. It must drain and exit with 0.
     pub fn stop(&mut self) {
-        self.signal(libc::SIGTERM);
-        let status = self.wait(Duration::from_secs(40));
-        assert_eq!(status.code(), Some(0), "a drained consumer exits 0: {}", self.tail());
+        self.0.drain(END).unwrap();
     }
 
     /// The value of the metric whose line begins with `name`. None: it is not there yet.
@@ -114,12 +89,5 @@ impl Consumer {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

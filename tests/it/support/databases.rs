@@ -7,6 +7,7 @@ use std::time::Duration;
 use footprint::store::clickhouse::refused::Refusals;
 use footprint_service::config::Config;
 use footprint_stack::{TEST_ADOPTER, TEST_USER};
+use footprint_trials::trial::create_databases;
 use tokio_postgres::Client;
 
 use super::stack;
@@ -54,9 +55,7 @@ pub fn fresh_database(what: &str) -> Databases {
     let name = fresh_name(what);
     let (kafka, postgres, clickhouse) =
         (stack.kafka().unwrap(), stack.postgres().unwrap(), stack.clickhouse().unwrap());
-    postgres.create_database(&name).unwrap();
-    postgres.give_database(&name, footprint_stack::APPLICATION_USER).unwrap();
-    clickhouse.create_database(&name).unwrap();
+    create_databases(stack, &name).unwrap();
     let mut config = Config::load(None, &[]).unwrap();
     config.kafka.bootstrap_servers = kafka.bootstrap().to_owned();
     config.kafka.group_id.clone_from(&name);

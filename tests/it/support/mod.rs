@@ -3,13 +3,11 @@
 
 pub mod consumer;
 pub mod databases;
-pub mod gate;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;
 pub mod profile;
 pub mod prove;
-pub mod slow;
 pub mod terminator;
 pub mod wait;
 pub mod world;
@@ -17,8 +15,7 @@ pub mod world;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use footprint_stack::{KafkaCluster, Progress, Stack, StackOptions};
-
-use self::gate::Gate;
+use footprint_trials::trial::Proxy;
 
 /// The servers. The first test that asks starts them, and they end with the process.
 pub fn stack() -> &'static Stack {
@@ -29,18 +26,20 @@ pub fn stack() -> &'static Stack {
     })
 }
 
-/// A cluster of three brokers, and the gate between the controller and the other two. The first test that asks starts them. One
+/// A cluster of three brokers, and the proxy between the controller and the other two. The first test that asks starts them. One
 /// test at a time holds the guard.
-pub fn cluster() -> (&'static KafkaCluster, &'static Gate, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<(KafkaCluster, Gate)> = OnceLock::new();
+pub fn cluster() -> (&'static KafkaCluster, &'static Proxy, MutexGuard<'static, ()>) {
+    static CLUSTER: OnceLock<(KafkaCluster, Proxy)> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (cluster, gate) = CLUSTER.get_or_init(|| {
-        let gate = Gate::default();
-        let cluster = KafkaCluster::start(3, &Progress::Lines, |controller| gate.open_to(controller));
-        (cluster.expect("the cluster starts"), gate)
+    let (cluster, proxy) = CLUSTER.get_or_init(|| {
+        let mut proxy = None;
+        let cluster = KafkaCluster::start(3, &Progress::Lines, |controller| {
+            proxy.insert(Proxy::start(controller).expect("a proxy starts")).port()
+        });
+        (cluster.expect("the cluster starts"), proxy.expect("the cluster asked for the way"))
     });
-    (cluster, gate, turn)
+    (cluster, proxy, turn)
 }
 
 /// The tests that use the servers: any number of calm ones, or one that disturbs them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use footprint_service::config::Config;
 use footprint_service::kafka::{Inquirer, source_id};
-use footprint_stack::{APPLICATION_USER, TEST_USER};
+use footprint_trials::trial::{Fixture, Output, Process};
 
 use super::consumer::{Consumer, program};
 use super::kafka::{Feed, committed};
@@ -19,8 +19,7 @@ pub const STORED: Duration = Duration::from_secs(60);
 
 /// One test's topic and databases.
 pub struct World {
-    /// Kafka's address.
-    bootstrap: String,
+    fixture: Fixture<'static>,
     pub topic: String,
     pub database: String,
     pub partitions: u16,
@@ -66,10 +65,8 @@ impl World {
         let unique = &uuid::Uuid::new_v4().simple().to_string()[..12];
         let topic = format!("{name}-{unique}");
         let database = format!("test_{name}_{unique}");
-        let postgres = stack().postgres().unwrap();
-        postgres.create_database(&database).unwrap();
-        postgres.give_database(&database, APPLICATION_USER).unwrap();
-        stack().clickhouse().unwrap().create_database(&database).unwrap();
+        let mut fixture = Fixture::with_databases(stack(), &database, &topic, &topic).unwrap();
+        bootstrap.clone_into(&mut fixture.bootstrap);
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&topic);
         std::fs::create_dir_all(&directory).unwrap();
         let feed = Feed::new(bootstrap, &topic, usize::from(partitions), 1, bad_share);
@@ -81,7 +78,7 @@ impl World {
             r#"{ name = "footprint_time", kind = "timestamp" }"#,
         ];
         Self {
-            bootstrap: bootstrap.to_owned(),
+            fixture,
             topic,
             database,
             partitions,
@@ -108,7 +105,7 @@ impl World {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic();
         self.lives += 1;
-        self.feed = Feed::new(&self.bootstrap, &self.topic, usize::from(self.partitions), self.lives, self.bad_share);
+        self.feed = Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(self.partitions), self.lives, self.bad_share);
     }
 
     /// The topic's present life.
@@ -128,7 +125,7 @@ impl World {
 
     fn ask_source(&self, broker: Option<i32>, topic: &str) -> i64 {
         let mut config = Config::load(None, &[]).unwrap();
-        config.kafka.bootstrap_servers.clone_from(&self.bootstrap);
+        config.kafka.bootstrap_servers.clone_from(&self.fixture.bootstrap);
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let wait = Duration::from_secs(10);
         let cluster = inquirer.cluster_id(wait).unwrap();
@@ -158,26 +155,11 @@ impl World {
 
     /// The configuration as a file.
     fn config_file(&self, name: &str) -> PathBuf {
-        let postgres = stack().postgres().unwrap();
-        let (clickhouse, password) = (stack().clickhouse().unwrap(), stack().user_password());
-        let text = |value: &str| format!("{value:?}");
-        let mut values = vec![
-            ("kafka.bootstrap_servers", text(&self.bootstrap)),
-            ("kafka.group_id", text(&self.topic)),
-            ("kafka.session_timeout_ms", "1500".to_owned()),
-            ("postgres.host", text(postgres.host())),
-            ("postgres.port", postgres.port().to_string()),
-            ("postgres.database", text(&self.database)),
-            ("postgres.user", text(APPLICATION_USER)),
-            ("postgres.password", text(password)),
-            ("clickhouse.host", text(clickhouse.host())),
-            ("clickhouse.port", clickhouse.http_port().to_string()),
-            ("clickhouse.database", text(&self.database)),
-            ("clickhouse.user", text(TEST_USER)),
-            ("clickhouse.password", text(password)),
-            ("telemetry.listen", text("127.0.0.1:0")),
-            ("telemetry.log", text("footprint=debug,info")),
-        ];
+        let settings = self.fixture.settings().unwrap();
+        let mut values: Vec<(&str, String)> =
+            settings.iter().filter_map(|setting| Some((setting.key?, setting.toml()))).collect();
+        values.push(("kafka.session_timeout_ms", "1500".to_owned()));
+        values.push(("telemetry.log", "\"footprint=debug,info\"".to_owned()));
         for (key, value) in &self.settings {
             values.retain(|(known, _)| known != key);
             values.push((key, value.clone()));
@@ -221,26 +203,11 @@ impl World {
     /// Runs a command of the program to any end. Returns its exit status, and both outputs.
     pub fn attempt(&self, arguments: &[&str], deadline: Duration) -> (Option<i32>, String) {
         let said = self.directory.join(format!("{}.said", arguments[0]));
-        let output = std::fs::File::create(&said).unwrap();
-        let mut child = program(&self.directory, &self.config_file("attempt"))
-            .args(arguments)
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        let text = || std::fs::read_to_string(&said).unwrap_or_default();
-        let end = std::time::Instant::now() + deadline;
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return (status.code(), text());
-            }
-            if std::time::Instant::now() > end {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{arguments:?} did not end in {deadline:?}:\n{}", text());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut command = program(&self.directory, &self.config_file("attempt"));
+        command.args(arguments);
+        let what = arguments.join(" ");
+        let mut process = Process::start(command, &what, Output::File(&said), Output::File(&said)).unwrap();
+        (process.wait(deadline).unwrap().status.code(), process.log())
     }
 
     /// `check` must report a fault that contains `word`, and `run` must end with it.
@@ -268,7 +235,7 @@ impl World {
     pub fn grow(&mut self, partitions: u16) {
         self.partitions = partitions;
         self.lives += 1;
-        self.feed = Feed::new(&self.bootstrap, &self.topic, usize::from(partitions), self.lives, self.bad_share);
+        self.feed = Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(partitions), self.lives, self.bad_share);
     }
 
     /// Starts a consumer.
@@ -285,7 +252,7 @@ impl World {
 
     /// The group's commits.
     pub fn committed(&self) -> std::collections::BTreeMap<i32, (i64, String)> {
-        committed(&self.bootstrap, &self.topic, &self.topic, usize::from(self.partitions))
+        committed(&self.fixture.bootstrap, &self.topic, &self.topic, usize::from(self.partitions))
     }
 
     /// The ledger's rows of one life of the topic.
