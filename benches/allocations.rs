@@ -1,5 +1,5 @@
-//! Proves that no event costs an allocation on its way from a raw record to both wire formats: everything is done for so many
-//! events and for twice as many, and what the second half allocates must be a small number a batch. Fails when it is not.
+//! Proves that no event costs an allocation on its way from a raw record to both wire formats. Every stage handles some events, and then
+//! the same number again: the second half may allocate only a small number a batch. Fails otherwise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -26,18 +26,18 @@ use footprint_service::limits::MESSAGES_TAKEN_MAX;
 
 use support::{Copied, Log};
 
-/// Batches of the first half, and of the second.
+/// Batches of each half.
 const BATCHES: usize = 1;
-/// Allocations of one stage, at most, a batch: columns and the pieces of blocks are recycled, COPY's buffer and the heads of a
-/// block's columns are not.
+/// Most allocations of one stage a batch. Columns and the pieces of blocks are recycled, but not COPY's buffer and the heads of a block's
+/// columns.
 const BATCH_ALLOCATIONS_MAX: f64 = 32.0;
-/// Allocations of one stage, at most, an event.
+/// Most allocations of one stage an event.
 const EVENT_ALLOCATIONS_MAX: f64 = 0.001;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// The system's allocator, counted; a reallocation is one more allocation, of its new size.
+/// The system's allocator, with counts. A reallocation counts as one more allocation of its new size.
 struct Counting;
 
 impl Counting {
@@ -95,7 +95,7 @@ impl Counted {
     }
 }
 
-/// The stages, in the order of the way.
+/// The stages, in a record's order.
 #[derive(Clone, Copy, Default)]
 struct Stages {
     batcher: Counted,
@@ -103,7 +103,7 @@ struct Stages {
     native: Counted,
 }
 
-/// COPY data as PostgreSQL's lane makes it: one buffer a batch, given away a chunk at a time.
+/// COPY data as PostgreSQL's lane makes it: one buffer a batch, sent a chunk at a time.
 fn copy(batch: &Batch) {
     let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
     copy::header(&mut buffer);
@@ -121,7 +121,7 @@ fn copy(batch: &Batch) {
     }
 }
 
-/// A block as ClickHouse's lane makes it: the request gives each piece's memory back to the pool.
+/// A block as ClickHouse's lane makes it: the request returns each piece's memory to the pool.
 fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
     let mut block = native::block(route, &batch.rows, batch.ownership.source, batch.ownership.partition, None);
     loop {
@@ -151,7 +151,7 @@ fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages 
     stages
 }
 
-/// A counter that counts nothing would prove anything.
+/// Checks that the counter counts: otherwise any result would pass.
 fn assert_that_it_counts() {
     let mut counted = Counted::default();
     counted.during(|| (0..1_000_u64).for_each(|number| drop(black_box(Box::new(number)))));

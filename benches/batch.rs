@@ -1,4 +1,4 @@
-//! What the batcher costs a record: full chunks in, batches of the shipped size out, decoding included.
+//! The batcher's cost a record: it takes full chunks and gives batches of the shipped size, decoding included.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -16,7 +16,7 @@ use footprint_service::limits::MESSAGES_TAKEN_MAX;
 
 use support::{Copied, Log, scaled};
 
-/// Chunks a run, a little more than one batch.
+/// Chunks a run: a little more than one batch.
 const CHUNKS: usize = 600;
 
 fn batch(criterion: &mut Criterion) {

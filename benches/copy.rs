@@ -1,4 +1,4 @@
-//! What PostgreSQL's binary COPY costs a row: columns in, wire bytes out, as a lane makes them, and thrown away.
+//! The cost of PostgreSQL's binary COPY a row: columns become wire bytes, as a lane makes them, and the bytes are thrown away.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -18,7 +18,7 @@ use support::scaled;
 
 const ROWS: usize = 100_000;
 
-/// The COPY data of one batch, each chunk handed on; its bytes are counted.
+/// Makes the COPY data of one batch in chunks, and counts its bytes.
 fn encode(rows: &Rows, chunk_bytes: usize) -> usize {
     let (mut out, mut next, mut bytes) = (BytesMut::with_capacity(chunk_bytes), 0, 0);
     copy::header(&mut out);

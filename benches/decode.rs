@@ -1,4 +1,4 @@
-//! What decoding costs a record: the whole decoder, JSON bytes in and one row of columns out, by the record's shape.
+//! The cost of decoding a record: the whole decoder turns JSON bytes into one row of columns. One figure for each shape of record.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -27,7 +27,7 @@ fn decode(criterion: &mut Criterion) {
         ("as the site's script writes it", picked(count, 0.0, is_plain)),
         ("with an escape", picked(count, 0.0, |payload| payload.contains(&b'\\'))),
         (
-            "another order, spaces, a field nobody asked for",
+            "another order, spaces, a field that the route does not name",
             picked(count, 0.0, |payload| payload.starts_with(b"{\"method\": ")),
         ),
     ] {

@@ -1,4 +1,4 @@
-//! What a generated page move costs: the share of it that `footprint generate` and the other benches' set-up pay.
+//! The cost of a generated page move, which `footprint generate` and the set-up of the other benches pay.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]

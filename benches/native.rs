@@ -1,4 +1,4 @@
-//! What ClickHouse's Native format costs a row: columns in, one block out, in a buffer that is used again.
+//! The cost of ClickHouse's Native format a row: columns become one block, in a buffer that is used again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]

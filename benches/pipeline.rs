@@ -1,6 +1,6 @@
-//! The whole way without servers: a source in memory, the real batcher stage, both encoders behind the real writer loop, sinks
-//! that throw the bytes away, and the real bounded channels and byte budget between them. What it leaves out is waiting:
-//! Kafka, the ledger and the databases. Where the coordinator stands, a task hands batches on and counts acknowledgements.
+//! The whole way without servers: a source in memory, the real batcher stage, both encoders behind the real writer loop, and sinks
+//! that throw the bytes away. The bounded channels and the byte budget between them are the real ones. Kafka, the ledger and the
+//! databases are left out, and so is the wait for them. In place of the coordinator a task passes batches on and counts acknowledgements.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use support::{Copied, Log, scaled};
 
 const PARTITIONS: i32 = 4;
-/// Of each partition a run; whole batches, so that no run waits for the linger.
+/// Records of each partition a run: whole batches, so that no run waits for the linger.
 const BATCHES: usize = 2;
 /// How long the source waits for room in the budget before it looks again.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -99,7 +99,7 @@ impl Sink for NativeSink {
     }
 }
 
-/// Where the reader stands: a thread that copies every partition's records into chunks, as far as the budget goes.
+/// In place of the reader: a thread that copies every partition's records into chunks, as far as the budget goes.
 fn read(chunks: &Arc<[Copied]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk<Copied>>) {
     let mut logs: Vec<Log> = (0..PARTITIONS).map(|partition| Log::new(partition, chunks, budget)).collect();
     for _ in 0..chunks.len() {
@@ -112,7 +112,7 @@ fn read(chunks: &Arc<[Copied]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk<Co
     }
 }
 
-/// Where the coordinator stands: hands each batch to both lanes, until both have acknowledged `wanted` records.
+/// In place of the coordinator: gives each batch to both lanes, until both have acknowledged `wanted` records.
 async fn coordinate(
     mut batches: mpsc::Receiver<Batch>,
     lanes: [mpsc::Sender<Arc<Batch>>; 2],
@@ -134,7 +134,7 @@ async fn coordinate(
     }
 }
 
-/// Every record of every partition from the source to both acknowledgements.
+/// Moves every record of every partition from the source to both acknowledgements.
 fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &Arc<Budget>, wanted: u64) {
     // built from the tail, as the pipeline is
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);

@@ -1,5 +1,5 @@
-//! What the protocol decides a batch and a take-over, without its SQL: a ledger row full of claims, a plan full of cuts, and
-//! the trackers of many partitions.
+//! The cost of the protocol's decisions for a batch and for a take-over, without its SQL: a ledger row full of claims, a plan full of
+//! cuts, and the trackers of many partitions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -41,7 +41,7 @@ fn range(number: Offset) -> Range {
     Range::new(number * RANGE_RECORDS, (number + 1) * RANGE_RECORDS)
 }
 
-/// A row with as many claims as there may be, none of them acknowledged.
+/// A row with as many claims as the bound allows, none of them acknowledged.
 fn row() -> Row {
     let claim = |number| Claim { end: range(number).end, fingerprint: 1 };
     Row {
@@ -104,7 +104,7 @@ fn each_batch(criterion: &mut Criterion) {
     });
 }
 
-/// One batch a partition a run, from its claim to the commit of its offset; the sinks are 32 batches behind the claims.
+/// One batch of each partition a run, from its claim to the commit of its offset. The sinks are 32 batches behind the claims.
 fn tracker(criterion: &mut Criterion) {
     const BEHIND: Offset = CLAIMS_PENDING_MAX as Offset / 2;
     let partitions = scaled(PARTITIONS);

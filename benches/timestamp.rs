@@ -1,5 +1,5 @@
-//! What a timestamp costs, by its spelling: the normalizer, and beside it chrono's parsers over the same texts. Each run
-//! takes a thousand different instants, so that no branch is learned by heart.
+//! The cost of a timestamp in each spelling: the normalizer, compared with chrono's parsers over the same texts. Each run
+//! takes a thousand different instants, so that the processor cannot learn the branches.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -16,7 +16,7 @@ use footprint_event::normalize::{Zone, instant_of_integer, instant_of_text};
 use support::scaled;
 
 const INSTANTS: usize = 1_000;
-/// Over some twenty years, and to the microsecond.
+/// Instants over some twenty years, to the microsecond.
 const STEP_US: i64 = 600_000_123_457;
 const SEOUL_S: i32 = 9 * 3_600;
 
@@ -25,18 +25,18 @@ fn instants() -> impl Iterator<Item = DateTime<chrono::Utc>> {
         .filter_map(|number| DateTime::from_timestamp_micros(1_100_000_000_000_000 + number * STEP_US))
 }
 
-/// The sum of what the normalizer makes of the texts.
+/// The sum of the normalizer's results.
 fn normalized(texts: &[String], zone: Zone) -> i64 {
     texts.iter().filter_map(|text| instant_of_text(black_box(text), zone).ok()).sum()
 }
 
-/// The same by chrono, of texts that carry their offset.
+/// The same with chrono, for texts with an offset.
 fn with_offset_by_chrono(texts: &[String]) -> i64 {
     let parsed = texts.iter().filter_map(|text| DateTime::parse_from_rfc3339(black_box(text)).ok());
     parsed.map(|at| at.timestamp_micros()).sum()
 }
 
-/// The same by chrono, of texts in `zone`.
+/// The same with chrono, for texts in `zone`.
 fn without_offset_by_chrono(texts: &[String], zone: Tz) -> i64 {
     let parsed = texts.iter().filter_map(|text| black_box(text).parse::<NaiveDateTime>().ok());
     parsed.filter_map(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.timestamp_micros()).sum()

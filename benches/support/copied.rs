@@ -1,4 +1,4 @@
-//! Records in one byte arena: what the benches put in a chunk, where the reader has librdkafka's messages.
+//! Records in one byte arena. The benches put these in a chunk in place of librdkafka's messages.
 
 use footprint_event::record::{Record, Records};
 use footprint_event::recycle::Buffer;
@@ -8,7 +8,7 @@ use footprint_protocol::offset::Offset;
 struct Entry {
     offset: Offset,
     timestamp_ms: i64,
-    /// Where each part ends in the arena; a part that is absent has length zero and its flag unset.
+    /// Where each part ends in the arena. An absent part has length zero, and its flag is false.
     key_end: usize,
     payload_end: usize,
     has_key: bool,

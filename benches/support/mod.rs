@@ -1,4 +1,4 @@
-//! What the benches share: generated page moves as raw records, as chunks and as rows, and how little a `--test` run does.
+//! What the benches share: generated page moves as raw records, as chunks and as rows, and the small share of work of a `--test` run.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -32,10 +32,10 @@ pub use self::copied::Copied;
 
 /// Kafka's timestamp of every record, milliseconds.
 const TIMESTAMP_MS: i64 = 1_760_000_000_000;
-/// The route's column that [`nullable`] makes so.
+/// The route's column that [`nullable`] changes.
 const LINK: usize = 1;
 
-/// Whether this is `cargo test --benches`, which only asks whether everything runs.
+/// Whether this is `cargo test --benches`, which only checks that everything runs.
 pub fn is_test() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
@@ -45,7 +45,7 @@ pub fn scaled(full: usize) -> usize {
     if is_test() { (full / 100).max(1) } else { full }
 }
 
-/// Settings of every bench: a second to warm up, three to measure.
+/// Settings of every bench: one second to warm up, three to measure.
 pub fn criterion() -> Criterion {
     Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3)).sample_size(50)
 }
@@ -65,7 +65,7 @@ pub fn nullable(mut route: Route) -> Route {
     route
 }
 
-/// When a batch is full, as it is shipped.
+/// The shipped limits of a batch.
 pub fn limits() -> Limits {
     let pipeline = config().pipeline;
     Limits {
@@ -77,7 +77,7 @@ pub fn limits() -> Limits {
     }
 }
 
-/// The byte budget, as it is shipped.
+/// The shipped byte budget.
 pub fn budget() -> Arc<Budget> {
     Budget::new(config().pipeline.budget_bytes)
 }
@@ -87,7 +87,7 @@ pub fn records(count: usize, bad_share: f64) -> Copied {
     picked(count, bad_share, |_| true)
 }
 
-/// As [`records`], of which only those go in whose payload is `wanted`.
+/// As [`records`], but only those whose payload is `wanted`.
 pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> Copied {
     let mut generator = Generator::new(1, GenerateOptions { bad_share, ..GenerateOptions::default() });
     let mut records = Copied::default();
@@ -104,7 +104,7 @@ fn record<'a>(offset: Offset, key: Option<&'a [u8]>, payload: Option<&'a [u8]>) 
     Record { offset, timestamp_ms: TIMESTAMP_MS, key, payload, headers: None }
 }
 
-/// Good page moves as the decoder makes them; where the route's link may be null, every fourth is.
+/// Good page moves as the decoder makes them. If the route's link may be null, every fourth one is.
 pub fn rows(route: &Route, count: usize) -> Rows {
     let mut decoder = Decoder::new(route).expect("the route can be decoded");
     let mut rows = Rows::empty(route);
@@ -120,13 +120,13 @@ pub fn rows(route: &Route, count: usize) -> Rows {
     rows
 }
 
-/// Names the link otherwise: the decoder finds none.
+/// Gives the link's field another name, so that the decoder finds none.
 fn hide_link(payload: &mut [u8]) {
     let name = payload.windows(7).position(|window| window == b"\"link\":").expect("a page move has a link");
     payload[name + 1] = b'-';
 }
 
-/// What decides a record's row.
+/// The definition that decides a record's row.
 pub fn definition(route: &Arc<Route>) -> Arc<Definition> {
     Arc::new(Definition::of(route).expect("the route can be decoded"))
 }
@@ -160,7 +160,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
     })
 }
 
-/// A partition in memory: the same records again and again, with offsets that go on, copied into chunks.
+/// A partition in memory: the same records again and again, with rising offsets, copied into chunks.
 pub struct Log {
     chunks: Arc<[Copied]>,
     ownership: Arc<Ownership>,
@@ -171,7 +171,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log of `partition` whose chunks are copies of `chunks`, in turn; it says to hold no more after the last of them.
+    /// A log of `partition` whose chunks are copies of `chunks`, in turn. It says that it holds no more after the last of them.
     pub fn new(partition: Partition, chunks: &Arc<[Copied]>, budget: &Arc<Budget>) -> Self {
         let ownership = ownership(partition);
         Self {
@@ -207,7 +207,7 @@ impl Log {
     }
 }
 
-/// `count` generated records as chunks of the most that the reader puts in one.
+/// `count` generated records, in chunks as large as the reader makes them.
 pub fn chunks(count: usize, bad_share: f64) -> Arc<[Copied]> {
     let mut chunks = vec![Copied::default()];
     for made in records(count, bad_share).iter() {
