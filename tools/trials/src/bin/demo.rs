@@ -1,4 +1,5 @@
-//! `cargo demo`: the whole way once, on real servers, with a kill -9 in the middle, and the proof that it did no harm.
+//! `cargo demo`: events go the whole way once, on real servers, with a kill -9 in the middle. Then the databases prove that nothing was
+//! lost or doubled.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,16 +19,16 @@ const TOPIC: &str = "web-logs-topic";
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Between two looks while nothing depends on the moment.
 const SHOW_INTERVAL: Duration = Duration::from_millis(50);
-/// A consumer that has stored nothing new for so long has failed.
+/// A consumer that has stored nothing new for this long has failed.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// The kill must hit while more than this, and less than the rest, is stored.
+/// The kill must come while at least this share is stored, and at least this share is not.
 const WINDOW_EDGE: f64 = 0.05;
-/// How often the kill may miss that window; each try begins with empty tables.
+/// How often the kill may miss that window. Each try begins with empty tables.
 const TRIES_MAX: u32 = 8;
-/// The first consumer stores all in about so many batches: moments enough to choose from, and neither database gets far
-/// ahead of the other, since a partition has at most 64 claims.
+/// The first consumer stores everything in about this many batches. So there are enough moments to choose from, and neither database
+/// gets far ahead of the other, since a partition has at most 64 claims.
 const BATCHES: u64 = 1_000;
-/// Which part of the records cannot be stored.
+/// The share of records that cannot be stored.
 const BAD_SHARE: f64 = 0.001;
 
 /// Stores events exactly once in two real databases, is killed half-way, and proves that nothing was lost or doubled.
@@ -52,7 +53,7 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     events: u64,
 
-    /// Where the dice start, of the events and of the moment to kill [default: from the clock].
+    /// Seed of the events and of the moment to kill [default: from the clock].
     #[arg(long)]
     seed: Option<u64>,
 
@@ -60,7 +61,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     partitions: u16,
 
-    /// Leave the servers up in the end, until Ctrl-C, and say how to reach them.
+    /// Leave the servers running at the end, until Ctrl-C, and print how to reach them.
     #[arg(long)]
     keep: bool,
 
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Until the end a signal simply ends this program, and the kernel ends its children.
+/// Before the end a signal ends this program at once, and the kernel ends its children.
 fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
@@ -149,7 +150,7 @@ fn show(arguments: &Arguments, seed: u64, fixture: &Fixture<'_>, program: &mut P
     Ok(())
 }
 
-/// What was there right after the kill.
+/// What the databases held right after the kill.
 struct Killed {
     stored: StoredCounts,
     /// Records that the ledger knew to be in both databases.
@@ -157,14 +158,14 @@ struct Killed {
     claim_count: i32,
 }
 
-/// Starts the consumer and kills it at a random moment. Begins anew where the moment was missed.
+/// Starts the consumer and kills it at a random moment. Starts again if the moment was missed.
 fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Watch<'_>) -> Result<Killed> {
     let batch_rows = (events / BATCHES).clamp(10, 10_000);
     program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", &batch_rows.to_string());
     for attempt in 1..=TRIES_MAX {
-        // Of its own group, so that no commit of an earlier try says that something has been stored.
+        // A group of its own, so that no commit of an earlier try says that something has been stored.
         program.set("GROUP_ID", &format!("demo-{attempt}"));
-        // Not up to the edge: between the look and the kill some more is stored.
+        // Not up to the edge: more is stored between the look and the kill.
         let moment = dice.between(WINDOW_EDGE + 0.01, 0.85);
         program.note(&format!("started, to be killed at {:.0} %", moment * 100.0))?;
         let mut consumer = program.consumer(&[])?;
@@ -199,7 +200,7 @@ fn catch_up(events: u64, mut consumer: Process, watch: &Watch<'_>) -> Result<()>
     consumer.succeed(Duration::ZERO).map(drop)
 }
 
-/// Looks at the ledger, showing it, until `enough` or the consumer's end.
+/// Looks at the ledger and shows it, until `enough` or the consumer's end.
 fn wait(
     consumer: &mut Process,
     watch: &Watch<'_>,
@@ -248,7 +249,7 @@ fn frontiers(rows: &[LedgerRow]) -> [u64; 2] {
     [postgres, rows.iter().map(|row| row.clickhouse_next.unsigned_abs()).sum()]
 }
 
-/// Records that the ledger knows to be in both databases: offsets are dense here, and start at 0.
+/// Records that the ledger knows to be in both databases: offsets start at 0 here, without gaps.
 fn stored_records(rows: &[LedgerRow]) -> u64 {
     rows.iter().map(|row| row.postgres_next.min(row.clickhouse_next).unsigned_abs()).sum()
 }
@@ -284,7 +285,7 @@ struct Question {
     shown_max: usize,
 }
 
-/// Ties are ordered by bytes on both sides.
+/// Both databases order ties by bytes.
 const QUESTIONS: [Question; 2] = [
     Question {
         title: "most viewed pages",

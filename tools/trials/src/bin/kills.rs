@@ -1,4 +1,4 @@
-//! `cargo kills`: kills the real program at every named point, and asks an oracle what became of the records.
+//! `cargo kills`: kills the real program at every named point, and lets an oracle check the records.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use footprint_trials::trial::{Dice, Fixture, Program, build_with_failpoints, gro
 /// Starts a real Kafka, PostgreSQL and ClickHouse on this machine and builds footprint with its failpoints, in the dev profile
 /// and under a name of its own. A round counts only when the program died by SIGKILL at the very point it was armed for. After
 /// each it is started again; then every identity sent so far must be in each database once, with the values it was sent with,
-/// and fresh events must arrive.
+/// and new events must arrive.
 ///
 /// With --action stop the program is stopped at the point for longer than the group waits, another one takes its partitions
 /// and goes on, then the first wakes. With --action lose a proxy forwards a request and drops the answer, or withholds it
@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, value_name = "COUNT")]
     rounds: Option<usize>,
 
-    /// Where the dice start [default: from the clock].
+    /// Seed of the random choices [default: from the clock].
     #[arg(long)]
     seed: Option<u64>,
 
@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = GroupProtocol::Both)]
     group_protocol: GroupProtocol,
 
-    /// Take a guard out, and see the rounds fail.
+    /// Take out a guard, and see the rounds fail.
     #[arg(long, value_enum, value_name = "GUARD")]
     without: Option<Guard>,
 
@@ -74,11 +74,11 @@ enum GroupProtocol {
     Classic,
     /// KIP-848, the broker assigns.
     Consumer,
-    /// Now the one, now the other.
+    /// Each in turn.
     Both,
 }
 
-/// What only the real program can be run without; the rest is the model's.
+/// Guards that only the real program can be run without. The model takes out the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Guard {
     /// PostgreSQL's compare-and-set comes after COPY, with the commit.

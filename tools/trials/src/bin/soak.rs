@@ -16,33 +16,33 @@ use footprint_trials::trial::{
 const TOPIC: &str = "soak";
 const GROUP: &str = "soak";
 const PARTITIONS: u16 = 4;
-/// Events that are sent each second, all the while: enough that a consumer always has something on its way.
+/// Events that are sent each second: enough that a consumer always has a batch under way.
 const EVENTS_PER_SECOND: u32 = 1_000;
-/// Which part of them cannot be stored.
+/// The share of them that cannot be stored.
 const BAD_SHARE: f64 = 0.01;
 /// Between two looks at the ledger.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Once it has stored rows, a consumer lives on for at most so long.
+/// Once it has stored rows, a consumer lives for at most this long.
 const LIFE_MAX: Duration = Duration::from_millis(300);
-/// This part of the lives is ended while the ledger shows a claim, as soon as it does; the rest whenever it happens.
+/// This share of the lives ends as soon as the ledger shows a claim, the rest at any moment.
 const AIMED_SHARE: f64 = 0.7;
-/// Waiting for a claim to show takes at most so long.
+/// Limit of the wait for a claim.
 const AIM_LIMIT: Duration = Duration::from_millis(500);
-/// This part of the lives is ended within `EARLY_MAX` of its start, mostly before it stores: in the take-over, say.
+/// This share of the lives ends within `EARLY_MAX` of its start, mostly before it stores: during the take-over, for example.
 const EARLY_SHARE: f64 = 0.1;
 const EARLY_MAX: Duration = Duration::from_millis(600);
-/// A consumer that has stored nothing for so long has failed.
+/// A consumer that has stored nothing for this long has failed.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// All that was sent must be stored in the end within this.
+/// At the end everything that was sent must be stored within this.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(300);
 
 /// Kills the running consumer with SIGKILL, again and again, while events are sent; then proves that none was lost or doubled.
 ///
 /// Starts a real Kafka, PostgreSQL and ClickHouse on this machine and builds footprint. One `footprint generate` sends events
-/// all the while; `footprint run` is started, killed at a random moment after it has stored rows, and started again. A kill
-/// counts only when that life had stored rows before it died. Most kills are aimed at a moment when the ledger shows a claim
-/// that not every database has acknowledged, which is where a mistake would show; some hit before anything is stored, which
-/// do not count and are told apart.
+/// all the time. `footprint run` is started, killed at a random moment after it has stored rows, and started again. A kill
+/// counts only if that process had stored rows before it died. Most kills are aimed at a moment when the ledger shows a claim
+/// that not every database has acknowledged, since a mistake would show there. Some come before anything is stored: they do
+/// not count, and the report shows them separately.
 ///
 /// In the end a last consumer catches up, every record's identity in Kafka is looked up in both databases, and `footprint
 /// verify` compares the contents. Exit status: 0 when nothing was lost or doubled, else 1.
@@ -53,7 +53,7 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
 
-    /// Where the dice start [default: from the clock].
+    /// Seed of the random moments [default: from the clock].
     #[arg(long)]
     seed: Option<u64>,
 
@@ -114,7 +114,7 @@ fn soak(kills: u32, seed: u64, fixture: &Fixture<'_>, program: &mut Program) -> 
     program.migrate()?;
     let watch = Watch::connect(fixture)?;
     println!("Killing footprint run {kills} times (seed {seed}), while {EVENTS_PER_SECOND} events a second are sent");
-    // More than any soak needs; stopped in the end.
+    // More than any soak needs: it is stopped at the end.
     let generate = program.generate(&[
         &format!("--rate={EVENTS_PER_SECOND}"),
         &format!("--count={}", u32::MAX),
@@ -259,8 +259,8 @@ impl Soak<'_> {
 struct Life {
     /// Epochs when it began; a larger one is this life's.
     epochs: BTreeMap<i32, i64>,
-    /// Where PostgreSQL stood when this life's epoch was first seen: from then on nobody else can move it, since every
-    /// write compares the epoch. What this life stored before that look goes unnoticed, so nothing is counted wrongly.
+    /// PostgreSQL's position when this life's epoch was first seen. From then on no other process can move it, since every write
+    /// compares the epoch. What this life stored before that look is not counted, so no kill counts wrongly.
     first_next: BTreeMap<i32, i64>,
     has_stored: bool,
     claim_count: i32,

@@ -1,4 +1,4 @@
-//! Whether both tables hold every record exactly once. A measurement that stored something else measured nothing.
+//! Checks that both tables hold every record exactly once: otherwise the measurement means nothing.
 
 use std::collections::BTreeMap;
 

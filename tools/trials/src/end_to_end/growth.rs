@@ -1,4 +1,4 @@
-//! `growth`: what becomes of the speed with more partitions, and with more rows in the tables already.
+//! `growth`: how the speed changes with more partitions, and with more rows already in the tables.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -14,11 +14,11 @@ use super::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing}
 use super::table::{Table, grouped, share};
 use super::visible::{Sample, Sampler, Seen, Series, now_us};
 
-/// The load flows for so long before anything is measured.
+/// The load flows for this long before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Between two looks at PostgreSQL.
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
-/// Between two looks at ClickHouse, whose answer costs it milliseconds of a core: asked as often, it would be busy answering.
+/// Between two looks at ClickHouse, whose answer costs milliseconds of a core: asked as often as PostgreSQL, it would only answer.
 const COSTLY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How late events are visible under a steady load.
@@ -39,7 +39,7 @@ pub(super) struct LatencyArgs {
 pub(super) fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     let topic = "bench_latency";
     let kafka = bench.stack.kafka()?;
-    // what the producer holds back is not the consumer's
+    // the broker's time, so that what the producer holds back does not count against the consumer
     kafka.create_topic(topic, args.partitions, &[("message.timestamp.type", "LogAppendTime")])?;
     let site = Site::new(bench, topic)?;
     rest(&bench.stack)?;

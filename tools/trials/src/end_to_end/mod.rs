@@ -1,5 +1,5 @@
-//! `footprint` against real servers: how fast, how it grows, how late, how it scales and how it recovers. Each scenario checks
-//! that both databases hold every record exactly once, or fails. `tools/trials/README.md` says how to run and read each.
+//! Measures `footprint` against real servers: throughput, growth, latency, scaling out and recovery. Each scenario checks that both
+//! databases hold every record exactly once, and fails otherwise. `tools/trials/README.md` says how to run and read each.
 
 mod bare;
 mod caught_up;
@@ -65,8 +65,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts the servers, and lets one group come and go: the broker's first makes the topic of committed offsets, seconds
-    /// that would be counted against the first measurement.
+    /// Starts the servers, and lets one group come and go. The broker's first group makes it create the topic of committed offsets: that
+    /// takes seconds, which would count against the first measurement.
     fn start(program: PathBuf, settings: Vec<(String, String)>) -> Result<Self> {
         let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
         let bench = Self { stack, runtime: Runtime::new()?, program, settings };

@@ -1,5 +1,5 @@
-//! What ClickHouse made of the inserts: parts, how many inserts they came by, and the wait until it has merged what it wants
-//! to merge; and what both databases still owe the disk before the next timing.
+//! What ClickHouse made of the inserts: its parts, and how many inserts made them. Also the wait until both databases are at rest before
+//! the next timing: ClickHouse has merged what it wants to merge, and PostgreSQL has written its pages.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::site::Site;
 
 /// How long merges may go on before the next timing begins anyway.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// Merges are over when none was seen for so long.
+/// Merges are over if none was seen for this long.
 const QUIET: Duration = Duration::from_millis(600);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -54,7 +54,7 @@ pub(super) fn settle(stack: &Stack) -> Result<bool> {
     Ok(false)
 }
 
-/// Brings both databases to rest: what one measurement left behind must not be paid for by the next.
+/// Brings both databases to rest, so that no measurement pays for what the one before left behind.
 pub(super) fn rest(stack: &Stack) -> Result<()> {
     stack.postgres()?.execute("postgres", "checkpoint")?;
     settle(stack).map(drop)

@@ -1,4 +1,4 @@
-//! Page moves as both servers take them, encoded once: the bare load sends these bytes and does nothing else.
+//! Page moves in the form that each server takes, encoded once. The bare load sends these bytes and does nothing else.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,7 +103,7 @@ impl Prepared {
         Ok(self.of(&self.totals, BLOCK_ROWS, rows)?.into_iter().fold(Totals::default(), Totals::plus))
     }
 
-    /// From the start again where `rows` are more than are held; the bytes themselves are shared.
+    /// Starts again from the first piece if more rows are wanted than are held. The bytes are shared.
     fn of<T: Clone>(&self, pieces: &[T], piece_rows: usize, rows: u64) -> Result<Vec<T>> {
         let whole = rows.is_multiple_of(BLOCK_ROWS as u64) && self.rows.is_multiple_of(BLOCK_ROWS as u64);
         ensure!(

@@ -1,5 +1,5 @@
 //! Events into Kafka at a steady rate, from a thread of this process. Unless the topic says otherwise each record's Kafka
-//! timestamp is the moment it was handed over.
+//! timestamp is the moment it was sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::visible::now_us;
 
-/// The beat of the sending: so many milliseconds' records go at once.
+/// Records are sent once in this time, all that are due at once.
 const BEAT: Duration = Duration::from_millis(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
@@ -131,7 +131,7 @@ fn send_on(
     Ok(Sent { records, late })
 }
 
-/// Hands one record over, waiting for room.
+/// Gives one record to the client, and waits for room if its queue is full.
 fn send(producer: &BaseProducer<Refusals>, topic: &str, partition: i32, generator: &mut Generator) -> Result<()> {
     let event = generator.generate();
     let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
@@ -143,7 +143,7 @@ fn send(producer: &BaseProducer<Refusals>, topic: &str, partition: i32, generato
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => back,
             Err((error, _)) => return Err(error).context("kafka did not take a record"),
         };
-        // ends: a record that nobody acknowledges fails after its timeout
+        // this ends: a record that Kafka does not acknowledge fails after its timeout
         producer.poll(BEAT);
     }
 }

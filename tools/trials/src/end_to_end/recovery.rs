@@ -19,7 +19,7 @@ use super::visible::{Sample, Sampler, now_us};
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
 /// Records sent one by one to an idle consumer.
 const LONE_RECORDS: u32 = 20;
-/// What the stack's broker is configured with.
+/// The broker's setting in `tools/stack`.
 const BROKER_SESSION_MIN_MS: u32 = 1_000;
 
 /// How soon rows are stored after a kill, after a start, and after a long pause.
@@ -75,7 +75,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     consumer.process.kill()?;
     let mut next = Consumer::start(&site)?;
     let again = |samples: &[Sample], epoch: i64| -> Option<i64> {
-        // what a transaction of the dead one still stored does not count, nor does the take-over itself
+        // neither the take-over itself counts, nor what a transaction of the dead consumer still stored
         let taken = samples.iter().find(|sample| sample.epoch > epoch)?;
         Some(samples.iter().find(|sample| sample.epoch > epoch && sample.next > taken.next)?.at_us)
     };
@@ -141,8 +141,8 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     site.drop_databases()
 }
 
-/// Seconds from a record's Kafka time until it is visible in each database, of every one of [`LONE_RECORDS`]; each is sent when
-/// the one before is stored.
+/// Seconds from a record's Kafka time until it is visible in each database, for each of [`LONE_RECORDS`]. The next one is sent when the
+/// last one is stored.
 fn lone_records(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler) -> Result<[Vec<f64>; 2]> {
     let sender = Sender::connect(site.stack.kafka()?.bootstrap())?;
     let mut seconds = [Vec::new(), Vec::new()];

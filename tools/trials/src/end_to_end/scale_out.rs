@@ -14,11 +14,11 @@ use super::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing}
 use super::table::{Table, grouped, share};
 use super::visible::{Sample, Sampler, Series, now_us};
 
-/// Between two looks while throughput is measured: hardly felt.
+/// Between two looks while throughput is measured: this costs hardly anything.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
-/// Between two looks while pauses are.
+/// Between two looks while pauses are measured.
 const PAUSE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// The load flows for so long before a consumer joins: what gaps are usual.
+/// The load flows for this long before a consumer joins, to show the usual gaps.
 const USUAL: Duration = Duration::from_secs(3);
 
 /// What more consumers of one group bring, and what their joining and leaving costs.
@@ -81,7 +81,7 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     let label = r#"sink="postgres""#;
     let rows = consumers.iter_mut().map(|consumer| consumer.metric("footprint_sink_rows_total", label));
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    // at once: one that drains alone would hand its partitions to the others first
+    // all at once: if one drained alone, the others would first take its partitions over
     for consumer in &consumers {
         consumer.process.ask_to_end();
     }
@@ -90,7 +90,7 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     }
     check::topic(&site, Sinks::BOTH)?;
     let end_us = last_us(&seen).max(last_us(&other));
-    // what the first look found had been stored before it
+    // what the first look found was stored before it
     let first_us = seen.values().flatten().filter(|sample| sample.next > 0).map(|sample| sample.at_us).min();
     let first_us = first_us.context("nothing was stored")?;
     let before: i64 =

@@ -1,5 +1,5 @@
-//! `settings`: what each guarantee and each index costs the databases: the bare load with one thing changed at a time, each
-//! database alone. Read a line's `x`: the rate as a multiple of the tables' as they are shipped, in the same run.
+//! `settings`: what each guarantee and each index costs the databases. It runs the bare load with one thing changed at a time, each
+//! database alone. `x` is the rate as a multiple of the rate with the shipped tables, in the same run.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A pair of databases for one measurement, and `footprint` set up to find them, as any user would: by its environment.
+//! A pair of databases for one measurement, and `footprint` configured for them by its environment, as a user does it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::trial::{Ended, Fixture, Output, Process, Program};
 /// How long any one process or load may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(900);
 
-/// Every site has a name of its own, and so have its databases and its consumer group.
+/// Each site has a name of its own, for its databases and its consumer group.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Empty, migrated databases on one stack, for one topic.

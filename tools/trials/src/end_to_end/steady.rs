@@ -11,7 +11,7 @@ use super::site::{DEADLINE, Site};
 use super::visible::{Sample, Sampler, Series};
 use crate::trial::Process;
 
-/// How long the group may take to come to anything: well above a session timeout and a drain.
+/// Limit for anything that a group does: well above a session timeout and a drain.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
@@ -105,7 +105,7 @@ pub(super) fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consume
     })
 }
 
-/// Fails when one of them has ended, with its log: nobody need wait any longer then.
+/// Fails with its log if one of them has ended: the wait is then over.
 pub(super) fn must_run(consumers: &mut [Consumer]) -> Result<()> {
     consumers.iter_mut().try_for_each(|consumer| consumer.process.must_run())
 }

@@ -1,4 +1,4 @@
-//! What a scenario prints: plain text tables within 100 columns, and the middle of several rounds.
+//! What a scenario prints: plain text tables of at most 100 columns, and the median of several rounds.
 
 use std::time::Duration;
 

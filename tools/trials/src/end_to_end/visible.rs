@@ -1,4 +1,4 @@
-//! How far each partition is visible in a database, looked at every few milliseconds by a thread with a connection of its own.
+//! How far each partition is visible in a database. A thread with a connection of its own looks every few milliseconds.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,7 +63,7 @@ impl Sampler {
         let config = site.config()?;
         Self::start("postgres", interval, async move || {
             let client = connect(&config.postgres, "bench sampler", Purpose::Check).await?;
-            Ok(Eye::Postgres(client))
+            Ok(Database::Postgres(client))
         })
     }
 
@@ -75,13 +75,13 @@ impl Sampler {
         Self::start("clickhouse", interval, async move || {
             let client = footprint_service::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
             let client = Box::new(client);
-            Ok(Eye::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
+            Ok(Database::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
         })
     }
 
     fn start<F>(name: &str, interval: Duration, open: F) -> Result<Self>
     where
-        F: AsyncFnOnce() -> Result<Eye> + Send + 'static,
+        F: AsyncFnOnce() -> Result<Database> + Send + 'static,
     {
         let shared = Arc::new(Shared::default());
         let ours = Arc::clone(&shared);
@@ -146,13 +146,13 @@ pub(super) fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-async fn look_on(mut eye: Eye, shared: &Shared, interval: Duration) -> Result<()> {
+async fn look_on(mut database: Database, shared: &Shared, interval: Duration) -> Result<()> {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before_us = None;
     while !shared.stop.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let found = tokio::time::timeout(LOOK_LIMIT, eye.look()).await.context("a database is silent")??;
+        let found = tokio::time::timeout(LOOK_LIMIT, database.look()).await.context("a database is silent")??;
         let at_us = now_us();
         if let Some(before_us) = before_us.replace(at_us) {
             locked(&shared.intervals_ms).push((at_us - before_us) as f64 / 1_000.0);
@@ -169,7 +169,7 @@ async fn look_on(mut eye: Eye, shared: &Shared, interval: Duration) -> Result<()
 }
 
 /// A connection, and how to ask.
-enum Eye {
+enum Database {
     Postgres(PostgresClient),
     ClickHouse { client: Box<ClickHouseClient>, table: String, nexts: BTreeMap<i32, i64> },
 }
@@ -180,7 +180,7 @@ struct Reached {
     next: i64,
 }
 
-impl Eye {
+impl Database {
     /// Partition, next offset and epoch.
     async fn look(&mut self) -> Result<Vec<(i32, i64, i64)>> {
         match self {

@@ -1,16 +1,16 @@
-//! How a program is brought to each point. The match is exhaustive: a new point does not compile without its arrangement.
+//! How a program is brought to each point. The match names every point, so a new point does not compile without its arrangement.
 
 use super::point::Point;
 
 /// What must be done so that a program arrives at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrangement {
-    /// A running program gets events; the point is armed before they are sent. Any arrival up to `hits_max` will do.
+    /// A running program gets events. The point is armed before they are sent. Any arrival up to `hits_max` will do.
     Running {
         /// The last arrival that one wave of events surely brings.
         hits_max: u32,
     },
-    /// A running program gets events, and is armed then: what it does about them afterwards.
+    /// A running program gets events, and is armed afterwards: for what it records once they are stored.
     Recording,
     /// A program starts.
     Starting {
@@ -22,31 +22,31 @@ pub(super) enum Arrangement {
         /// The last arrival that such a start surely brings.
         hits_max: u32,
     },
-    /// A program starts and finds a claim that ClickHouse has acknowledged, and whose rows are gone since.
+    /// A program starts and finds a claim that ClickHouse has acknowledged, but whose rows are no longer there.
     Deceived,
     /// A program starts and finds claims of another definition, stored in PostgreSQL alone.
     Redefined {
         /// The ledger has kept the definition.
         kept: bool,
     },
-    /// A program starts on a topic that nobody has read.
+    /// A program starts on a topic that no consumer has read.
     Unknown {
         /// How often the point is passed there, at most.
         hits_max: u32,
     },
-    /// A running program stops at `at`, its ledger rows are given to another owner, and it goes on.
+    /// A running program stops at `at`. Its ledger rows get another owner, and it continues.
     Robbed {
         /// Where it stops.
         at: Point,
     },
-    /// A running program stops at `at`, in a transaction; its connection is ended, and it goes on.
+    /// A running program stops at `at`, in a transaction. Its connection is ended, and it continues.
     CutOff {
         /// Where it stops.
         at: Point,
     },
-    /// A running program gets events, some of which PostgreSQL's table refuses.
+    /// A running program gets events, and PostgreSQL's table refuses some of them.
     Refused,
-    /// The same of ClickHouse's table.
+    /// As `Refused`, by ClickHouse's table.
     RefusedByClickHouse,
     /// Another program joins the group.
     Joined,
@@ -54,7 +54,7 @@ pub(super) enum Arrangement {
     Terminated,
 }
 
-/// Partitions of every topic: as many arrivals at what is done for each.
+/// Partitions of every topic. A point that is passed for each partition is reached this many times.
 pub(super) const PARTITIONS: u16 = 4;
 const EACH: u32 = PARTITIONS as u32;
 
@@ -93,9 +93,9 @@ impl Arrangement {
             | P::SettleAnswered
             | P::Reading => Self::Starting { hits_max: EACH },
             P::Starts | P::StartsAnswered | P::FirstStart | P::FirstStartAnswered => Self::Unknown { hits_max: 2 },
-            // once: who comes later reads what was written
+            // once: a later program reads what was written
             P::StartsWrite | P::StartsWriteSent | P::StartsWriteAnswered => Self::Unknown { hits_max: 1 },
-            // one partition's claims are all that is sure to be pending; each range is read back before and after its repair
+            // only one partition is sure to have pending claims; each range is read back before and after its repair
             P::Drain | P::DrainSent | P::DrainAnswered | P::Repair | P::RepairAnswered => {
                 Self::Replaying { hits_max: 1 }
             }
@@ -134,7 +134,7 @@ impl Arrangement {
         }
     }
 
-    /// Whether a program must be started for it, after the death of another.
+    /// Whether it needs the start of a program, after the death of another.
     pub(super) fn begins_with_a_start(self) -> bool {
         matches!(
             self,

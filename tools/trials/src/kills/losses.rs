@@ -1,22 +1,23 @@
-//! Rounds of lost answers: a server does what it was asked, and its answer never comes. The program must find out by itself.
+//! Rounds of lost answers: a server does what it was asked, and its answer never arrives. The program must find out by itself what
+//! happened.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::life::{Action, Aim, Life, Protocol};
+use super::member::{Action, Aim, Member, Protocol};
 use super::point::Point;
 use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{self, Dice, Proxy};
 
-/// An answer that was not asked for within this is a miss.
+/// The round is a miss if the answer was not asked for within this.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
-/// Events are sent again when it was not asked for within this.
+/// Events are sent again if it was not asked for within this.
 const WAVE_INTERVAL: Duration = Duration::from_millis(700);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// How long a sink waits for an answer: rounds that withhold one wait so long.
+/// How long a sink waits for an answer. Rounds that withhold one last that long.
 const SINK_TIMEOUT_MS: &str = "2000";
 
 /// PostgreSQL's messages after which an answer is due: Execute of the unnamed portal without a limit, and CopyDone with Sync.
@@ -36,9 +37,9 @@ enum When {
     Running,
     /// At a start.
     Starting,
-    /// At a start on a topic that nobody has read.
+    /// At a start on a topic that no consumer has read.
     Unknown,
-    /// At a start with claims pending whose rows ClickHouse does not hold.
+    /// At a start with pending claims whose rows ClickHouse does not hold.
     Replaying,
 }
 
@@ -52,7 +53,7 @@ pub struct Loss {
     marks: &'static [&'static [u8]],
 }
 
-/// Every answer that can be lost, in the order of the data's way.
+/// Every answer that can be lost, in the order of a record's way.
 pub const LOSSES: &[Loss] = &[
     loss("keep-definition", Server::Postgres, When::Starting, &[b"insert into footprint_definition", EXECUTE]),
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
@@ -88,7 +89,7 @@ pub struct Losses<'a, 's> {
 }
 
 impl<'a, 's> Losses<'a, 's> {
-    /// From now on every program of the site speaks to its databases by proxies.
+    /// From now on every program of the site reaches its databases by proxies.
     ///
     /// # Errors
     /// No port for a proxy.
@@ -113,7 +114,7 @@ impl<'a, 's> Losses<'a, 's> {
             ) else {
                 return Ok(());
             };
-            // the answers of sinks have a time-out of their own that a round can wait for
+            // a sink gives up after a time that a round can wait for
             let is_sinks = ["epoch-read", "copy", "dead-letters", "commit", "insert", "read-back", "repair"];
             let withhold = is_sinks.contains(&loss.name) && self.dice.chance(0.5);
             let what = format!("lose {} ({}, {})", loss.name, protocol.name(), if withhold { "late" } else { "cut" });
@@ -151,27 +152,26 @@ impl<'a, 's> Losses<'a, 's> {
         if loss.when != When::Running {
             self.proxy(loss.server).lose(to_lose);
         }
-        let mut life = self.start(protocol)?;
+        let mut member = self.start(protocol)?;
         if loss.when == When::Running {
-            self.site.wait_stored(&mut [&mut life])?;
+            self.site.wait_stored(&mut [&mut member])?;
             self.proxy(loss.server).lose(to_lose);
         }
-        let lost = self.await_loss(loss, &mut life)?;
+        let lost = self.await_loss(loss, &mut member)?;
         self.site.wave(self.dice)?;
-        self.site.wait_stored(&mut [&mut life])?;
+        self.site.wait_stored(&mut [&mut member])?;
         self.site.judge(false)?;
-        // nothing is left to be done for it
-        life.end()?;
+        member.end()?;
         self.site.judge(false)?;
         Ok(lost)
     }
 
-    fn start(&mut self, protocol: Protocol) -> Result<Life> {
+    fn start(&mut self, protocol: Protocol) -> Result<Member> {
         let membership = self.site.membership(protocol);
         self.site.start(membership, None)
     }
 
-    fn await_loss(&mut self, loss: &Loss, life: &mut Life) -> Result<bool> {
+    fn await_loss(&mut self, loss: &Loss, member: &mut Member) -> Result<bool> {
         let end = Instant::now() + ASKED_LIMIT;
         while Instant::now() < end {
             self.site.wave(self.dice)?;
@@ -180,7 +180,7 @@ impl<'a, 's> Losses<'a, 's> {
                 if self.proxy(loss.server).has_lost() {
                     return Ok(true);
                 }
-                if let Some(status) = life.ended()? {
+                if let Some(status) = member.ended()? {
                     anyhow::bail!("footprint run ended by itself ({status})");
                 }
                 std::thread::sleep(LOOK_INTERVAL);

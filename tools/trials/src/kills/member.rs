@@ -1,4 +1,4 @@
-//! One life of the program: a process that can be armed at a point, and that dies or stops there.
+//! One member of a consumer group: a process of the program that can be armed at a point, and that dies or stops there.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ use crate::trial::{Process, Program};
 
 /// Between two looks at a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// A process that was asked to end does so within this; it is the program's own deadline and some more.
+/// Limit for a process that was asked to end: longer than the program's own deadline.
 const END_LIMIT: Duration = Duration::from_secs(40);
 
 /// How consumers share partitions.
@@ -43,7 +43,7 @@ impl Protocol {
 pub(super) enum Action {
     /// It dies.
     Kill,
-    /// It stops until it is told to go on.
+    /// It stops until it gets SIGCONT.
     Stop,
 }
 
@@ -55,25 +55,25 @@ pub(super) struct Aim {
     pub(super) hit: u32,
 }
 
-/// Which group a life is a member of, and as whom.
+/// The group of a member, and its name there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Membership {
     pub(super) protocol: Protocol,
     pub(super) group: String,
-    /// Its name in the group; only the classic protocol lets a dead member's namesake in at once.
+    /// Its name in the group. Only the classic protocol lets a new member of the same name in at once.
     pub(super) instance: &'static str,
 }
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Member {
     process: Process,
     pub(super) membership: Membership,
     aim_file: PathBuf,
     aims: u32,
 }
 
-impl Life {
+impl Member {
     /// Starts `program` as a member, armed already when there is an aim.
     pub(super) fn start(
         program: &Program,
@@ -95,14 +95,14 @@ impl Life {
         Ok(Self { process: program.consumer(&[])?, membership, aim_file, aims: 1 })
     }
 
-    /// Arms it. What it was armed for before is forgotten.
+    /// Arms it at another point.
     pub(super) fn arm(&mut self, aim: Aim) -> Result<()> {
         remove(&self.aim_file.with_extension("hit"))?;
         self.aims += 1;
         write_aim(&self.aim_file, aim, self.aims)
     }
 
-    /// Whether it is aimed by a file of that name.
+    /// Whether it reads its aim from a file of this name.
     pub(super) fn is_aimed_by(&self, name: &str) -> bool {
         self.aim_file.file_name().is_some_and(|found| found == name)
     }
@@ -128,12 +128,12 @@ impl Life {
         self.process.signal(signal);
     }
 
-    /// Ends it from outside, at whatever it does.
+    /// Kills it from outside, wherever it is.
     pub(super) fn kill(mut self) -> Result<()> {
         self.process.kill()
     }
 
-    /// True once it has died by its own hand at `point`; false when it still lives at `end`.
+    /// Waits until it has killed itself at `point`: true. False if it still lives at `end`.
     pub(super) fn dies_at(&mut self, point: Point, end: Instant) -> Result<bool> {
         loop {
             if let Some(status) = self.ended()? {
@@ -148,7 +148,7 @@ impl Life {
         }
     }
 
-    /// True once it has stopped at `point`; false when it still runs at `end`.
+    /// Waits until it has stopped at `point`: true. False if it still runs at `end`.
     pub(super) fn stops_at(&mut self, point: Point, end: Instant) -> Result<bool> {
         loop {
             if let Some(status) = self.ended()? {
@@ -171,13 +171,13 @@ impl Life {
         Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }
 
-    /// Asks it to end, and waits until it has, well.
+    /// Asks it to end, and waits until it has ended well.
     pub(super) fn end(mut self) -> Result<()> {
         self.process.drain(END_LIMIT).map(drop)
     }
 }
 
-/// The file is there whole or not at all: the program looks at it all the time.
+/// Writes the file in one step, because the program looks at it all the time.
 fn write_aim(file: &std::path::Path, aim: Aim, nonce: u32) -> Result<()> {
     let action = match aim.action {
         Action::Kill => "kill",

@@ -1,13 +1,13 @@
-//! What `cargo kills` is made of: the real program dies, stops or loses an answer at every named point, against real
-//! servers, and an oracle says after each round what became of the records.
+//! The parts of `cargo kills`: the real program dies, stops or loses an answer at every named point, against real servers. After each
+//! round an oracle checks the records.
 //!
 //! `point` is the program's own list. `arrangement` says how a program is brought to each point, `schedule` in which order.
-//! `site` is where it happens: servers, topics, what was sent. `life` is one process. `deaths`, `suspensions` and `losses`
+//! `site` is where it happens: servers, topics, what was sent. `member` is one process. `deaths`, `suspensions` and `losses`
 //! are the three kinds of rounds, `oracle` says what must be stored, `tally` counts.
 
 mod arrangement;
 mod deaths;
-mod life;
+mod member;
 mod losses;
 mod oracle;
 #[path = "../../../../crates/service/src/failpoint/point.rs"]
@@ -18,7 +18,7 @@ mod suspensions;
 mod tally;
 
 pub use deaths::Deaths;
-pub use life::Protocol;
+pub use member::Protocol;
 pub use losses::{LOSSES, Loss, Losses};
 pub use point::Point;
 pub use schedule::Schedule;

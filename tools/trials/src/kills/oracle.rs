@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::life::Life;
+use super::member::Member;
 use super::site::{BAD_EVERY, BAD_REMAINDER, EVENTS_BEGIN_S, REFUSED_REMAINDER, Site, Topic};
 use crate::trial::oracle::{Fits, Scope, judge};
 
-/// Everything that was sent must be stored within this of being asked for.
+/// Everything that was sent must be stored within this.
 const STORED_LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -24,19 +24,19 @@ const REFUSED_FITS: &str = concat!(
 const _: () = assert!(BAD_EVERY == 8 && REFUSED_REMAINDER == 5 && EVENTS_BEGIN_S == 1_714_953_600);
 
 impl Site<'_> {
-    /// Waits until everything sent to the topic that is read is stored, while all of `lives` live.
-    pub(super) fn wait_stored(&self, lives: &mut [&mut Life]) -> Result<()> {
+    /// Waits until everything sent to the topic that is read is stored, while all of `members` run.
+    pub(super) fn wait_stored(&self, members: &mut [&mut Member]) -> Result<()> {
         let topic = self.topic()?;
         let end = Instant::now() + STORED_LIMIT;
         loop {
             let [behind, unrecorded] = self.behind(topic)?;
-            // ClickHouse's rows come before the ledger knows of them; where it does and they are not there, they are lost:
-            // the judgement will say so
+            // ClickHouse's rows are there before the ledger knows of them. If it knows and they are not there, they are lost, and
+            // `judge` finds that
             if behind == 0 && (self.held_by_clickhouse()? >= good(topic) || unrecorded == 0) {
                 return Ok(());
             }
-            for life in &mut *lives {
-                life.must_run().with_context(|| format!("{behind} records to go"))?;
+            for member in &mut *members {
+                member.must_run().with_context(|| format!("{behind} records to go"))?;
             }
             ensure!(
                 Instant::now() < end,

@@ -1,7 +1,7 @@
-//! Which points come when: every point as often as every other, under each protocol, in an order that the seed decides.
+//! The order of the rounds: every point equally often, under each protocol, in an order that depends on the seed.
 
 use super::arrangement::Arrangement;
-use super::life::Protocol;
+use super::member::Protocol;
 use super::point::Point;
 use crate::trial::Dice;
 
@@ -24,7 +24,7 @@ pub struct Schedule {
 impl Schedule {
     /// `rounds` rounds spread over `points` and `protocols`.
     pub fn new(points: &[Point], protocols: &[Protocol], rounds: usize, dice: &mut Dice) -> Self {
-        // point by point, then the same with the next protocol: few rounds meet as many points as can be
+        // point by point, then the same with the next protocol, so that even a few rounds reach many points
         let mut entries: Vec<Entry> = Vec::with_capacity(rounds);
         let all = (0..).flat_map(|turn: usize| {
             points

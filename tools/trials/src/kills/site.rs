@@ -1,7 +1,7 @@
-//! Where it happens: the servers, the topics, what was sent to each, and the settings of every program.
+//! The place of the trial: the servers, the topics, what was sent to each, and the settings of every program.
 //!
-//! Every record says where it lies: a partition's records are sent by nobody else, so their offsets are known beforehand, and
-//! its values are made of topic, partition and offset alone. So SQL can tell what each row must be, without footprint's help.
+//! Every record names its own place. Only this program sends to a partition, so it knows each offset beforehand, and it makes a record's
+//! values of topic, partition and offset alone. So SQL can say what each row must be, without footprint's help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,30 +15,31 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
 use super::arrangement::PARTITIONS;
-use super::life::{Aim, Life, Membership, Protocol};
+use super::member::{Aim, Member, Membership, Protocol};
 use crate::trial::{Dice, Fixture, Program, Watch};
 
 /// Kafka must acknowledge a wave within this.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
-/// Records of a wave in each partition: at least two batches, and at least one record that is bad.
+/// Records of a wave in each partition: at least two batches, and at least one bad record.
 const WAVE_MIN: usize = 8;
 const WAVE_MAX: usize = 16;
-/// Rows of a batch: few, so that a wave is several.
+/// Rows of a batch: few, so that a wave becomes several batches.
 const BATCH_ROWS: &str = "5";
 /// How long the group waits for a silent member.
 pub(super) const SESSION: Duration = Duration::from_millis(2_000);
 /// How often a member of the new protocol must speak.
 const HEARTBEAT: Duration = Duration::from_millis(300);
-/// The group of the classic protocol; the other has a new one for each life, since it does not let a dead one's namesake in.
+/// The group under the classic protocol. The other protocol has a new group for each member, since it does not let a new member take the
+/// name of a dead one.
 const CLASSIC_GROUP: &str = "kills";
 /// The names of the two programs that can run at a time.
 const INSTANCES: [&str; 2] = ["kills-a", "kills-b"];
 
-/// One record in so many is bad, the one with this remainder.
+/// One record in this many is bad: the one whose offset leaves [`BAD_REMAINDER`].
 pub(super) const BAD_EVERY: i64 = 8;
 /// See [`BAD_EVERY`].
 pub(super) const BAD_REMAINDER: i64 = 3;
-/// The one of [`BAD_EVERY`] that a database may be made to refuse.
+/// The one of [`BAD_EVERY`] that a round may make a database refuse.
 pub(super) const REFUSED_REMAINDER: i64 = 5;
 /// The event time of offset 0, seconds since the epoch.
 pub(super) const EVENTS_BEGIN_S: i64 = 1_714_953_600;
@@ -50,20 +51,20 @@ pub(super) struct Topic {
     pub(super) ends: Vec<i64>,
 }
 
-/// See the module's head.
+/// The servers and what was sent to them.
 pub struct Site<'a> {
     pub(super) stack: &'a Stack,
     pub(super) watch: Watch<'a>,
     program: Program,
     producer: BaseProducer<Deliveries>,
-    /// Kafka's time of offset 0, milliseconds since the epoch: near now, or retention would take the records.
+    /// Kafka's time of offset 0, milliseconds since the epoch. It is near now, or retention would delete the records.
     pub(super) began_ms: i64,
-    /// The last one is read.
+    /// The programs read the last one.
     pub(super) topics: Vec<Topic>,
     groups: u32,
 }
 
-/// Counts what Kafka acknowledged, and what it did not, or not where it had to be.
+/// Counts the records that Kafka acknowledged at their offset, and all others.
 #[derive(Clone, Default)]
 struct Deliveries(Arc<[AtomicU64; 2]>);
 
@@ -73,8 +74,8 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<i64>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, expected: Self::DeliveryOpaque) {
-        let as_it_must = matches!(result, Ok(message) if message.offset() == *expected);
-        self.0[usize::from(!as_it_must)].fetch_add(1, Ordering::SeqCst);
+        let is_expected = matches!(result, Ok(message) if message.offset() == *expected);
+        self.0[usize::from(!is_expected)].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -129,7 +130,7 @@ impl<'a> Site<'a> {
         self.topics.last().context("no topic")
     }
 
-    /// From now on another topic is read, one that nobody has read.
+    /// Makes another topic, which the programs read from now on.
     pub(super) fn new_topic(&mut self) -> Result<()> {
         let name = format!("kills-{}", self.topics.len() + 1);
         self.stack.kafka()?.create_topic(&name, PARTITIONS, &[])?;
@@ -162,7 +163,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// Who a program is that joins alone.
+    /// The membership of a program that joins alone.
     pub(super) fn membership(&mut self, protocol: Protocol) -> Membership {
         match protocol {
             Protocol::Classic => Membership { protocol, group: CLASSIC_GROUP.into(), instance: INSTANCES[0] },
@@ -173,17 +174,17 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The group of a member will not bear its silence for long; a member that has joined before hears of it late.
-    pub(super) fn hasten(&self, member: &Membership) -> Result<()> {
+    /// Makes the group wait only briefly for a silent member. A member that has joined before hears of it late.
+    pub(super) fn shorten_session(&self, member: &Membership) -> Result<()> {
         if member.protocol == Protocol::Consumer {
             self.stack.kafka()?.set_group_session(&member.group, SESSION, HEARTBEAT)?;
         }
         Ok(())
     }
 
-    /// Who a program is that joins the group of `other`, whose silence the group will not bear for long.
+    /// The membership of a program that joins the group of `other`, and a short session for both.
     pub(super) fn joining(&self, other: &Membership) -> Result<Membership> {
-        self.hasten(other)?;
+        self.shorten_session(other)?;
         let Membership { protocol, group, instance } = other.clone();
         let instance = match protocol {
             Protocol::Consumer => "",
@@ -194,18 +195,18 @@ impl<'a> Site<'a> {
     }
 
     /// Starts a program.
-    pub(super) fn start(&self, membership: Membership, aim: Option<Aim>) -> Result<Life> {
+    pub(super) fn start(&self, membership: Membership, aim: Option<Aim>) -> Result<Member> {
         // the second name belongs to the second program: the first may still run
         let second = membership.instance == INSTANCES[1];
         self.start_as(membership, aim, if second { "aim-2" } else { "aim-1" })
     }
 
-    /// Starts a program that is aimed by a file of that name.
-    pub(super) fn start_as(&self, membership: Membership, aim: Option<Aim>, aim_file: &str) -> Result<Life> {
-        Life::start(&self.program, membership, self.stack.directory().join(aim_file), aim)
+    /// Starts a program that reads its aim from a file of this name.
+    pub(super) fn start_as(&self, membership: Membership, aim: Option<Aim>, aim_file: &str) -> Result<Member> {
+        Member::start(&self.program, membership, self.stack.directory().join(aim_file), aim)
     }
 
-    /// A stopped program must not sit on a row of the ledger: nothing frees a row whose owner is stuck in COPY.
+    /// Fails if a stopped program holds a row of the ledger locked: nothing frees a row whose owner is stuck in COPY.
     pub(super) fn ledger_is_free(&self) -> Result<()> {
         let lock = "begin; set local lock_timeout = '1s'; select partition from footprint_ledger for update; commit";
         self.watch.ask(lock).context("the stopped program holds a row of the ledger locked")?;
@@ -220,7 +221,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// What the record of an offset holds.
+/// The record of an offset.
 fn payload(topic: &str, partition: usize, offset: i64) -> String {
     if offset % BAD_EVERY == BAD_REMAINDER {
         return format!("no event: {topic}/{partition}/{offset}");

@@ -1,21 +1,21 @@
-//! Rounds of suspensions: a program is stopped at the point for longer than the group waits, another takes its partitions and
-//! goes on, and then the first one wakes. It must find out that it is an owner no more.
+//! Rounds of suspensions: a program is stopped at the point for longer than the group waits. Another takes its partitions and
+//! continues, and then the first one wakes. It must find out that it is no longer the owner.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::arrangement::Arrangement;
-use super::life::{Action, Aim, Life, Protocol};
+use super::member::{Action, Aim, Member, Protocol};
 use super::point::Point;
 use super::schedule::Entry;
 use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{Dice, Line};
 
-/// A program that has not arrived at its point within this is a miss.
+/// The round is a miss if the program has not arrived at its point within this.
 const ARRIVE_LIMIT: Duration = Duration::from_secs(20);
-/// Events are sent again when it has not arrived within this.
+/// Events are sent again if it has not arrived within this.
 const WAVE_INTERVAL: Duration = Duration::from_millis(700);
 
 /// Stops at points.
@@ -25,7 +25,7 @@ pub struct Suspensions<'a, 's> {
     tally: &'a mut Tally,
 }
 
-/// Whether a program can be stopped there by these rounds: where it runs and events come, and where it starts.
+/// Whether these rounds can stop a program there: while it runs and events come, or at its start.
 pub fn can_be_stopped(point: Point) -> bool {
     matches!(
         Arrangement::of(point),
@@ -37,7 +37,7 @@ pub fn can_be_stopped(point: Point) -> bool {
 }
 
 impl<'a, 's> Suspensions<'a, 's> {
-    /// Nobody runs yet.
+    /// No program runs yet.
     pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Self {
         Self { site, dice, tally }
     }
@@ -70,7 +70,7 @@ impl<'a, 's> Suspensions<'a, 's> {
     }
 
     fn round(&mut self, entry: Entry) -> Result<bool> {
-        let Some(mut sleeper) = self.stopped(entry)? else { return Ok(false) };
+        let Some(mut sleeper) = self.stop_at(entry)? else { return Ok(false) };
         self.site.ledger_is_free()?;
         let membership = self.site.joining(&sleeper.membership)?;
         let mut other = self.site.start_as(membership, None, "aim-2")?;
@@ -88,48 +88,48 @@ impl<'a, 's> Suspensions<'a, 's> {
         Ok(true)
     }
 
-    /// A program stopped at the point; none when it does not come there.
-    fn stopped(&mut self, Entry { point, protocol }: Entry) -> Result<Option<Life>> {
+    /// Stops a program at the point; none if it does not come there.
+    fn stop_at(&mut self, Entry { point, protocol }: Entry) -> Result<Option<Member>> {
         let aim = Aim { point, action: Action::Stop, hit: 1 };
         let arrangement = Arrangement::of(point);
         if matches!(arrangement, Arrangement::Replaying { .. }) {
-            let mut dying = self.running(protocol)?;
+            let mut dying = self.running_member(protocol)?;
             dying.arm(Aim { point: Point::Insert, action: Action::Kill, hit: 1 })?;
             self.site.wave(self.dice)?;
             dying.dies_at(Point::Insert, Instant::now() + ARRIVE_LIMIT)?;
         }
-        let mut life = if arrangement.begins_with_a_start() {
+        let mut member = if arrangement.begins_with_a_start() {
             self.site.wave(self.dice)?;
             let membership = self.site.membership(protocol);
-            self.site.hasten(&membership)?;
+            self.site.shorten_session(&membership)?;
             self.site.start(membership, Some(aim))?
         } else {
-            let mut life = self.running(protocol)?;
+            let mut member = self.running_member(protocol)?;
             if arrangement == Arrangement::Recording {
                 self.site.wave(self.dice)?;
-                life.arm(aim)?;
+                member.arm(aim)?;
             } else {
-                life.arm(aim)?;
+                member.arm(aim)?;
                 self.site.wave(self.dice)?;
             }
-            life
+            member
         };
         let end = Instant::now() + ARRIVE_LIMIT;
         while Instant::now() < end {
-            if life.stops_at(point, Instant::now() + WAVE_INTERVAL)? {
-                return Ok(Some(life));
+            if member.stops_at(point, Instant::now() + WAVE_INTERVAL)? {
+                return Ok(Some(member));
             }
             self.site.wave(self.dice)?;
         }
-        life.kill()?;
+        member.kill()?;
         Ok(None)
     }
 
-    fn running(&mut self, protocol: Protocol) -> Result<Life> {
+    fn running_member(&mut self, protocol: Protocol) -> Result<Member> {
         let membership = self.site.membership(protocol);
-        self.site.hasten(&membership)?;
-        let mut life = self.site.start(membership, None)?;
-        self.site.wait_stored(&mut [&mut life])?;
-        Ok(life)
+        self.site.shorten_session(&membership)?;
+        let mut member = self.site.start(membership, None)?;
+        self.site.wait_stored(&mut [&mut member])?;
+        Ok(member)
     }
 }

@@ -1,9 +1,9 @@
-//! What the rounds came to: how often a program was killed, stopped or lost an answer at each place, and the report.
+//! Counts of the rounds: how often a program was killed, stopped or lost an answer at each place, and the report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::life::Protocol;
+use super::member::Protocol;
 
 /// Counts by place and protocol.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ struct Counts {
 }
 
 impl Tally {
-    /// Nothing counted yet at `places`; those that are never hit are faults in the end.
+    /// Nothing counted yet at `places`. A place that is never hit is a fault in the end.
     pub fn new(places: Vec<&'static str>) -> Self {
         Self { counts: BTreeMap::new(), places }
     }

@@ -1,11 +1,11 @@
-//! Repeatable random numbers: SplitMix64 (Steele, Lea, Flood 2014), enough to choose moments with.
+//! Repeatable random numbers by SplitMix64 (Steele, Lea, Flood 2014): good enough to choose moments and orders.
 
-/// The same seed gives the same numbers.
+/// Random numbers. The same seed gives the same ones.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that start at `seed`.
+    /// Numbers from `seed` on.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -23,19 +23,19 @@ impl Dice {
         low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
-    /// One of `0..count`; 0 when there is none.
+    /// One of `0..count`; 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
         (self.between(0.0, count as f64) as usize).min(count.saturating_sub(1))
     }
 
-    /// Puts them in any order.
+    /// Puts them in a random order.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));
         }
     }
 
-    /// True in `share` of the throws.
+    /// True with this probability.
     pub fn chance(&mut self, share: f64) -> bool {
         self.between(0.0, 1.0) < share
     }

@@ -1,5 +1,5 @@
-//! One line of progress on standard error: rewritten in place and cut to the width on a terminal, else now and then a
-//! plain line.
+//! One line of progress on standard error: on a terminal rewritten in place and cut to the width, otherwise a plain line every few
+//! seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the line on a terminal changes.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line under way; dropping it clears it.
+/// A line of progress. Dropping it clears it.
 #[derive(Debug)]
 pub struct Line {
     bar: Option<ProgressBar>,
@@ -28,7 +28,7 @@ impl Line {
         Self { bar, shown: Instant::now() }
     }
 
-    /// Shows `text`, which is made only when it is time to show something.
+    /// Shows `text`, if it is time to. `text` is called only then.
     pub fn show(&mut self, text: impl FnOnce() -> String) {
         let interval = if self.bar.is_some() { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
         if self.shown.elapsed() < interval {

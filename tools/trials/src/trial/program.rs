@@ -21,8 +21,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(3_600);
 /// Variables that were meant for another footprint, beside those that begin with `FOOTPRINT_`.
 const OTHER_VARIABLES: [&str; 4] = ["GROUP_ID", "LOG_DIR", "LOG_LEVEL", "OFFSET_RESET_CONFIG"];
 
-/// Builds `footprint` in the profile that this program was built in, showing cargo's progress, and gives its path; or
-/// gives `given`. Started without cargo, it takes the program that lies beside this one.
+/// Builds `footprint` in the profile of this program, shows cargo's progress, and returns its path; or returns `given`. Without cargo it
+/// takes the program beside this one.
 ///
 /// # Errors
 /// It does not compile, or there is none.
@@ -30,7 +30,7 @@ pub fn build(given: Option<&Path>) -> Result<PathBuf> {
     build_named("footprint", &[], given)
 }
 
-/// Builds `footprint-failpoints`, which dies where it is told to; else as [`build`].
+/// As [`build`], for `footprint-failpoints`, which dies at a named point.
 ///
 /// # Errors
 /// It does not compile, or there is none.
@@ -195,8 +195,8 @@ impl Program {
     }
 }
 
-/// Says on standard error how the program's log ends. The stack's directory goes with the stack, so the log is copied to
-/// where it stays, the directory for temporary files.
+/// Shows the end of the program's log on standard error. The stack's directory is removed with the stack, so the log is copied to the
+/// directory for temporary files.
 pub fn keep_log(name: &str, program: &Program) {
     let kept = env::temp_dir().join(format!("footprint-{name}-{}.log", std::process::id()));
     let tail = program.log_tail();

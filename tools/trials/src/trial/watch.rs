@@ -1,4 +1,4 @@
-//! Questions to both databases about what has been stored; the ledger over one connection that stays, to be asked often.
+//! Questions to both databases about what they hold. PostgreSQL is asked over one connection that stays, because it is asked often.
 
 use std::time::Duration;
 
