@@ -105,7 +105,8 @@ impl World {
         stack().kafka().unwrap().delete_topic(&self.topic).unwrap();
         self.create_topic();
         self.lives += 1;
-        self.feed = Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(self.partitions), self.lives, self.bad_share);
+        self.feed =
+            Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(self.partitions), self.lives, self.bad_share);
     }
 
     /// The topic's present life.
@@ -235,7 +236,8 @@ impl World {
     pub fn grow(&mut self, partitions: u16) {
         self.partitions = partitions;
         self.lives += 1;
-        self.feed = Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(partitions), self.lives, self.bad_share);
+        self.feed =
+            Feed::new(&self.fixture.bootstrap, &self.topic, usize::from(partitions), self.lives, self.bad_share);
     }
 
     /// Starts a consumer.

@@ -75,7 +75,11 @@ impl Sampler {
         Self::start("clickhouse", interval, async move || {
             let client = footprint_service::clickhouse::client(&config.clickhouse).with_setting("max_threads", "1");
             let client = Box::new(client);
-            Ok(Database::ClickHouse { client, table, nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect() })
+            Ok(Database::ClickHouse {
+                client,
+                table,
+                nexts: (0..i32::from(partitions)).map(|number| (number, 0)).collect(),
+            })
         })
     }
 

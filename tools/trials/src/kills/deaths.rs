@@ -280,7 +280,12 @@ impl<'a, 's> Deaths<'a, 's> {
     }
 
     /// A running program dies when a table refuses rows. Afterwards the table takes them again.
-    fn kill_when_refused(&mut self, protocol: Protocol, aim: Aim, refuses: fn(&Self, bool) -> Result<()>) -> Result<bool> {
+    fn kill_when_refused(
+        &mut self,
+        protocol: Protocol,
+        aim: Aim,
+        refuses: fn(&Self, bool) -> Result<()>,
+    ) -> Result<bool> {
         let mut member = self.running_member(protocol)?;
         refuses(self, true)?;
         member.arm(aim)?;

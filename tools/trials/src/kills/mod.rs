@@ -7,8 +7,8 @@
 
 mod arrangement;
 mod deaths;
-mod member;
 mod losses;
+mod member;
 mod oracle;
 #[path = "../../../../crates/service/src/failpoint/point.rs"]
 mod point;
@@ -18,8 +18,8 @@ mod suspensions;
 mod tally;
 
 pub use deaths::Deaths;
-pub use member::Protocol;
 pub use losses::{LOSSES, Loss, Losses};
+pub use member::Protocol;
 pub use point::Point;
 pub use schedule::Schedule;
 pub use site::Site;
