@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::member::{Action, Aim, Member, Protocol};
 use super::point::Point;
+use super::schedule::in_turn;
 use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{self, Dice, Proxy};
@@ -108,12 +109,7 @@ impl<'a, 's> Losses<'a, 's> {
     /// A program ended, or the oracle found a fault.
     pub fn run(mut self, losses: &[&Loss], protocols: &[Protocol], rounds: usize) -> Result<()> {
         for round in 0..rounds {
-            let (Some(loss), Some(&protocol)) = (
-                losses.get(round % losses.len().max(1)),
-                protocols.get((round + round / losses.len().max(1)) % protocols.len().max(1)),
-            ) else {
-                return Ok(());
-            };
+            let Some((loss, protocol)) = in_turn(losses, protocols, round) else { return Ok(()) };
             // a sink gives up after a time that a round can wait for
             let is_sinks = ["epoch-read", "copy", "dead-letters", "commit", "insert", "read-back", "repair"];
             let withhold = is_sinks.contains(&loss.name) && self.dice.chance(0.5);

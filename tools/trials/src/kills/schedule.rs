@@ -56,6 +56,13 @@ impl Schedule {
     }
 }
 
+/// The place and the protocol of a round, where the rounds go through all places again and again: each time a place comes, its protocol is
+/// the next one. None if there is no place or no protocol.
+pub(super) fn in_turn<T: Copy>(places: &[T], protocols: &[Protocol], round: usize) -> Option<(T, Protocol)> {
+    let (index, turn) = (round % places.len().max(1), round / places.len().max(1));
+    Some((*places.get(index)?, *protocols.get((index + turn) % protocols.len().max(1))?))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -77,5 +84,19 @@ mod tests {
         }
         assert_eq!(counts.len(), Point::ALL.len() * 2);
         assert!(counts.values().all(|&count| count == 2), "{counts:?}");
+    }
+
+    /// The story: with an odd number of places, each came under one protocol alone.
+    #[test]
+    fn a_place_comes_under_each_protocol_in_turn_whatever_their_number() {
+        for count in 1..6 {
+            let places: Vec<usize> = (0..count).collect();
+            let protocol = |round| in_turn(&places, &Protocol::ALL, round).unwrap();
+            for round in 0..20 {
+                let ((place, first), (again, second)) = (protocol(round), protocol(round + count));
+                assert!(place == again && first != second, "{count} places, round {round}");
+            }
+        }
+        assert_eq!(in_turn::<usize>(&[], &Protocol::ALL, 3), None);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::arrangement::Arrangement;
 use super::member::{Action, Aim, Member, Protocol};
 use super::point::Point;
-use super::schedule::Entry;
+use super::schedule::{Entry, in_turn};
 use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{Dice, Line};
@@ -49,12 +49,7 @@ impl<'a, 's> Suspensions<'a, 's> {
     pub fn run(mut self, points: &[Point], protocols: &[Protocol], rounds: usize) -> Result<()> {
         let mut line = Line::stderr();
         for round in 0..rounds {
-            let (Some(&point), Some(&protocol)) = (
-                points.get(round % points.len().max(1)),
-                protocols.get((round + round / points.len().max(1)) % protocols.len().max(1)),
-            ) else {
-                break;
-            };
+            let Some((point, protocol)) = in_turn(points, protocols, round) else { break };
             line.show(|| format!("{} suspensions, {} rounds to go", self.tally.hits(), rounds - round));
             let entry = Entry { point, protocol };
             let what = format!("stop at {} ({})", point.name(), protocol.name());
