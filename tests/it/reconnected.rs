@@ -2,9 +2,9 @@
 //! and starts again. The story: the model doubled a row when the client silently opened a new connection for that insert. An
 //! insert that was in flight when the old server died could have landed by then, without a token that knows of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
@@ -26,6 +26,17 @@ use tokio_util::sync::CancellationToken;
 use crate::support::calm;
 use crate::support::databases::{DEADLINE, fresh_database, runtime};
 
+/// What becomes of the answer to an insert, which ClickHouse has executed by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It never comes, and neither does anything else.
+    Withheld,
+    /// The connection ends without it.
+    Dropped,
+    /// It comes, and the connection ends with it.
+    Last,
+}
+
 /// A proxy between the sink and ClickHouse.
 #[derive(Default)]
 struct Proxy {
@@ -33,6 +44,8 @@ struct Proxy {
     inserts: AtomicUsize,
     /// The number of read-backs until the one whose connection ends with its answer.
     armed: AtomicUsize,
+    /// What becomes of the next insert's answer.
+    next_answer: Mutex<Option<Answer>>,
     /// Every connection ends.
     hang_up: tokio::sync::Notify,
 }
@@ -60,7 +73,7 @@ impl Proxy {
 
     async fn relay(self: Arc<Self>, mut client: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
         let (mut question, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-        let (mut last, mut tail) = (false, Vec::new());
+        let (mut last, mut tail, mut fate) = (false, Vec::new(), None);
         loop {
             tokio::select! {
                 () = self.hang_up.notified() => return Ok(()),
@@ -71,6 +84,8 @@ impl Proxy {
                     }
                     if holds(bytes, "insert_deduplication_token") {
                         self.inserts.fetch_add(1, Ordering::SeqCst);
+                        fate = self.next_answer.lock().unwrap().take();
+                        last |= fate == Some(Answer::Last);
                     }
                     if holds(bytes, "assumeNotNull") && self.armed.load(Ordering::SeqCst) > 0 {
                         last = self.armed.fetch_sub(1, Ordering::SeqCst) == 1;
@@ -81,6 +96,11 @@ impl Proxy {
                     let bytes = &answer[..read?];
                     if bytes.is_empty() {
                         return Ok(());
+                    }
+                    match fate {
+                        Some(Answer::Withheld) => continue,
+                        Some(Answer::Dropped) => return Ok(()),
+                        Some(Answer::Last) | None => {}
                     }
                     if !last {
                         client.write_all(bytes).await?;
@@ -114,6 +134,8 @@ pub(super) enum Found {
     Claimed,
     /// It found nothing, so the first write needs no read-back.
     Nothing,
+    /// Nothing, but ClickHouse may remember the token of its first write: that is read back after its OK.
+    Doubtful,
 }
 
 pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
@@ -126,7 +148,7 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
         claims: Vec::new(),
         nexts,
         uncertain_through: None,
-        doubtful_below: None,
+        doubtful_below: matches!(found, Found::Doubtful).then_some(range.end),
         birth: 1,
     };
     let proof = Proof::new(Arc::clone(proofs), proofs.before_sending());
@@ -185,14 +207,19 @@ pub(super) async fn write(
     }
 }
 
+/// `batch` fills one column beside the identity.
+fn one_column(route: &mut Route) {
+    let (name, field) = ("footprint_time".to_owned(), String::new());
+    route.columns =
+        vec![Column { name, field, kind: Kind::Timestamp, presence: Presence::Required, low_cardinality: false }];
+    *route = route.clone().validated().unwrap();
+}
+
 #[test]
 fn an_insert_goes_by_a_connection_older_than_its_proof() {
     let _up = calm();
     let mut databases = fresh_database("reconnected");
-    let (name, field) = ("footprint_time".to_owned(), String::new());
-    databases.config.routes[0].columns =
-        vec![Column { name, field, kind: Kind::Timestamp, presence: Presence::Required, low_cardinality: false }];
-    databases.config.routes[0] = databases.config.routes[0].clone().validated().unwrap();
+    one_column(&mut databases.config.routes[0]);
     let table = &databases.config.routes[0].clickhouse_table;
     let stored =
         || databases.clickhouse_query(&format!("select kafka_offset from {{db}}.{table} order by 1")).join(" ");
@@ -242,5 +269,44 @@ fn an_insert_goes_by_a_connection_older_than_its_proof() {
         assert_eq!((stored_fourth.unwrap(), counts()), (vec![Verdict::Stored], (3, 4)));
         assert!(beats >= 1, "it was sent on a new proof");
         assert_eq!(stored(), "0 1 2 3 4 5 6 7 8 9 10 11");
+    });
+}
+
+/// An insert that was stored and whose answer was lost: nothing but a read-back tells. The table remembers no token, which would hide an
+/// insert that is sent twice.
+#[test]
+fn an_insert_whose_answer_is_lost_is_read_back_before_it_is_sent_again() {
+    const SILENCE_MAX: Duration = Duration::from_secs(2);
+    let _up = calm();
+    let mut databases = fresh_database("lost_answer");
+    one_column(&mut databases.config.routes[0]);
+    let table = databases.config.routes[0].clickhouse_table.clone();
+    runtime().block_on(databases.migrate());
+    let forget = format!("alter table {{db}}.{table} modify setting non_replicated_deduplication_window = 0");
+    databases.clickhouse_query(&forget);
+    let count = || databases.clickhouse_query(&format!("select count(), uniqExact(kafka_offset) from {{db}}.{table}"));
+    runtime().block_on(async {
+        let proxy = Arc::new(Proxy::default());
+        let mut settings = databases.config.clickhouse.clone();
+        "127.0.0.1".clone_into(&mut settings.host);
+        settings.port = proxy.start(settings.port).await;
+        let proofs = Arc::new(Proofs::default());
+        let route = Arc::new(databases.config.routes[0].clone());
+        let mut sink = ClickHouseSink::new(&settings, &route, &proofs, Nothing, SILENCE_MAX, databases.refusals());
+        let cases =
+            [(Answer::Withheld, Found::Nothing), (Answer::Dropped, Found::Nothing), (Answer::Last, Found::Doubtful)];
+        for (number, (answer, found)) in cases.into_iter().enumerate() {
+            *proxy.next_answer.lock().unwrap() = Some(answer);
+            let start = i64::try_from(number).unwrap() * 3;
+            let batch = batch(&route, &proofs, Range::new(start, start + 3), found);
+            let (failed, _) = write(&mut sink, &proofs, &batch, false).await;
+            assert!(matches!(failed, Err(SinkError::Uncertain(_))), "{answer:?}: the insert was sent: {failed:?}");
+            let stored = format!("{0}\t{0}", start + 3);
+            assert_eq!(count(), [stored.as_str()], "{answer:?}: it was stored");
+            let (written, _) = write(&mut sink, &proofs, &batch, true).await;
+            assert_eq!(written.unwrap(), [Verdict::Stored], "{answer:?}");
+            assert_eq!(count(), [stored.as_str()], "{answer:?}: and not sent again");
+            assert_eq!(proxy.inserts.load(Ordering::SeqCst), number + 1, "{answer:?}");
+        }
     });
 }
