@@ -102,8 +102,8 @@ pub async fn run(
     });
     let context = Arc::new(parts.context(definition)?);
     let cut_interval = cut_interval_sender;
-    let ports = coordinator::Ports { commands, events, batches, lanes, acks, status, stop, cut_interval };
-    let coordinator = Coordinator::new(context, parts.settings(), ports);
+    let channels = coordinator::Channels { commands, events, batches, lanes, acks, status, stop, cut_interval };
+    let coordinator = Coordinator::new(context, parts.settings(), channels);
     let left =
         parts.start_reader(reader::Channels { commands: command_queue, events: event_sender, chunks: chunk_sender })?;
 

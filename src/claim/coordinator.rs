@@ -37,7 +37,7 @@ use self::topic::{Described, Watch};
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
 use crate::claim::coordinator::release::Unfinished;
-use crate::claim::take_over::{Context, Life, Skip, TakeOverError};
+use crate::claim::take_over::{Context, Skip, TakeOverError, TopicLife};
 use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::{Ledger, LedgerError, ServerIdentity};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
@@ -83,7 +83,7 @@ impl PipelineError {
 }
 
 /// The coordinator's ends of its channels.
-pub struct Ports {
+pub struct Channels {
     /// The reader.
     pub commands: Commands,
     /// From the reader.
@@ -162,13 +162,13 @@ async fn stop_requested(stop: &mut watch::Receiver<bool>) {
 pub struct Coordinator {
     context: Arc<Context>,
     settings: Settings,
-    ports: Ports,
+    channels: Channels,
     ledger: Option<Arc<Ledger>>,
     ledger_identity: Option<ServerIdentity>,
     ledger_backoff: Backoff,
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
-    life: Option<Life>,
+    life: Option<TopicLife>,
     /// Partitions of the topic, as last described.
     partition_count: usize,
     partitions: BTreeMap<Partition, Held>,
@@ -187,19 +187,19 @@ pub struct Coordinator {
     skips: BTreeMap<Partition, Vec<Skip>>,
     commits_under_way: usize,
     moved: Moved,
-    beaten_at: Instant,
+    heartbeat_at: Instant,
     committed_again_at: Instant,
     stopping: bool,
 }
 
 impl Coordinator {
     /// A coordinator that owns nothing yet.
-    pub fn new(context: Arc<Context>, settings: Settings, ports: Ports) -> Self {
+    pub fn new(context: Arc<Context>, settings: Settings, channels: Channels) -> Self {
         let now = Instant::now();
         Self {
             context,
             settings,
-            ports,
+            channels,
             ledger: None,
             ledger_identity: None,
             ledger_backoff: Backoff::new(),
@@ -220,7 +220,7 @@ impl Coordinator {
             skips: BTreeMap::new(),
             commits_under_way: 0,
             moved: Moved::default(),
-            beaten_at: now,
+            heartbeat_at: now,
             committed_again_at: now,
             stopping: false,
         }
@@ -231,29 +231,29 @@ impl Coordinator {
     /// # Errors
     /// See [`PipelineError`].
     pub async fn run(mut self) -> Result<Outcome, PipelineError> {
-        let mut stop = self.ports.stop.clone();
+        let mut stop = self.channels.stop.clone();
         let proofs = Arc::clone(&self.context.proofs);
         loop {
             // biased: acknowledgements first, they free memory; then what the group wants; new work last
             tokio::select! {
                 biased;
-                Some(ack) = self.ports.acks.recv() => {
+                Some(ack) = self.channels.acks.recv() => {
                     self.on_ack(&ack);
-                    while let Ok(ack) = self.ports.acks.try_recv() {
+                    while let Ok(ack) = self.channels.acks.try_recv() {
                         self.on_ack(&ack);
                     }
                 }
-                Some(event) = self.ports.events.recv() => self.on_event(event)?,
+                Some(event) = self.channels.events.recv() => self.on_event(event)?,
                 Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
                 Some(ended) = self.describes.join_next() => self.on_description(finished(ended)?)?,
                 Some(ended) = self.lags.join_next() => self.on_ends(&finished(ended)?),
                 Some(ended) = self.group.answer() => self.on_strangers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,
-                batch = self.ports.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
+                batch = self.channels.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
                     Some(batch) => {
                         self.on_batch(batch);
                         while self.ready_count() < READY_BATCHES_MAX
-                            && let Ok(batch) = self.ports.batches.try_recv()
+                            && let Ok(batch) = self.channels.batches.try_recv()
                         {
                             self.on_batch(batch);
                         }
@@ -327,7 +327,7 @@ impl Coordinator {
         Unfinished::note(&mut self.unfinished, ended);
         debug!(partition, "ownership ended: {}", ended.why);
         ended.right.ended.cancel();
-        let _ = self.ports.commands.send(Command::Halt(partition)); // the next command finds that the reader ended
+        let _ = self.channels.commands.send(Command::Halt(partition)); // the next command finds that the reader ended
     }
 
     fn end_all(&mut self, why: &'static str) {

@@ -122,7 +122,7 @@ pub struct Skip {
 
 /// Which life of the topic a take-over is of.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct TopicLife {
     /// The source.
     pub source: SourceId,
     /// Kafka's id of this life.
@@ -138,7 +138,7 @@ pub struct Life {
 pub async fn take_over(
     context: &Context,
     ledger: &Ledger,
-    life: &Life,
+    life: &TopicLife,
     partition: Partition,
     skips: &[Skip],
 ) -> Result<Arc<Ownership>, TakeOverError> {
@@ -162,7 +162,7 @@ pub async fn take_over(
 }
 
 /// Whether the topic still is of the life that is taken over.
-async fn is_same_life(context: &Context, life: &Life, partition: Partition) -> Result<bool, TakeOverError> {
+async fn has_same_topic_id(context: &Context, life: &TopicLife, partition: Partition) -> Result<bool, TakeOverError> {
     failpoint::hit(Point::LifeCheck);
     let described = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     failpoint::hit(Point::LifeCheckAnswered);

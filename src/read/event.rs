@@ -31,11 +31,11 @@ pub enum Event {
         /// librdkafka's words.
         why: String,
     },
-    /// An error stands in place of records: nothing more is read of the partition.
+    /// An error came in place of records: nothing more of the partition is read.
     Unreadable {
         /// The partition.
         partition: Partition,
-        /// Where the error stands.
+        /// The offset of the error.
         offset: Offset,
         /// Everything below it was sent on before.
         sent_below: Offset,

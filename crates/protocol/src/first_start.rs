@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(at(&with(3, None)), (3, false), "added later");
         assert_eq!(at(&with(3, Some((40, "")))), (40, false), "added later, and read by another consumer first");
         let retained = Unknown { log_start: 70, ..with(1, None) };
-        assert_eq!(at(&retained), (60, false), "what retention took since the first start must be told as lost");
+        assert_eq!(at(&retained), (60, false), "what retention took since the first start must be reported as lost");
         assert_eq!(starts.of(-1), None);
     }
 

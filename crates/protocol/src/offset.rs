@@ -54,7 +54,7 @@ impl fmt::Display for Range {
 pub struct Frontier(Offset);
 
 impl Frontier {
-    /// A frontier that stands at `next`.
+    /// A frontier at `next`.
     pub fn at(next: Offset) -> Self {
         assert!(next >= 0, "a frontier below zero: {next}");
         Self(next)

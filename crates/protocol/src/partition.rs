@@ -3,8 +3,8 @@
 //!
 //! The calls come in three classes:
 //! - what is heard: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over),
-//!   [`cut`](Machine::cut), [`life_seen`](Machine::life_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
-//!   [`beaten`](Machine::beaten), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for whatever else ends an ownership: a fenced write, another
+//!   [`cut`](Machine::cut), [`topic_id_seen`](Machine::topic_id_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
+//!   [`heartbeat_answered`](Machine::heartbeat_answered), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for whatever else ends an ownership: a fenced write, another
 //!   life of the topic, the loss of the ledger;
 //! - what is wanted: [`wants_take_over`](Machine::wants_take_over), [`to_claim`](Machine::to_claim),
 //!   [`next_to_send`](Machine::next_to_send), [`beat`](Machine::beat), [`to_commit`](Machine::to_commit),
@@ -97,7 +97,7 @@ struct Owned<R, B> {
 struct Ready<B> {
     batch: B,
     /// The topic's id was asked after its last record was read, and it was that of the right.
-    is_of_life: bool,
+    is_topic_checked: bool,
 }
 
 /// The group has asked for the partition, or the program stops.
@@ -218,23 +218,23 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// A batch was cut under the present right. `is_of_life`: the topic's id was seen since its last record was read. False: it
+    /// A batch was cut under the present right. `is_topic_checked`: the topic's id was seen since its last record was read. False: it
     /// is thrown away, since the partition is leaving.
-    pub fn cut(&mut self, batch: B, is_of_life: bool, now: Instant) -> bool {
+    pub fn cut(&mut self, batch: B, is_topic_checked: bool, now: Instant) -> bool {
         let is_leaving = self.has_begun_to_leave(now);
         let State::Owned(owned) = &mut self.state else { return false };
         if is_leaving {
             return false;
         }
-        owned.ready.push_back(Ready { batch, is_of_life });
+        owned.ready.push_back(Ready { batch, is_topic_checked });
         true
     }
 
     /// The topic's id was seen, and it is that of the right. `is_older`: a batch whose last record was read before the question.
-    pub fn life_seen(&mut self, is_older: impl Fn(&B) -> bool) {
+    pub fn topic_id_seen(&mut self, is_older: impl Fn(&B) -> bool) {
         let State::Owned(owned) = &mut self.state else { return };
         for ready in &mut owned.ready {
-            ready.is_of_life |= is_older(&ready.batch);
+            ready.is_topic_checked |= is_older(&ready.batch);
         }
     }
 
@@ -264,7 +264,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
     ///
     /// # Errors
     /// The ownership is over.
-    pub fn beaten(&mut self, progress: Option<&Progress>) -> Result<(), Ended<R>> {
+    pub fn heartbeat_answered(&mut self, progress: Option<&Progress>) -> Result<(), Ended<R>> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
         match progress.map(|progress| owned.tracker.recorded(progress)) {
             Some(Ok(())) => Ok(()),
@@ -296,9 +296,9 @@ impl<R: Right, B: Cut> Machine<R, B> {
     /// The batch whose range is to be claimed next, and ClickHouse's frontier, which the statement records on its way.
     pub fn to_claim(&self, now: Instant) -> Option<(&B, Option<Offset>)> {
         let owned = self.owned().filter(|_| !self.has_begun_to_leave(now))?;
-        let Ready { batch, is_of_life } = owned.ready.front()?;
+        let Ready { batch, is_topic_checked } = owned.ready.front()?;
         let is_next = batch.range().start == owned.tracker.claimed();
-        (is_next && *is_of_life && owned.tracker.may_claim()).then(|| (batch, owned.tracker.clickhouse_next()))
+        (is_next && *is_topic_checked && owned.tracker.may_claim()).then(|| (batch, owned.tracker.clickhouse_next()))
     }
 
     /// Whether a batch may go to the writers: its range is claimed, and its records are of the right's life of the topic.
@@ -372,7 +372,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 impl<R, B: Cut> Owned<R, B> {
     fn front_may_go(&self) -> bool {
         let is_claimed = |range: Range| range.end <= self.tracker.claimed();
-        self.ready.front().is_some_and(|ready| ready.is_of_life && is_claimed(ready.batch.range()))
+        self.ready.front().is_some_and(|ready| ready.is_topic_checked && is_claimed(ready.batch.range()))
     }
 
     fn is_under_way(&self) -> bool {

@@ -1,26 +1,28 @@
-//! Partitions of which Kafka gives nothing, and no error, though its log holds more: a damaged length in the broker's log makes
-//! librdkafka drop what it has fetched without a word. It cannot be told from a partition that waits for its turn in a large
-//! backlog, so it is said and no more. Pure.
+//! Partitions for which Kafka returns nothing, and no error, although the log holds more. A damaged length in the broker's log makes
+//! librdkafka drop what it has fetched without a message. Such a partition looks like one that waits for its turn in a large backlog, so
+//! it is reported and nothing else is done. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::offset::{Offset, Partition};
 
-/// Since when each partition stands, and where: under which epoch, and at which offset.
+/// The partitions for which nothing comes: where each is, and since when.
 #[derive(Debug, Default)]
-pub struct Silence(BTreeMap<Partition, Standing>);
+pub struct Silence(BTreeMap<Partition, Place>);
 
 #[derive(Debug)]
-struct Standing {
+struct Place {
+    /// The epoch, and the offset below which everything is stored.
     at: (i64, Offset),
     since: Instant,
-    told: bool,
+    is_reported: bool,
 }
 
 impl Silence {
-    /// Looks at a partition that is stored up to an offset under an epoch, which is `at`; `waits`: the log holds more, there is room for it, and nothing of the
-    /// partition is on its way. For how long it stands there, once it is `after` or longer, and once until it moves.
+    /// Looks at a partition. `at`: its epoch, and the offset below which everything is stored. `waits`: the log holds more, there is room
+    /// for it, and nothing of the partition is under way. Returns how long it has been there, once that is `after` or longer, and once until
+    /// it moves.
     pub fn look(
         &mut self,
         partition: Partition,
@@ -33,14 +35,14 @@ impl Silence {
             self.0.remove(&partition);
             return None;
         }
-        let standing = self.0.entry(partition).or_insert(Standing { at, since: now, told: false });
-        if standing.at != at {
-            *standing = Standing { at, since: now, told: false };
+        let place = self.0.entry(partition).or_insert(Place { at, since: now, is_reported: false });
+        if place.at != at {
+            *place = Place { at, since: now, is_reported: false };
         }
-        let stood = now - standing.since;
-        let tells = stood >= after && !standing.told;
-        standing.told |= tells;
-        tells.then_some(stood)
+        let silent_for = now - place.since;
+        let reports = silent_for >= after && !place.is_reported;
+        place.is_reported |= reports;
+        reports.then_some(silent_for)
     }
 }
 
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_that_stands_is_told_once_until_it_moves() {
+    fn a_partition_that_is_silent_is_reported_once_until_it_moves() {
         const AFTER: Duration = Duration::from_secs(60);
         let (mut silence, start) = (Silence::default(), Instant::now());
         let mut look_at = |at, waits, second| silence.look(3, at, waits, AFTER, start + Duration::from_secs(second));

@@ -34,7 +34,7 @@ impl Coordinator {
         for (&lane, wanted) in &mut by_lane {
             // those that have waited longest, where not all may go: each partition has its turn
             wanted.sort_by_key(|&(first_read_at, _)| first_read_at);
-            wanted.truncate(self.ports.lanes.admits(lane, wanted.len()));
+            wanted.truncate(self.channels.lanes.admits(lane, wanted.len()));
         }
         let wanted: Vec<ClaimWanted> = by_lane.into_values().flatten().map(|(_, wanted)| wanted).collect();
         if wanted.is_empty() {
@@ -94,21 +94,21 @@ impl Coordinator {
     fn choose_lanes(&mut self) {
         let under_way = self.partitions.values().filter(|held| held.machine.is_under_way());
         let bound: Vec<Lane> = under_way.map(|held| held.lane).collect();
-        let Self { partitions, ports, .. } = self;
+        let Self { partitions, channels, .. } = self;
         let is_free = |held: &&mut Held| !held.machine.is_under_way() && held.machine.ready_count() > 0;
         let free = partitions.values_mut().filter(is_free).map(|held| &mut held.lane);
-        ports.lanes.spread(bound.into_iter(), free);
+        channels.lanes.spread(bound.into_iter(), free);
     }
 
     /// Sends every batch to the writers whose range is claimed and whose records are the source's, as far as they have room.
     pub(super) fn send_claimed(&mut self) {
-        let Self { partitions, ports, moved, .. } = self;
+        let Self { partitions, channels, moved, .. } = self;
         for held in partitions.values_mut() {
-            while held.machine.wants_to_send() && ports.lanes.room(held.lane) > 0 {
+            while held.machine.wants_to_send() && channels.lanes.room(held.lane) > 0 {
                 let Some(batch) = held.machine.next_to_send() else { break };
                 moved.records += (batch.rows.len() + batch.dead_letters.len()) as u64;
                 moved.first_read_at.get_or_insert(batch.first_read_at);
-                ports.lanes.send(held.lane, &batch);
+                channels.lanes.send(held.lane, &batch);
             }
         }
     }

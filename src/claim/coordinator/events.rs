@@ -36,7 +36,7 @@ impl Coordinator {
                 for partition in partitions {
                     self.partitions.entry(partition).or_insert_with(Held::assigned).machine.assign();
                 }
-                self.ports.status.send_modify(|status| status.joined = true);
+                self.channels.status.send_modify(|status| status.joined = true);
             }
             Event::Revoked { partitions, lost } => {
                 info!(?partitions, lost, "revoked");
@@ -78,10 +78,10 @@ impl Coordinator {
     }
 
     pub(super) fn on_batch(&mut self, batch: Batch) {
-        let is_of_life = self.watch.has_seen(&batch);
+        let is_topic_checked = self.watch.has_seen(&batch);
         let ownership = Arc::clone(&batch.ownership);
         if let Some(machine) = self.machine_of(&ownership) {
-            machine.cut(Arc::new(batch), is_of_life, Instant::now());
+            machine.cut(Arc::new(batch), is_topic_checked, Instant::now());
         }
     }
 }

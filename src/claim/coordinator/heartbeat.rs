@@ -25,7 +25,7 @@ const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
 
 impl Coordinator {
     pub(super) async fn heartbeat_when_due(&mut self) -> Result<(), PipelineError> {
-        let since = self.beaten_at.elapsed();
+        let since = self.heartbeat_at.elapsed();
         let unrecorded = self.owned().any(|(_, tracker)| tracker.is_unrecorded());
         let quiet = self.ready_count() == 0 && self.owned().all(|(_, tracker)| tracker.pending_count() == 0);
         let soon = if quiet { HEARTBEAT_QUIET } else { HEARTBEAT_SOON };
@@ -38,7 +38,7 @@ impl Coordinator {
     /// One fenced statement for every owned partition: records, proves, and notices a restore.
     pub(super) async fn heartbeat(&mut self) -> Result<(), PipelineError> {
         let Some(ledger) = self.ledger.clone() else { return Ok(()) };
-        self.beaten_at = Instant::now();
+        self.heartbeat_at = Instant::now();
         let beats: Vec<(Fence, Option<Offset>)> = {
             let machines = self.partitions.values().map(|held| &held.machine);
             let beats = machines.filter_map(|machine| machine.right().zip(machine.beat()));
@@ -58,7 +58,7 @@ impl Coordinator {
             let partition = fence.partition;
             let answer = answers.iter().find(|progress| progress.partition == partition);
             let Some(machine) = self.machine(partition) else { continue };
-            match machine.beaten(answer) {
+            match machine.heartbeat_answered(answer) {
                 Ok(()) => renew(machine.right(), sighting),
                 Err(ended) => {
                     metrics::fenced(1);

@@ -17,13 +17,13 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Coordinator {
     pub(super) fn command(&self, command: Command) -> Result<(), PipelineError> {
-        self.ports.commands.send(command).map_err(|gone| PipelineError::Stop(gone.into()))
+        self.channels.commands.send(command).map_err(|gone| PipelineError::Stop(gone.into()))
     }
 
     pub(super) fn publish_status(&self) {
         let owned = self.owned().count();
         let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
-        self.ports.status.send_if_modified(|status| {
+        self.channels.status.send_if_modified(|status| {
             let changed = status.owned != owned
                 || status.source != source
                 || status.ledger_up != ledger_up
@@ -32,7 +32,7 @@ impl Coordinator {
             changed
         });
         let interval = cut_interval(self.partition_count, owned);
-        self.ports.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
+        self.channels.cut_interval.send_if_modified(|known| std::mem::replace(known, interval) != interval);
     }
 
     pub(super) fn publish_frontiers(&self) {

@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::{Coordinator, PipelineError};
 use crate::batch::Batch;
-use crate::claim::take_over::Life;
+use crate::claim::take_over::TopicLife;
 
 /// Questions to one broker are at least so far apart.
 const DESCRIBE_INTERVAL: Duration = Duration::from_millis(10);
@@ -42,11 +42,11 @@ pub(super) struct Described {
 #[derive(Default)]
 pub(super) struct Watch {
     questions: BTreeMap<Option<BrokerId>, Question>,
-    /// When the latest answer that showed our topic id was asked, whoever gave it.
+    /// When the latest question was asked whose answer showed our topic id, from any broker.
     seen_at: Option<Instant>,
     /// Something speaks for another life of the topic.
     is_doubtful: bool,
-    /// The ids of lives that were replaced: whoever shows one has not heard of that.
+    /// The ids of lives that were replaced: a broker that shows one has not heard of that.
     former: BTreeSet<Arc<str>>,
 }
 
@@ -148,7 +148,7 @@ impl Watch {
 impl Coordinator {
     pub(super) fn describe_when_needed(&mut self) {
         let now = Instant::now();
-        let waiting = self.partitions.values().filter(|held| held.machine.waits_for_life());
+        let waiting = self.partitions.values().filter(|held| held.machine.waits_for_topic_check());
         let fronts = waiting.filter_map(|held| held.machine.ready().next());
         let mut wanted: BTreeSet<Option<BrokerId>> = fronts.flat_map(|batch| self.watch.missing(batch)).collect();
         let taking_over = self.partitions.values().any(|held| held.machine.is_taking_over());
@@ -211,13 +211,13 @@ impl Coordinator {
         if self.life.is_none() {
             let source = source_id(&cluster_id, &description.topic_id);
             self.cluster_id = Some(cluster_id);
-            self.life = Some(Life { source, topic_id: description.topic_id.into(), others_known: false });
+            self.life = Some(TopicLife { source, topic_id: description.topic_id.into(), others_known: false });
         }
         self.partition_count = usize::try_from(description.partition_count).unwrap_or_default();
         self.watch.seen(broker);
         let Self { partitions, watch, .. } = self;
         for held in partitions.values_mut() {
-            held.machine.life_seen(|batch| watch.has_seen(batch));
+            held.machine.topic_id_seen(|batch| watch.has_seen(batch));
         }
     }
 
@@ -227,7 +227,7 @@ impl Coordinator {
             return;
         }
         let waits = |batch: &Arc<Batch>| self.watch.missing(batch).any(|missing| missing == broker);
-        let waiting = self.partitions.iter().filter(|(_, held)| held.machine.waits_for_life());
+        let waiting = self.partitions.iter().filter(|(_, held)| held.machine.waits_for_topic_check());
         let waiting = waiting.filter(|(_, held)| held.machine.ready().next().is_some_and(waits));
         let partitions: Vec<Partition> = waiting.map(|(&partition, _)| partition).collect();
         for partition in partitions {

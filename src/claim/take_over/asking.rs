@@ -14,7 +14,7 @@ use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Context, Life, Skip, TakeOverError, ask, definitions, first_start, is_same_life, watermarks};
+use super::{Context, Skip, TakeOverError, TopicLife, ask, definitions, first_start, has_same_topic_id, watermarks};
 use crate::ledger::identity::new_owner;
 use crate::ledger::ownership::{Earlier, LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Sighting};
@@ -36,7 +36,7 @@ const LOST_ROWS_WINDOW: Offset = 1_000_000;
 pub(super) struct Asking<'a> {
     context: &'a Context,
     ledger: &'a Ledger,
-    life: &'a Life,
+    life: &'a TopicLife,
     partition: Partition,
     skips: &'a [Skip],
     /// Held while the route's first start on the source is asked for and written down.
@@ -52,7 +52,7 @@ impl<'a> Asking<'a> {
     pub(super) fn new(
         context: &'a Context,
         ledger: &'a Ledger,
-        life: &'a Life,
+        life: &'a TopicLife,
         partition: Partition,
         skips: &'a [Skip],
     ) -> Self {
@@ -101,7 +101,7 @@ impl<'a> Asking<'a> {
             Ask::HoldsRows => Answer::HoldsRows(first_start::holds_rows(context, life, partition).await?),
             Ask::Take { start, has_row } => {
                 if !has_row {
-                    first_start::tell(partition, &start);
+                    first_start::log_start(partition, &start);
                 }
                 Answer::Taken(Box::new(self.take(&start).await?))
             }
@@ -118,7 +118,7 @@ impl<'a> Asking<'a> {
                 self.log_end = self.log_end.max(end);
                 Answer::End(end)
             }
-            Ask::Life => Answer::Life(is_same_life(context, life, partition).await?),
+            Ask::TopicId => Answer::TopicId(has_same_topic_id(context, life, partition).await?),
             Ask::Settle(settled) => Answer::Settled(self.settle(*settled).await?),
         })
     }
@@ -133,7 +133,7 @@ impl<'a> Asking<'a> {
         let taking = ledger.take_over(life.source, partition, owner, start, &context.holder);
         let taken = failpoint::sent(Point::TakeOverSent, taking).await;
         if let Err(LedgerError::Locked(_)) = &taken {
-            tell_blocker(partition, ledger.end_blocker(life.source, partition).await.map_err(ledger_error)?);
+            log_blocker(partition, ledger.end_blocker(life.source, partition).await.map_err(ledger_error)?);
         }
         let taken = taken.map_err(ledger_error)?;
         failpoint::hit(Point::TakeOverAnswered);
@@ -246,7 +246,7 @@ fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
 }
 
 /// Who keeps the row locked, and what was done about it.
-fn tell_blocker(partition: Partition, blocker: Option<Blocker>) {
+fn log_blocker(partition: Partition, blocker: Option<Blocker>) {
     match blocker {
         Some(Blocker { application, pid, was_ended: true }) => {
             warn!(partition, application, pid, "the row was locked by another owner's connection, which was ended");

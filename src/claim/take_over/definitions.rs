@@ -58,15 +58,15 @@ pub(super) async fn earlier(
                 info!(partition, %range, "claimed under an earlier definition of the route: finished by that");
                 earlier.push(Earlier { range, definition: Arc::new(definition) });
             }
-            Some(Err(why)) => tell_lost(plan, partition, range, &why.to_string()),
-            None => tell_lost(plan, partition, range, "the version of footprint that claimed them kept none"),
+            Some(Err(why)) => log_lost(plan, partition, range, &why.to_string()),
+            None => log_lost(plan, partition, range, "the version of footprint that claimed them kept none"),
         }
     }
     Ok(earlier)
 }
 
 /// A definition that cannot be had: PostgreSQL's rows are the truth where it has them, else there is none.
-fn tell_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
+fn log_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
     if plan.nexts.postgres.is_some() && !plan.postgres_wants_rows(range) {
         info!(partition, %range, "claimed under another definition, {why}: clickhouse gets the rows that postgresql holds");
     } else {

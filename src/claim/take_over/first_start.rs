@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{ASK_TIMEOUT, Context, Life, TakeOverError, ask, is_same_life};
+use super::{ASK_TIMEOUT, Context, TakeOverError, TopicLife, ask, has_same_topic_id};
 use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::sink::SinkError;
 
@@ -20,7 +20,7 @@ pub(super) async fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, TakeO
 }
 
 /// What the route's first start on the source has written down, if anything.
-pub(super) async fn starts(ledger: &Ledger, life: &Life) -> Result<Option<Starts>, LedgerError> {
+pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<Starts>, LedgerError> {
     failpoint::hit(Point::Starts);
     let written = ledger.starts(life.source).await?;
     failpoint::hit(Point::StartsAnswered);
@@ -28,7 +28,7 @@ pub(super) async fn starts(ledger: &Ledger, life: &Life) -> Result<Option<Starts
 }
 
 /// Writes it down, unless somebody has.
-pub(super) async fn write(ledger: &Ledger, life: &Life, starts: &Starts) -> Result<(), LedgerError> {
+pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &Starts) -> Result<(), LedgerError> {
     failpoint::hit(Point::StartsWrite);
     failpoint::sent(Point::StartsWriteSent, ledger.write_starts(life.source, starts)).await?;
     failpoint::hit(Point::StartsWriteAnswered);
@@ -37,7 +37,7 @@ pub(super) async fn write(ledger: &Ledger, life: &Life, starts: &Starts) -> Resu
 
 /// Asks Kafka for what is to be written down. An end is asked of every partition, and there is no first start without it: a
 /// partition without a leader holds up the first start at the log's end, not one at its start.
-pub(super) async fn look(context: &Context, life: &Life, partition: Partition) -> Result<Starts, TakeOverError> {
+pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partition) -> Result<Starts, TakeOverError> {
     let topic = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     let count = topic.partition_count;
     let committed =
@@ -50,7 +50,7 @@ pub(super) async fn look(context: &Context, life: &Life, partition: Partition) -
         false => None,
     };
     // what was asked above is of the topic that bears the name now: it must be of this life
-    match is_same_life(context, life, partition).await? {
+    match has_same_topic_id(context, life, partition).await? {
         true => Ok(Starts::new(life.others_known, &committed, ends)),
         false => Err(TakeOverError::Replaced),
     }
@@ -62,14 +62,18 @@ pub(super) async fn committed(context: &Context, partition: Partition) -> Result
 }
 
 /// Whether ClickHouse holds any row of the source and partition.
-pub(super) async fn holds_rows(context: &Context, life: &Life, partition: Partition) -> Result<bool, TakeOverError> {
+pub(super) async fn holds_rows(
+    context: &Context,
+    life: &TopicLife,
+    partition: Partition,
+) -> Result<bool, TakeOverError> {
     let Some(questions) = &context.questions else { return Ok(false) };
     let highest = questions.highest(life.source, partition, 0).await;
     Ok(highest.map_err(|error: SinkError| TakeOverError::of_sink(error, partition))?.is_some())
 }
 
 /// Says where the partition starts, and why there.
-pub(super) fn tell(partition: Partition, start: &FirstStart) {
+pub(super) fn log_start(partition: Partition, start: &FirstStart) {
     failpoint::hit(Point::FirstStartAnswered);
     if start.ledger_lost {
         warn!(partition, "the ledger of this partition was lost: starting at the log's start, reading everything back");

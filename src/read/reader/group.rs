@@ -1,5 +1,5 @@
-//! What librdkafka tells of the group: queued, and answered nothing, save an assignment, which is taken empty: partitions
-//! follow when they are taken over.
+//! What librdkafka reports about the group. It is queued for the coordinator. An assignment is accepted at once, but empty: partitions are
+//! added when they are taken over. A revoke is answered later.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use crate::read::event::Event;
 
-/// What the group's consumer tells.
+/// What the group's consumer reports.
 pub(super) struct GroupContext {
     topic: String,
     pub(super) events: ClientEvents,
@@ -40,7 +40,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // told by the coordinator, with who keeps us out: `claim/coordinator/strangers.rs`
+        // the coordinator logs it, and which members keep us out: `claim/coordinator/strangers.rs`
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) {
             return debug!("kafka: {error}: {reason}");
         }

@@ -102,7 +102,8 @@ impl Consumer {
     /// Whether its next batch may go to the writers without a claim.
     pub fn may_send(&self, config: &Config) -> bool {
         let Some(machine) = &self.machine else { return false };
-        let unclaimed = !config.guards.hold(Guard::Claim) && machine.ready_count() > 0 && !machine.waits_for_life();
+        let unclaimed =
+            !config.guards.hold(Guard::Claim) && machine.ready_count() > 0 && !machine.waits_for_topic_check();
         machine.wants_to_send() || unclaimed
     }
 

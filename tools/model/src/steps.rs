@@ -86,8 +86,8 @@ impl World {
                 }
             }
         }
-        let is_asked =
-            machine.waits_for_life() || config.guards.hold(Guard::TopicIdWhenIdle) && self.kafka.life != owning.life;
+        let is_asked = machine.waits_for_topic_check()
+            || config.guards.hold(Guard::TopicIdWhenIdle) && self.kafka.life != owning.life;
         if is_asked && config.guards.hold(Guard::TopicId) {
             steps.push(Step::Describe(by));
         }

@@ -58,8 +58,8 @@ impl<R: Right, B: Cut> Machine<R, B> {
     }
 
     /// Whether the first batch waits for a look at the topic's id.
-    pub fn waits_for_life(&self) -> bool {
-        self.owned().and_then(|owned| owned.ready.front()).is_some_and(|ready| !ready.is_of_life)
+    pub fn waits_for_topic_check(&self) -> bool {
+        self.owned().and_then(|owned| owned.ready.front()).is_some_and(|ready| !ready.is_topic_checked)
     }
 
     /// Whether a writer still works on something of it. Claims that the take-over found, and that were not sent yet, are the

@@ -98,7 +98,7 @@ impl Ledger {
                 Ok(Ask::Drain { .. }) => Answer::Drained,
                 Ok(Ask::Highest { .. }) => Answer::Highest(None),
                 Ok(Ask::End) => Answer::End(self.log_end),
-                Ok(Ask::Life) => Answer::Life(true),
+                Ok(Ask::TopicId) => Answer::TopicId(true),
                 Ok(Ask::Settle(settled)) => Answer::Settled(self.settle(epoch, *settled)),
             };
             steps.answer(answer).unwrap();
@@ -163,14 +163,17 @@ fn a_batch_goes_to_the_writers_once_it_is_claimed_and_of_the_topics_life() {
     let (mut machine, now) = (owned(plan(0, &[])), Instant::now());
     let (first, second) = (Range::new(0, 10), Range::new(10, 20));
     assert!(machine.cut(first, false, now) && machine.cut(second, false, now));
-    assert!(machine.waits_for_life() && machine.to_claim(now).is_none(), "the topic may be another by now");
-    machine.life_seen(|range| *range == first);
+    assert!(machine.waits_for_topic_check() && machine.to_claim(now).is_none(), "the topic may be another by now");
+    machine.topic_id_seen(|range| *range == first);
     assert_eq!(machine.to_claim(now), Some((&first, Some(0))));
     assert_eq!(machine.next_to_send(), None, "it is not claimed");
     machine.claimed(first, Some(&progress(10, 0))).unwrap();
     assert_eq!(machine.next_to_send(), Some(first));
     assert!(machine.is_under_way());
-    assert!(machine.to_claim(now).is_none() && machine.waits_for_life(), "the second was read after the question");
+    assert!(
+        machine.to_claim(now).is_none() && machine.waits_for_topic_check(),
+        "the second was read after the question"
+    );
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn only_what_the_ledger_returned_is_committed() {
     }
     assert_eq!(machine.to_commit(), Some(0), "memory is not the ledger");
     assert_eq!(machine.beat(), Some(Some(10)));
-    machine.beaten(Some(&progress(10, 10))).unwrap();
+    machine.heartbeat_answered(Some(&progress(10, 10))).unwrap();
     assert_eq!(machine.to_commit(), Some(10));
     machine.committed(10);
     assert_eq!(machine.to_commit(), None);
@@ -208,9 +211,9 @@ fn a_refused_claim_a_lost_row_and_a_ledger_behind_memory_end_the_ownership() {
     assert_eq!((refused.right.0, refused.sent), (1, 0));
     let behind = progress(5, 0);
     assert!(owned(plan(0, &[])).claimed(Range::new(0, 10), Some(&behind)).is_err());
-    assert!(owned(plan(0, &[])).beaten(None).is_err());
+    assert!(owned(plan(0, &[])).heartbeat_answered(None).is_err());
     let mut machine = owned(plan(10, &[20]));
-    assert!(machine.beaten(Some(&progress(10, 10))).is_err(), "the claim is gone from the ledger");
+    assert!(machine.heartbeat_answered(Some(&progress(10, 10))).is_err(), "the claim is gone from the ledger");
     assert!(machine.wants_take_over(Instant::now()), "the group still gives it to us");
     assert!(machine.right().is_none() && machine.beat().is_none() && machine.to_commit().is_none());
 }
@@ -267,7 +270,7 @@ fn a_revoked_partition_drains_commits_and_goes() {
     }
     assert_eq!(machine.release(begins_at, true), Release::Commit);
     let beat = machine.beat().unwrap();
-    machine.beaten(ledger.beat(1, beat).as_ref()).unwrap();
+    machine.heartbeat_answered(ledger.beat(1, beat).as_ref()).unwrap();
     assert_eq!(machine.to_commit(), Some(20));
     machine.committed(20);
     machine.committing(begins_at);
@@ -320,7 +323,7 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     assert_eq!(first.release(now, true), Release::Ready { is_late: false });
     // the second goes on
     let beat = second.beat().unwrap();
-    second.beaten(ledger.beat(2, beat).as_ref()).unwrap();
+    second.heartbeat_answered(ledger.beat(2, beat).as_ref()).unwrap();
     assert_eq!(second.to_commit(), Some(10));
     claim_and_send(&mut second, &mut ledger, Range::new(10, 20), now);
     assert!(ledger.write(2, Range::new(10, 20)));
@@ -338,7 +341,7 @@ fn what_comes_after_the_end_of_an_ownership_is_heard_by_nobody() {
     assert_eq!((ended.stored.lowest(), ended.sent), (0, 10));
     machine.stored(SinkName::Postgres, Range::new(0, 10));
     machine.claimed(Range::new(10, 20), Some(&progress(20, 10))).unwrap();
-    machine.beaten(Some(&progress(20, 10))).unwrap();
+    machine.heartbeat_answered(Some(&progress(20, 10))).unwrap();
     machine.committed(10);
     assert!(machine.is_taking_over() && machine.tracker().is_none() && machine.end("again").is_none());
 }
@@ -360,7 +363,9 @@ fn questions_change_nothing_and_tell_the_state() {
     let now = Instant::now();
     let fresh = Process::assigned();
     assert!(fresh.is_assigned() && fresh.is_taking_over() && !fresh.is_leaving() && !fresh.is_over());
-    assert!(!fresh.wants_attempt() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_life());
+    assert!(
+        !fresh.wants_attempt() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_topic_check()
+    );
     let mut trying = fresh.clone();
     trying.take_over_began();
     assert!(trying.wants_attempt());
@@ -370,7 +375,7 @@ fn questions_change_nothing_and_tell_the_state() {
     machine.right_mut().unwrap().0 = 9;
     assert_eq!(machine.right().unwrap().0, 9);
     machine.cut(Range::new(0, 10), true, now);
-    assert!(!machine.waits_for_life());
+    assert!(!machine.waits_for_topic_check());
     assert_eq!(machine.ready().copied().collect::<Vec<_>>(), [Range::new(0, 10)]);
     machine.next_to_send();
     assert!(machine.is_under_way());

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(machine.end_unreadable(now, wait), None, "its writers are at work");
         store(&mut machine, Range::new(0, 10));
         assert_eq!(machine.end_unreadable(now, wait), None, "the ledger does not know it");
-        machine.beaten(Some(&progress(10, 10))).unwrap();
+        machine.heartbeat_answered(Some(&progress(10, 10))).unwrap();
         let Some(AfterUnreadable::Ended(ended)) = machine.end_unreadable(now, wait) else { panic!("not ended") };
         assert_eq!((ended.stored, ended.sent), (at(10), 10));
         assert!(machine.wants_take_over(now), "the first time at once");

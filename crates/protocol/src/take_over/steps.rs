@@ -47,7 +47,7 @@ pub enum Ask {
     /// The log's last stable offset, asked after the statement: it bounds everything that an older owner can have written.
     End,
     /// Whether the topic still has the id of the source: of another life the watermarks would say that records were lost.
-    Life,
+    TopicId,
     /// Write what was decided.
     Settle(Box<Settled>),
 }
@@ -78,7 +78,7 @@ pub enum Answer {
     /// The log's end.
     End(Offset),
     /// The topic has the id of the source.
-    Life(bool),
+    TopicId(bool),
     /// The row was still ours, and is settled.
     Settled(bool),
 }
@@ -136,10 +136,10 @@ enum Step {
     Committed(Log, Option<Written>),
     HoldsRows(Log, Option<Written>, Committed),
     Take { log: Log, has_row: bool, start: FirstStart },
-    Drain { held: Box<Held>, id_is_known: bool },
-    Highest(Box<Held>),
-    End(Box<Held>, Option<Offset>),
-    Life(Box<Held>, Observed),
+    Drain { held: Box<TakenRow>, id_is_known: bool },
+    Highest(Box<TakenRow>),
+    End(Box<TakenRow>, Option<Offset>),
+    TopicId(Box<TakenRow>, Observed),
     Settle(Box<Settled>),
     Ended(Ended),
 }
@@ -153,7 +153,7 @@ struct Log {
 
 /// The row that the statement took, as the switches leave it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Held {
+struct TakenRow {
     log: Log,
     row: Row,
     gaps: Vec<Gap>,
@@ -161,7 +161,7 @@ struct Held {
     ledger_lost: bool,
 }
 
-impl Held {
+impl TakenRow {
     fn stored(&self) -> Option<Range> {
         let first = self.row.first_offset.unwrap_or(0);
         self.row.nexts.clickhouse.filter(|&next| next > first).map(|next| Range::new(first, next))
@@ -191,7 +191,7 @@ impl TakeOver {
             Step::Drain { id_is_known, .. } => Ask::Drain { id_is_known: *id_is_known },
             Step::Highest(held) => Ask::Highest { from: question_from(&held.row), stored: held.stored() },
             Step::End(..) => Ask::End,
-            Step::Life(..) => Ask::Life,
+            Step::TopicId(..) => Ask::TopicId,
             Step::Settle(settled) => Ask::Settle(settled.clone()),
             Step::Ended(ended) => return Err(ended),
         })
@@ -230,7 +230,9 @@ impl TakeOver {
             (Step::HoldsRows(log, written, committed), Answer::HoldsRows(holds)) => {
                 self.begin(log, written, &committed, holds)
             }
-            (Step::Take { log, has_row, start }, Answer::Taken(taken)) => self.hold(log, has_row, start, *taken),
+            (Step::Take { log, has_row, start }, Answer::Taken(taken)) => {
+                self.after_taking(log, has_row, start, *taken)
+            }
             (Step::Drain { held, .. }, Answer::Drained) => Step::Highest(held),
             (Step::Highest(held), Answer::Highest(highest)) => Step::End(held, highest),
             (Step::End(held, clickhouse_highest), Answer::End(end)) => {
@@ -241,10 +243,10 @@ impl TakeOver {
                     clickhouse_highest,
                     ledger_lost: held.ledger_lost,
                 };
-                Step::Life(held, observed)
+                Step::TopicId(held, observed)
             }
-            (Step::Life(..), Answer::Life(false)) => Step::Ended(Ended::Replaced),
-            (Step::Life(held, observed), Answer::Life(true)) => {
+            (Step::TopicId(..), Answer::TopicId(false)) => Step::Ended(Ended::Replaced),
+            (Step::TopicId(held, observed), Answer::TopicId(true)) => {
                 let mut settled = settle(held.row, &observed, &self.known.switches)?;
                 settled.gaps.extend(held.gaps);
                 Step::Settle(Box::new(settled))
@@ -271,13 +273,13 @@ impl TakeOver {
     }
 
     /// What comes after the statement.
-    fn hold(&self, log: Log, has_row: bool, start: FirstStart, taken: Taken) -> Step {
+    fn after_taking(&self, log: Log, has_row: bool, start: FirstStart, taken: Taken) -> Step {
         let Taken { row, may_have_gone_back, is_anothers } = taken;
         let ledger_lost = start.ledger_lost;
         let drains = must_drain(&row, has_row && !ledger_lost, may_have_gone_back);
         let (row, gaps) = switch(row, &self.known.switches);
         let id_is_known = insert_id_is_known(&row, ledger_lost, is_anothers);
-        let held = Box::new(Held { log, row, gaps, may_have_gone_back, ledger_lost });
+        let held = Box::new(TakenRow { log, row, gaps, may_have_gone_back, ledger_lost });
         match self.known.switches.clickhouse {
             None => Step::End(held, None),
             Some(_) if drains => Step::Drain { held, id_is_known },
@@ -288,7 +290,7 @@ impl TakeOver {
     /// The row that was taken, to change: the model counts epochs from one.
     pub fn row_mut(&mut self) -> Option<&mut Row> {
         match &mut self.step {
-            Step::Drain { held, .. } | Step::Highest(held) | Step::End(held, _) | Step::Life(held, _) => {
+            Step::Drain { held, .. } | Step::Highest(held) | Step::End(held, _) | Step::TopicId(held, _) => {
                 Some(&mut held.row)
             }
             Step::Settle(settled) => Some(&mut settled.row),

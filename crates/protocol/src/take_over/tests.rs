@@ -129,7 +129,7 @@ fn a_sink_that_is_off_remembers_where_it_stopped_and_is_filled_from_there() {
     let (filled, gaps) = switch(later.clone(), &ON);
     assert_eq!((filled.claimed, filled.nexts.clickhouse, filled.clickhouse_stopped), (10, Some(10), None));
     assert!(gaps.is_empty() && filled.claims.is_empty());
-    assert_eq!(question_from(&filled), 10, "half-landed inserts of before are found");
+    assert_eq!(question_from(&filled), 10, "inserts that landed by half are found");
     let plan = settle(filled, &seen(100), &ON).unwrap().plan;
     assert_eq!(
         (plan.start, plan.cuts.as_slice()),
@@ -206,9 +206,9 @@ fn only_a_row_left_clean_under_this_server_needs_no_drain() {
     let clean = row(10, 10, &[], 10);
     assert!(!must_drain(&clean, true, false));
     assert!(must_drain(&clean, true, true), "the ledger may have gone back");
-    assert!(must_drain(&clean, false, false), "the row was made anew");
+    assert!(must_drain(&clean, false, false), "the row was made again");
     assert!(must_drain(&row(10, 10, &[20], 20), true, false), "a claim is pending");
-    // switched off, the row forgets its claims; on again, an insert of before was still on its way
+    // switched off, the row forgets its claims; on again, an earlier insert was still on its way
     let (off, _) = switch(row(20, 10, &[20], 20), &Switches { clickhouse: None, ..ON });
     assert!(off.claims.is_empty());
     assert!(must_drain(&off, true, false), "clickhouse was off");
@@ -216,7 +216,7 @@ fn only_a_row_left_clean_under_this_server_needs_no_drain() {
 
 #[test]
 fn a_sink_that_is_filled_meets_old_tokens() {
-    // the range is claimed again, perhaps cut the same, and its token was logged by a server that crashed before the part
+    // the range is claimed again, perhaps with the same end, and its token was logged by a server that crashed before the part
     let (off, _) = switch(row(20, 10, &[30], 30), &Switches { postgres: None, ..ON });
     let (on, gaps) = switch(off, &ON);
     assert!(gaps.is_empty());

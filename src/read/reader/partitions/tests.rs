@@ -172,9 +172,9 @@ fn a_halted_partition_is_paused_and_read_again_where_it_is_assigned() {
 fn nothing_behind_an_error_is_taken() {
     let mut script = Script::reads(&ownership(1, 0));
     script.messages(1, 0..4).unwrap();
-    let told = script.error(1, 4, RDKafkaErrorCode::BadMessage);
+    let reported = script.error(1, 4, RDKafkaErrorCode::BadMessage);
     let unreadable = Event::Unreadable { partition: 1, offset: 4, sent_below: 4, why: "words".into() };
-    assert_eq!(told, [Action::Report(unreadable)]);
+    assert_eq!(reported, [Action::Report(unreadable)]);
     assert_eq!(script.messages(1, 5..9), Err(Some(Action::Pause(1))), "it is still fetched");
     assert_eq!(script.messages(1, 9..10), Err(None), "and paused once");
     assert_eq!(script.partitions.readings.position(1, 10), None);
@@ -186,8 +186,8 @@ fn nothing_behind_an_error_is_taken() {
 fn an_error_that_leaves_nothing_out_does_not_end_the_reading() {
     let mut script = Script::reads(&ownership(1, 0));
     assert!(script.error(1, 0, RDKafkaErrorCode::PartitionEOF).is_empty());
-    let told = script.error(1, 0, RDKafkaErrorCode::OffsetOutOfRange);
-    assert_eq!(told, [Action::Report(Event::Displaced { partitions: vec![1], why: "offset 0: words".into() })]);
+    let reported = script.error(1, 0, RDKafkaErrorCode::OffsetOutOfRange);
+    assert_eq!(reported, [Action::Report(Event::Displaced { partitions: vec![1], why: "offset 0: words".into() })]);
     assert_eq!(script.error(1, 0, RDKafkaErrorCode::UnknownTopicOrPartition), [Action::Report(Event::TopicGone)]);
     assert_eq!(script.messages(1, 0..2), Ok(vec![0, 1]), "the coordinator says what becomes of it");
 }
@@ -235,7 +235,7 @@ fn positions_are_not_asked_for_while_nothing_is_read() {
 #[test]
 fn a_partition_that_cannot_be_fetched_is_looked_at_again() {
     let mut script = Script::reads(&ownership(1, 0));
-    let told = script.partitions.not_fetched(1, 0, "unknown partition");
+    let reported = script.partitions.not_fetched(1, 0, "unknown partition");
     let displaced = Event::Displaced { partitions: vec![1], why: "offset 0: unknown partition".into() };
-    assert_eq!((told, script.next(1)), (Action::Report(displaced), None));
+    assert_eq!((reported, script.next(1)), (Action::Report(displaced), None));
 }

@@ -38,7 +38,7 @@ impl World {
         let life = self.kafka.life;
         let consumer = &mut self.consumers[by];
         match consumer.owning().map(|owning| owning.life == life) {
-            Some(true) => consumer.machine.iter_mut().for_each(|machine| machine.life_seen(|_| true)),
+            Some(true) => consumer.machine.iter_mut().for_each(|machine| machine.topic_id_seen(|_| true)),
             Some(false) => self.end(by),
             None => {}
         }
@@ -134,9 +134,10 @@ impl World {
             return self.lose_ledger(config, by);
         }
         // only without the guard, the ledger's answer is not compared
-        let compares = config.guards.hold(Guard::HeartbeatFence) || machine.clone().beaten(progress.as_ref()).is_ok();
+        let compares =
+            config.guards.hold(Guard::HeartbeatFence) || machine.clone().heartbeat_answered(progress.as_ref()).is_ok();
         if compares {
-            let heard = machine.beaten(progress.as_ref());
+            let heard = machine.heartbeat_answered(progress.as_ref());
             if !self.heard(by, heard) {
                 return;
             }

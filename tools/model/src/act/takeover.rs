@@ -140,7 +140,7 @@ impl World {
                 Answered::Highest(above.highest().filter(|_| holds(Guard::HighestOffset)))
             }
             Ask::End => Answered::End(self.kafka.end),
-            Ask::Life => Answered::Life(self.kafka.life == life || !holds(Guard::TopicId)),
+            Ask::TopicId => Answered::TopicId(self.kafka.life == life || !holds(Guard::TopicId)),
             Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_) => unreachable!("a statement"),
         }
     }
@@ -233,7 +233,7 @@ impl World {
         match taking.map(|taking| taking.steps.ask()) {
             None => !config.topic_may_change(),
             Some(Ok(Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_))) => true,
-            Some(Ok(Ask::Drain { .. } | Ask::Highest { .. } | Ask::End | Ask::Life)) => false,
+            Some(Ok(Ask::Drain { .. } | Ask::Highest { .. } | Ask::End | Ask::TopicId)) => false,
             Some(Ok(_)) => !config.topic_may_change(),
             Some(Err(_)) => false,
         }

@@ -101,7 +101,7 @@ fn what_may_have_been_written_reaches_to_the_logs_end_after_the_statement() {
     let doubtful_below = |end| {
         let answers =
             vec![Answer::Taken(Box::new(back.clone())), Answer::Drained, Answer::Highest(None), Answer::End(end)];
-        settled(ON, [with_row(), answers, vec![Answer::Life(true)]].concat()).row.doubtful_below
+        settled(ON, [with_row(), answers, vec![Answer::TopicId(true)]].concat()).row.doubtful_below
     };
     assert_eq!(doubtful_below(80), Some(80), "records came between the two questions");
     assert_eq!(doubtful_below(40), Some(50), "a log that went back since is no reason to believe less");
@@ -109,12 +109,12 @@ fn what_may_have_been_written_reaches_to_the_logs_end_after_the_statement() {
 
 #[test]
 fn another_life_of_the_topic_and_another_owner_end_the_try() {
-    let up_to_life = [with_row(), vec![taken(row(20)), Answer::Highest(None), Answer::End(50)]].concat();
-    assert_eq!(after(ON, up_to_life.clone()), Ok(Ask::Life));
-    assert_eq!(after(ON, [up_to_life.clone(), vec![Answer::Life(false)]].concat()), Err(Ended::Replaced));
-    let fenced = [up_to_life.clone(), vec![Answer::Life(true), Answer::Settled(false)]].concat();
+    let up_to_topic_id = [with_row(), vec![taken(row(20)), Answer::Highest(None), Answer::End(50)]].concat();
+    assert_eq!(after(ON, up_to_topic_id.clone()), Ok(Ask::TopicId));
+    assert_eq!(after(ON, [up_to_topic_id.clone(), vec![Answer::TopicId(false)]].concat()), Err(Ended::Replaced));
+    let fenced = [up_to_topic_id.clone(), vec![Answer::TopicId(true), Answer::Settled(false)]].concat();
     assert_eq!(after(ON, fenced), Err(Ended::Fenced));
-    let ours = after(ON, [up_to_life, vec![Answer::Life(true), Answer::Settled(true)]].concat());
+    let ours = after(ON, [up_to_topic_id, vec![Answer::TopicId(true), Answer::Settled(true)]].concat());
     assert!(matches!(ours, Err(Ended::Ours(plan)) if plan.start == 20 && plan.read_from == 20));
 }
 
@@ -143,7 +143,7 @@ fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
     let skips = Switches { clickhouse: Some(WhenSwitchedOn::Skip), ..ON };
     let mut off = row(20);
     (off.nexts.clickhouse, off.clickhouse_stopped) = (None, Some(5));
-    let answers = vec![taken(off), Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::Life(true)];
+    let answers = vec![taken(off), Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::TopicId(true)];
     let gaps = settled(skips, [with_row(), answers].concat()).gaps;
     assert_eq!(gaps.len(), 1);
     assert_eq!(gaps[0].range, Range::new(5, 20));
@@ -155,7 +155,7 @@ fn the_row_can_be_reached_from_the_statement_to_its_settling() {
     let mut steps = TakeOver::new(known(ON));
     let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: false };
     let before = with_row();
-    let held = [Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::Life(true)];
+    let held = [Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::TopicId(true)];
     for answer in before {
         steps.answer(answer).unwrap();
         assert!(steps.row_mut().is_none());
