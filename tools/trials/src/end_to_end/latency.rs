@@ -35,61 +35,85 @@ pub(super) struct LatencyArgs {
     pub(super) partitions: u16,
 }
 
+/// What was seen of one load.
+pub(super) struct Measured {
+    /// Milliseconds from each event's Kafka time until it was visible: in PostgreSQL, in ClickHouse, in both.
+    pub(super) latencies_ms: [Vec<f64>; 3],
+    /// Inserts into ClickHouse, a second.
+    pub(super) inserts_per_second: f64,
+    /// The looks at PostgreSQL and at ClickHouse.
+    seen: [Seen; 2],
+    span_seconds: f64,
+    producer_late: Duration,
+}
+
 /// Runs the scenario.
 pub(super) fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     let topic = "bench_latency";
-    let kafka = bench.stack.kafka()?;
-    // the broker's time, so that what the producer holds back does not count against the consumer
-    kafka.create_topic(topic, args.partitions, &[("message.timestamp.type", "LogAppendTime")])?;
+    make_topic(bench, topic, args.partitions)?;
     let site = Site::new(bench, topic)?;
-    rest(&bench.stack)?;
-    let mut consumer = Consumer::start(&site)?;
+    let measured = measure(&site, args)?;
+    site.drop_databases()?;
+    let [in_postgres, in_clickhouse, in_both] = &measured.latencies_ms;
+    println!(
+        "latency: {} events a second wanted, {:.0} sent, {} partitions, {} events in {:.1} s",
+        grouped(args.rate),
+        in_both.len() as f64 / measured.span_seconds,
+        args.partitions,
+        grouped(in_both.len() as u64),
+        measured.span_seconds
+    );
+    let headings = ["visible in", "p50\nms", "p99\nms", "max\nms", "a look every\nms, median", "\nms, longest"];
+    let mut table = Table::new(&headings);
+    let [postgres, clickhouse] = &measured.seen;
+    table.line(line("PostgreSQL", in_postgres, Some(postgres)));
+    table.line(line("ClickHouse", in_clickhouse, Some(clickhouse)));
+    table.line(line("both", in_both, None));
+    table.print();
+    println!("ClickHouse inserts: {:.1} a second", measured.inserts_per_second);
+    println!("the producer was {:.0} ms behind its rate at worst", measured.producer_late.as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// Makes a topic whose records have the broker's time, so that what the producer holds back does not count against the consumer.
+pub(super) fn make_topic(bench: &Bench, topic: &str, partitions: u16) -> Result<()> {
+    Ok(bench.stack.kafka()?.create_topic(topic, partitions, &[("message.timestamp.type", "LogAppendTime")])?)
+}
+
+/// Starts a consumer and a steady load on the site's topic, which is empty, and measures.
+pub(super) fn measure(site: &Site<'_>, args: &LatencyArgs) -> Result<Measured> {
+    rest(site.stack)?;
+    let mut consumer = Consumer::start(site)?;
     let running = std::slice::from_mut(&mut consumer);
-    let postgres = Sampler::postgres(&site, LOOK_INTERVAL)?;
-    let clickhouse = Sampler::clickhouse(&site, args.partitions, COSTLY_LOOK_INTERVAL)?;
+    let postgres = Sampler::postgres(site, LOOK_INTERVAL)?;
+    let clickhouse = Sampler::clickhouse(site, args.partitions, COSTLY_LOOK_INTERVAL)?;
     until("the consumer owns every partition", || {
         Ok((running[0].owned()? == u64::from(args.partitions)).then_some(()))
     })?;
-    let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
+    let producer = Producer::start(site.stack.kafka()?.bootstrap(), &site.topic, args.partitions, args.rate)?;
     wait_until_flowing(&postgres, args.partitions, running)?;
     wait_until_flowing(&clickhouse, args.partitions, running)?;
     // a load's length, not a wait for something to happen
     std::thread::sleep(WARM_UP);
-    let (from_us, inserts) = (now_us(), Parts::of(&site)?.inserts);
+    let (from_us, inserts) = (now_us(), Parts::of(site)?.inserts);
     std::thread::sleep(Duration::from_secs(args.seconds));
-    let (to_us, inserts) = (now_us(), Parts::of(&site)?.inserts - inserts);
+    let (to_us, inserts) = (now_us(), Parts::of(site)?.inserts - inserts);
     let sent = producer.finish()?;
-    wait_until_all_visible(&postgres, &site, running)?;
-    wait_until_all_visible(&clickhouse, &site, running)?;
-    let (postgres, clickhouse) = (postgres.finish()?, clickhouse.finish()?);
+    wait_until_all_visible(&postgres, site, running)?;
+    wait_until_all_visible(&clickhouse, site, running)?;
+    let seen = [postgres.finish()?, clickhouse.finish()?];
     consumer.process.drain(DEADLINE)?;
-    let stored = check::topic(&site, Sinks::BOTH)?;
+    let stored = check::topic(site, Sinks::BOTH)?;
     ensure!(stored == sent.records, "{stored} of {} events were stored", sent.records);
-
-    let [in_postgres, in_clickhouse, in_both] = latencies(&site, &postgres.series, &clickhouse.series, from_us, to_us)?;
-    let span = (to_us - from_us) as f64 / 1e6;
-    println!(
-        "latency: {} events a second wanted, {:.0} sent, {} partitions, {} events in {span:.1} s",
-        grouped(args.rate),
-        in_both.len() as f64 / span,
-        args.partitions,
-        grouped(in_both.len() as u64)
-    );
-    let headings = ["visible in", "p50\nms", "p99\nms", "max\nms", "a look every\nms, median", "\nms, longest"];
-    let mut table = Table::new(&headings);
-    table.line(line("PostgreSQL", in_postgres, Some(&postgres)));
-    table.line(line("ClickHouse", in_clickhouse, Some(&clickhouse)));
-    table.line(line("both", in_both, None));
-    table.print();
-    println!("ClickHouse inserts: {:.1} a second", inserts as f64 / span);
-    println!("the producer was {:.0} ms behind its rate at worst", sent.late.as_secs_f64() * 1e3);
-    site.drop_databases()
+    let latencies_ms = latencies(site, &seen[0].series, &seen[1].series, from_us, to_us)?;
+    let span_seconds = (to_us - from_us) as f64 / 1e6;
+    let inserts_per_second = inserts as f64 / span_seconds;
+    Ok(Measured { latencies_ms, inserts_per_second, seen, span_seconds, producer_late: sent.late })
 }
 
-fn line(name: &str, mut latencies_ms: Vec<f64>, seen: Option<&Seen>) -> Vec<String> {
-    latencies_ms.sort_by(f64::total_cmp);
+fn line(name: &str, latencies_ms: &[f64], seen: Option<&Seen>) -> Vec<String> {
     let mut cells = vec![name.to_owned()];
-    cells.extend([0.5, 0.99, 1.0].map(|part| format!("{:.0}", share(&latencies_ms, part))));
+    cells.extend([0.5, 0.99, 1.0].map(|part| format!("{:.0}", share(latencies_ms, part))));
     if let Some(seen) = seen {
         let mut intervals = seen.intervals_ms.clone();
         intervals.sort_by(f64::total_cmp);
@@ -98,7 +122,8 @@ fn line(name: &str, mut latencies_ms: Vec<f64>, seen: Option<&Seen>) -> Vec<Stri
     cells
 }
 
-/// Milliseconds from each event's Kafka time, in `from_us..to_us`, until it was seen: in PostgreSQL, in ClickHouse, in both.
+/// Milliseconds from each event's Kafka time, in `from_us..to_us`, until it was seen: in PostgreSQL, in ClickHouse, in both;
+/// each sorted.
 fn latencies(
     site: &Site<'_>,
     postgres: &Series,
@@ -124,6 +149,7 @@ fn latencies(
         }
     }
     ensure!(!latencies[0].is_empty(), "no event was measured");
+    latencies.iter_mut().for_each(|latencies| latencies.sort_by(f64::total_cmp));
     Ok(latencies)
 }
 

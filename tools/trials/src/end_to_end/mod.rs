@@ -18,6 +18,7 @@ mod site;
 mod speed;
 mod steady;
 mod table;
+mod versions;
 mod visible;
 
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ enum Scenario {
     ScaleOut(scale_out::ScaleOutArgs),
     Recovery(recovery::RecoveryArgs),
     Settings(settings::SettingsArgs),
+    Versions(versions::VersionsArgs),
 }
 
 /// The servers of a run, the program, and what speaks to them.
@@ -110,5 +112,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Some(Scenario::ScaleOut(args)) => scale_out::run(&bench, &args),
         Some(Scenario::Recovery(args)) => recovery::run(&bench, &args),
         Some(Scenario::Settings(args)) => settings::run(&bench, &args),
+        Some(Scenario::Versions(args)) => versions::run(&bench, &args),
     }
 }

@@ -1,5 +1,6 @@
 //! A pair of databases for one measurement, and `footprint` configured for them by its environment, as a user does it.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -35,10 +36,15 @@ pub(super) struct Site<'a> {
 impl<'a> Site<'a> {
     /// Makes the databases and migrates them.
     pub(super) fn new(bench: &'a Bench, topic: &str) -> Result<Self> {
+        Self::of_program(bench, topic, &bench.program)
+    }
+
+    /// As [`Site::new`], for another build of the program.
+    pub(super) fn of_program(bench: &'a Bench, topic: &str, program: &Path) -> Result<Self> {
         let stack = &bench.stack;
         let name = format!("test_bench_{}", NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
         let fixture = Fixture::with_databases(stack, &name, topic, &name)?;
-        let mut program = Program::new(bench.program.clone(), &fixture)?;
+        let mut program = Program::new(program.to_owned(), &fixture)?;
         for (name, value) in &bench.settings {
             program.set(name, value);
         }
