@@ -1,12 +1,12 @@
-//! A route with UUIDs, in tables that were there before it: both databases hold the same bits, and a text that is no UUID is a
-//! dead letter that says so.
+//! A route with UUIDs, in tables that existed before. Both databases hold the same bits. A text that is not a UUID becomes a dead
+//! letter that says so.
 
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
-/// Good events: the members beside the time, and the row that both databases must hold of them, as text.
+/// Good events: the members besides the time, and their row in both databases, as text.
 const GOOD: [(&str, &str); 6] = [
-    // another byte at each place, so that no two may change theirs
+    // a different byte at each place, so that swapped bytes are found
     (r#""visitor":"01234567-89ab-cdef-1032-547698badcfe""#, "01234567-89ab-cdef-1032-547698badcfe|∅"),
     (
         r#""visitor":"550E8400-E29B-41D4-A716-446655440000","session":"00000000-0000-0000-0000-000000000001""#,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-/// The cause of an error, where no caller needs its type.
+/// The cause of an error, for callers that do not need its type.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
 /// What to do about an error. It is a link of the chain of causes, directly above that error, and [`Chain`] prints it after all of

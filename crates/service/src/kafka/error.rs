@@ -88,7 +88,7 @@ impl AskError {
         }
     }
 
-    /// The same with what to do, where the client does not say that it is refused.
+    /// The same with what to do, if the client does not say that it is refused.
     pub(super) fn with_remedy(self, remedy: &'static str) -> Self {
         match self {
             Self::Refused { what, source } => Self::refused(what, Remedy::new(remedy, source)),

@@ -106,7 +106,7 @@ impl fmt::Display for PostgresError {
 }
 
 impl std::error::Error for PostgresError {
-    /// What a refusal says is in the text; a connection that broke has a cause of its own.
+    /// The text holds the words of a refusal. A broken connection has its own cause.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = std::error::Error::source(&self.error);
         source.filter(|_| self.error.as_db_error().is_none())
