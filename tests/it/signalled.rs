@@ -24,15 +24,17 @@ fn start(listener: &TcpListener, arguments: &[&str], ignored: Option<i32>) -> Ch
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(ignored) = ignored {
-        // SAFETY: signal is async-signal-safe
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(move || {
+    // SAFETY: signal is async-signal-safe
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            // the tests may run under nohup
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            if let Some(ignored) = ignored {
                 libc::signal(ignored, libc::SIG_IGN);
-                Ok(())
-            });
-        }
+            }
+            Ok(())
+        });
     }
     command.spawn().unwrap()
 }

@@ -42,7 +42,7 @@ pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Starts `command` in its own process group, so that a Ctrl-C in our terminal goes only to us. The kernel kills it when this
-/// process ends, however it ends.
+/// process ends, however it ends. `nohup` concerns only us: SIGHUP has its default action in the child.
 ///
 /// # Errors
 /// The command does not start.
@@ -57,6 +57,7 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
                 return Err(io::Error::last_os_error());
             }
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
             // The parent may have died before the signal was armed.
             if libc::getppid() as u32 != parent {
                 libc::_exit(1);
