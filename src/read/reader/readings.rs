@@ -122,13 +122,13 @@ impl Readings {
     }
 
     /// librdkafka has seen everything of a partition below `position`: gaps, control records and aborted records move it without
-    /// a message.
+    /// a message. A position says nothing of a partition that is no longer read.
     pub(super) fn position(&mut self, partition: Partition, position: Offset) -> Option<Action> {
-        let NewMessages { reading, clock } = self.messages(partition).ok()?;
-        if position <= reading.next {
+        let reading = self.reading.get_mut(&partition)?;
+        if reading.ownership.has_ended() || position <= reading.next {
             return None;
         }
-        (reading.next, reading.moved_at) = (position, clock);
+        (reading.next, reading.moved_at) = (position, self.clock);
         Some(Action::SendPosition(partition))
     }
 }

@@ -175,6 +175,7 @@ fn nothing_behind_an_error_is_taken() {
     let reported = script.error(1, 4, RDKafkaErrorCode::BadMessage);
     let unreadable = Event::Unreadable { partition: 1, offset: 4, sent_below: 4, why: "words".into() };
     assert_eq!(reported, [Action::Report(unreadable)]);
+    assert_eq!(script.partitions.readings.position(1, 5), None, "a position does not count as a message");
     assert_eq!(script.messages(1, 5..9), Err(Some(Action::Pause(1))), "it is still fetched");
     assert_eq!(script.messages(1, 9..10), Err(None), "and paused once");
     assert_eq!(script.partitions.readings.position(1, 10), None);
