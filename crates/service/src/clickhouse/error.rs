@@ -118,17 +118,14 @@ impl From<Error> for ClickHouseError {
 /// An error of the network, or of what stands in place of a server.
 fn broken(cause: Cause) -> ClickHouseError {
     let text = "network error".to_owned();
-    let remedy = tls::remedy(&*cause, "clickhouse").or_else(|| {
-        let of_file = causes(&*cause).any(|cause| cause.is::<tls::FileError>());
-        let remedy = match (of_file, is_no_http(&*cause)) {
-            (true, _) => "set the file right, or the setting that names it",
-            (_, true) => {
-                "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\""
-            }
-            _ => return None,
-        };
-        Some(remedy.to_owned())
-    });
+    let of_file = causes(&*cause).any(|cause| cause.is::<tls::FileError>());
+    let remedy = if of_file {
+        // its cause may be a fault of our certificate, which must not pass for one of the server's
+        Some("set the file right, or the setting that names it".to_owned())
+    } else {
+        let no_http = "what answers there does not speak HTTP: look at CH_PORT; is it an HTTPS port? then set clickhouse.tls = \"on\"";
+        tls::remedy(&*cause, "clickhouse").or_else(|| is_no_http(&*cause).then(|| no_http.to_owned()))
+    };
     if let Some(remedy) = remedy {
         return ClickHouseError::Place { text, source: Some(Remedy::new(remedy, cause)), is_broken: true };
     }
@@ -286,6 +283,25 @@ mod tests {
         assert!(matches!(network, ClickHouseError::Passing { is_uncertain: false, is_broken: true, .. }));
         let command = ClickHouseError::from(denied).of_command();
         assert_eq!(printed_once(&command), "Code: 497. DB::Exception: not enough privileges");
+    }
+
+    /// The story: an authority's file that broke under `run` was reported as a certificate that the server must replace.
+    #[test]
+    fn a_fault_of_a_file_of_ours_is_not_one_of_the_server() {
+        let path = std::env::temp_dir().join(format!("footprint-authority-{}.pem", std::process::id()));
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let none = std::path::Path::new("");
+        let files = tls::Files { section: "clickhouse", ca_file: &path, cert_file: none, key_file: none };
+        let fault = tls::client_config(files).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(causes(&fault).any(|cause| cause.is::<rustls::Error>()), "{fault:?}");
+        let cause = Error::Network(Box::new(super::super::gate::ConnectError::Unreachable(Box::new(fault))));
+        let text = printed_once(&ClickHouseError::from(cause));
+        assert!(
+            text.contains("clickhouse.ca_file: ")
+                && text.ends_with("; set the file right, or the setting that names it"),
+            "{text}"
+        );
     }
 
     #[test]
