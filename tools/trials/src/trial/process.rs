@@ -70,13 +70,16 @@ impl Process {
         let (stderr, log) = opened(stderr)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let started = Instant::now();
-        let child = footprint_stack::spawn(command).with_context(|| format!("cannot start {what}"))?;
-        // SAFETY: the call only takes numbers, and what it returns is a new descriptor, nobody else's.
-        let ending = unsafe {
-            let descriptor = libc::syscall(libc::SYS_pidfd_open, child.id() as libc::pid_t, 0);
-            ensure!(descriptor >= 0, "cannot watch {what}: {}", std::io::Error::last_os_error());
-            OwnedFd::from_raw_fd(descriptor as RawFd)
-        };
+        let mut child = footprint_stack::spawn(command).with_context(|| format!("cannot start {what}"))?;
+        // SAFETY: the call only takes numbers.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id() as libc::pid_t, 0) };
+        if descriptor < 0 {
+            let error = std::io::Error::last_os_error();
+            child.kill().and_then(|()| child.wait()).with_context(|| format!("cannot end {what}"))?;
+            bail!("cannot watch {what}: {error}; pidfd_open needs Linux 5.3");
+        }
+        // SAFETY: the descriptor is new, and nobody else's.
+        let ending = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
         Ok(Self { child, ending, what: what.to_owned(), said, log, started, peak_bytes: 0, ended: None })
     }
 

@@ -62,7 +62,7 @@ impl Proxy {
     }
 
     /// A proxy that passes a client's bytes on at this rate. A connection that has passed on `silent_after` of them passes on
-    /// nothing any more.
+    /// no more of them. It still passes on the server's answers.
     ///
     /// # Errors
     /// No port.
