@@ -1,6 +1,6 @@
-//! The lanes to the databases, which write side by side. Each has its own writer and connection for every sink. All batches of one
-//! ownership that are under way are in one lane, so they are stored in order. Two ownerships of one partition exclude each other
-//! through the ledger, whatever their lanes are.
+//! The lanes to the databases. Lanes write side by side, and each has its own writer and connection for every sink. All batches of one
+//! ownership that are under way are in one lane, so they are stored in order. Two ownerships of one partition may be in different lanes:
+//! the ledger makes them exclude each other.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// `lanes`: the writers of each lane.
+    /// `lanes`: for each lane, the channels to its writers.
     pub fn new(lanes: Vec<Vec<mpsc::Sender<Arc<Batch>>>>) -> Self {
         assert!(!lanes.is_empty(), "without a lane nothing is written");
         Self { lanes }
     }
 
-    /// Gives each of the `free` partitions the lane that serves the fewest partitions at that moment. `bound`: the lanes of partitions
-    /// that cannot change. Among equals the first lane wins, so a trickle of records needs only one lane.
+    /// Gives each of the `free` partitions the lane that serves the fewest partitions at that moment. `bound`: the lanes of the partitions
+    /// that must keep theirs. Among equals the first lane wins, so a trickle of records needs only one lane.
     pub fn spread<'a>(&self, bound: impl Iterator<Item = Lane>, free: impl Iterator<Item = &'a mut Lane>) {
         let mut served = vec![0; self.lanes.len()];
         for lane in bound {
@@ -41,16 +41,16 @@ impl Lanes {
         self.lanes[lane].iter().map(mpsc::Sender::capacity).min().unwrap_or_default()
     }
 
-    /// How many of `wanted` batches may go to a lane now. All of them, or, if that is more than a writer's whole channel, as many as
-    /// that holds. None while there is room for fewer: if the batches went one by one, the first partitions would leave no room for
-    /// the last.
+    /// How many of `wanted` batches may go to a lane now: all of them, or as many as a writer's whole channel holds if that is fewer. The
+    /// answer is 0 while the lane has less room. If the batches went one by one, the first partitions would leave no room for the last.
     pub fn admits(&self, lane: Lane, wanted: usize) -> usize {
         let room_max = self.lanes[lane].iter().map(mpsc::Sender::max_capacity).min().unwrap_or_default();
         let together = wanted.min(room_max);
         if self.room(lane) >= together { together } else { 0 }
     }
 
-    /// Sends a batch to the writers of a lane, which must have room. A writer that has ended drops it; then the pipeline ends too.
+    /// Sends a batch to the writers of a lane, which must have room. If a writer has ended, its channel drops the batch; then the pipeline
+    /// ends too.
     pub fn send(&self, lane: Lane, batch: &Arc<Batch>) {
         for writer in &self.lanes[lane] {
             let _ = writer.try_send(Arc::clone(batch));

@@ -1,4 +1,4 @@
-//! Stores batches in both databases: `writer` is the loop that feeds a sink. The files of one database do not use those of the other.
+//! Stores batches in both databases. `writer` is the loop that feeds a sink. The files of one database do not use those of the other.
 
 pub mod clickhouse;
 pub mod lanes;

@@ -1,6 +1,6 @@
-//! Reads refused records from Kafka again, and makes their dead letters. A batch holds columns only, so each refused record is read
-//! again, one at a time: a refused row costs a question to the broker, and all other rows cost nothing. Before a dead letter is
-//! committed the topic's id is checked: in a topic that was deleted and made again the same offset is another record.
+//! Reads refused records from Kafka again, and makes their dead letters. A batch holds only columns, so each refused record must be read
+//! again, one at a time. A refused row costs a question to the broker; all other rows cost nothing. Before a dead letter is committed, the
+//! topic's id is checked: in a topic that was deleted and made again, the same offset is another record.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::store::trouble::Trouble;
 
 /// Reads refused records again.
 pub struct RefusedRecords {
-    /// None while a thread reads with it, and after a question was given up.
+    /// None while a thread uses the reader, and after a question was given up.
     reader: Option<Rereader>,
     timeout: Duration,
 }
@@ -78,7 +78,7 @@ impl RefusedRecords {
         if self.ask(|reader, timeout| reader.source(timeout)).await? == ownership.source {
             return Ok(());
         }
-        // the coordinator notices it too, and ends the ownership
+        // the coordinator also notices the new topic, and ends the ownership
         Err(SinkError::Retry(Trouble::Replaced))
     }
 }

@@ -1,4 +1,4 @@
-//! What a sink is: a database that stores batches. Its verdicts, and the errors of a write.
+//! The interface of a sink, a database that stores batches: its verdicts, and the errors of a write.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::store::trouble::Trouble;
 
-/// What became of a batch.
+/// How the write of a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The sink has stored it durably, or had before.
+    /// The sink has stored the batch durably, now or earlier.
     Stored,
-    /// The partition is no longer ours, or the ledger has changed: it must be taken over again.
+    /// The partition is no longer ours, or the ledger has changed. The partition must be taken over again.
     Fenced,
 }
 
-/// A writer sends this once for every batch, unless the batch's ownership has ended.
+/// The acknowledgement of a batch. A writer sends one for every batch, unless the batch's ownership has ended.
 #[derive(Clone, Debug)]
 pub struct Ack {
     /// The ownership under which the batch was written.
@@ -28,7 +28,7 @@ pub struct Ack {
     pub sink: SinkName,
     /// The batch's range.
     pub range: Range,
-    /// What became of it.
+    /// Whether the batch is stored.
     pub verdict: Verdict,
 }
 
@@ -79,7 +79,7 @@ pub trait Sink: Send {
     fn joins(&self, group: &[Arc<Batch>], next: &Batch) -> bool;
 
     /// Stores a group of batches, in order, and returns a verdict for each. `uncertain`: an earlier call with the same group failed, and
-    /// any of it may have landed.
+    /// any part of the group may have landed.
     fn write(
         &mut self,
         group: &[Arc<Batch>],

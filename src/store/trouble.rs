@@ -22,10 +22,10 @@ pub enum Trouble {
     /// No connection to PostgreSQL.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The ledger refuses, where a refused row's dead letter is to be written.
+    /// The ledger did not take the dead letter of a refused row.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Kafka does not answer, where a refused record is read again.
+    /// Kafka did not answer when a refused record was read again.
     #[error(transparent)]
     Kafka(#[from] AskError),
     /// PostgreSQL refused, or the connection broke.
@@ -37,20 +37,20 @@ pub enum Trouble {
     /// A database gave no sign of life.
     #[error("{server}")]
     Silent {
-        /// Which one.
+        /// The database.
         server: &'static str,
-        /// For how long.
+        /// How long it was silent.
         source: Silent,
     },
     /// A database did not answer a question.
     #[error("{server}: no answer in {waited:?} (pipeline.sink_timeout_ms)")]
     NoAnswer {
-        /// Which one.
+        /// The database.
         server: &'static str,
         /// How long it had.
         waited: Duration,
     },
-    /// The ledger row of some partition is not what the writer expects. The rows are read to find out which one.
+    /// The ledger row of some partition is not what the writer expects. The next try reads the rows to find out which one.
     #[error("postgresql: the compare-and-set found another value")]
     Fenced,
     /// This process no longer owns a partition of the group.
@@ -88,7 +88,7 @@ pub enum Trouble {
         /// The server's words about it, and what to do.
         source: Remedy,
     },
-    /// No row of a batch is taken, and nothing says that the rows are at fault.
+    /// PostgreSQL takes no row of a batch, and its errors do not say that the rows are at fault.
     #[error("postgresql: no row of {range} is taken, the first is partition {partition} offset {offset}")]
     NoRowTaken {
         /// The batch's partition.
@@ -103,7 +103,7 @@ pub enum Trouble {
     /// ClickHouse runs another insert of the partition.
     #[error("clickhouse: another insert of the partition runs under query id {id}")]
     Taken {
-        /// The query id of all of them.
+        /// The query id of all inserts of the partition.
         id: String,
     },
     /// Another insert of the partition could not be ended.
@@ -116,7 +116,7 @@ pub enum Trouble {
         /// The last answer.
         source: Cause,
     },
-    /// Rows that were answered OK twice and cannot be read.
+    /// ClickHouse answered OK twice, and some of the rows cannot be read.
     #[error(
         "clickhouse: partition {partition}, range {range}: inserts were answered ok under two tokens, and {missing} of their rows \
          cannot be read back"
@@ -147,12 +147,12 @@ pub enum Trouble {
     /// A refusal that may pass came too many times.
     #[error("refused {tries} times in a row")]
     Repeated {
-        /// How often.
+        /// The number of tries.
         tries: u32,
-        /// The last one.
+        /// The last refusal.
         source: Box<Trouble>,
     },
-    /// The reader of refused records is gone: an earlier question was given up.
+    /// The reader of refused records is gone, because an earlier question was given up.
     #[error("kafka: an earlier question was given up")]
     GivenUp,
     /// The thread that asks Kafka ended without an answer.

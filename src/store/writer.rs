@@ -19,7 +19,7 @@ use crate::store::trouble::Trouble;
 /// Serves one lane until the channel of batches closes.
 ///
 /// # Errors
-/// [`SinkError::Stop`].
+/// Trying again does not help: [`SinkError::Stop`].
 pub async fn serve(
     mut sink: impl Sink,
     mut batches: mpsc::Receiver<Arc<Batch>>,

@@ -1,9 +1,10 @@
-//! The fence around a partition's inserts. It needs no rights: all inserts of a partition have the same query id, first writes and
-//! repairs, of every process. While one runs, the server refuses every other (216) before it reads any of it. A question under the
-//! same id that replaces the running query ends the insert, and is answered when the insert is gone.
+//! The fence around a partition's inserts. All inserts of a partition have the same query id: first writes and repairs, from every process.
+//! While one insert runs, the server refuses every other one (error 216) before it reads any of its data. To end a running insert, a
+//! process asks a question under the same id that replaces the running query. The server answers it when the insert is gone. The fence
+//! needs no rights.
 //!
-//! An insert never replaces another one; only the question of [`drain`] does. The server knows of an insert as soon as it has the
-//! first byte of its block (`insert.rs` sets `max_query_size` for that).
+//! Only the question of [`drain`] replaces an insert; an insert never replaces another one. The server knows of an insert as soon as it has
+//! the first byte of its block, because `insert.rs` sets `max_query_size` for that.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,10 +22,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::store::sink::SinkError;
 use crate::store::trouble::Trouble;
 
-/// How long the server waits for the end of the insert at each question. An insert whose client has stopped in the middle of the body
-/// ends after the server's http_receive_timeout, 30 s by default; until then the question is asked again.
+/// How long the server waits for the end of the insert, for each question. If the client of an insert has stopped in the middle of the
+/// body, the insert ends after the server's http_receive_timeout, 30 s by default. Until then [`drain`] asks again.
 const REPLACE_WAIT: Duration = Duration::from_secs(10);
-/// How much longer the server's answer may take.
+/// How much longer than that the server's answer may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// "The query was cancelled": another drain has ended this question.
 const QUERY_WAS_CANCELLED: u32 = 394;
@@ -41,7 +42,7 @@ impl InsertId {
         Self(format!("footprint-{table}-{partition}-{:016x}", xxh3_64(all.as_bytes())))
     }
 
-    /// As it is sent to the server.
+    /// The id as text, for the setting `query_id`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,7 +54,7 @@ impl fmt::Display for InsertId {
     }
 }
 
-/// Ends the insert that runs under `id`, if there is one, and waits until it is gone. Nothing of it can land after that.
+/// Ends the insert that runs under `id`, if there is one, and waits until it is gone. After that, none of its rows can land.
 ///
 /// # Errors
 /// The insert still runs after `within`, or the server refuses.
@@ -83,8 +84,8 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
     }
 }
 
-/// Whether an insert runs under `id`. While it does, the server refuses a question under the same id. This needs no rights and ends
-/// nothing. None: the server does not answer.
+/// Whether an insert runs under `id`. While one runs, the server refuses a question under the same id. Asking needs no rights and ends no
+/// insert. None: the server's answer does not say.
 pub async fn is_running(client: &Client, id: &InsertId) -> Option<Standing> {
     match client.query("select 1").with_setting("query_id", id.as_str()).fetch_all::<u8>().await {
         Ok(_) => Some(Standing::Waits(0)),

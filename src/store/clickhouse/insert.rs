@@ -23,14 +23,14 @@ use super::fence::{InsertId, is_running};
 use super::native::{self, Block};
 use crate::limits::{BLOCK_PIECE_BYTES, PIECES_KEPT_BYTES_MAX};
 
-/// Which insert of which range.
+/// What an insert stores, and at which level.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
     /// The route's name.
     pub route: &'a str,
     /// Source, partition and range.
     pub identity: Identity,
-    /// A random number of the ledger row: it differs if the row was made again.
+    /// A random number in the ledger row. If the row is made again, it has another number.
     pub birth: i64,
     /// 0 for a first write, higher for repairs.
     pub level: u32,
@@ -46,7 +46,7 @@ impl Attempt<'_> {
         )
     }
 
-    /// Tells attempts apart in system.query_log, since all inserts of a partition have the same query id.
+    /// Distinguishes attempts in system.query_log, because all inserts of a partition have the same query id.
     fn comment(&self) -> String {
         let Identity { source, partition, range } = self.identity;
         format!(
@@ -58,7 +58,7 @@ impl Attempt<'_> {
     }
 }
 
-/// The server's limit for one insert, from the limit on silence: an insert whose client is gone must end at some point.
+/// The server's time limit for one insert, computed from the limit on silence. An insert whose client is gone must end at some point.
 pub fn insert_time_max(silence_max: Duration) -> Duration {
     silence_max * LIMITS_AT_WORK_MAX
 }
@@ -68,9 +68,9 @@ pub fn insert_time_max(silence_max: Duration) -> Duration {
 pub enum NotInserted {
     /// The server refused, or the connection broke.
     Failed {
-        /// The classed error.
+        /// ClickHouse's error.
         error: ClickHouseError,
-        /// The row that a constraint refused; then nothing was written.
+        /// The row that a constraint refused, if that is the reason. Then nothing was written.
         refused: Option<RefusedRow>,
     },
     /// The server gave no sign of life.
@@ -84,7 +84,7 @@ impl From<Error> for NotInserted {
     }
 }
 
-/// The inserters of one table: for the route's present definition, and for an earlier one whose claims are being finished.
+/// The inserters of one table: one for the route's present definition, and one for an earlier definition whose claims are not finished.
 pub struct Inserters {
     client: Client,
     traffic: Traffic,
@@ -96,7 +96,7 @@ pub struct Inserters {
 }
 
 impl Inserters {
-    /// For the table of a route. The connections of `client` count their bytes in `traffic`.
+    /// Makes the inserters of a route's table. The connections of `client` count their bytes in `traffic`.
     pub fn new(
         client: &Client,
         traffic: &Traffic,
@@ -109,7 +109,7 @@ impl Inserters {
         Self { client, traffic, settings, silence_max, route: Arc::clone(route), present, earlier: None }
     }
 
-    /// The inserter for rows of a definition.
+    /// The inserter for the rows of a definition.
     pub fn of(&mut self, definition: &Definition) -> &mut Inserter {
         let Self { client, traffic, settings, silence_max, route, present, earlier } = self;
         if Arc::ptr_eq(definition.route(), route) {
@@ -135,7 +135,7 @@ pub struct Inserter {
 }
 
 impl Inserter {
-    /// For the table of a route. The connections of `client` count their bytes in `traffic`.
+    /// Makes an inserter for a route's table. The connections of `client` count their bytes in `traffic`.
     pub fn new(
         client: &Client,
         traffic: &Traffic,
@@ -144,8 +144,8 @@ impl Inserter {
         silence_max: Duration,
     ) -> Self {
         let statement = native::insert_statement(route, &settings.database);
-        // the server reads this many bytes before it knows of a query: the statement, the end of its line and one byte more, so that
-        // a drain finds an insert as soon as the first byte of its block has arrived
+        // the server knows of a query when it has read this many bytes: the statement, the end of its line and one byte more. So a drain
+        // finds an insert as soon as the first byte of its block has arrived
         let pins = Pins::inserts(client, insert_time_max(silence_max), BATCH_ROWS_MAX)
             .and("max_query_size", (statement.len() + 1).to_string());
         Self {
@@ -159,7 +159,7 @@ impl Inserter {
         }
     }
 
-    /// The client with all settings of an insert. The first call asks the server which of them it knows.
+    /// The client with all settings of an insert. The first call asks the server which of these settings it knows.
     async fn pinned(&self) -> Result<&Client, Error> {
         if self.pins.are_asked() {
             return self.pins.client().await;
@@ -170,7 +170,7 @@ impl Inserter {
         Ok(client)
     }
 
-    /// Inserts one block under the partition's query id. If another insert runs under it, this one is refused.
+    /// Inserts one block under the partition's query id. If another insert runs under that id, the server refuses this one.
     ///
     /// # Errors
     /// The server refused, the connection broke, or there was no sign of life.
@@ -192,19 +192,19 @@ impl Inserter {
             .with_setting("log_comment", attempt.comment())
             .with_setting("query_id", query_id);
         if !self.lz4 {
-            // with a known length, a body that was cut is refused as a whole; with LZ4 the end mark of the last chunk does the same
+            // with a known length, the server refuses a body that was cut; with LZ4, the end mark of the last chunk has the same effect
             client = client.with_header("Content-Length", block.byte_len().to_string());
         }
         let mut insert = client.insert_formatted_with(self.statement.as_str());
         self.watched(self.send(&mut insert, &mut block)).await??;
-        // the client has the whole block and sends the last pieces; then the server works, and no bytes move
+        // the client has the whole block and sends the last pieces; then the server works, and no bytes move until it answers
         let ask = || is_running(&self.observer, id);
         let answer = failpoint::sent(Point::InsertSent, insert.end());
         unless_silent(&self.traffic, self.silence_max, ask, answer).await.map_err(NotInserted::Silent)??;
         Ok(())
     }
 
-    /// Waits for something that moves bytes all the time.
+    /// Waits for `work`, during which bytes must move all the time.
     async fn watched<T>(&self, work: impl Future<Output = T>) -> Result<T, NotInserted> {
         let nobody = std::future::ready::<Option<Standing>>;
         unless_silent(&self.traffic, self.silence_max, || nobody(None), work).await.map_err(NotInserted::Silent)

@@ -1,7 +1,7 @@
-//! Makes and changes the tables in ClickHouse. ClickHouse has no transactions for definitions, so no list of migrations is kept that
-//! could disagree with what is there: every run compares the catalog. migrations/clickhouse/R__route_table.sql makes a table that is
-//! missing, [`super::shape`] adds what an existing one lacks, and every statement may run twice. PostgreSQL's lock keeps two runs
-//! apart; without it they would do no harm.
+//! Makes and changes the tables in ClickHouse. ClickHouse has no transactions for definitions, so a list of migrations could disagree with
+//! the tables that are there. Instead, every run reads the catalog. migrations/clickhouse/R__route_table.sql makes a missing table, and
+//! [`super::shape`] adds what an existing table lacks. Every statement may run twice. PostgreSQL's lock keeps two runs apart; without it
+//! they would do no harm.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use super::rights::Right;
 use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
 
-/// How long one statement may take; adding columns touches no data.
+/// The time limit of one statement. Adding a column touches no data.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long a question may take.
+/// The time limit of one question.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// "Syntax error".
 const SYNTAX_ERROR: u32 = 62;
@@ -34,13 +34,13 @@ pub enum MigrateError {
     Refused {
         /// What was tried.
         what: String,
-        /// The classed error.
+        /// ClickHouse's error.
         source: ClickHouseError,
     },
-    /// The user may set everything and write nothing.
+    /// The user is read-only: it may change settings at most.
     #[error("clickhouse: settings: the user is read-only (readonly = {0}); set readonly = 0 in its profile")]
     ReadOnly(String),
-    /// A change was made and cannot be seen.
+    /// A change was made, but the table looks as before.
     #[error(
         "clickhouse: table {table}: after `{change}` it still looks as before; may the user see the table (grant show)?"
     )]
@@ -64,7 +64,7 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
-    /// The reason and what to do, without what was tried.
+    /// The reason and what to do, without the action that failed.
     pub fn why(&self) -> String {
         match self {
             Self::Refused { source, .. } => Chain(source).to_string(),
@@ -77,21 +77,22 @@ impl MigrateError {
 
 /// Reads and changes the definitions of tables.
 pub struct Migrator {
-    /// Sends no settings.
+    /// A client that sends no settings.
     plain: Client,
     pins: Pins,
     database: String,
 }
 
 impl Migrator {
-    /// Asks nothing yet. Its requests name the database `system`, which always exists; the configured one may be missing.
+    /// Makes a migrator, and asks nothing yet. Its requests name the database `system`, which always exists, because the configured
+    /// database may be missing.
     pub fn new(settings: &ClickHouse) -> Self {
         let plain = client(settings).with_database("system");
         let pins = Pins::definitions(&plain, STATEMENT_TIMEOUT);
         Self { plain, pins, database: settings.database.clone() }
     }
 
-    /// Whether the server accepts the user. The question has no settings, so a profile that forbids one does not matter.
+    /// Checks that the server accepts the user. The question sends no settings, so it works even if the user's profile forbids one.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -99,7 +100,7 @@ impl Migrator {
         self.answer("connecting", QUESTION_TIMEOUT, self.plain.query("select 1").execute()).await
     }
 
-    /// The server's version. The question has every setting that any request of the program has.
+    /// The server's version. The question sends every setting that any request of the program sends, so a forbidden one is found here.
     ///
     /// # Errors
     /// The user's profile forbids one of the settings, or ClickHouse does not answer.
@@ -108,7 +109,7 @@ impl Migrator {
         let client = self.answer("settings", QUESTION_TIMEOUT, pins.client()).await?;
         let asked = client.query("select version(), toString(getSetting('readonly'))").fetch_one::<(String, String)>();
         let (version, readonly) = self.answer("settings", QUESTION_TIMEOUT, asked).await?;
-        // with 2 it may set everything and write nothing
+        // with 2 the user may change every setting, and write nothing
         if readonly == "0" {
             return Ok(version);
         }
@@ -160,7 +161,7 @@ impl Migrator {
             self.execute(&change.what, &change.sql).await?;
             done.push(format!("clickhouse: {}", change.what));
         }
-        // otherwise a table that this user may not see would be taken for a new one
+        // this finds a table that exists and that the user may not see: `create if not exists` has then changed nothing
         let found = self.find(route).await?;
         let left = plan(route, &self.database, found.as_ref())?;
         match left.first() {
@@ -174,7 +175,7 @@ impl Migrator {
     /// Checks that the table takes the rows of a route without a change.
     ///
     /// # Errors
-    /// It does not ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
+    /// The table does not take them ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
     pub async fn takes(&self, route: &Route) -> Result<(), MigrateError> {
         Ok(takes(route, &self.database, self.find(route).await?.as_ref())?)
     }
@@ -250,7 +251,7 @@ impl Migrator {
         self.answer(what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await
     }
 
-    /// The answer to a question with yes or no.
+    /// The answer to a yes-or-no question.
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
@@ -259,7 +260,7 @@ impl Migrator {
         Ok(self.answer(what, QUESTION_TIMEOUT, client.query(sql).fetch_one::<u8>()).await? != 0)
     }
 
-    /// Whether the user has a right. A server that does not know the question counts as yes: it names the missing right later.
+    /// Whether the user has a right. If the server does not know this question, the answer is yes: the server names a missing right later.
     async fn has(&self, right: &Right) -> Result<bool, MigrateError> {
         match self.ask_flag("asking for the user's rights", &right.question()).await {
             Err(MigrateError::Refused { source, .. }) if source.code() == Some(SYNTAX_ERROR) => Ok(true),
@@ -268,7 +269,7 @@ impl Migrator {
     }
 
     async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
-        // the client would take a `?` in a statement for a value to bind
+        // in a statement, the client takes a `?` for a value to bind
         let sql = sql.replace('?', "??");
         let client = self.client(what).await?;
         self.answer(what, STATEMENT_TIMEOUT, client.query(&sql).execute()).await

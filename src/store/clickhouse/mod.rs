@@ -1,4 +1,4 @@
-//! The ClickHouse sink: one insert of a Native block for each batch, read back when it is uncertain whether it landed.
+//! The ClickHouse sink: one insert of a Native block for each batch. If it is uncertain whether an insert landed, the range is read back.
 
 pub mod fence;
 pub mod insert;

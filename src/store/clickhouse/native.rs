@@ -1,7 +1,7 @@
 //! ClickHouse's Native format: encodes the columns of a batch as one block. The caller chooses the rows, so a repair inserts exactly
 //! what is missing. The same rows always give the same bytes. It does no I/O: the caller sends each piece.
 //!
-//! The form of a block over HTTP, where client and server agree on no revision. ClickHouse's `NativeReader` reads it with revision 0.
+//! This is the form of a block over HTTP. Client and server agree on no revision there, so ClickHouse's `NativeReader` uses revision 0.
 //! Numbers are little-endian; lengths and counts are LEB128 `varuint`.
 //!
 //! | part                             | bytes                                                                    |

@@ -1,5 +1,5 @@
-//! Questions to ClickHouse: which offsets of a range it holds, and the highest offset of a partition; and the drain, after which no
-//! older insert of a partition is under way.
+//! Questions to ClickHouse: which offsets of a range it holds, and the highest offset of a partition. Also the drain: after it, no older
+//! insert of a partition is under way.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const SILENT_CLIENT_MAX: Duration = Duration::from_secs(30);
 pub struct ReadBack {
     /// Indices of the batch's rows that ClickHouse does not hold, in rising order.
     pub missing: Vec<usize>,
-    /// How many rows are there more than once.
+    /// The number of rows beyond one for each offset.
     pub doubled: u64,
 }
 
@@ -51,14 +51,14 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// About the table of a route.
+    /// Questions about the table of a route.
     pub fn new(client: &Client, route: &Route, database: &str, timeout: Duration) -> Self {
         let (own_database, own_table) = route.clickhouse_names(database);
         let place = (own_database.to_owned(), own_table.to_owned());
         Self { pins: Pins::questions(client, timeout), place, table: native::table(route, database), timeout }
     }
 
-    /// The client with all settings of a question. The first call asks the server which of them it knows.
+    /// The client with all settings of a question. The first call asks the server which of these settings it knows.
     async fn client(&self) -> Result<&Client, SinkError> {
         self.ask(self.pins.client()).await
     }
@@ -71,19 +71,19 @@ impl Questions {
         }
     }
 
-    /// Makes sure that there is a connection, and that the server answers on it. It reads the answer to its end: if a client stops
-    /// before that, as `fetch_one` does, the connection is closed unless the rest has arrived by chance.
+    /// Makes sure that there is a connection, and that the server answers on it. It reads the answer to its end. If a client stops before
+    /// that, as `fetch_one` does, the connection is closed, unless the rest has arrived by chance.
     ///
     /// # Errors
-    /// No answer, classed.
+    /// ClickHouse refuses or does not answer.
     pub async fn connected(&self) -> Result<(), SinkError> {
         self.ask(self.client().await?.query("select 1").fetch_all::<u8>()).await.map(|_| ())
     }
 
-    /// The offsets of a range that ClickHouse holds, in any order. One that is there twice is returned twice.
+    /// The offsets of a range that ClickHouse holds, in any order. An offset that is stored twice is returned twice.
     ///
     /// # Errors
-    /// No answer, classed.
+    /// ClickHouse refuses or does not answer.
     pub async fn read_back(&self, identity: Identity) -> Result<Vec<Offset>, SinkError> {
         let Identity { source, partition, range } = identity;
         let sql = format!(
@@ -98,7 +98,7 @@ impl Questions {
     /// The highest offset of a partition that ClickHouse holds at or above `from`.
     ///
     /// # Errors
-    /// No answer, classed.
+    /// ClickHouse refuses or does not answer.
     pub async fn highest(
         &self,
         source: SourceId,
@@ -115,10 +115,10 @@ impl Questions {
         Ok((count > 0).then_some(highest))
     }
 
-    /// The highest offset of a partition that ClickHouse holds from `from` on and below `to`.
+    /// The highest offset of a partition that ClickHouse holds in `[from, to)`.
     ///
     /// # Errors
-    /// No answer, classed.
+    /// ClickHouse refuses or does not answer.
     pub async fn highest_below(
         &self,
         source: SourceId,
@@ -145,13 +145,13 @@ impl Questions {
     /// Ends the insert that runs under `id`, if there is one, and waits until it is gone.
     ///
     /// # Errors
-    /// It still runs at the deadline, or there is no answer.
+    /// The insert still runs at the deadline, or ClickHouse refuses or does not answer.
     pub async fn drain(&self, id: &InsertId, deadline: Duration) -> Result<(), SinkError> {
         drain(self.client().await?, id, deadline).await
     }
 
-    /// How long an insert can live if its query id is no longer known: the limit for one insert, and the time that the server waits for
-    /// the rest of the body of a client that is gone.
+    /// The longest life of an insert whose query id is no longer known: the time limit of one insert, and the time that the server waits
+    /// for the rest of a body whose client is gone.
     pub fn insert_lifetime_max(&self) -> Duration {
         insert_time_max(self.timeout) + SILENT_CLIENT_MAX
     }

@@ -1,8 +1,8 @@
-//! Rows that ClickHouse's table refuses. ClickHouse cannot roll back, but a violated constraint is a certain answer: the server checks
-//! a block before it writes any of it, and names the row. The row's dead letter for ClickHouse is written to PostgreSQL under the
-//! fence. From then on this owner and every later one leave the record out when they insert the range and when they read it back. A
-//! process that dies before the dead letter is written has changed nothing; after that, the next take-over reads the dead letter. The
-//! token of the range stays the same, since nothing was stored under it.
+//! Rows that ClickHouse's table refuses. ClickHouse cannot roll back, but a violated constraint is a certain answer: the server checks a
+//! block before it writes any of it, and names the row. The row's dead letter for ClickHouse is written to PostgreSQL under the fence. From
+//! then on, this owner and every later one leave the record out when they insert the range and when they read it back. If the process dies
+//! before the dead letter is written, nothing has changed. If it dies later, the next take-over reads the dead letter. The token of the
+//! range stays the same, because nothing was stored under it.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use crate::store::trouble::{TAKE_SUCH_ROWS, Trouble};
 /// What the sink needs to deal with rows that ClickHouse refuses.
 #[derive(Clone, Debug)]
 pub struct Refusals {
-    /// To write dead letters.
+    /// The connection to PostgreSQL, which gets the dead letters.
     pub postgres: Postgres,
-    /// To read a refused record again.
+    /// The connection to Kafka, from which a refused record is read again.
     pub kafka: Kafka,
     /// The share of a batch's rows that may be refused.
     pub share_max: f64,
@@ -35,10 +35,10 @@ pub struct Refusals {
     pub application_name: String,
 }
 
-/// A row that was refused.
+/// A row that ClickHouse refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Its offset, and when Kafka received it.
+    /// Its offset, and when Kafka received it, microseconds since the epoch.
     pub(super) place: (i64, i64),
     /// ClickHouse's message.
     pub(super) why: String,
@@ -52,7 +52,7 @@ impl Refused {
     }
 }
 
-/// Writes the dead letters of one batch's refused rows. Its connections are made for the first of them.
+/// Writes the dead letters of one batch's refused rows. It connects when it writes the first one.
 #[derive(Default)]
 pub(super) struct DeadLetterWriter(Option<(RefusedRecords, Ledger)>);
 

@@ -1,5 +1,5 @@
-//! The rights that footprint lacks in ClickHouse, and the one statement that grants them. They are checked with CHECK GRANT, which
-//! knows roles and wildcards, and which itself needs no right on `system`.
+//! The rights that footprint lacks in ClickHouse, and the one statement that grants them. CHECK GRANT says which rights are missing. It
+//! knows roles and wildcards, and needs no right on `system`.
 
 use footprint_event::route::Route;
 
@@ -11,7 +11,7 @@ const RUN: [&str; 2] = ["SELECT", "INSERT"];
 /// A right on a table, or on a whole database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// As GRANT spells it.
+    /// The right's name in GRANT.
     right: &'static str,
     /// `database.table` or `database.*`.
     on: String,
@@ -36,13 +36,13 @@ impl Right {
         rights
     }
 
-    /// The statement that asks whether the user has it.
+    /// The statement that asks whether the user has this right.
     pub fn question(&self) -> String {
         format!("check grant {} on {}", self.right, self.on)
     }
 }
 
-/// One statement that grants all of them to `user`; none when no right is missing.
+/// One statement that grants all rights in `lacking` to `user`. None if no right is missing.
 pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
     let mut targets: Vec<&str> = Vec::new();
     for right in lacking {

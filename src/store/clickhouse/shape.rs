@@ -7,7 +7,7 @@ use super::native::{IDENTITY_TYPES, column_type, table};
 
 const TEMPLATE: &str = include_str!("../../../migrations/clickhouse/R__route_table.sql");
 
-/// Settings without which an insert is not exactly once: the server would ignore the token silently, or acknowledge rows that are not
+/// Without these settings an insert is not exactly once: the server would ignore the token silently, or acknowledge rows that are not
 /// durable. The first one is a lower bound, the others are switches.
 pub const SETTINGS: [(&str, u64); 3] =
     [("non_replicated_deduplication_window", 10_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
@@ -15,9 +15,9 @@ pub const SETTINGS: [(&str, u64); 3] =
 /// One step towards the wanted form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// A sentence for people.
+    /// What the step does, for people to read.
     pub what: String,
-    /// The statement.
+    /// The SQL statement.
     pub sql: String,
     /// The right on the table that the statement needs, as GRANT spells it.
     pub right: &'static str,
@@ -34,7 +34,7 @@ pub struct FoundTable {
     pub sorting_key: String,
     /// The partition key's expression.
     pub partition_key: String,
-    /// In the table's order.
+    /// The columns, in the table's order.
     pub columns: Vec<FoundColumn>,
     /// Columns that have a minmax index.
     pub minmax: Vec<String>,
@@ -43,9 +43,9 @@ pub struct FoundTable {
 /// A column as system.columns describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundColumn {
-    /// As the table names it.
+    /// The name in the table.
     pub name: String,
-    /// As system.columns spells it.
+    /// The type as system.columns spells it.
     pub column_type: String,
     /// Empty, or DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL.
     pub default_kind: String,
@@ -57,7 +57,7 @@ pub struct FoundColumn {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("clickhouse table {table}: {why}")]
 pub struct ShapeError {
-    /// As the route names it.
+    /// The table's name in the route.
     pub table: String,
     /// What prevents it, and what to do.
     pub why: String,
@@ -98,7 +98,7 @@ pub fn sorted_by(route: &Route) -> &str {
     time.map_or("received_at", |column| column.name.as_str())
 }
 
-/// The steps from `found` to the wanted form; none when there is nothing to do.
+/// The steps from `found` to the wanted form. The list is empty if nothing must change.
 ///
 /// # Errors
 /// The table cannot be changed to the wanted form without losing something.
@@ -133,10 +133,10 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
     Ok(changes)
 }
 
-/// Whether the table takes the route's rows without a change. Used for a definition that is no longer the configured one.
+/// Checks that the table takes the route's rows without a change. This is for definitions that are no longer the configured one.
 ///
 /// # Errors
-/// It does not; the error says what to do first.
+/// The table does not take them; the error says what to do first.
 pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &table(route, database), found)?;
@@ -287,7 +287,8 @@ fn fits(kind: Kind, have: &str) -> Fits {
     }
 }
 
-/// Identity columns are added as nullable: rows of the old system have no identity, and no check looks at them.
+/// The steps for the identity columns. They are added as nullable, because rows of the old system have no identity. No check looks at those
+/// rows.
 fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
     for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
         match found.columns.iter().find(|have| have.name == name) {

@@ -1,5 +1,5 @@
-//! The ClickHouse sink. Each batch is one insert of one Native block, under a token that depends on the range alone. When it is
-//! uncertain whether an insert landed, the range is read back. `protocol/write.rs` decides each step.
+//! The ClickHouse sink. Each batch is one insert of one Native block, under a token that never depends on the attempt. If it is uncertain
+//! whether an insert landed, the range is read back. `protocol/write.rs` decides each step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ use crate::ledger::proof::{Proofs, Sighting};
 use crate::store::sink::{Sink, SinkError, Verdict};
 use crate::store::trouble::Trouble;
 
-/// How long to wait for the end of an older insert of the partition. Then the repair starts from the beginning. The server waits 30 s
-/// for a silent client.
+/// How long a repair waits for the end of an older insert of the partition. After that, the repair starts from the beginning. The limit
+/// is longer than the 30 s that the server waits for a silent client.
 const WAIT_OUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The waits before an insert is sent again because another one had its query id. The server frees the id a moment after it has
@@ -44,18 +44,19 @@ const TAKEN_WAITS: [Duration; 6] = [
     Duration::from_millis(50),
 ];
 
-/// How often a repair ends another insert that has its query id. Then the repair starts from the beginning.
+/// How many other inserts a repair ends because they have its query id. After that, the repair starts from the beginning.
 const REFUSALS_MAX: u32 = 5;
 
-/// After an answer that is younger than this the connection is still there: the client drops idle ones after 2.5 s.
+/// If ClickHouse's last answer is younger than this, the connection is still open: the client drops idle ones after 2.5 s.
 const CONNECTION_FRESH: Duration = Duration::from_secs(1);
 
-/// Names what can hide rows that were just stored, and the only other cause: two crashes have lost the rows of a token.
+/// What to do if rows that were just stored cannot be read. It names all that can hide rows, and the only other cause: two crashes have
+/// lost the rows of a token.
 const HIDDEN_REMEDY: &str = "look for what hides rows from this user: a row policy, additional_table_filters, a limit or a \
      query cache in its profile, a TTL of the table; or, when clickhouse has crashed twice meanwhile, set the table's \
      non_replicated_deduplication_window to 0 and then to 10000 again, which forgets its tokens. Then start again";
 
-/// Reads the rows that PostgreSQL holds of a range. ClickHouse must get the same rows if another decoder claimed the range.
+/// Reads the rows of a range that PostgreSQL holds. If another decoder claimed the range, ClickHouse must get the same rows.
 pub trait StoredRows: Send + Sync {
     /// The rows of the batch's range, in offset order.
     fn stored(&self, batch: &Batch) -> impl Future<Output = Result<Rows, SinkError>> + Send;
@@ -68,7 +69,7 @@ struct OpenRepair {
     repair: Repair,
 }
 
-/// The sink of one lane, with one keep-alive connection of its own: a repair inserts on the connection on which it has read.
+/// The sink of one lane. It has its own keep-alive connection, because a repair inserts on the connection on which it has read.
 pub struct ClickHouseSink<S> {
     route: Arc<Route>,
     gate: Gate,
@@ -133,8 +134,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
     }
 
-    /// Makes sure that there is a connection; no other can be made as long as the guard lives. A new connection voids every proof
-    /// (R3): otherwise a previous owner whose connection ended in a crash could insert what its successor has just stored.
+    /// Makes sure that there is a connection. While the returned guard lives, no other connection can be made. A new connection voids every
+    /// proof (R3). Otherwise a previous owner whose connection ended in a crash could insert what its successor has just stored.
     async fn connected(&mut self) -> Result<Closed, SinkError> {
         if self.answered_at.take().is_none_or(|at| at.elapsed() >= CONNECTION_FRESH) {
             self.questions.connected().await.inspect_err(|_| self.proofs.void())?;
@@ -183,7 +184,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         self.questions.insert_id(ledger, source, partition)
     }
 
-    /// The first insert of a batch: none of it was ever sent before.
+    /// The first insert of a batch. No part of the batch was ever sent before.
     async fn first_write(&mut self, batch: &Batch, rows: &Rows) -> Result<(), SinkError> {
         for wait in TAKEN_WAITS {
             let closed = self.connected().await?;
@@ -197,7 +198,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             }
             sleep(wait).await;
         }
-        // not our own previous insert: what it stores is read back before anything is sent
+        // it is not our own previous insert, so what it stores is read back before anything is sent
         Err(self.taken(batch))
     }
 
@@ -205,7 +206,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         SinkError::Uncertain(Trouble::Taken { id: self.insert_id(batch).to_string() })
     }
 
-    /// Reads back which rows are missing. `left_out`: offsets that must never be there.
+    /// Reads back which rows are missing. `left_out`: offsets that ClickHouse must never hold.
     async fn missing(&self, identity: Identity, rows: &Rows, left_out: &[Offset]) -> Result<Vec<usize>, SinkError> {
         failpoint::hit(Point::ReadBack);
         let present = self.questions.read_back(identity).await.inspect_err(|_| self.proofs.void())?;
@@ -257,8 +258,8 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let identity = identity_of(batch);
         let mut refusals = 0;
         loop {
-            // no other connection from here to the end of the insert: if ClickHouse crashed and restarted between the read-back and
-            // the insert, rows that were under way could be there and be missed
+            // no other connection is made from here to the end of the insert. If ClickHouse crashed and restarted between the read-back and
+            // the insert, rows that were under way could be there although the read-back did not find them
             let closed = self.connected().await?;
             let left_out = batch.ownership.left_out.of(SinkName::ClickHouse, identity.range);
             let missing = self.missing(identity, rows, &left_out).await?;
@@ -307,7 +308,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             let Some(refused) = self.refused.take() else {
                 return answer.map_err(|error| named(&self.route, batch, error));
             };
-            // the server may not have read the whole body
+            // the server may not have read the whole body, so the connection cannot be used again
             self.gate.hang_up();
             self.answered_at = None;
             dead_letters.leave_out(&self.refusals, &self.route, batch, &refused, self.timeout).await?;
@@ -319,14 +320,14 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let plan = &batch.ownership.plan;
         let delivery = match plan.clickhouse_delivery(batch.range) {
             Delivery::Skip => return Ok(()),
-            // an insert of this range may have been refused before, and the records left out are not looked for
+            // an insert of this range may have been refused before; the read-back does not look for the records that are left out
             _ if !batch.ownership.left_out.of(SinkName::ClickHouse, batch.range).is_empty() => Delivery::ReadBackFirst,
             delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
             delivery => delivery,
         };
         let truth;
         let rows = if plan.is_anothers_truth(batch.range, batch.definition.fingerprint()) {
-            // rows that only PostgreSQL refused are missing there, and belong here
+            // PostgreSQL lacks the rows that only PostgreSQL refused; ClickHouse must get them
             let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
             truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
             &truth
@@ -341,7 +342,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
         self.first_write(batch, rows).await?;
         if delivery == Delivery::InsertThenReadBack {
-            // any error is uncertain, even before the repair sends anything: the first insert was sent
+            // any error is uncertain, even before the repair sends anything, because the first insert was sent
             return self.repair(batch, rows, true).await.map_err(left_uncertain);
         }
         Ok(())
@@ -381,7 +382,7 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
     }
 }
 
-/// ClickHouse answered OK twice, and the rows cannot be read.
+/// The error if ClickHouse answered OK twice and the rows cannot be read.
 fn contradicted(identity: Identity, missing: usize) -> SinkError {
     let Identity { partition, range, .. } = identity;
     SinkError::Stop(Trouble::Contradicted { partition, range, missing, source: Remedy::only(HIDDEN_REMEDY) })

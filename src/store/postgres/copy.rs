@@ -41,14 +41,14 @@ pub fn dead_letters_statement() -> &'static str {
      from stdin (format binary)"
 }
 
-/// Appends what comes before the first row.
+/// Appends the header, which comes before the first row.
 pub fn header(out: &mut BytesMut) {
     out.put_slice(SIGNATURE);
     out.put_i32(0);
     out.put_i32(0);
 }
 
-/// Appends what comes after the last row.
+/// Appends the trailer, which comes after the last row.
 pub fn trailer(out: &mut BytesMut) {
     out.put_i16(TRAILER);
 }
@@ -66,7 +66,7 @@ pub fn rows(
     rows_of(rows, next..rows.len(), source, partition, out, bytes_max)
 }
 
-/// As [`rows`], for the rows in `which`.
+/// Does the same as [`rows`], for the rows in `which`.
 pub fn rows_of(
     rows: &Rows,
     which: std::ops::Range<usize>,
@@ -93,7 +93,7 @@ pub fn rows_of(
     next
 }
 
-/// As [`rows`], for dead letters.
+/// Does the same as [`rows`], for dead letters.
 pub fn dead_letters(
     route: &Route,
     letters: &[DeadLetter],
@@ -207,13 +207,13 @@ fn postgres_time(us: i64) -> i64 {
     us.wrapping_sub(POSTGRES_EPOCH_US)
 }
 
-/// The length of a part of a message. librdkafka takes at most 100 MB in one answer, so it is a positive `i32`.
+/// The length of a field, as COPY encodes it. librdkafka takes at most 100 MB in one answer, so the length fits an `i32`.
 fn field_length(bytes: usize) -> i32 {
     debug_assert!(i32::try_from(bytes).is_ok());
     bytes as i32
 }
 
-/// A route has at most `ROUTE_COLUMNS_MAX` columns.
+/// The number of fields, as COPY encodes it. It fits an `i16`, because a route has at most `ROUTE_COLUMNS_MAX` columns.
 fn field_count(fields: usize) -> i16 {
     debug_assert!(i16::try_from(fields).is_ok());
     fields as i16

@@ -1,6 +1,6 @@
-//! Finds the rows of a group that PostgreSQL refuses, by halving. Pure: the caller writes one piece after another, each under a
-//! savepoint, and says whether it was taken. A refused piece is halved until it is one row. The search is bounded: if more than
-//! [`Halving::allowed`] rows of one batch are refused, the rows are not the reason.
+//! Finds the rows of a group that PostgreSQL refuses, by halving. Pure: the caller writes one piece after another, each under a savepoint,
+//! and says whether PostgreSQL took it. A refused piece is halved until it is one row. The search is bounded: it ends if more than
+//! [`Halving::allowed`] rows of one batch are refused, because then the rows are not the reason.
 
 use std::ops::Range as Rows;
 
@@ -28,7 +28,7 @@ pub(super) struct Refused {
     pub(super) why: String,
 }
 
-/// Why the halving cannot go on.
+/// Why the search cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hopeless {
     /// More rows of one batch are refused than allowed: the first of them, and their number.
@@ -62,12 +62,12 @@ impl Halving {
         self.left.pop()
     }
 
-    /// PostgreSQL took the piece.
+    /// Notes that PostgreSQL took the piece.
     pub(super) fn took(&mut self, piece: &Piece) {
         self.taken += piece.rows.len();
     }
 
-    /// PostgreSQL refused the piece: its halves come next, or its only row is a refused row.
+    /// Notes that PostgreSQL refused the piece. Its halves come next. If it has only one row, that row is refused.
     pub(super) fn refused(&mut self, piece: Piece, class: Class, why: &str) -> Result<(), Hopeless> {
         let Rows { start, end } = piece.rows;
         if end - start > 1 {
@@ -95,7 +95,7 @@ impl Halving {
         (share as usize).max(REFUSED_ROWS_MIN)
     }
 
-    /// The refused rows, rising by batch and row. All pieces must have been tried.
+    /// The refused rows, in the order of batch and row. All pieces must have been tried before.
     pub(super) fn end(self) -> Result<Vec<Refused>, Hopeless> {
         match self.unclear {
             Some(first) if self.taken == 0 => Err(Hopeless::Unclear(first)),

@@ -1,10 +1,10 @@
 //! Makes and changes the tables in PostgreSQL, in two ways:
 //!
-//! - What every installation has (the ledger, the dead letters) is in versioned files, migrations/postgres/V*.sql. Refinery runs each
-//!   once, all in one transaction. A merged file is never edited.
-//! - What depends on the configuration (the tables of routes) is compared with the catalog at every run. migrations/postgres/
-//!   R__route_table.sql makes a table that is missing, and [`super::shape`] adds what an existing one lacks: the table of the old
-//!   system, and a table whose route has gained a column. A second run changes nothing.
+//! - Tables of every installation (the ledger, the dead letters) are in versioned files, migrations/postgres/V*.sql. Refinery runs each
+//!   file once, all in one transaction. A merged file is never edited.
+//! - Tables that depend on the configuration (those of routes) are compared with the catalog at every run. The file
+//!   migrations/postgres/R__route_table.sql makes a missing table. [`super::shape`] adds what an existing table lacks: the table of the old
+//!   system, or a table whose route has gained a column. A second run changes nothing.
 //!
 //! All of this happens under one lock of the database, so two runs at once do it one after the other.
 
@@ -87,7 +87,7 @@ impl Migrator {
     /// Connects and waits for the lock.
     ///
     /// # Errors
-    /// No connection, or another one migrates for longer than a minute.
+    /// No connection, or another `migrate` runs for longer than a minute.
     pub async fn connect(settings: &Postgres) -> Result<Self, MigrateError> {
         let client = connect(settings, "footprint-migrate", Purpose::Migrate).await?;
         let what = "waiting for another `migrate`";
@@ -97,7 +97,7 @@ impl Migrator {
             Ok(answer) => answer.map_err(MigrateError::refused(what))?,
             Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited }),
         }
-        // a statement ends when its client is gone, not when it is done (PostgreSQL 14 and later)
+        // a statement ends soon after its client is gone, and not only when it is done (PostgreSQL 14 and later)
         let sql =
             "select set_config(name, '1s', false) from pg_settings where name = 'client_connection_check_interval'";
         match timeout(waited, client.execute(sql, &[])).await {
@@ -156,7 +156,7 @@ impl Migrator {
         })
     }
 
-    /// Checks that the route may have the pair of tables. A route keeps its tables for good: the ledger counts what they hold.
+    /// Checks that the route may have the pair of tables. A route keeps its tables for good, because the ledger counts what they hold.
     ///
     /// # Errors
     /// PostgreSQL refuses, the route has other tables, or another route has one of these.
@@ -180,7 +180,7 @@ impl Migrator {
     }
 }
 
-/// The rights that the user lacks to run the migration files and, `with_tables`, to make or adopt each route's table and to write it.
+/// The rights that the user lacks to run the migration files and, if `with_tables`, to make or adopt each route's table and to write to it.
 /// `routes`: each with its table in ClickHouse.
 ///
 /// # Errors
@@ -217,7 +217,7 @@ pub async fn lacks(
     timeout(waited, asking).await.unwrap_or_else(|_| Err(MigrateError::TimedOut { what: what.into(), waited }))
 }
 
-/// The version of the newest migration file that was run; none if none was.
+/// The version of the newest migration file that was run. None if no file was run.
 async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> {
     let there = client.query_one("select to_regclass($1::text) is not null", &[&VERSION_TABLE]).await?;
     if !there.get::<_, bool>(0) {

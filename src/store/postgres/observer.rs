@@ -1,4 +1,5 @@
-//! Questions about a writer's transaction, each on a new connection: the writer's own is busy, or its transaction has failed.
+//! Questions about a writer's transaction. Each is asked on a new connection, because the writer's own connection is busy or its
+//! transaction has failed.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// `timeout` bounds each question together with its connection.
+    /// `timeout` bounds the questions for rights and triggers, including the time to connect. The caller bounds [`Self::standing`].
     pub(super) fn new(settings: &Postgres, application_name: &str, timeout: Duration) -> Self {
         Self { settings: settings.clone(), application_name: application_name.to_owned(), timeout }
     }
@@ -28,7 +29,7 @@ impl Observer {
         connect(&self.settings, &self.application_name, Purpose::Check).await.ok()
     }
 
-    /// What the server process `backend` does. None: the server does not say.
+    /// Whether the server process `backend` works or waits. None: the server does not say.
     pub(super) async fn standing(&self, backend: i32) -> Option<Standing> {
         let client = self.connect().await?;
         let sql = "select state = 'active' and wait_event_type is distinct from 'Client' from pg_stat_activity where pid = $1";
@@ -36,7 +37,7 @@ impl Observer {
         if row.get::<_, Option<bool>>(0) == Some(true) {
             return Some(Standing::AtWork);
         }
-        // it waits for more of what we send; this says whether some of it has arrived (PostgreSQL 14 and later)
+        // it waits for more data from us; this says how much has arrived (PostgreSQL 14 and later)
         let sql = "select bytes_processed from pg_stat_progress_copy where pid = $1";
         let row = client.query_opt(sql, &[&backend]).await.ok().flatten();
         Some(Standing::Waits(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())))

@@ -9,7 +9,7 @@ use super::shape::{Change, FoundTable};
 /// The table in which refinery notes which migration files were run.
 pub const VERSION_TABLE: &str = "footprint_migration";
 
-/// The rights that are missing to run the migration files. `pending`: some of them were not run yet.
+/// The rights that are missing to run the migration files. `pending`: some files were not run yet.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -24,7 +24,7 @@ pub async fn lacking_for_ledger(client: &impl GenericClient, pending: bool) -> R
     Ok(lacking)
 }
 
-/// The rights that are missing to change a route's table and to write it.
+/// The rights that are missing to change a route's table and to write to it.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -56,7 +56,7 @@ pub async fn lacking_for_route(
     Ok(if rights.is_empty() { Vec::new() } else { vec![format!("grant {rights} on {} to {user}", quoted(table))] })
 }
 
-/// The missing right to make something in the table's schema.
+/// The right to make something in the table's schema, if it is missing.
 async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let schema = table.split_once('.').map(|(schema, _)| schema);
     let sql = "select s.name is null, quote_ident(coalesce(s.name, $1::text, 'public')), quote_ident(current_user), \
@@ -73,7 +73,7 @@ async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Opt
     })
 }
 
-/// Ownership of the table, if it is missing: only the owner may change a table.
+/// The ownership of the table, if it is missing. Only the owner may change a table.
 async fn lacking_to_own(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let sql = "select quote_ident(current_user) from pg_class where oid = to_regclass($1::text) \
                and not pg_has_role(relowner, 'usage')";

@@ -9,24 +9,24 @@ const IDENTITY_TYPES: [&str; 4] = ["bigint", "integer", "bigint", "timestamp wit
 /// One step towards the wanted form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// A sentence for people.
+    /// What the step does, for people to read.
     pub what: String,
-    /// The statement.
+    /// The SQL statement.
     pub sql: String,
 }
 
 /// A table as the catalog describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundTable {
-    /// `schema.table`.
+    /// The name as `schema.table`.
     pub name: String,
     /// `pg_class.relkind`: `r` a table, `p` a partitioned one.
     pub kind: String,
     /// Whether a crash empties it.
     pub unlogged: bool,
-    /// In the table's order.
+    /// The columns, in the table's order.
     pub columns: Vec<FoundColumn>,
-    /// Columns that are the first of some index.
+    /// Columns that come first in an index.
     pub indexed: Vec<String>,
     /// Unique indexes: name and columns.
     pub unique: Vec<(String, Vec<String>)>,
@@ -35,9 +35,9 @@ pub struct FoundTable {
 /// A column as the catalog describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundColumn {
-    /// As the table names it.
+    /// The name in the table.
     pub name: String,
-    /// As `format_type` spells it.
+    /// The type as `format_type` spells it.
     pub column_type: String,
     /// Whether it may be null.
     pub nullable: bool,
@@ -51,7 +51,7 @@ pub struct FoundColumn {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("postgresql table {table}: {why}")]
 pub struct ShapeError {
-    /// As the route names it.
+    /// The table's name in the route.
     pub table: String,
     /// What prevents it, and what to do.
     pub why: String,
@@ -62,7 +62,7 @@ pub fn column_type(kind: Kind) -> &'static str {
     kind.form().postgres_type
 }
 
-/// The steps from `found` to the wanted form; none when there is nothing to do.
+/// The steps from `found` to the wanted form. The list is empty if nothing must change.
 ///
 /// # Errors
 /// The table cannot be changed to the wanted form without losing something.
@@ -90,10 +90,10 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
     Ok(changes)
 }
 
-/// Whether the table takes the route's rows without a change. Used for a definition that is no longer the configured one.
+/// Checks that the table takes the route's rows without a change. This is for definitions that are no longer the configured one.
 ///
 /// # Errors
-/// It does not; the error says what to do first.
+/// The table does not take them; the error says what to do first.
 pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &quoted(&route.postgres_table), found)?;
@@ -247,7 +247,8 @@ fn widening(kind: Kind, have: &str) -> Widening {
     }
 }
 
-/// Identity columns are added as nullable: rows of the old system have no identity, and no check looks at them.
+/// The steps for the identity columns. They are added as nullable, because rows of the old system have no identity. No check looks at those
+/// rows.
 fn plan_identity(route: &Route, table: &str, found: &FoundTable, changes: &mut Vec<Change>) -> Result<(), ShapeError> {
     for (name, wanted) in IDENTITY_COLUMNS.into_iter().zip(IDENTITY_TYPES) {
         match found.columns.iter().find(|have| have.name == name) {

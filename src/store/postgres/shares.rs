@@ -18,7 +18,7 @@ pub(super) struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Whether PostgreSQL has all of it already.
+    /// Whether PostgreSQL holds the whole share already.
     pub(super) fn is_done(&self) -> bool {
         !self.rows && !self.dead_letters
     }
@@ -28,7 +28,7 @@ impl Share<'_> {
         if self.dead_letters { (self.range.start, self.range.end) } else { (still, still) }
     }
 
-    /// The frontiers that its compare-and-set compares and sets.
+    /// The frontiers that the share's compare-and-set compares and sets.
     pub(super) fn advance(&self) -> Advance {
         Advance {
             fence: Fence::from(self.ownership),
@@ -54,7 +54,7 @@ pub(super) fn share_of(batch: &Batch) -> Share<'_> {
     }
 }
 
-/// The shares of a group, one a partition. The batches of one partition must be consecutive.
+/// The shares of a group, one for each partition. The batches of one partition must be consecutive.
 pub(super) fn shares(group: &[Arc<Batch>]) -> Vec<Share<'_>> {
     let mut shares: Vec<Share<'_>> = Vec::new();
     for batch in group {

@@ -1,4 +1,4 @@
-//! Reads the rows that PostgreSQL holds of a range. ClickHouse must get the same rows if another decoder claimed the range.
+//! Reads the rows of a range that PostgreSQL holds. If another decoder claimed the range, ClickHouse must get the same rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::ledger::ownership::Ownership;
 use crate::store::sink::SinkError;
 use crate::store::trouble::Trouble;
 
-/// Reads stored rows, each time on a new connection: this happens at most once after an upgrade.
+/// Reads stored rows. Each read makes a new connection: this happens at most once after an upgrade.
 pub struct PostgresRows {
     settings: Postgres,
     application_name: String,
@@ -66,7 +66,7 @@ impl PostgresRows {
         let found = client.query_raw(&sql, parameters).await.map_err(refused)?;
         futures::pin_mut!(found);
         let mut rows = Rows::empty(&self.route);
-        // row by row: a second copy of the batch as columns is in memory, but no third one as PostgreSQL's rows
+        // row by row, so that a second copy of the batch is in memory as columns, but no third one as PostgreSQL's rows
         while let Some(row) = found.try_next().await.map_err(refused)? {
             rows.offsets.push(row.try_get(0).map_err(refused)?);
             rows.received_at_us.push(row.try_get(1).map_err(refused)?);

@@ -31,14 +31,14 @@ use crate::batch::Batch;
 use crate::store::sink::{Sink, SinkError, Verdict};
 use crate::store::trouble::Trouble;
 
-/// Tries in a row in which PostgreSQL may refuse the rows with a passing code (a lock, a deadlock, a time-out). After these the
-/// refused row is looked for, because a trigger may raise any code for one row, every time.
+/// How many times in a row PostgreSQL may refuse the rows with a passing code (a lock, a deadlock, a time-out). After that, the sink looks
+/// for a refused row, because a trigger may raise any code for one row, every time.
 const PASSING_TRIES_MAX: u32 = 10;
 
 /// What the sink needs to deal with rows that PostgreSQL refuses.
 #[derive(Clone, Debug)]
 pub struct Refusals {
-    /// To read a refused record again.
+    /// The connection to Kafka, from which a refused record is read again.
     pub kafka: Kafka,
     /// The share of a batch's rows that may be refused: [`footprint_service::config::Pipeline::refused_rows_share_max`].
     pub share_max: f64,
@@ -55,7 +55,7 @@ pub struct PostgresSink {
     /// How long PostgreSQL may give no sign of life.
     silence_max: Duration,
     traffic: Traffic,
-    /// The server process of the connection.
+    /// The process number of the server process that serves the connection.
     backend: i32,
     refusals: Refusals,
     /// Tries in a row in which PostgreSQL refused the rows with a passing code.
@@ -163,7 +163,7 @@ impl PostgresSink {
         Ok(verdicts)
     }
 
-    /// Whether one row may be the reason, so that the refused rows must be looked for.
+    /// Whether one row may be the reason. Then the sink must look for refused rows.
     fn may_be_a_row(&self, error: &Error, columns: &[String]) -> bool {
         match class_of(error, During::Rows, columns) {
             Class::Row | Class::Unclear => true,
@@ -181,7 +181,7 @@ impl PostgresSink {
         match error {
             NotCommitted::Other(error) => *error,
             NotCommitted::Silent(source) => SinkError::Uncertain(Trouble::Silent { server: "postgresql", source }),
-            // it says only that some share did not match; the rows are read to find out which
+            // the error says only that some share did not match; the next try reads the ledger's rows to find out which
             NotCommitted::Fenced => SinkError::Uncertain(Trouble::Fenced),
             NotCommitted::Short { table, sent, copied } => {
                 let dropper = self.observer.droppers(&table).await;

@@ -1,4 +1,4 @@
-//! The loop with a scripted sink: what it does with a refusal, a failure after the write, a held answer and a fence.
+//! The writer's loop with a scripted sink: what it does after a refusal, a failure after the write, a held answer and a fence.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,13 +32,13 @@ enum Scripted {
     Reject,
     /// It stores the group, and the answer is an error.
     FailAfterWrite,
-    /// It stores the group once the test lets it.
+    /// It stores the group when the test allows it.
     Hold,
     /// It refuses for good.
     Stop,
 }
 
-/// What the sink was asked.
+/// One call of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Call {
     ranges: Vec<Range>,
@@ -132,7 +132,8 @@ impl Lane {
         (ack.range, ack.verdict)
     }
 
-    /// The end of the loop, once no batch can come any more: what it gave, and what was acknowledged that nobody took.
+    /// Closes the channel of batches and waits for the end of the loop. Returns the loop's result, and how many acknowledgements nobody has
+    /// taken.
     async fn ended(self) -> (Result<(), SinkError>, usize) {
         let Self { batches, mut acks, serving, .. } = self;
         drop(batches);
@@ -164,7 +165,7 @@ async fn what_is_rejected_is_written_again_and_acknowledged_once() {
     assert!(ended.is_ok() && left == 0);
 }
 
-/// A doubt is never forgotten: after one try that may have landed, a later refusal says nothing of that one.
+/// A write that may have landed stays uncertain: a later refusal says nothing about the earlier try.
 #[tokio::test]
 async fn a_write_that_may_have_landed_stays_uncertain_through_later_refusals() {
     let mut lane = Lane::new(&[Scripted::FailAfterWrite, Scripted::Reject]);
@@ -172,7 +173,7 @@ async fn a_write_that_may_have_landed_stays_uncertain_through_later_refusals() {
     lane.send(0, 10).await;
     assert_eq!(lane.ack().await, (range, Verdict::Stored));
     assert_eq!(lane.calls(), [call(range, false), call(range, true), call(range, true)]);
-    // the next batch has a doubt of its own, or none
+    // the next batch does not inherit the uncertainty
     lane.send(10, 20).await;
     lane.ack().await;
     assert_eq!(lane.calls()[3], call(Range::new(10, 20), false));
@@ -211,7 +212,7 @@ async fn a_batch_whose_ownership_ends_between_tries_is_given_up_without_a_word()
     assert!(calls.iter().all(|call| call.ranges == [Range::new(0, 10)]), "what came after the end was never written");
 }
 
-/// The answer of a write comes after its ownership has ended: it is told all the same, and the coordinator ignores it.
+/// If the answer to a write comes after its ownership has ended, the verdict is sent all the same. The coordinator ignores it.
 #[tokio::test]
 async fn an_answer_that_comes_late_is_still_told() {
     let mut lane = Lane::new(&[Scripted::Hold]);

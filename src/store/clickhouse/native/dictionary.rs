@@ -10,8 +10,8 @@ const DICTIONARY_VERSION: u64 = 1;
 /// Flags beside the width of the index: the block has its own keys (bit 9), and they replace earlier ones (bit 10).
 const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 
-/// Appends the parts of a dictionary column: the texts of the picked rows, null where `validity` says so. The texts stay in the batch
-/// until they are sent; this makes at most three numbers for each row.
+/// Appends the parts of a dictionary column: the texts of the picked rows, or null where `validity` says so. The texts stay in the batch
+/// until they are sent. This function makes at most three numbers for each row.
 pub(super) fn push_parts<'a>(
     bytes: &'a [u8],
     ends: &'a [u32],
@@ -38,7 +38,7 @@ pub(super) fn push_parts<'a>(
     head.extend_from_slice(&(KEYS_FOLLOW | width as u64).to_le_bytes());
     head.extend_from_slice(&(key_count as u64).to_le_bytes());
     if dictionary.has_null {
-        head.push(0); // its key is the empty text
+        head.push(0); // the key of null is the empty text
     }
     parts.push(Part::Plain(head));
     parts.push(Part::Keys { bytes, ends, rows: dictionary.keys });
@@ -46,8 +46,8 @@ pub(super) fn push_parts<'a>(
     parts.push(Part::Indices { indices, width });
 }
 
-/// Gives each distinct text a number, in the order of its first row. A hash table of indices with open addressing: the texts stay in
-/// the batch.
+/// Gives each distinct text a number, in the order of the texts' first rows. It is a hash table with open addressing that holds numbers of
+/// keys, so the texts stay in the batch.
 struct Dictionary<'a> {
     bytes: &'a [u8],
     ends: &'a [u32],
@@ -55,7 +55,8 @@ struct Dictionary<'a> {
     has_null: bool,
     /// The first row of each distinct text.
     keys: Vec<usize>,
-    /// 0: free, or the number of a key plus one. The length is a power of two, and at most half of it is used.
+    /// A slot is 0 if it is free, or else the number of a key plus one. The length is a power of two, and at most half of the slots are
+    /// used.
     slots: Vec<u32>,
     /// The previous row and the number of its key: equal texts often follow each other.
     last: Option<(usize, u32)>,
@@ -90,7 +91,7 @@ impl<'a> Dictionary<'a> {
                     slot = self.slot_of(text);
                 }
                 self.keys.push(row);
-                // a batch has at most BATCH_ROWS_MAX rows
+                // it fits: a batch has at most BATCH_ROWS_MAX rows
                 self.slots[slot] = self.keys.len() as u32;
                 self.keys.len() as u32 - 1
             }

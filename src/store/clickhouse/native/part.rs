@@ -43,7 +43,7 @@ pub(super) enum Width {
 }
 
 impl Width {
-    /// Bytes of an index.
+    /// The bytes that one index takes.
     pub(super) fn bytes(self) -> usize {
         1 << self as usize
     }
@@ -74,14 +74,14 @@ pub(super) enum Part<'a> {
     Floats(&'a [f64]),
     Booleans(&'a [bool]),
     Uuids(&'a [u128]),
-    /// The same for every row.
+    /// The same value for every row.
     Integer64(i64),
-    /// The same for every row.
+    /// The same value for every row.
     Integer32(i32),
 }
 
 impl Part<'_> {
-    /// How many values it has: rows, or bytes.
+    /// The number of values: picked rows, keys or bytes.
     pub(super) fn len(&self, picked: Picked<'_>) -> usize {
         match self {
             Self::Plain(bytes) => bytes.len(),
@@ -103,7 +103,8 @@ impl Part<'_> {
         }
     }
 
-    /// Appends values from `from` on, as [`Block::put`] does, and at least one if there is one. Returns the first value not appended.
+    /// Appends values, from the one at `from` on, until `out` holds `bytes_max` bytes. At least one is appended if there is one. Returns
+    /// the index of the first value that was not appended.
     pub(super) fn put(&self, picked: Picked<'_>, from: usize, bytes_max: usize, out: &mut Vec<u8>) -> usize {
         let run = Run { picked, from, bytes_max };
         match *self {
@@ -114,7 +115,7 @@ impl Part<'_> {
                 Run { picked: Picked::Some(rows), ..run }.put_texts(out, bytes, ends)
             }
             Self::Indices { ref indices, width } => {
-                // there is one for each picked row already
+                // the indices are those of the picked rows already
                 let run = Run { picked: Picked::All(indices.len()), ..run };
                 match width {
                     Width::One => run.put(out, |at| [indices[at] as u8]),
@@ -142,7 +143,7 @@ fn texts_byte_len(bytes: &[u8], ends: &[u32], picked: Picked<'_>) -> usize {
     sum
 }
 
-/// What is appended at once: the values from the `from`th picked row on, up to the bound.
+/// The values that one call appends: from the `from`th picked row on, up to the bound.
 struct Run<'a> {
     picked: Picked<'a>,
     from: usize,
@@ -150,12 +151,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Values of one width.
+    /// Appends values of one width. Returns the index of the first value that was not appended.
     fn put<const WIDTH: usize>(&self, out: &mut Vec<u8>, value: impl Fn(usize) -> [u8; WIDTH]) -> usize {
         let fitting = (self.bytes_max.saturating_sub(out.len()) / WIDTH).max(1);
         let to = self.picked.len().min(self.from.saturating_add(fitting));
         let start = out.len();
-        // reserves room for all of them, so that no single value has to
+        // reserves room for all values, so that no single value has to
         out.resize(start + WIDTH * (to - self.from), 0);
         let (slots, _) = out[start..].as_chunks_mut::<WIDTH>();
         match self.picked {
@@ -193,7 +194,7 @@ pub(super) fn put_varuint(mut value: usize, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// Bytes of a number as [`put_varuint`] writes it.
+/// The number of bytes that [`put_varuint`] writes.
 pub(super) fn varuint_len(value: usize) -> usize {
     // seven bits for each byte, and one byte for zero
     (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize

@@ -27,7 +27,7 @@ fn texts(rows: &[&str]) -> Values {
     Values::Text { bytes, ends }
 }
 
-/// The identity columns of the rows at offsets 7 and 9, of which `picked` go in.
+/// The identity columns of rows at `offsets`, as a block holds them.
 fn identity(offsets: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(b"\x0ckafka_source\x05Int64");
@@ -45,7 +45,7 @@ fn rows(columns: Vec<ColumnData>) -> Rows {
     Rows { offsets: vec![7, 9], received_at_us: vec![256, 256], columns }
 }
 
-/// A block, put together from pieces.
+/// A block as a whole, put together from pieces of `bytes_max` bytes.
 fn put(mut block: Block<'_>, bytes_max: usize) -> Vec<u8> {
     let mut whole = Vec::new();
     loop {

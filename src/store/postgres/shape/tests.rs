@@ -31,7 +31,7 @@ fn have(name: &str, column_type: &str) -> FoundColumn {
     }
 }
 
-/// As the old system made it.
+/// The table as the old system made it.
 fn old() -> FoundTable {
     FoundTable {
         name: "public.visits".into(),

@@ -66,7 +66,7 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// Writes one piece and sets the savepoint behind it. Deferred constraints are checked here, not at the end of the transaction.
+    /// Writes one piece and sets a savepoint after it. Deferred constraints are checked here, not at the end of the transaction.
     async fn try_piece(
         &self,
         client: &Client,
@@ -118,7 +118,7 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// The halving cannot go on. The error names the first refused row.
+    /// The error of a search that cannot continue. It names the first refused row.
     fn hopeless(&self, group: &[&Arc<Batch>], hopeless: Hopeless) -> NotCommitted {
         let (Hopeless::TooMany(first, _) | Hopeless::Unclear(first)) = &hopeless;
         let batch = group[first.batch];

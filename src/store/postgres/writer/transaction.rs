@@ -193,8 +193,8 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// The compare-and-set and `commit` in one message, so a client that is suspended before it holds no lock on the ledger's row.
-    /// `rows`: the transaction has rows, so a deferred constraint may refuse one of them.
+    /// Sends the compare-and-set and `commit` in one message. So a client that is suspended before this message holds no lock on the
+    /// ledger's row. `rows`: the transaction has rows, so a deferred constraint may refuse one of them.
     pub(super) async fn end(&self, client: &Client, shares: &[Share<'_>], rows: bool) -> Result<(), NotCommitted> {
         let last = if failpoint::compares_first() {
             "commit".into()
@@ -234,7 +234,7 @@ pub(super) fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
     pieces
 }
 
-/// Classes an error of the last message: the compare-and-set failed, or a deferred constraint did.
+/// Classes an error of the last message: the compare-and-set did not match, or a deferred constraint refused a row.
 fn of_last(error: Error, shares: &[Share<'_>], rows: bool) -> NotCommitted {
     match rows {
         _ if is_refusal(&error, &advances(shares)) => NotCommitted::Fenced,
