@@ -8,7 +8,7 @@ use footprint_service::postgres::{ConnectError, PostgresError};
 use footprint_service::report::Remedy;
 use tokio_postgres::Error;
 
-/// Why the ledger did not do what it was asked.
+/// Why the ledger did not execute a request.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The connection is lost: every proof is void.
@@ -17,7 +17,7 @@ pub enum LedgerError {
     /// No answer came in time: the connection is given up, and every proof is void.
     #[error("ledger: connection given up: no answer in {0:?}")]
     Silent(Duration),
-    /// An answer that the statement cannot give: the connection is given up, and every proof is void.
+    /// PostgreSQL gave an answer that the statement cannot have. The connection is given up, and every proof is void.
     #[error("ledger: connection given up: {0}")]
     Unexpected(&'static str),
     /// There is no connection.
@@ -51,7 +51,7 @@ impl From<Error> for LedgerError {
         match code.as_deref() {
             None => Self::Lost(error),
             Some("55P03") => Self::Locked(error),
-            // 40003 means: it is not known whether the statement was executed
+            // 40003 means that it is unknown whether the statement was executed
             Some(code) if code.starts_with("40") && code != "40003" => Self::Undone(error),
             Some(_) if is_closed => Self::Lost(error),
             Some(code) if code.starts_with("08") || code.starts_with("57P") => Self::Lost(error),

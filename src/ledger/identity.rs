@@ -1,4 +1,4 @@
-//! How the ids of ledgers and owners, and the names of connections, are made. In the ledger's rows an owner is a UUID.
+//! Makes the ids of ledgers and owners, and the names of connections. In the ledger's rows an owner is a UUID.
 
 use footprint_protocol::ledger::{LedgerId, OwnerId};
 use uuid::Uuid;
@@ -9,8 +9,8 @@ pub fn ledger_id(system_identifier: &str, database: &str) -> LedgerId {
     LedgerId(xxh3_64(format!("{system_identifier}\n{database}").as_bytes()))
 }
 
-/// A new owner: the process's instance in the upper half, a random number in the lower. A take-over finds the connections of the
-/// previous owner by the upper half, which is part of their application name.
+/// A new owner: the process's instance in the upper half, and a random number in the lower half. A take-over finds the connections of the
+/// previous owner by the upper half, because it is part of their application name.
 pub fn new_owner(instance: u64) -> OwnerId {
     owner_of(Uuid::from_u64_pair(instance, rand::random()))
 }
@@ -34,7 +34,7 @@ pub fn application_name(instance: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Query ids in ClickHouse contain it: with another number for the same ledger an old insert would not be ended.
+    /// Query ids in ClickHouse contain the ledger's id. If the id of the same ledger changed, an old insert would not be ended.
     #[test]
     fn a_ledger_has_the_same_id_in_every_version() {
         assert_eq!(ledger_id("7123456789", "footprint").to_string(), "0dcec3448ed0ecdb");

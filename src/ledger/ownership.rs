@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::proof::Proof;
 
-/// Records that one database never gets. Each has a dead letter for that database, which is written before the record is in this
-/// list. The take-over reads them after it has raised the epoch, so no earlier owner can add one. From then on only this owner adds
-/// to it, after the fenced statement that writes the dead letter.
+/// Records that one database never gets. Each has a dead letter for that database, which is written before the record enters this list. The
+/// take-over reads the list after it has raised the epoch, so no earlier owner can add a record. From then on only this owner adds records,
+/// each after the fenced statement that writes its dead letter.
 #[derive(Debug, Default)]
 pub struct LeftOut(Mutex<BTreeSet<(Offset, bool)>>);
 
 impl LeftOut {
-    /// From what the take-over read.
+    /// The list that the take-over read.
     pub fn new(found: impl IntoIterator<Item = (SinkName, Offset)>) -> Self {
         let entry = |(sink, offset)| (offset, sink == SinkName::ClickHouse);
         Self(Mutex::new(found.into_iter().map(entry).collect()))
@@ -51,11 +51,11 @@ pub struct Earlier {
 /// The right of one process to write one partition, from one take-over until it ends.
 #[derive(Debug)]
 pub struct Ownership {
-    /// Where the ownership is recorded.
+    /// The ledger that records the ownership.
     pub ledger: LedgerId,
     /// The topic that the partition belongs to.
     pub source: SourceId,
-    /// Of that topic.
+    /// The partition's number in that topic.
     pub partition: Partition,
     /// Grows by one with each take-over. After a restore of PostgreSQL a number may come again.
     pub epoch: i64,
@@ -82,7 +82,7 @@ impl Right for Ownership {
 }
 
 impl Ownership {
-    /// The earlier definition that decodes a range starting at `start`; none: the present one does.
+    /// The earlier definition that decodes a range starting at `start`. None: the present definition decodes it.
     pub fn earlier_definition(&self, start: Offset) -> Option<&Arc<Definition>> {
         let holds = |earlier: &&Earlier| earlier.range.start <= start && start < earlier.range.end;
         self.earlier.iter().find(holds).map(|earlier| &earlier.definition)

@@ -1,6 +1,6 @@
-//! Proofs of ownership. A fenced statement that was committed proves that the ownership held when the statement was sent. A proof
-//! expires by a clock that also counts while the machine is suspended. It is void at once when a connection breaks, since a restore
-//! could hide behind that.
+//! Proofs of ownership. A fenced statement that was committed proves that the ownership held when the statement was sent. A proof expires
+//! by a clock that also counts while the machine is suspended. When a connection breaks, every proof is void at once, because the reason
+//! may be a restore.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use footprint_service::clock::BootInstant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How long a proof is valid. Nothing is sent to ClickHouse on an older one.
+/// How long a proof is valid. Nothing is sent to ClickHouse under an older proof.
 pub const PROOF_LIFETIME: Duration = Duration::from_secs(5);
 
 /// Voids all proofs of a pipeline at once, and asks for new ones.
@@ -21,7 +21,7 @@ pub struct Proofs {
 }
 
 impl Proofs {
-    /// Voids all proofs given so far.
+    /// Voids all proofs that exist.
     pub fn void(&self) {
         self.voided.fetch_add(1, Ordering::SeqCst);
     }
@@ -36,7 +36,7 @@ impl Proofs {
         self.wanted.notified().await;
     }
 
-    /// The moment before a statement is sent. When it is committed, it proves the ownership as of this moment.
+    /// Notes the moment before a statement is sent. When the statement is committed, it proves that the ownership held at this moment.
     pub fn before_sending(&self) -> Sighting {
         Sighting { at: BootInstant::now(), voided: self.voided.load(Ordering::SeqCst) }
     }
@@ -63,7 +63,7 @@ impl Proof {
         Self { proofs, latest: Mutex::new(sighting), renewed: Notify::new() }
     }
 
-    /// Notes a statement that committed under the fence.
+    /// Notes that a statement was committed under the fence.
     pub fn renew(&self, sighting: Sighting) {
         let mut latest = self.latest.lock();
         if sighting.at > latest.at {
@@ -88,7 +88,7 @@ impl Proof {
         self.is_good(latest).then_some(latest)
     }
 
-    /// A valid sighting. It waits for the next heartbeat if the latest one has expired, and has no time limit: the caller stops
+    /// A valid sighting. If the latest one has expired, this waits for the next heartbeat. The wait has no time limit: the caller stops
     /// waiting when the ownership ends.
     pub async fn good(&self) -> Sighting {
         loop {

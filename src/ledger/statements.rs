@@ -30,7 +30,7 @@ use self::named::{Parameter, numbered};
 pub use crate::ledger::error::LedgerError;
 use crate::ledger::identity::{ledger_id, owner_of, uuid_of};
 
-/// How long one statement may take. Then the connection is given up.
+/// The time limit of one statement. After that, the connection is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which PostgreSQL answers: its system identifier, timeline and start time. A restore, a failover or a restart changes it.
@@ -44,9 +44,9 @@ pub struct Fence {
     pub source: SourceId,
     /// Part of the key.
     pub partition: Partition,
-    /// As the take-over left it.
+    /// The epoch that the take-over gave the row.
     pub epoch: i64,
-    /// As the take-over left it.
+    /// The owner that the take-over wrote.
     pub owner: OwnerId,
 }
 
@@ -60,17 +60,17 @@ impl From<&crate::ledger::ownership::Ownership> for Fence {
 /// The answer to a take-over.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// The row. Its epoch and owner are new, everything else is unchanged.
+    /// The row. Its epoch and owner are new; everything else is unchanged.
     pub row: Row,
-    /// The PostgreSQL that runs now is not the one under which the last owner settled the row. Only what the settling wrote counts:
-    /// after a restore, a write of a stale owner must not make the row look certain again.
+    /// Whether the PostgreSQL that runs now is another than the one under which the last owner settled the row. Only what the settling
+    /// wrote counts: after a restore, a write of a stale owner must not make the row look certain again.
     pub may_have_gone_back: bool,
-    /// The row was settled under another system identifier, or it replaces a lost one and is not settled yet. Inserts of earlier
-    /// owners may have had other query ids.
+    /// Whether the row was settled under another system identifier, or replaces a lost row and is not settled yet. Inserts of earlier
+    /// owners may then have had other query ids.
     pub is_anothers: bool,
 }
 
-/// One connection to the ledger of one route. Every proof is void when it is lost.
+/// One connection to the ledger of one route. When the connection is lost, every proof is void.
 pub struct Ledger {
     client: Client,
     route: String,
@@ -87,7 +87,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
     }
 }
 
-/// Written in place of the server's identity: the row replaces a lost one and is not settled yet.
+/// Written in place of the server's identity, if the row replaces a lost row and is not settled yet.
 const LOST: &str = "lost";
 
 const ROW: &str = "epoch, owner, claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, \
@@ -167,7 +167,7 @@ impl Ledger {
         within(self.client.query(sql, parameters)).await
     }
 
-    /// As [`Self::query`], for a statement whose parameters have names.
+    /// Does the same as [`Self::query`], for a statement whose parameters have names.
     async fn query_named(
         &self,
         sql: &str,
@@ -210,8 +210,8 @@ impl Ledger {
         Ok(others)
     }
 
-    /// Takes a partition over. If there is no row, one is made at `start`; otherwise its epoch grows by one and it gets the new owner.
-    /// A row that replaces a lost one says so until it is settled.
+    /// Takes a partition over. If there is no row, this makes one at `start`. Otherwise the row's epoch grows by one, and the row gets the
+    /// new owner. A row that replaces a lost row says so until it is settled.
     ///
     /// # Errors
     /// No answer, or the row stays locked.

@@ -15,25 +15,25 @@ use crate::ledger::identity::uuid_of;
 pub struct Advance {
     /// The partition, and its ownership.
     pub fence: Fence,
-    /// The end of the range, which must be the end of a claim.
+    /// The end of the range. It must be the end of a claim.
     pub range_end: Offset,
     /// The frontier of the dead letters: the value it must have, and the value it gets.
     pub dead_letters: (Offset, Offset),
-    /// The same for the rows; none while PostgreSQL is switched off.
+    /// The same for the rows. None while PostgreSQL is switched off.
     pub rows: Option<(Offset, Offset)>,
 }
 
 /// The frontiers of one partition in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frontiers {
-    /// Of the dead letters.
+    /// The frontier of the dead letters.
     pub dead_letters: Offset,
-    /// Of the rows; none while PostgreSQL is switched off.
+    /// The frontier of the rows. None while PostgreSQL is switched off.
     pub rows: Option<Offset>,
 }
 
-/// Reads the fences without a lock, so that an owner that was fenced stops before it sends rows. Gives one row for each partition
-/// that is still ours.
+/// The query that reads the fences without a lock. It lets an owner that was fenced stop before it sends rows. It returns one row for each
+/// partition that is still ours.
 pub fn still_ours(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from("select 1 from footprint_ledger l join (values ");
     for (index, Advance { fence, .. }) in advances.iter().enumerate() {
@@ -48,20 +48,20 @@ pub fn still_ours(route: &str, advances: &[Advance]) -> String {
     sql
 }
 
-/// Only the message of a refused compare-and-set contains this text: no other process knows the owner's number. A row may raise the
-/// same SQLSTATE (a computed column that reads a text as a number does), but not with this text.
+/// A text that only the message of a refused compare-and-set contains, because no other process knows the owner's number. A row may raise
+/// the same SQLSTATE (a computed column that reads a text as a number does), but not with this text.
 fn refusal_mark(advances: &[Advance]) -> String {
     let owner = advances.first().map(|advance| advance.fence.owner).unwrap_or_default();
     format!("footprint fenced {}", uuid_of(owner))
 }
 
-/// Whether the compare-and-set itself gave this error.
+/// Whether the compare-and-set itself caused this error.
 pub fn is_refusal(error: &Error, advances: &[Advance]) -> bool {
     error.code() == Some(&SqlState::INVALID_TEXT_REPRESENTATION)
         && error.as_db_error().is_some_and(|db| db.message().contains(&refusal_mark(advances)))
 }
 
-/// The compare-and-set of all partitions. If one of them does not match, the statement fails: it reads the mark as a number, so the
+/// The compare-and-set of all partitions. If one of them does not match, the statement fails, because it reads the mark as a number. So the
 /// `commit` that follows in the same message is not executed. [`is_refusal`] recognizes this error.
 pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from(
@@ -99,8 +99,8 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
     sql
 }
 
-/// Reads the frontiers of a partition `for update`: it waits for any statement of ours that still runs. None: the partition is no
-/// longer ours.
+/// Reads the frontiers of a partition `for update`, so it waits for any statement of ours that still runs. None: the partition is no longer
+/// ours.
 ///
 /// # Errors
 /// No answer.

@@ -1,5 +1,4 @@
-//! Claims and heartbeats, which are statements for many partitions at once, and the read of one row after an answer was refused or
-//! lost.
+//! Claims and heartbeats: statements that serve many partitions at once. Also the read of one row after an answer was refused or lost.
 
 use footprint_protocol::ledger::Progress;
 use footprint_protocol::offset::{Offset, Partition, Range};
@@ -9,9 +8,9 @@ use uuid::Uuid;
 use super::{Fence, Ledger, LedgerError, read_nexts};
 use crate::ledger::identity::uuid_of;
 
-/// Locks the rows of `given` that are still ours, in the order of their key. Every statement that changes several rows of the ledger
-/// begins with it; otherwise two of them could deadlock. `:route` is the route. The statement uses only the count of the locked rows,
-/// not a join with them: when a writer commits a row in between, PostgreSQL checks that row again, and the join would then lose it.
+/// Locks the rows of `given` that are still ours, in the order of their key. Every statement that changes several rows of the ledger begins
+/// with it; otherwise two such statements could deadlock. `:route` is the route. The statement uses only the count of the locked rows, and
+/// does not join with them. If a writer commits a row in between, PostgreSQL checks that row again, and a join would then lose it.
 const LOCKED: &str = "locked as (select l.source, l.partition from footprint_ledger l join given g \
                       on l.source = g.source and l.partition = g.partition and l.epoch = g.epoch and l.owner = g.owner \
                       where l.route = :route order by l.source, l.partition for no key update of l)";
@@ -25,9 +24,9 @@ fn read_progress(row: &Row) -> Result<Progress, Error> {
 pub struct ClaimWanted {
     /// The partition, and its ownership.
     pub fence: Fence,
-    /// It starts where the last claim ended.
+    /// The range. It starts where the last claim ended.
     pub range: Range,
-    /// Of the definition that decodes the range.
+    /// The fingerprint of the definition that decodes the range.
     pub fingerprint: i64,
     /// ClickHouse's frontier, which the same statement records.
     pub clickhouse_next: Option<Offset>,
@@ -140,7 +139,7 @@ impl Ledger {
         rows.iter().map(|row| read_progress(row).map_err(LedgerError::from)).collect()
     }
 
-    /// Reads a row `for update`: it waits for any statement of ours that still runs. None: the partition is no longer ours.
+    /// Reads a row `for update`, so it waits for any statement of ours that still runs. None: the partition is no longer ours.
     ///
     /// # Errors
     /// No answer.

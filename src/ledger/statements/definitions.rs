@@ -1,4 +1,4 @@
-//! The definitions of a route: each is stored before anything is claimed under it, and found by the fingerprint of a claim.
+//! The definitions of a route. Each is stored before anything is claimed under it, and is found by the fingerprint of a claim.
 
 use footprint_event::definition::Definition;
 use footprint_event::route::Route;
@@ -8,7 +8,7 @@ use crate::store::postgres::migrate::find;
 use crate::store::postgres::shape::{ShapeError, takes};
 
 impl Ledger {
-    /// Stores a definition, unless it is there already.
+    /// Stores a definition, unless it is stored already.
     ///
     /// # Errors
     /// No answer: it may be stored.

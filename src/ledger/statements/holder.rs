@@ -1,4 +1,4 @@
-//! Which process holds a partition: its group, machine and process number. Another process that wants the partition logs them.
+//! Which process holds a partition: its group, machine and process number. Another process that wants the partition logs this.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use footprint_protocol::offset::Partition;
 
 use super::{Ledger, LedgerError};
 
-/// An owner renews its row at least every two seconds. If the last time is longer ago than this, the owner is taken for dead.
+/// An owner renews its row at least every two seconds. If the last renewal is older than this, the owner counts as dead.
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// A process of a consumer group.
@@ -29,7 +29,7 @@ impl Holder {
         Self { group: group.to_owned(), host: this_host(), pid }
     }
 
-    /// Whether it was a process of this machine that has ended. Then there is no need to wait for it.
+    /// Whether the holder was a process of this machine and has ended. Then there is no need to wait for it.
     fn has_ended(&self) -> bool {
         self.host == this_host() && !Path::new("/proc").join(self.pid.to_string()).exists()
     }
@@ -50,7 +50,7 @@ pub enum Known {
     Row,
     /// A running process of another consumer group holds the partition.
     OfAnotherGroup {
-        /// Which process.
+        /// The process.
         holder: Holder,
         /// Seconds since it renewed the row.
         renewed_s: f64,
@@ -60,11 +60,11 @@ pub enum Known {
 /// A session that holds the lock on a partition's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
-    /// Its application name.
+    /// The session's application name.
     pub application: String,
-    /// Its server process.
+    /// The process number of its server process.
     pub pid: i32,
-    /// It was a session of footprint, and its connection was ended.
+    /// Whether its connection was ended, because it was a session of footprint.
     pub was_ended: bool,
 }
 
@@ -91,7 +91,8 @@ impl Ledger {
         })
     }
 
-    /// Finds the session that holds the lock on the partition's row. Ends its connection if it is footprint's, and no other.
+    /// Finds the session that holds the lock on the partition's row. If it is a session of footprint, ends its connection; any other
+    /// session is left alone.
     ///
     /// # Errors
     /// No answer.

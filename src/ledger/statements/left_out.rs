@@ -1,5 +1,4 @@
-//! Records that one database never gets. Their dead letters are written under the fence, and a take-over reads which records these
-//! are.
+//! Records that one database never gets. Their dead letters are written under the fence, and a take-over reads the list of these records.
 
 use footprint_event::reject::DeadLetter;
 use footprint_protocol::ledger::{OwnerId, SinkName, SourceId};
@@ -9,8 +8,8 @@ use super::{Fence, Ledger, LedgerError};
 use crate::ledger::identity::uuid_of;
 
 impl Ledger {
-    /// Writes a dead letter for one database, if the partition is ours and that database has not stored the record. It may be sent
-    /// again after a lost answer: the second time changes nothing. False: fenced.
+    /// Writes a dead letter for one database, if the partition is ours and that database has not stored the record. After a lost answer it
+    /// may be sent again: the second time changes nothing. False: fenced.
     ///
     /// # Errors
     /// No answer: it may have been written.

@@ -9,7 +9,7 @@ pub(super) type Parameter<'a> = (&'static str, &'a (dyn ToSql + Sync));
 /// The text with numbers in place of names, and the values in the order of their numbers.
 ///
 /// # Panics
-/// The text names a parameter that is not given, or one is given that it does not name: an error of the program.
+/// The text names a parameter that is not given, or does not name one that is given. Both are errors of the program.
 pub(super) fn numbered<'a>(text: &str, parameters: &[Parameter<'a>]) -> (String, Vec<&'a (dyn ToSql + Sync)>) {
     let mut sql = String::with_capacity(text.len());
     let mut is_named = vec![false; parameters.len()];

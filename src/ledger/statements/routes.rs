@@ -34,7 +34,8 @@ pub async fn registered(client: &Client, route: &Route, clickhouse_table: &str) 
         .collect())
 }
 
-/// Registers the pair of tables for the route, unless the route or one of the tables is registered already. Whether it was new.
+/// Registers the pair of tables for the route, unless the route or one of the tables is registered already. Returns whether the pair is
+/// new.
 ///
 /// # Errors
 /// PostgreSQL refuses.
@@ -45,7 +46,7 @@ pub async fn register(client: &Client, route: &Route, clickhouse_table: &str) ->
     Ok(client.execute(sql, &[&route.name, &postgres_table, &clickhouse_table]).await? > 0)
 }
 
-/// `schema.table`, where the table is or would be made.
+/// The table as `schema.table`: the schema in which it is, or in which it would be made.
 async fn qualified(client: &Client, table: &str) -> Result<String, Error> {
     let sql = "select coalesce((select n.nspname || '.' || c.relname from pg_class c join pg_namespace n \
                on n.oid = c.relnamespace where c.oid = to_regclass($1::text)), \

@@ -6,7 +6,7 @@ use footprint_protocol::ledger::SourceId;
 use super::{Ledger, LedgerError};
 
 impl Ledger {
-    /// What the route's first start on a source wrote down; none if there was no start yet.
+    /// What the route's first start on a source wrote down. None if there was no start yet.
     ///
     /// # Errors
     /// No answer.
@@ -21,8 +21,8 @@ impl Ledger {
         Ok(Some(Starts { commits: row.try_get("commits")?, ends: row.try_get("ends")? }))
     }
 
-    /// Writes down the first start, unless another process has: the caller reads it again to see which one counts. It is not written
-    /// if the ledger has partitions of the source already: an older program started there, and the ends of that time are not known.
+    /// Writes down the first start, unless another process has done so. The caller then reads it again, to see which one counts. Nothing is
+    /// written if the ledger has partitions of the source already: an older program started there, and the ends of that time are not known.
     ///
     /// # Errors
     /// No answer: it may have been written.
