@@ -1,5 +1,5 @@
-//! Proves that no event costs an allocation on its way from a raw record to both wire formats. Every stage handles some events, and then
-//! the same number again: the second half may allocate only a small number a batch. Fails otherwise.
+//! Proves that no event causes an allocation on its way from a raw record to both wire formats. Every stage handles some events, and then
+//! the same number again. In the second half, a stage may make only a few allocations for each batch. Otherwise this program fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -28,10 +28,10 @@ use support::{Copied, Log};
 
 /// Batches of each half.
 const BATCHES: usize = 1;
-/// Most allocations of one stage a batch. Columns and the pieces of blocks are recycled, but not COPY's buffer and the heads of a block's
-/// columns.
+/// The most allocations that one stage may make for each batch. Columns and the pieces of blocks are recycled, but not COPY's buffer and
+/// the heads of a block's columns.
 const BATCH_ALLOCATIONS_MAX: f64 = 32.0;
-/// Most allocations of one stage an event.
+/// The most allocations that one stage may make for each event.
 const EVENT_ALLOCATIONS_MAX: f64 = 0.001;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -47,12 +47,12 @@ impl Counting {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes to the system's allocator unchanged.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count(layout.size());
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller promises all that the system's allocator asks for.
         unsafe { System.alloc(layout) }
     }
 
@@ -103,7 +103,7 @@ struct Stages {
     native: Counted,
 }
 
-/// COPY data as PostgreSQL's lane makes it: one buffer a batch, sent a chunk at a time.
+/// Makes COPY data as PostgreSQL's lane does: one buffer for each batch, sent one chunk at a time.
 fn copy(batch: &Batch) {
     let mut buffer = BytesMut::with_capacity(COPY_CHUNK_BYTES);
     copy::header(&mut buffer);
@@ -121,7 +121,7 @@ fn copy(batch: &Batch) {
     }
 }
 
-/// A block as ClickHouse's lane makes it: the request returns each piece's memory to the pool.
+/// Makes a block as ClickHouse's lane does: the request returns each piece's memory to the pool.
 fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
     let mut block = native::block(route, &batch.rows, batch.ownership.source, batch.ownership.partition, None);
     loop {
@@ -133,7 +133,7 @@ fn native(route: &Route, batch: &Batch, pool: &Arc<Pool<Vec<u8>>>) {
     }
 }
 
-/// All of `chunks`, `rounds` times over.
+/// Sends all of `chunks` through every stage, `rounds` times, and counts the allocations.
 fn measure(route: &Arc<Route>, chunks: &Arc<[Copied]>, rounds: usize) -> Stages {
     let mut log = Log::new(0, chunks, &support::budget());
     let mut batcher = Batcher::new(&support::definition(route), support::limits(), &UnderWay::default());
@@ -180,7 +180,7 @@ fn main() -> ExitCode {
         let a_batch = allocations as f64 / BATCHES as f64;
         let million = 1e6 / events as f64;
         let bytes = twice.bytes.saturating_sub(once.bytes) as f64 * million;
-        // a test's batches are too small to be shared by enough events
+        // in a test, a batch has too few events for the limit of one event
         let is_within = a_batch <= BATCH_ALLOCATIONS_MAX && (an_event <= EVENT_ALLOCATIONS_MAX || support::is_test());
         is_kept &= is_within;
         println!(

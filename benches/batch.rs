@@ -1,4 +1,4 @@
-//! The batcher's cost a record: it takes full chunks and gives batches of the shipped size, decoding included.
+//! The cost of the batcher for each record, decoding included. It takes full chunks and gives batches of the shipped size.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -16,7 +16,7 @@ use footprint_service::limits::MESSAGES_TAKEN_MAX;
 
 use support::{Copied, Log, scaled};
 
-/// Chunks a run: a little more than one batch.
+/// Chunks in each run: a little more than one batch.
 const CHUNKS: usize = 600;
 
 fn batch(criterion: &mut Criterion) {

@@ -1,4 +1,4 @@
-//! The cost of PostgreSQL's binary COPY a row: columns become wire bytes, as a lane makes them, and the bytes are thrown away.
+//! The cost of PostgreSQL's binary COPY for each row. Columns become wire bytes, as in a lane, and the bytes are thrown away.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]

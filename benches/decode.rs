@@ -1,4 +1,4 @@
-//! The cost of decoding a record: the whole decoder turns JSON bytes into one row of columns. One figure for each shape of record.
+//! The cost of decoding a record. The whole decoder turns JSON bytes into one row of columns. There is one figure for each shape of record.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]

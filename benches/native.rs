@@ -1,4 +1,4 @@
-//! The cost of ClickHouse's Native format a row: columns become one block, in a buffer that is used again.
+//! The cost of ClickHouse's Native format for each row. Columns become one block, in a buffer that is used again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -15,7 +15,7 @@ use footprint_protocol::ledger::SourceId;
 use support::scaled;
 
 const ROWS: usize = 100_000;
-/// The column that the shipped route gives a dictionary: `GET` and seven others.
+/// The column for which the shipped route uses a dictionary. Its texts are `GET` and seven others.
 const REQUEST: usize = 0;
 
 /// The shipped route with its short text as a plain `String`.

@@ -1,6 +1,6 @@
-//! The whole way without servers: a source in memory, the real batcher stage, both encoders behind the real writer loop, and sinks
-//! that throw the bytes away. The bounded channels and the byte budget between them are the real ones. Kafka, the ledger and the
-//! databases are left out, and so is the wait for them. In place of the coordinator a task passes batches on and counts acknowledgements.
+//! The whole pipeline without servers: a source in memory, the real batcher stage, both encoders behind the real writer loop, and sinks
+//! that throw the bytes away. The bounded channels and the byte budget between them are the real ones. Kafka, the ledger and the databases
+//! are left out, and so is the wait for them. In place of the coordinator, a task passes batches on and counts acknowledgements.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on panics")]
 #![allow(missing_docs, unreachable_pub, reason = "nothing else uses it")]
@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use support::{Copied, Log, scaled};
 
 const PARTITIONS: i32 = 4;
-/// Records of each partition a run: whole batches, so that no run waits for the linger.
+/// Batches of each partition in a run. They are full, so that no run waits for the linger.
 const BATCHES: usize = 2;
 /// How long the source waits for room in the budget before it looks again.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -99,7 +99,7 @@ impl Sink for NativeSink {
     }
 }
 
-/// In place of the reader: a thread that copies every partition's records into chunks, as far as the budget goes.
+/// The substitute for the reader: a thread that copies every partition's records into chunks, as long as the budget has room.
 fn read(chunks: &Arc<[Copied]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk<Copied>>) {
     let mut logs: Vec<Log> = (0..PARTITIONS).map(|partition| Log::new(partition, chunks, budget)).collect();
     for _ in 0..chunks.len() {
@@ -112,7 +112,7 @@ fn read(chunks: &Arc<[Copied]>, budget: &Arc<Budget>, to: &mpsc::Sender<Chunk<Co
     }
 }
 
-/// In place of the coordinator: gives each batch to both lanes, until both have acknowledged `wanted` records.
+/// The substitute for the coordinator: gives each batch to both lanes, until both have acknowledged `wanted` records.
 async fn coordinate(
     mut batches: mpsc::Receiver<Batch>,
     lanes: [mpsc::Sender<Arc<Batch>>; 2],
@@ -136,7 +136,7 @@ async fn coordinate(
 
 /// Moves every record of every partition from the source to both acknowledgements.
 fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &Arc<Budget>, wanted: u64) {
-    // built from the tail, as the pipeline is
+    // the last stage is built first, as in the pipeline
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let (postgres, postgres_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
     let (clickhouse, clickhouse_batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);

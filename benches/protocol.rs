@@ -104,7 +104,7 @@ fn each_batch(criterion: &mut Criterion) {
     });
 }
 
-/// One batch of each partition a run, from its claim to the commit of its offset. The sinks are 32 batches behind the claims.
+/// Each run takes one batch of each partition from its claim to the commit of its offset. The sinks are 32 batches behind the claims.
 fn tracker(criterion: &mut Criterion) {
     const BEHIND: Offset = CLAIMS_PENDING_MAX as Offset / 2;
     let partitions = scaled(PARTITIONS);

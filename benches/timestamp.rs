@@ -30,13 +30,13 @@ fn normalized(texts: &[String], zone: Zone) -> i64 {
     texts.iter().filter_map(|text| instant_of_text(black_box(text), zone).ok()).sum()
 }
 
-/// The same with chrono, for texts with an offset.
+/// The sum of chrono's results, for texts with an offset.
 fn with_offset_by_chrono(texts: &[String]) -> i64 {
     let parsed = texts.iter().filter_map(|text| DateTime::parse_from_rfc3339(black_box(text)).ok());
     parsed.map(|at| at.timestamp_micros()).sum()
 }
 
-/// The same with chrono, for texts in `zone`.
+/// The sum of chrono's results, for texts in `zone`.
 fn without_offset_by_chrono(texts: &[String], zone: Tz) -> i64 {
     let parsed = texts.iter().filter_map(|text| black_box(text).parse::<NaiveDateTime>().ok());
     parsed.filter_map(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.timestamp_micros()).sum()

@@ -39,17 +39,17 @@ impl Copied {
         });
     }
 
-    /// Records held.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Arena bytes held.
+    /// The size of the arena, in bytes.
     pub fn byte_len(&self) -> usize {
         self.arena.len()
     }

@@ -1,4 +1,4 @@
-//! What the benches share: generated page moves as raw records, as chunks and as rows, and the small share of work of a `--test` run.
+//! What the benches share: generated page moves as raw records, as chunks and as rows, and the smaller amount of work of a `--test` run.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -54,12 +54,12 @@ fn config() -> Config {
     Config::load(None, &[]).expect("the shipped configuration loads")
 }
 
-/// `user_footprint` as it is shipped.
+/// The shipped route `user_footprint`.
 pub fn route() -> Route {
     config().routes.swap_remove(0)
 }
 
-/// The same with a link that may be null.
+/// The same route with a link that may be null.
 pub fn nullable(mut route: Route) -> Route {
     route.columns[LINK].presence = Presence::Optional;
     route
@@ -82,12 +82,12 @@ pub fn budget() -> Arc<Budget> {
     Budget::new(config().pipeline.budget_bytes)
 }
 
-/// Generated page moves from offset 0 on, of which `bad_share` are bad.
+/// Generated page moves, from offset 0 on. The share `bad_share` of them is bad.
 pub fn records(count: usize, bad_share: f64) -> Copied {
     picked(count, bad_share, |_| true)
 }
 
-/// As [`records`], but only those whose payload is `wanted`.
+/// Does the same as [`records`], but keeps only records whose payload is `wanted`.
 pub fn picked(count: usize, bad_share: f64, wanted: impl Fn(&[u8]) -> bool) -> Copied {
     let mut generator = Generator::new(1, GenerateOptions { bad_share, ..GenerateOptions::default() });
     let mut records = Copied::default();
@@ -171,7 +171,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log of `partition` whose chunks are copies of `chunks`, in turn. It says that it holds no more after the last of them.
+    /// A log of `partition` whose chunks are copies of `chunks`, in turn. After the last of `chunks` it says that there are no more
+    /// records.
     pub fn new(partition: Partition, chunks: &Arc<[Copied]>, budget: &Arc<Budget>) -> Self {
         let ownership = ownership(partition);
         Self {
