@@ -1,4 +1,5 @@
-"""Both databases by the old consumer's environment names, and its tables of three columns. As a program: counts their rows."""
+"""Connects to both databases by the old consumer's environment names, and makes its tables of three columns. Run as a program,
+it counts the tables' rows."""
 
 from os import environ
 
@@ -6,7 +7,7 @@ import clickhouse_connect
 import psycopg
 
 COLUMNS = ["request", "link", "footprint_time"]
-# As the client sends them; the server makes its LowCardinality of the first, which costs Python more than the wire.
+# The types that the client sends. The server makes the first one LowCardinality: in Python that costs more than it saves.
 COLUMN_TYPES = ["String", "String", "DateTime64(6, 'UTC')"]
 
 
@@ -29,7 +30,7 @@ def clickhouse():
         username=environ["CH_USER"],
         password=environ["CH_PASSWORD"],
         database="prd",
-        # On one machine compression only costs; footprint leaves it out there too.
+        # On one machine, compression costs time and saves nothing; footprint does not compress there either.
         compress=False,
     )
 

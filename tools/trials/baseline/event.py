@@ -1,6 +1,6 @@
-"""One payload -> (request, link, UTC microseconds), or ValueError. Both consumers read events alike, and nearly as footprint
-does: what is compared is speed and safety, not who understands fewer times. Not refused here, though footprint does: a field
-that stands twice, and a time whose fraction has no digits."""
+"""Parses a payload into (request, link, UTC microseconds), or raises ValueError. Both consumers read events in the same way, and
+nearly as footprint does: the comparison is about speed and safety, not about who understands fewer times. This code accepts
+two things that footprint refuses: a field that occurs twice, and a time whose fraction has no digits."""
 
 from datetime import datetime, timezone
 

@@ -1,6 +1,6 @@
-"""The best that one Python process easily does: batches of 50,000, binary COPY and Native blocks, both databases side by side
-while the next batch is read, offsets committed after both. At least once: a crash doubles up to one batch, in one database or
-both; a record that a database refuses, though parse does not, stops it for good."""
+"""The best that one Python process easily does: batches of 50,000, binary COPY and Native blocks. It writes to both databases side
+by side while it reads the next batch, and commits offsets after both. It stores at least once: a crash doubles up to one batch,
+in one database or both. A record that parse accepts and a database refuses stops it for good."""
 
 import argparse
 import struct
@@ -40,7 +40,7 @@ def main():
         "group.id": environ["GROUP_ID"],
         "auto.offset.reset": environ["OFFSET_RESET_CONFIG"],
         "enable.auto.commit": False,
-        # By default librdkafka rests a second whenever 100,000 records of a partition wait; its bound by bytes is enough.
+        # By default librdkafka pauses for a second whenever 100,000 records of a partition wait. Its limit in bytes is enough.
         "queued.min.messages": 1_000_000,
         "fetch.queue.backoff.ms": 20,
     })
@@ -54,7 +54,7 @@ def main():
             columns, offsets_of_batch, failed_of_batch = decode(messages)
             read += len(messages)
             failed += failed_of_batch
-            # One batch in flight, no more: memory stays bounded, and offsets are committed in order.
+            # At most one batch is in flight: memory stays bounded, and offsets are committed in order.
             finish(consumer, writes, offsets)
             writes = [pool.submit(copy, postgres, *columns), pool.submit(insert, clickhouse, *columns)]
             offsets = offsets_of_batch
@@ -64,7 +64,7 @@ def main():
 
 
 def decode(messages):
-    """Messages -> columns, where each partition goes on, and how many could not become a row."""
+    """Decodes messages. Returns columns, each partition's next offset, and how many messages could not become a row."""
     requests, links, times, nexts, failed = [], [], [], {}, 0
     for message in messages:
         if message.error():
@@ -83,7 +83,7 @@ def decode(messages):
 
 
 def copy(postgres, requests, links, times):
-    """Binary, and packed by hand: no escaping, no parsing of times, one call of the client a batch."""
+    """Sends binary rows, packed by hand: no escaping, no parsing of times, and one call of the client for each batch."""
     if not times:
         return
     rows = [

@@ -1,5 +1,5 @@
-"""Lets another group read one record: a broker just started makes its offsets topic when the first group joins, which takes
-seconds and would be counted against whoever is measured."""
+"""Lets another group read one record. A broker that has just started makes its offsets topic when the first group joins. This
+takes seconds, which would count against the program that is measured."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-//! The real program against real servers: what the demo, the soak, the kills and the end-to-end benchmark are made of.
+//! The real program against real servers: the parts of the demo, the soak, the kills and the end-to-end benchmark.
 
 pub mod end_to_end;
 pub mod kills;

@@ -15,13 +15,13 @@ use footprint_trials::trial::{
 use tokio::signal::unix::{SignalKind, signal};
 
 const TOPIC: &str = "web-logs-topic";
-/// Between two looks at the ledger while waiting for the moment to kill.
+/// The time between two looks at the ledger during the wait for the moment to kill.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Between two looks while nothing depends on the moment.
+/// The time between two looks if nothing depends on the moment.
 const SHOW_INTERVAL: Duration = Duration::from_millis(50);
 /// A consumer that has stored nothing new for this long has failed.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// The kill must come while at least this share is stored, and at least this share is not.
+/// At the kill, at least this share of the events must be stored, and at least this share must not be stored.
 const WINDOW_EDGE: f64 = 0.05;
 /// How often the kill may miss that window. Each try begins with empty tables.
 const TRIES_MAX: u32 = 8;
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Before the end a signal ends this program at once, and the kernel ends its children.
+/// Until the end, a signal ends this program at once, and the kernel ends its children.
 fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
@@ -89,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let file = build(arguments.footprint.as_deref())?;
     let fixture = Fixture::of_application(&stack, TOPIC, "demo")?;
     let mut program = Program::new(file, &fixture)?;
-    // After the kill the broker lets the same name in at once, without waiting for the dead one's session to end.
+    // After the kill, the broker admits the same name at once, and does not wait until the dead consumer's session has ended.
     program.set("FOOTPRINT_KAFKA__INSTANCE_NAME", "demo");
     let shown = show(arguments, seed, &fixture, &mut program);
     if shown.is_err() {
@@ -163,9 +163,9 @@ fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Wa
     let batch_rows = (events / BATCHES).clamp(10, 10_000);
     program.set("FOOTPRINT_PIPELINE__BATCH_ROWS_MAX", &batch_rows.to_string());
     for attempt in 1..=TRIES_MAX {
-        // A group of its own, so that no commit of an earlier try says that something has been stored.
+        // Each try has its own group, so that no commit of an earlier try says that something has been stored.
         program.set("GROUP_ID", &format!("demo-{attempt}"));
-        // Not up to the edge: more is stored between the look and the kill.
+        // The moment is well before the edge, because more is stored between the look and the kill.
         let moment = dice.between(WINDOW_EDGE + 0.01, 0.85);
         program.note(&format!("started, to be killed at {:.0} %", moment * 100.0))?;
         let mut consumer = program.consumer(&[])?;
@@ -196,11 +196,11 @@ fn kill_half_way(events: u64, dice: &mut Dice, program: &mut Program, watch: &Wa
 /// Waits until the restarted consumer has ended well.
 fn catch_up(events: u64, mut consumer: Process, watch: &Watch<'_>) -> Result<()> {
     wait(&mut consumer, watch, SHOW_INTERVAL, "second run", events, |_| false)?;
-    // it has ended
+    // the consumer has ended, so this does not wait
     consumer.succeed(Duration::ZERO).map(drop)
 }
 
-/// Looks at the ledger and shows it, until `enough` or the consumer's end.
+/// Looks at the ledger and shows what is stored, until `enough` or until the consumer has ended.
 fn wait(
     consumer: &mut Process,
     watch: &Watch<'_>,
@@ -277,7 +277,7 @@ fn compare_counts(sent: Sent, stored: StoredCounts) -> Result<()> {
     Ok(())
 }
 
-/// One question in both dialects; the first column names, the second counts.
+/// One question in both SQL dialects. The first column is a name, the second a count.
 struct Question {
     title: &'static str,
     postgres: &'static str,

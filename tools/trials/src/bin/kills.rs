@@ -14,14 +14,14 @@ use footprint_trials::trial::{Dice, Fixture, Program, build_with_failpoints, gro
 
 /// Kills the running program at every named point, against real servers, and proves after each that nothing was lost or doubled.
 ///
-/// Starts a real Kafka, PostgreSQL and ClickHouse on this machine and builds footprint with its failpoints, in the dev profile
-/// and under a name of its own. A round counts only when the program died by SIGKILL at the very point it was armed for. After
-/// each it is started again; then every identity sent so far must be in each database once, with the values it was sent with,
-/// and new events must arrive.
+/// Starts a real Kafka, PostgreSQL and ClickHouse on this machine and builds footprint with its failpoints, in the dev profile and under a
+/// name of its own. A round counts only if the program died by SIGKILL at exactly the point it was armed for. After each round it is
+/// started again. Then every identity sent so far must be in each database once, with the values it was sent with, and new events must
+/// arrive.
 ///
-/// With --action stop the program is stopped at the point for longer than the group waits, another one takes its partitions
-/// and goes on, then the first wakes. With --action lose a proxy forwards a request and drops the answer, or withholds it
-/// until the program gives up; the points are then the names of answers.
+/// With --action stop the program is stopped at the point for longer than the group waits. Another one takes its partitions and continues,
+/// and then the first one wakes. With --action lose a proxy forwards a request and drops the answer, or withholds it until the program
+/// gives up; the points are then the names of answers.
 ///
 /// Exit status: 0 when every point was hit and nothing was lost or doubled, else 1.
 #[derive(Parser, Debug)]
@@ -47,16 +47,16 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = GroupProtocol::Both)]
     group_protocol: GroupProtocol,
 
-    /// Take out a guard, and see the rounds fail.
+    /// Remove a guard, to see that the rounds then fail.
     #[arg(long, value_enum, value_name = "GUARD")]
     without: Option<Guard>,
 
-    /// Rows that ClickHouse's table remembers tokens for. With 0 nothing hides what a guard leaves out: deaths and lost answers
-    /// must do without tokens. A suspended program may need them.
+    /// Number of inserts whose tokens ClickHouse's table remembers. With 0 no token hides a mistake: deaths and lost answers must do
+    /// without tokens. A suspended program may need them.
     #[arg(long, value_name = "COUNT")]
     deduplication_window: Option<u32>,
 
-    /// How long ClickHouse works on every insert at least, so that some still run when the next program starts.
+    /// Shortest time that ClickHouse works on an insert, so that some inserts still run when the next program starts.
     #[arg(long, value_name = "MILLISECONDS")]
     insert_ms: Option<u32>,
 
@@ -65,25 +65,25 @@ struct Arguments {
     footprint: Option<PathBuf>,
 }
 
-/// Suspensions among the rounds of `--action all`, where no number is given: each takes seconds.
+/// How many points `--action all` chooses for suspensions. They are few, because each suspension takes seconds.
 const STOPS_AMONG_ALL: usize = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GroupProtocol {
-    /// The client assigns.
+    /// The client assigns partitions.
     Classic,
-    /// KIP-848, the broker assigns.
+    /// KIP-848: the broker assigns partitions.
     Consumer,
     /// Each in turn.
     Both,
 }
 
-/// Guards that only the real program can be run without. The model takes out the others.
+/// Guards that only the real program can leave out. The model leaves out the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Guard {
     /// PostgreSQL's compare-and-set comes after COPY, with the commit.
     CompareLast,
-    /// ClickHouse's inserts of a partition go under one query id.
+    /// All inserts of a partition in ClickHouse have one query id.
     Fence,
 }
 
@@ -91,11 +91,11 @@ enum Guard {
 enum Action {
     /// The program dies.
     Kill,
-    /// The program stops, another takes over, and it goes on.
+    /// The program stops, another one takes over, and the first one continues.
     Stop,
     /// The program does not get its answer.
     Lose,
-    /// Each in turn: kill everywhere, stop at some points, lose every answer.
+    /// Each in turn: kill at every point, stop at some points, lose every answer.
     All,
 }
 
@@ -154,14 +154,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Changes ClickHouse's table as the options say.
+/// Changes ClickHouse's table according to the options.
 fn change_table(stack: &Stack, arguments: &Arguments) -> Result<()> {
     let mut changes = Vec::new();
     if let Some(window) = arguments.deduplication_window {
         changes.push(format!("modify setting non_replicated_deduplication_window = {window}"));
     }
     if let Some(ms) = arguments.insert_ms {
-        // computed for every insert, before anything of it is stored
+        // computed for every insert, before any of it is stored
         changes.push(format!("add column slow UInt8 materialized sleep({:.3})", f64::from(ms) / 1_000.0));
     }
     for change in changes {
@@ -170,7 +170,7 @@ fn change_table(stack: &Stack, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Every round of one action, and its table.
+/// Runs all rounds of one action, and prints their table.
 fn rounds_of(action: Action, arguments: &Arguments, seed: u64, site: &mut Site<'_>) -> Result<()> {
     let protocols = arguments.group_protocol.protocols();
     let names: Vec<&'static str> = match action {

@@ -16,24 +16,24 @@ use footprint_trials::trial::{
 const TOPIC: &str = "soak";
 const GROUP: &str = "soak";
 const PARTITIONS: u16 = 4;
-/// Events that are sent each second: enough that a consumer always has a batch under way.
+/// Events that are sent each second. There are enough that a consumer always has a batch under way.
 const EVENTS_PER_SECOND: u32 = 1_000;
-/// The share of them that cannot be stored.
+/// The share of the events that cannot be stored.
 const BAD_SHARE: f64 = 0.01;
-/// Between two looks at the ledger.
+/// The time between two looks at the ledger.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Once it has stored rows, a consumer lives for at most this long.
 const LIFE_MAX: Duration = Duration::from_millis(300);
 /// This share of the lives ends as soon as the ledger shows a claim, the rest at any moment.
 const AIMED_SHARE: f64 = 0.7;
-/// Limit of the wait for a claim.
+/// The time limit of the wait for a claim.
 const AIM_LIMIT: Duration = Duration::from_millis(500);
 /// This share of the lives ends within `EARLY_MAX` of its start, mostly before it stores: during the take-over, for example.
 const EARLY_SHARE: f64 = 0.1;
 const EARLY_MAX: Duration = Duration::from_millis(600);
 /// A consumer that has stored nothing for this long has failed.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// At the end everything that was sent must be stored within this.
+/// At the end, everything that was sent must be stored within this time.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(300);
 
 /// Kills the running consumer with SIGKILL, again and again, while events are sent; then proves that none was lost or doubled.
@@ -68,9 +68,9 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GroupProtocol {
-    /// The client assigns; a restarted consumer is let in at once by its name.
+    /// The client assigns partitions. The broker admits a restarted consumer at once, by its name.
     Classic,
-    /// KIP-848, the broker assigns; a restarted consumer waits until the dead one's session has ended.
+    /// KIP-848: the broker assigns partitions. A restarted consumer waits until the dead one's session has ended.
     Consumer,
 }
 
@@ -114,7 +114,7 @@ fn soak(kills: u32, seed: u64, fixture: &Fixture<'_>, program: &mut Program) -> 
     program.migrate()?;
     let watch = Watch::connect(fixture)?;
     println!("Killing footprint run {kills} times (seed {seed}), while {EVENTS_PER_SECOND} events a second are sent");
-    // More than any soak needs: it is stopped at the end.
+    // This number is more than any soak needs: `generate` is stopped at the end.
     let generate = program.generate(&[
         &format!("--rate={EVENTS_PER_SECOND}"),
         &format!("--count={}", u32::MAX),
@@ -167,16 +167,16 @@ fn soak(kills: u32, seed: u64, fixture: &Fixture<'_>, program: &mut Program) -> 
     Ok(())
 }
 
-/// What the kills were.
+/// The kills by their kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
-    /// Its life had stored rows.
+    /// Kills of consumers that had stored rows.
     counted: u32,
-    /// Of the counted: the ledger held a claim right after the kill.
+    /// Counted kills right after which the ledger held a claim.
     claim_pending: u32,
-    /// Of the counted: right after the kill one database held rows that the other did not.
+    /// Counted kills right after which one database held rows that the other did not.
     half_stored: u32,
-    /// Its life had stored nothing yet.
+    /// Kills of consumers that had stored nothing yet.
     not_counted: u32,
 }
 
@@ -199,7 +199,7 @@ struct Soak<'a> {
 }
 
 impl Soak<'_> {
-    /// Starts a consumer, kills it, and enters it in the tally.
+    /// Starts a consumer, kills it, and counts the kill.
     fn one_life(&mut self, line: &mut Line) -> Result<()> {
         if let Some(status) = self.generate.ended()? {
             bail!("footprint generate has ended ({status})");
@@ -235,7 +235,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Looks at the ledger until `enough`, giving true, or until `end`.
+    /// Looks at the ledger until `enough` or until `end`. True: `enough` came first.
     fn look_until(
         &self,
         consumer: &mut Process,
@@ -257,7 +257,7 @@ impl Soak<'_> {
 
 /// What the ledger shows of one consumer's life.
 struct Life {
-    /// Epochs when it began; a larger one is this life's.
+    /// The epochs when this life began. A larger epoch belongs to this life.
     epochs: BTreeMap<i32, i64>,
     /// PostgreSQL's position when this life's epoch was first seen. From then on no other process can move it, since every write
     /// compares the epoch. What this life stored before that look is not counted, so no kill counts wrongly.

@@ -1,5 +1,5 @@
-//! The bare load: rows that are already encoded go into a site's tables, side by side into both databases, and nothing else
-//! happens: no Kafka, no decoding, no ledger, no exactly-once. It shows what the two databases can take.
+//! The bare load sends rows that are already encoded into a site's tables, in both databases side by side. Nothing else happens: no Kafka,
+//! no decoding, no ledger, no exactly-once. It shows what the two databases can take.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(super) struct Sinks {
 }
 
 impl Sinks {
-    /// Both.
+    /// Both databases.
     pub(super) const BOTH: Self = Self { postgres: true, clickhouse: true };
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// Uncompressed: as `footprint` sends on one machine.
+    /// By this number of connections, uncompressed: as `footprint` sends on one machine.
     pub(super) const fn by(connections: usize) -> Self {
         Self { connections, lz4: false }
     }
@@ -54,11 +54,11 @@ impl Sending {
 pub(super) struct Load {
     /// Until the last row was stored in the slower database.
     pub(super) elapsed: Duration,
-    /// Until the last was in PostgreSQL.
+    /// Until the last row was in PostgreSQL.
     pub(super) postgres: Option<Duration>,
-    /// Until the last was in ClickHouse.
+    /// Until the last row was in ClickHouse.
     pub(super) clickhouse: Option<Duration>,
-    /// CPU time of the sender: this process.
+    /// CPU time of this process, which sends the rows.
     pub(super) cpu: Duration,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn load(
     let route = config.routes[0].clone();
     let copies = if sinks.postgres { prepared.copies(rows)? } else { Vec::new() };
     let blocks = if sinks.clickhouse { prepared.blocks(rows)? } else { Vec::new() };
-    // a token for each, whichever connection it goes by
+    // each block has its own token, whichever connection sends it
     let blocks: Vec<(usize, Bytes)> = blocks.into_iter().enumerate().collect();
     runtime.block_on(async {
         let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
@@ -109,7 +109,7 @@ pub(super) fn load(
     })
 }
 
-/// The pieces of one of some connections.
+/// The pieces that connection `number` of `connections` sends.
 fn dealt<T: Clone>(pieces: &[T], number: usize, connections: usize) -> Vec<T> {
     pieces.iter().skip(number).step_by(connections).cloned().collect()
 }

@@ -10,18 +10,18 @@ use super::cpu::ServersCpu;
 use super::parts::{Parts, settle};
 use super::site::Site;
 
-/// What a run took.
+/// What a run stored, and what it took.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     /// Records stored.
     pub(super) events: u64,
     /// From the process's start to its end.
     pub(super) whole: Duration,
-    /// From the first record read to the last stored: what rates and ratios are made of.
+    /// From the first record read to the last stored. Rates and ratios use this time.
     pub(super) storing: Duration,
     /// CPU time of the process.
     pub(super) cpu: Duration,
-    /// CPU seconds of the servers, merges until they settled included.
+    /// CPU seconds of the servers, including merges until they settled.
     pub(super) servers: ServersCpu,
     /// Peak resident memory of the process.
     pub(super) peak_bytes: u64,

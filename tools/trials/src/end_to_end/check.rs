@@ -10,10 +10,10 @@ use super::site::Site;
 use crate::trial::Watch;
 use crate::trial::oracle::{Fits, Judgement, Scope, judge_clickhouse, judge_postgres};
 
-/// Up to this many rows different identities are counted; above, sums speak for them.
+/// Up to this many rows, different identities are counted. With more rows, counts and sums must be enough.
 const DISTINCT_ROWS_MAX: u64 = 2_000_000;
 
-/// The topic's records are in the databases once each: what `footprint` read and stored, whatever else is in the tables.
+/// Checks that the databases hold each of the topic's records once, whatever else is in the tables. Returns the number of records.
 pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     let ends = site.stack.kafka()?.end_offsets(&site.topic)?;
     let total: u64 = ends.values().map(|&end| end.unsigned_abs()).sum();
@@ -33,7 +33,7 @@ pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     Ok(total)
 }
 
-/// The bare load's rows are in the databases, each as often as it was sent, with the values that were sent.
+/// Checks that the databases hold the bare load's rows, each as often as it was sent, with the values that were sent.
 pub(super) fn bare(site: &Site<'_>, prepared: &Prepared, rows: u64, sinks: Sinks) -> Result<()> {
     let (source, wanted) = (BARE_SOURCE, prepared.totals(rows)?);
     if sinks.postgres {
@@ -60,10 +60,10 @@ fn totals(rows: &[Vec<String>]) -> Result<Totals> {
     Ok(Totals { rows: rows.parse()?, text_bytes: text_bytes.parse()?, time_us: time_us.parse()? })
 }
 
-/// As many identities as `wanted` among the rows of `condition`.
+/// Checks that the rows of `condition` have as many different identities as `wanted`.
 fn distinct(site: &Site<'_>, condition: &str, wanted: u64, sinks: Sinks) -> Result<()> {
     if sinks.postgres {
-        // hashed, which for two million takes a second where `count(distinct ...)` would sort for many
+        // hashed: for two million rows this takes a second, where `count(distinct ...)` would sort for many seconds
         let sql = format!(
             "set work_mem = '256MB'; select count(*) from \
              (select 1 from user_footprint where {condition} group by kafka_partition, kafka_offset) identities"

@@ -1,4 +1,4 @@
-//! CPU time of the three servers, each with every process it has started: read from /proc before and after.
+//! CPU time of the three servers, each with every process that it has started. It is read from /proc before and after.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::ops::Sub;
 use anyhow::{Context, Result};
 use footprint_stack::Stack;
 
-/// CPU seconds since each server started, its ended children included.
+/// CPU seconds since each server started, including its ended children.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServersCpu {
     /// The broker.
@@ -54,7 +54,8 @@ fn processes() -> HashMap<u32, Process> {
     pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
 }
 
-/// proc(5): `pid (name) state ppid ...`, utime, stime, cutime and cstime being fields 14 to 17; the name may hold anything.
+/// Reads a line of /proc/PID/stat (proc(5)): `pid (name) state ppid ...`. Fields 14 to 17 are utime, stime, cutime and cstime. The name may
+/// contain any character.
 fn process(stat: &str) -> Option<Process> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let ticks = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();

@@ -1,5 +1,5 @@
-//! Rows as the two servers take them: PostgreSQL's binary COPY and ClickHouse's Native format. Written for the bare load alone, so
-//! that it measures the servers and not the program's encoders; it knows the kinds of columns that the shipped route has.
+//! Encodes rows for the two servers: PostgreSQL's binary COPY and ClickHouse's Native format. Only the bare load uses this code, so it
+//! measures the servers and not the program's encoders. The code knows the kinds of columns that the shipped route has.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,17 +13,17 @@ const PARTITION: i32 = 0;
 
 /// PostgreSQL counts microseconds from 2000-01-01, which is this long after 1970-01-01.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-/// What binary COPY begins with: the signature, no flags, no extension.
+/// The start of binary COPY: the signature, no flags, no extension.
 const COPY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with, in place of a row's number of fields.
+/// The end of binary COPY, in place of a row's number of fields.
 const COPY_TRAILER: i16 = -1;
 
 /// ClickHouse's types of the identity columns, in the order of [`IDENTITY_COLUMNS`].
 const IDENTITY_TYPES: [&str; 4] = ["Int64", "Int32", "Int64", TIMESTAMP_TYPE];
 const TIMESTAMP_TYPE: &str = "DateTime64(6, 'UTC')";
-/// The serialization of a dictionary that Native has: its keys are in the block.
+/// The version of a dictionary's form in Native: its keys are in the block.
 const DICTIONARY_VERSION: u64 = 1;
-/// The block has keys (bit 9), they replace those before (bit 10), and an index is a byte wide (0).
+/// The block has keys (bit 9), they replace earlier ones (bit 10), and an index is one byte wide (0).
 const DICTIONARY_FLAGS: u64 = 1 << 9 | 1 << 10;
 
 /// The COPY statement whose data [`copy_chunks`] makes.
@@ -127,7 +127,7 @@ fn put_head(name: &str, kind: &str, out: &mut Vec<u8>) {
     put_text(kind.as_bytes(), out);
 }
 
-/// The distinct texts, in the order in which they come, then each row's index.
+/// Appends the distinct texts, in the order of their first rows, and then each row's index.
 fn put_dictionary(bytes: &[u8], ends: &[u32], out: &mut Vec<u8>) -> Result<()> {
     let mut keys: Vec<&[u8]> = Vec::new();
     let mut indices = Vec::with_capacity(ends.len());
@@ -153,7 +153,7 @@ fn put_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-/// LEB128: seven bits a byte, the lowest first.
+/// Appends a number as LEB128: seven bits in each byte, the lowest first.
 fn put_varuint(mut value: usize, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

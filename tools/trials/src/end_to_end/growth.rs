@@ -14,10 +14,10 @@ use super::prepared::{Prepared, ROWS_MAX};
 use super::site::Site;
 use super::table::{Spread, Table, grouped, thousands_per_second};
 
-/// Partitions of the topic while the rows stored grow.
+/// Partitions of the topic in the cases with more and more stored rows.
 const PARTITIONS: u16 = 4;
 
-/// What more partitions and more stored rows do to the speed.
+/// How more partitions and more stored rows change the speed.
 #[derive(clap::Args, Debug)]
 pub(super) struct GrowthArgs {
     /// Events of each run
@@ -34,7 +34,7 @@ pub(super) struct GrowthArgs {
     pub(super) rounds: u32,
 }
 
-/// One arrangement, and what came of it.
+/// One case of the scenario, and its runs.
 struct Case {
     partitions: u16,
     stored: u64,
@@ -53,7 +53,7 @@ pub(super) fn run(bench: &Bench, args: &GrowthArgs) -> Result<()> {
     let prepared = Prepared::new(args.stored.iter().copied().max().unwrap_or(0).min(ROWS_MAX))?;
     for round in 0..args.rounds {
         let mut cases: Vec<&mut Case> = by_partitions.iter_mut().chain(&mut by_stored).collect();
-        // there and back again, so that a drift of the machine favours none
+        // in every other round the order is reversed, so that a drift of the machine favours no case
         if round % 2 == 1 {
             cases.reverse();
         }
@@ -76,7 +76,7 @@ fn measure(bench: &Bench, prepared: &Prepared, case: &Case) -> Result<Run> {
     let mut site = Site::new(bench, &topic(case.partitions))?;
     if case.stored > 0 {
         bare::load(&bench.runtime, &site, prepared, case.stored, Sinks::BOTH, Sending::by(1))?;
-        // what autovacuum would do in the middle of the run
+        // otherwise autovacuum would do this in the middle of the run
         site.postgres("vacuum (analyze) user_footprint")?;
         check::bare(&site, prepared, case.stored, Sinks::BOTH)?;
     }
@@ -86,7 +86,7 @@ fn measure(bench: &Bench, prepared: &Prepared, case: &Case) -> Result<Run> {
     Ok(run)
 }
 
-/// Prints one table; each `x` is the value as a multiple of the first line's.
+/// Prints one table. Each `x` is the value as a multiple of the first line's.
 fn print(first: &str, cases: &[Case], name: impl Fn(&Case) -> String) {
     if cases.is_empty() {
         return;

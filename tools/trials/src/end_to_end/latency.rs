@@ -16,9 +16,10 @@ use super::visible::{Sample, Sampler, Seen, Series, now_us};
 
 /// The load flows for this long before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Between two looks at PostgreSQL.
+/// The time between two looks at PostgreSQL.
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
-/// Between two looks at ClickHouse, whose answer costs milliseconds of a core: asked as often as PostgreSQL, it would only answer.
+/// The time between two looks at ClickHouse. An answer costs it milliseconds of a core: if it were asked as often as PostgreSQL, it would
+/// do nothing else.
 const COSTLY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How late events are visible under a steady load.
@@ -35,7 +36,7 @@ pub(super) struct LatencyArgs {
     pub(super) partitions: u16,
 }
 
-/// What was seen of one load.
+/// The measurements of one load.
 pub(super) struct Measured {
     /// Milliseconds from each event's Kafka time until it was visible: in PostgreSQL, in ClickHouse, in both.
     pub(super) latencies_ms: [Vec<f64>; 3],
@@ -75,7 +76,8 @@ pub(super) fn run(bench: &Bench, args: &LatencyArgs) -> Result<()> {
     Ok(())
 }
 
-/// Makes a topic whose records have the broker's time, so that what the producer holds back does not count against the consumer.
+/// Makes a topic whose records have the broker's time. So the time that the producer holds records back does not count against the
+/// consumer.
 pub(super) fn make_topic(bench: &Bench, topic: &str, partitions: u16) -> Result<()> {
     Ok(bench.stack.kafka()?.create_topic(topic, partitions, &[("message.timestamp.type", "LogAppendTime")])?)
 }
@@ -93,7 +95,7 @@ pub(super) fn measure(site: &Site<'_>, args: &LatencyArgs) -> Result<Measured> {
     let producer = Producer::start(site.stack.kafka()?.bootstrap(), &site.topic, args.partitions, args.rate)?;
     wait_until_flowing(&postgres, args.partitions, running)?;
     wait_until_flowing(&clickhouse, args.partitions, running)?;
-    // a load's length, not a wait for something to happen
+    // this is the length of the load, not a wait for something to happen
     std::thread::sleep(WARM_UP);
     let (from_us, inserts) = (now_us(), Parts::of(site)?.inserts);
     std::thread::sleep(Duration::from_secs(args.seconds));
@@ -122,8 +124,8 @@ fn line(name: &str, latencies_ms: &[f64], seen: Option<&Seen>) -> Vec<String> {
     cells
 }
 
-/// Milliseconds from each event's Kafka time, in `from_us..to_us`, until it was seen: in PostgreSQL, in ClickHouse, in both;
-/// each sorted.
+/// Milliseconds from each event's Kafka time, in `from_us..to_us`, until it was seen: in PostgreSQL, in ClickHouse, in both. Each list is
+/// sorted.
 fn latencies(
     site: &Site<'_>,
     postgres: &Series,

@@ -56,19 +56,19 @@ enum Scenario {
     Versions(versions::VersionsArgs),
 }
 
-/// The servers of a run, the program, and what speaks to them.
+/// The servers of a run, and the program with its settings.
 struct Bench {
     stack: Stack,
     runtime: Runtime,
     /// The program's file.
     program: PathBuf,
-    /// The program's settings in every run, beside the site's own.
+    /// The program's settings in every run, in addition to the site's own.
     settings: Vec<(String, String)>,
 }
 
 impl Bench {
-    /// Starts the servers, and lets one group come and go. The broker's first group makes it create the topic of committed offsets: that
-    /// takes seconds, which would count against the first measurement.
+    /// Starts the servers, and lets one group join and leave. When the first group joins, the broker creates the topic of committed
+    /// offsets. This takes seconds, which would count against the first measurement.
     fn start(program: PathBuf, settings: Vec<(String, String)>) -> Result<Self> {
         let stack = Stack::start(StackOptions { progress: Progress::stderr(), ..StackOptions::default() })?;
         let bench = Self { stack, runtime: Runtime::new()?, program, settings };
@@ -100,7 +100,7 @@ fn setting(text: &str) -> Result<(String, String)> {
 /// Runs the scenario.
 ///
 /// # Errors
-/// A server or the program fails, or a database holds something else than was sent.
+/// A server or the program fails, or a database does not hold what was sent.
 pub fn run(arguments: Arguments) -> Result<()> {
     let program = build(arguments.footprint.as_deref())?;
     let bench = Bench::start(program, arguments.set)?;

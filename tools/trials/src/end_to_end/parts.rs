@@ -1,5 +1,5 @@
 //! What ClickHouse made of the inserts: its parts, and how many inserts made them. Also the wait until both databases are at rest before
-//! the next timing: ClickHouse has merged what it wants to merge, and PostgreSQL has written its pages.
+//! the next timing: ClickHouse has merged all that it wants to merge, and PostgreSQL has written its pages.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use footprint_stack::Stack;
 
 use super::site::Site;
 
-/// How long merges may go on before the next timing begins anyway.
+/// How long merges may continue before the next timing begins anyway.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// Merges are over if none was seen for this long.
 const QUIET: Duration = Duration::from_millis(600);
@@ -24,7 +24,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Asks ClickHouse. Each insert of a block takes the next block number of its table partition, merges take none.
+    /// Asks ClickHouse. Each insert of a block takes the next block number of its table partition; a merge takes none.
     pub(super) fn of(site: &Site<'_>) -> Result<Self> {
         let rows = site.clickhouse(
             "select sum(parts), sum(blocks) from (select count() as parts, max(max_block_number) as blocks \
@@ -38,7 +38,7 @@ impl Parts {
     }
 }
 
-/// Waits until ClickHouse merges nothing, at most two minutes, and says whether it came to that.
+/// Waits until ClickHouse merges nothing, at most two minutes. False: it still merges.
 pub(super) fn settle(stack: &Stack) -> Result<bool> {
     let started = Instant::now();
     let mut last_seen = started;
@@ -54,7 +54,7 @@ pub(super) fn settle(stack: &Stack) -> Result<bool> {
     Ok(false)
 }
 
-/// Brings both databases to rest, so that no measurement pays for what the one before left behind.
+/// Brings both databases to rest, so that no measurement pays for the work that the previous one left behind.
 pub(super) fn rest(stack: &Stack) -> Result<()> {
     stack.postgres()?.execute("postgres", "checkpoint")?;
     settle(stack).map(drop)

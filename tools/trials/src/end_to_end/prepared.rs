@@ -13,35 +13,35 @@ use footprint_service::config::Config;
 
 use super::encode::{copy_chunks, native_block};
 
-/// The source of the bare load's rows: no topic's hash.
+/// The source id of the bare load's rows. It is the hash of no topic.
 pub(super) const BARE_SOURCE: i64 = 1;
-/// Rows that are held in memory; a larger load sends them again.
+/// The most rows that are held in memory. A larger load sends them again.
 pub(super) const ROWS_MAX: u64 = 2_000_000;
 /// Rows of a COPY transaction.
 const COPY_ROWS: usize = 50_000;
 /// Rows of a Native block.
 const BLOCK_ROWS: usize = 500_000;
-// a block is a whole number of transactions, what is held a whole number of blocks
+// a block is a whole number of transactions, and the rows in memory are a whole number of blocks
 const _: () = assert!(BLOCK_ROWS.is_multiple_of(COPY_ROWS) && (ROWS_MAX as usize).is_multiple_of(BLOCK_ROWS));
 
 /// Rows as the two servers take them.
 pub(super) struct Prepared {
-    /// How many.
+    /// The number of rows.
     pub(super) rows: u64,
     copies: Vec<Vec<Bytes>>,
     blocks: Vec<Bytes>,
-    /// What the rows of each block add up to.
+    /// The totals of each block's rows.
     totals: Vec<Totals>,
 }
 
-/// What some rows add up to: by these a database is asked whether it holds the values that were sent.
+/// Totals of some rows. They show whether a database holds the values that were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    /// Rows.
+    /// The number of rows.
     pub(super) rows: u64,
-    /// Bytes of both texts.
+    /// The bytes of both texts.
     pub(super) text_bytes: u64,
-    /// The events' times, microseconds since the epoch.
+    /// The sum of the events' times, microseconds since the epoch.
     pub(super) time_us: i128,
 }
 
@@ -54,7 +54,7 @@ impl Prepared {
         let mut decoder = Decoder::new(route)?;
         let mut prepared = Self { rows: rows_wanted, copies: Vec::new(), blocks: Vec::new(), totals: Vec::new() };
         let mut rows = Rows::empty(route);
-        // as if they had just arrived: ClickHouse's table is parted by the month of arrival
+        // the rows arrive at the present time: ClickHouse's table is partitioned by the month of arrival
         let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         for offset in 0..i64::try_from(rows_wanted)? {
             let event = generator.generate();
@@ -98,12 +98,12 @@ impl Prepared {
         self.of(&self.blocks, BLOCK_ROWS, rows)
     }
 
-    /// What a load of `rows` adds up to.
+    /// The totals of a load of `rows`.
     pub(super) fn totals(&self, rows: u64) -> Result<Totals> {
         Ok(self.of(&self.totals, BLOCK_ROWS, rows)?.into_iter().fold(Totals::default(), Totals::plus))
     }
 
-    /// Starts again from the first piece if more rows are wanted than are held. The bytes are shared.
+    /// As many pieces as `rows` need. If that is more than are held, it starts again from the first piece. The bytes are shared.
     fn of<T: Clone>(&self, pieces: &[T], piece_rows: usize, rows: u64) -> Result<Vec<T>> {
         let whole = rows.is_multiple_of(BLOCK_ROWS as u64) && self.rows.is_multiple_of(BLOCK_ROWS as u64);
         ensure!(

@@ -1,5 +1,5 @@
-//! Events into Kafka at a steady rate, from a thread of this process. Unless the topic says otherwise each record's Kafka
-//! timestamp is the moment it was sent.
+//! Sends events to Kafka at a steady rate, from a thread of this process. Unless the topic says otherwise, each record's Kafka timestamp is
+//! the moment at which it was sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::visible::now_us;
 
-/// Records are sent once in this time, all that are due at once.
+/// The time between two sends. Each sends all records that are due.
 const BEAT: Duration = Duration::from_millis(1);
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends until it is stopped.
+/// Sends events until it is stopped.
 pub(super) struct Producer {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Sent>>>,
@@ -28,9 +28,9 @@ pub(super) struct Producer {
 /// What a producer has sent, all of it acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
-    /// Records.
+    /// The number of records.
     pub(super) records: u64,
-    /// How far it fell behind its rate, at worst.
+    /// The longest time by which it fell behind its rate.
     pub(super) late: Duration,
 }
 
@@ -95,7 +95,7 @@ fn connect(bootstrap: &str) -> Result<BaseProducer<Refusals>> {
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
-        // what Kafka's own clients wait by default; a request for each record would keep the broker busier than the consumer
+        // the default of Kafka's own clients; a request for each record would keep the broker busier than the consumer
         .set("linger.ms", "5")
         .set("message.timeout.ms", FLUSH_LIMIT.as_millis().to_string());
     config.create_with_context(Refusals::default()).context("kafka producer")

@@ -19,7 +19,7 @@ use super::visible::{Sample, Sampler, now_us};
 const LOOK_INTERVAL: Duration = Duration::from_millis(4);
 /// Records sent one by one to an idle consumer.
 const LONE_RECORDS: u32 = 20;
-/// The broker's setting in `tools/stack`.
+/// The shortest session timeout that the broker of `tools/stack` allows.
 const BROKER_SESSION_MIN_MS: u32 = 1_000;
 
 /// How soon rows are stored after a kill, after a start, and after a long pause.
@@ -75,7 +75,7 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     consumer.process.kill()?;
     let mut next = Consumer::start(&site)?;
     let again = |samples: &[Sample], epoch: i64| -> Option<i64> {
-        // neither the take-over itself counts, nor what a transaction of the dead consumer still stored
+        // this counts neither the take-over itself nor rows that a transaction of the dead consumer still stored
         let taken = samples.iter().find(|sample| sample.epoch > epoch)?;
         Some(samples.iter().find(|sample| sample.epoch > epoch && sample.next > taken.next)?.at_us)
     };
@@ -98,13 +98,13 @@ fn kill(bench: &Bench, args: &RecoveryArgs, instance: &str) -> Result<[f64; 2]> 
     Ok([seconds(times_us.first()), seconds(times_us.last())])
 }
 
-/// How long a start takes, and a lone record.
+/// Measures how long a start takes, and how long a lone record takes.
 fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let topic = "bench_starts";
     let kafka = bench.stack.kafka()?;
     bench.fill(topic, args.partitions, 1_000)?;
     let mut site = Site::new(bench, topic)?;
-    // everything is stored and committed
+    // after this, everything is stored and committed
     caught_up::run(&mut site, Sinks::BOTH)?;
     rest(&bench.stack)?;
     let postgres = Sampler::postgres(&site, LOOK_INTERVAL)?;
@@ -146,7 +146,7 @@ fn starts(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
 fn lone_records(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler) -> Result<[Vec<f64>; 2]> {
     let sender = Sender::connect(site.stack.kafka()?.bootstrap())?;
     let mut seconds = [Vec::new(), Vec::new()];
-    // the first one also waits for its sender to reach the broker
+    // the first one does not count: it also waits for its sender to reach the broker
     for number in 0..=LONE_RECORDS {
         sender.send(&site.topic, 0)?;
         let seen = seen_after(site, postgres, clickhouse, 0)?;
@@ -173,7 +173,7 @@ fn seen_after(site: &Site<'_>, postgres: &Sampler, clickhouse: &Sampler, from_us
     Ok([seen(postgres)?, seen(clickhouse)?].map(|at_us| (at_us - from_us) as f64 / 1e6))
 }
 
-/// How a backlog is caught up.
+/// Measures how a backlog is caught up.
 fn backlog(bench: &Bench, args: &RecoveryArgs) -> Result<()> {
     let topic = "bench_backlog";
     bench.fill(topic, args.partitions, args.backlog)?;

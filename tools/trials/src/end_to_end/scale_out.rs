@@ -14,9 +14,9 @@ use super::steady::{Consumer, until, wait_until_all_visible, wait_until_flowing}
 use super::table::{Table, grouped, share};
 use super::visible::{Sample, Sampler, Series, now_us};
 
-/// Between two looks while throughput is measured: this costs hardly anything.
+/// The time between two looks while throughput is measured. Such looks cost hardly anything.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
-/// Between two looks while pauses are measured.
+/// The time between two looks while pauses are measured.
 const PAUSE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The load flows for this long before a consumer joins, to show the usual gaps.
 const USUAL: Duration = Duration::from_secs(3);
@@ -66,8 +66,8 @@ pub(super) fn run(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     pauses(bench, args)
 }
 
-/// `count` consumers started at once on a full topic: seconds in all, rows a second from the first rows seen to the last, and
-/// the rows that each stored.
+/// Starts `count` consumers at once on a full topic. Returns the seconds in all, the rows a second from the first rows seen to the last,
+/// and the rows that each consumer stored.
 fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Result<(f64, f64, Vec<f64>)> {
     let site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
@@ -81,7 +81,7 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     let label = r#"sink="postgres""#;
     let rows = consumers.iter_mut().map(|consumer| consumer.metric("footprint_sink_rows_total", label));
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    // all at once: if one drained alone, the others would first take its partitions over
+    // all are asked at once: if one drained alone, the others would first take its partitions over
     for consumer in &consumers {
         consumer.process.ask_to_end();
     }
@@ -90,7 +90,7 @@ fn together(bench: &Bench, topic: &str, args: &ScaleOutArgs, count: usize) -> Re
     }
     check::topic(&site, Sinks::BOTH)?;
     let end_us = last_us(&seen).max(last_us(&other));
-    // what the first look found was stored before it
+    // rows that the first look found were stored before that look
     let first_us = seen.values().flatten().filter(|sample| sample.next > 0).map(|sample| sample.at_us).min();
     let first_us = first_us.context("nothing was stored")?;
     let before: i64 =
@@ -104,7 +104,7 @@ fn last_us(series: &Series) -> i64 {
     series.values().filter_map(|samples| Some(samples.last()?.at_us)).max().unwrap_or(0)
 }
 
-/// One consumer under a steady load; a second joins, then leaves.
+/// Measures the pauses of one consumer under a steady load, when a second one joins and then leaves.
 fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let topic = "bench_pauses";
     let kafka = bench.stack.kafka()?;
@@ -118,7 +118,7 @@ fn pauses(bench: &Bench, args: &ScaleOutArgs) -> Result<()> {
     let producer = Producer::start(kafka.bootstrap(), topic, args.partitions, args.rate)?;
     wait_until_flowing(&sampler, args.partitions, std::slice::from_mut(&mut first))?;
     let usual_us = now_us();
-    // a load's length, not a wait for something to happen
+    // this is the length of the load, not a wait for something to happen
     std::thread::sleep(USUAL);
 
     let join_us = now_us();
@@ -173,7 +173,7 @@ fn moved(samples: &[Sample], from_us: i64, to_us: i64) -> bool {
     epoch_at(from_us) != epoch_at(to_us)
 }
 
-/// The longest time without new rows that ended in that time: what began before a consumer joined may be due to its joining.
+/// The longest time without new rows that ended in the given time. A pause that began before a consumer joined may still be due to its joining.
 fn longest_pause_ms(samples: &[Sample], from_us: i64, to_us: i64) -> f64 {
     let mut longest_us = 0;
     let mut last = None;

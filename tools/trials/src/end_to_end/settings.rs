@@ -20,12 +20,12 @@ pub(super) struct SettingsArgs {
     /// Rows of a load
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) events: u64,
-    /// Rounds, each a load a line
+    /// Rounds, each with one load for every line
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
 }
 
-/// One thing changed.
+/// One change to the databases, or to how the bare load sends.
 enum Change {
     /// Nothing: as shipped.
     Nothing,
@@ -77,7 +77,7 @@ pub(super) fn run(bench: &Bench, args: &SettingsArgs) -> Result<()> {
     let mut cases = cases();
     for round in 0..args.rounds {
         let mut turns: Vec<&mut Case> = cases.iter_mut().collect();
-        // there and back again, so that a drift of the machine favours none
+        // in every other round the order is reversed, so that a drift of the machine favours no case
         if round % 2 == 1 {
             turns.reverse();
         }

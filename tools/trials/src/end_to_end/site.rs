@@ -17,7 +17,7 @@ use crate::trial::{Ended, Fixture, Output, Process, Program};
 /// How long any one process or load may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(900);
 
-/// Each site has a name of its own, for its databases and its consumer group.
+/// The number of the next site. Each site has its own name for its databases and its consumer group.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Empty, migrated databases on one stack, for one topic.
@@ -26,9 +26,9 @@ pub(super) struct Site<'a> {
     pub(super) stack: &'a Stack,
     /// The databases' and the group's name.
     pub(super) name: String,
-    /// What events are read from.
+    /// The topic that events are read from.
     pub(super) topic: String,
-    /// All of these.
+    /// The servers, the databases and the topic, as the trials use them.
     pub(super) fixture: Fixture<'a>,
     program: Program,
 }
@@ -57,14 +57,14 @@ impl<'a> Site<'a> {
         self.program.set(name, value);
     }
 
-    /// Starts `footprint` with `arguments`, its outputs in files of its own.
+    /// Starts `footprint` with `arguments`. Its outputs go to files of its own.
     pub(super) fn start(&self, arguments: &[&str]) -> Result<Process> {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| self.stack.directory().join(format!("{}-{number}.{kind}", self.name));
         self.program.start(arguments, Output::File(&file("out")), Output::File(&file("log")))
     }
 
-    /// Runs `footprint` with `arguments` to its end: what that cost, and what it said.
+    /// Runs `footprint` with `arguments` to its end. Returns what that cost, and what it printed.
     pub(super) fn footprint(&self, arguments: &[&str]) -> Result<(Ended, String)> {
         let mut process = self.start(arguments)?;
         let ended = process.succeed(DEADLINE)?;
@@ -76,7 +76,7 @@ impl<'a> Site<'a> {
         self.footprint(&["generate", "--count", &count.to_string(), "--bad-share", "0"]).map(drop)
     }
 
-    /// The settings as the service crate takes them, to speak to the same databases by the same clients.
+    /// The settings as the service crate takes them, to reach the same databases with the same clients.
     pub(super) fn config(&self) -> Result<Config> {
         let (postgres, clickhouse) = (self.stack.postgres()?, self.stack.clickhouse()?);
         let mut config = Config::load(None, &[])?;
@@ -93,7 +93,7 @@ impl<'a> Site<'a> {
         Ok(config)
     }
 
-    /// Rows of the last of some statements in PostgreSQL, as text; null is empty.
+    /// Executes statements in PostgreSQL and returns the rows of the last one, as text. A null is an empty text.
     pub(super) fn postgres(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

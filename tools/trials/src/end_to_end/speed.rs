@@ -1,5 +1,5 @@
-//! `speed`: the bare load of the same rows beside the whole way, in turns. The bare load runs by several numbers of connections,
-//! and the best of them counts. Read the ratio, not the rates: machines differ and are noisy, the two halves of a round are not.
+//! `speed`: the bare load and the whole way, in turns, with the same rows. The bare load tries several numbers of connections, and the best
+//! one counts. Read the ratio, not the rates: machines differ and are noisy, but the two halves of a round differ little.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct SpeedArgs {
     /// Events in the topic; above 2,000,000 a multiple of 500,000
     #[arg(long, default_value_t = Self::default().events, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) events: u64,
-    /// Rounds, each a run and a bare load by every number of connections
+    /// Rounds, each with one run, and one bare load for every number of connections
     #[arg(long, default_value_t = Self::default().rounds, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
     /// Partitions of the topic
@@ -56,7 +56,7 @@ pub(super) enum Sink {
     Clickhouse,
 }
 
-/// The bare loads by one number of connections, a round each.
+/// The bare loads with one number of connections, one for each round.
 struct Bare {
     connections: usize,
     loads: Vec<Load>,
@@ -117,7 +117,7 @@ pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
     Ok(())
 }
 
-/// Nothing loaded yet, by each of these numbers of connections.
+/// An empty list of bare loads for each of these numbers of connections.
 fn bares(numbers: &[u64]) -> Result<Vec<Bare>> {
     ensure!(!numbers.is_empty() && numbers.len() <= NUMBERS_MAX, "--bare-connections takes 1 to {NUMBERS_MAX} numbers");
     let bare =
@@ -147,7 +147,7 @@ fn ratio(bare: &Load, time: Duration) -> f64 {
     bare.elapsed.as_secs_f64() / time.as_secs_f64()
 }
 
-/// One bare load by each number of connections, each into empty tables.
+/// Does one bare load with each number of connections, each into empty tables.
 fn bare_half<'a>(
     bench: &Bench,
     prepared: &Prepared,
@@ -177,7 +177,7 @@ fn footprint_half(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
     Ok(run)
 }
 
-/// What all rounds say, a measure a line.
+/// The figures of all rounds, one measure on each line.
 fn summary(bare: &Bare, runs: &[Run], sinks: Sinks) -> Table {
     let mut table = Table::new(&["", "median", "least", "greatest"]);
     let mut line = |name: &str, digits: usize, values: Vec<f64>| {

@@ -29,7 +29,7 @@ impl Consumer {
         Ok(Self { process: site.start(&["run"])?, address: None })
     }
 
-    /// The sum of a metric's values whose labels hold `label`; 0 before there is any.
+    /// The sum of a metric's values whose labels contain `label`. 0 before there is any.
     pub(super) fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
         self.process.must_run()?;
         let Some(page) = self.page("/metrics")? else { return Ok(0.0) };
@@ -45,7 +45,7 @@ impl Consumer {
         Ok(if page.starts_with("HTTP/1.1 200") { owned.parse().context("/readyz says no partitions")? } else { 0 })
     }
 
-    /// A page of its HTTP server; none before that listens.
+    /// A page of its HTTP server. None before the server listens.
     fn page(&mut self, path: &str) -> Result<Option<String>> {
         if self.address.is_none() {
             let log = self.process.log();
@@ -63,7 +63,7 @@ impl Consumer {
     }
 }
 
-/// Asks `question` until it is answered.
+/// Asks `question` until it has an answer.
 pub(super) fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     loop {
@@ -77,7 +77,7 @@ pub(super) fn until<T>(what: &str, mut question: impl FnMut() -> Result<Option<T
     }
 }
 
-/// Waits until every partition has moved past where it is now, twice: the load flows everywhere.
+/// Waits until every partition has moved forward twice. Then the load flows everywhere.
 pub(super) fn wait_until_flowing(sampler: &Sampler, partitions: u16, consumers: &mut [Consumer]) -> Result<()> {
     for _ in 0..2 {
         let before = sampler.latest();
@@ -105,7 +105,7 @@ pub(super) fn wait_until_all_visible(sampler: &Sampler, site: &Site<'_>, consume
     })
 }
 
-/// Fails with its log if one of them has ended: the wait is then over.
+/// Fails if one of the consumers has ended, because waiting is then useless. The error shows its log.
 pub(super) fn must_run(consumers: &mut [Consumer]) -> Result<()> {
     consumers.iter_mut().try_for_each(|consumer| consumer.process.must_run())
 }

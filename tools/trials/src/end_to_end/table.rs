@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Characters a line may have.
+/// The most characters on a line.
 const WIDTH_MAX: usize = 100;
 
-/// A table whose first column is text, to the left, and whose others are numbers, to the right.
+/// A table. Its first column is text, aligned to the left. The others are numbers, aligned to the right.
 pub(super) struct Table {
     lines: Vec<Vec<String>>,
 }
@@ -15,7 +15,7 @@ impl Table {
     pub(super) fn new(headings: &[&str]) -> Self {
         let height = headings.iter().map(|heading| heading.lines().count()).max().unwrap_or(1);
         let line = |index: usize| -> Vec<String> {
-            // headings stand at the bottom
+            // headings are aligned to the bottom
             let cell = |heading: &&str| {
                 let missing = height - heading.lines().count();
                 index.checked_sub(missing).and_then(|at| heading.lines().nth(at)).unwrap_or("").to_owned()
@@ -30,10 +30,10 @@ impl Table {
         self.lines.push(cells);
     }
 
-    /// Prints it.
+    /// Prints the table.
     ///
     /// # Panics
-    /// A line is wider than it may be: the scenario asks for too many columns.
+    /// A line is too wide: the scenario asks for too many columns.
     pub(super) fn print(&self) {
         let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let cell_width = |column: usize, line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
@@ -51,10 +51,10 @@ impl Table {
     }
 }
 
-/// The middle of some values, with the least and the greatest.
+/// The median of some values, with the least and the greatest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spread {
-    /// The middle one.
+    /// The median.
     pub(super) median: f64,
     /// The least.
     pub(super) min: f64,
@@ -63,11 +63,11 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of `values`; of none, NaN.
+    /// The spread of `values`. NaN if there are none.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        // of two in the middle, what lies between them
+        // if there are two values in the middle, the median lies half-way between them
         let lower = values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
         let median = f64::midpoint(lower, share(&values, 0.5));
         Self { median, min: share(&values, 0.0), max: share(&values, 1.0) }
@@ -79,7 +79,7 @@ impl Spread {
     }
 }
 
-/// The value below which `part` of the sorted `values` lie, the upper of two neighbours; NaN when there is none.
+/// The value below which `part` of the sorted `values` lie. Between two values, the upper one counts. NaN if there are none.
 pub(super) fn share(values: &[f64], part: f64) -> f64 {
     let last = values.len().saturating_sub(1);
     let place = (part * last as f64).ceil() as usize;

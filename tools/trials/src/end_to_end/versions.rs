@@ -1,5 +1,5 @@
-//! `versions`: several builds of footprint beside each other: the same topic, the same servers, in turns. Read a line's `x`: the
-//! rate as a multiple of the first build's.
+//! `versions`: compares several builds of footprint, which take turns with the same topic on the same servers. Read a line's `x`: the rate
+//! as a multiple of the first build's.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::parts::rest;
 use super::site::Site;
 use super::table::{Spread, Table, grouped, share, thousands_per_second};
 
-/// How fast, and how late, several builds of footprint are; the first is what the others are measured by.
+/// How fast, and how late, several builds of footprint are, compared with the first one.
 #[derive(clap::Args, Debug)]
 pub(super) struct VersionsArgs {
     /// A build and its name in the table, such as before=/tmp/footprint; may be given again
@@ -22,10 +22,10 @@ pub(super) struct VersionsArgs {
     /// Events in the topic
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) events: u64,
-    /// Rounds, each a run a build; 0: latencies only
+    /// Rounds, each with one run of every build; 0: latencies only
     #[arg(long, default_value_t = 5)]
     pub(super) rounds: u32,
-    /// Rounds of the latency at 10,000 events a second, each a load a build; 0: none
+    /// Rounds of the latency at 10,000 events a second, each with one load for every build; 0: none
     #[arg(long, default_value_t = 3)]
     pub(super) latency_rounds: u32,
     /// Partitions of the topic
@@ -47,7 +47,7 @@ fn build(text: &str) -> Result<Build> {
     Ok(Build { name: name.to_owned(), program })
 }
 
-/// A build, and what came of it.
+/// A build, and its results.
 struct Case<'a> {
     build: &'a Build,
     runs: Vec<Run>,
@@ -67,7 +67,7 @@ pub(super) fn run(bench: &Bench, args: &VersionsArgs) -> Result<()> {
     Ok(())
 }
 
-/// The cases in this round's order: there and back again, so that a drift of the machine favours none.
+/// The cases in this round's order. In every other round the order is reversed, so that a drift of the machine favours no case.
 fn in_turn<'a, 'b>(cases: &'a mut [Case<'b>], round: u32) -> Vec<&'a mut Case<'b>> {
     let mut turns: Vec<_> = cases.iter_mut().collect();
     if round % 2 == 1 {

@@ -1,4 +1,4 @@
-//! How far each partition is visible in a database. A thread with a connection of its own looks every few milliseconds.
+//! How far each partition is visible in a database. A thread with its own connection looks every few milliseconds.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +20,10 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// How often `wait` asks what the thread has seen.
 const WAIT_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What was visible of a partition from a time on.
+/// How far a partition was visible from a certain time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sample {
-    /// When the answer was there, microseconds since 1970: visible then, or a look's interval earlier.
+    /// When the answer came, microseconds since 1970. The records became visible at most one look's interval earlier.
     pub(super) at_us: i64,
     /// Everything below this offset is visible.
     pub(super) next: i64,
@@ -43,7 +43,7 @@ pub(super) struct Seen {
     pub(super) intervals_ms: Vec<f64>,
 }
 
-/// A thread that looks.
+/// A thread that looks at a database again and again.
 pub(super) struct Sampler {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -57,8 +57,8 @@ struct Shared {
 }
 
 impl Sampler {
-    /// Looks at PostgreSQL. It asks the ledger, whose row moves in the same transaction as the rows themselves: it is exact,
-    /// and needs no index that would slow what is measured.
+    /// Looks at PostgreSQL. It asks the ledger, whose row moves in the same transaction as the rows themselves. So the answer is exact, and
+    /// no index is needed, which would slow the program that is measured.
     pub(super) fn postgres(site: &Site<'_>, interval: Duration) -> Result<Self> {
         let config = site.config()?;
         Self::start("postgres", interval, async move || {
@@ -67,8 +67,8 @@ impl Sampler {
         })
     }
 
-    /// Looks at ClickHouse's table itself: the greatest offset of each of the topic's `partitions`. A partition's batches
-    /// are inserted in order.
+    /// Looks at ClickHouse's table itself: the greatest offset of each of the topic's `partitions`. This is enough, because a partition's
+    /// batches are inserted in order.
     pub(super) fn clickhouse(site: &Site<'_>, partitions: u16, interval: Duration) -> Result<Self> {
         let config = site.config()?;
         let table = format!("{}.user_footprint", site.name);
@@ -95,7 +95,7 @@ impl Sampler {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Waits until `find` finds something in what has been seen, or an error.
+    /// Waits until `find` finds something in what the thread has seen, or returns an error.
     pub(super) fn wait<T>(
         &self,
         what: &str,
@@ -123,7 +123,7 @@ impl Sampler {
         series.iter().filter_map(|(&partition, samples)| Some((partition, *samples.last()?))).collect()
     }
 
-    /// Stops looking.
+    /// Stops looking. Returns all that was seen.
     pub(super) fn finish(mut self) -> Result<Seen> {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -185,7 +185,7 @@ struct Reached {
 }
 
 impl Database {
-    /// Partition, next offset and epoch.
+    /// Each partition, with its next offset and epoch.
     async fn look(&mut self) -> Result<Vec<(i32, i64, i64)>> {
         match self {
             Self::Postgres(client) => {
@@ -194,7 +194,7 @@ impl Database {
                 rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
             }
             Self::ClickHouse { client, table, nexts } => {
-                // the index on the offset leaves what was seen before unread
+                // by the index on the offset, ClickHouse does not read what was seen before
                 let floor = nexts.values().min().copied().unwrap_or(0);
                 let sql = format!(
                     "select kafka_partition as partition, max(kafka_offset) + 1 as next from {table} \

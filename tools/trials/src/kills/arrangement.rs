@@ -10,7 +10,7 @@ pub(super) enum Arrangement {
         /// The last arrival that one wave of events surely brings.
         hits_max: u32,
     },
-    /// A running program gets events, and is armed afterwards: for what it records once they are stored.
+    /// A running program gets events, and is armed afterwards. This is for points that it reaches when it records stored events.
     Recording,
     /// A program starts.
     Starting {
@@ -26,12 +26,12 @@ pub(super) enum Arrangement {
     Deceived,
     /// A program starts and finds claims of another definition, stored in PostgreSQL alone.
     Redefined {
-        /// The ledger has kept the definition.
+        /// Whether the ledger has kept the definition.
         kept: bool,
     },
     /// A program starts on a topic that no consumer has read.
     Unknown {
-        /// How often the point is passed there, at most.
+        /// The last arrival that such a start may bring.
         hits_max: u32,
     },
     /// A running program stops at `at`. Its ledger rows get another owner, and it continues.
@@ -46,7 +46,7 @@ pub(super) enum Arrangement {
     },
     /// A running program gets events, and PostgreSQL's table refuses some of them.
     Refused,
-    /// As `Refused`, by ClickHouse's table.
+    /// The same as `Refused`, but ClickHouse's table refuses the events.
     RefusedByClickHouse,
     /// Another program joins the group.
     Joined,
@@ -93,7 +93,7 @@ impl Arrangement {
             | P::SettleAnswered
             | P::Reading => Self::Starting { hits_max: EACH },
             P::Starts | P::StartsAnswered | P::FirstStart | P::FirstStartAnswered => Self::Unknown { hits_max: 2 },
-            // once: a later program reads what was written
+            // only once, because a later program reads what was written
             P::StartsWrite | P::StartsWriteSent | P::StartsWriteAnswered => Self::Unknown { hits_max: 1 },
             // only one partition is sure to have pending claims; each range is read back before and after its repair
             P::Drain | P::DrainSent | P::DrainAnswered | P::Repair | P::RepairAnswered => {
@@ -134,7 +134,7 @@ impl Arrangement {
         }
     }
 
-    /// Whether it needs the start of a program, after the death of another.
+    /// Whether it begins with the start of a program, after the death of another.
     pub(super) fn begins_with_a_start(self) -> bool {
         matches!(
             self,

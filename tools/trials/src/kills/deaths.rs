@@ -1,5 +1,5 @@
-//! Rounds of deaths: a program dies at the point, another is started, and the oracle checks. A program that dies at a point of its start
-//! is the second to die in a row, and finds what the first has left behind.
+//! Rounds of deaths: a program dies at the point, another one is started, and the oracle checks. If the point is in a program's start, two
+//! programs die in a row, and the second finds what the first has left behind.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::site::{BAD_EVERY, REFUSED_REMAINDER, Site};
 use super::tally::Tally;
 use crate::trial::{Dice, Line};
 
-/// The round is a miss if the program has not arrived at its point within this.
+/// The round is a miss if the program has not arrived at its point within this time.
 const ARRIVE_LIMIT: Duration = Duration::from_secs(20);
-/// Events are sent again if it has not arrived within this.
+/// Events are sent again if the program has not arrived within this time.
 const WAVE_INTERVAL: Duration = Duration::from_millis(700);
-/// Tries of a point that was missed.
+/// How often a point that was missed is tried.
 const TRIES: u32 = 3;
-/// The oracle checks all topics, and not only the one that is read, once in this many rounds.
+/// Once in this many checks, the oracle checks all topics, and not only the one that is read.
 const FULL_EVERY: u32 = 50;
 
 /// Kills at points, until the schedule is done.
@@ -29,13 +29,13 @@ pub struct Deaths<'a, 's> {
     tally: &'a mut Tally,
     /// A running program that has stored everything.
     live: Option<Member>,
-    /// Deaths since the oracle last checked.
+    /// Deaths since the oracle's last check.
     since: Vec<String>,
     judged: u32,
 }
 
 impl<'a, 's> Deaths<'a, 's> {
-    /// No program runs yet.
+    /// Prepares the rounds. No program runs yet.
     pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Self {
         Self { site, dice, tally, live: None, since: Vec::new(), judged: 0 }
     }
@@ -73,7 +73,7 @@ impl<'a, 's> Deaths<'a, 's> {
         Ok(())
     }
 
-    /// Brings a program to the point, where it dies. False: it did not come there, and was killed from outside.
+    /// Brings a program to the point, where it dies. False: the program did not arrive, and was killed from outside.
     fn kill_at(&mut self, entry: Entry) -> Result<bool> {
         let Entry { point, protocol } = entry;
         let aim = |hit| Aim { point, action: Action::Kill, hit };
@@ -119,7 +119,7 @@ impl<'a, 's> Deaths<'a, 's> {
             Arrangement::Redefined { kept } => {
                 self.kill_first(Point::CommitAnswered, protocol)?;
                 let fingerprint = i64::from(kept);
-                // the same definition under another fingerprint: its rows are what the oracle expects
+                // this is the same definition under another fingerprint, so its rows are those that the oracle expects
                 let keep = "insert into footprint_definition (route, fingerprint, definition) \
                             select route, 1, definition from footprint_definition limit 1 on conflict do nothing";
                 self.site.watch.ask(keep)?;
@@ -155,7 +155,7 @@ impl<'a, 's> Deaths<'a, 's> {
         1 + u32::try_from(self.dice.below(hits_max as usize)).unwrap_or(0)
     }
 
-    /// A running program of this protocol that has stored everything, as the oracle has found.
+    /// A running program of this protocol that has stored everything. The oracle has checked that.
     fn running_member(&mut self, protocol: Protocol) -> Result<Member> {
         match self.live.take() {
             Some(member) if member.membership.protocol == protocol => return Ok(member),
@@ -167,7 +167,7 @@ impl<'a, 's> Deaths<'a, 's> {
         self.prove(member)
     }
 
-    /// Proves that everything was stored, and that what is sent now still arrives.
+    /// Proves that everything was stored, and that new events still arrive.
     fn prove(&mut self, mut member: Member) -> Result<Member> {
         let since = std::mem::take(&mut self.since).join(", ");
         self.site.wave(self.dice)?;
@@ -207,7 +207,7 @@ impl<'a, 's> Deaths<'a, 's> {
         self.site.judge(false)?;
         self.site.new_topic()?;
         let died = self.kill_at_start(protocol, aim)?;
-        // the next round may need a topic of which something is stored
+        // the next round may need a topic of which some records are stored
         self.since.push(at(Entry { point: aim.point, protocol }));
         self.live = Some(self.running_member(protocol)?);
         Ok(died)
@@ -245,7 +245,7 @@ impl<'a, 's> Deaths<'a, 's> {
         self.await_death(member, aim.point, true)
     }
 
-    /// Another program joins, the running one dies of it, and the other takes everything over.
+    /// Another program joins. The running one dies at a point that this brings it to, and the other takes everything over.
     fn kill_when_joined(&mut self, protocol: Protocol, aim: Aim) -> Result<bool> {
         let mut member = self.running_member(protocol)?;
         let membership = self.site.joining(&member.membership)?;
@@ -258,7 +258,7 @@ impl<'a, 's> Deaths<'a, 's> {
         Ok(died)
     }
 
-    /// Deletes from ClickHouse the rows that it has acknowledged and the ledger does not know of. Their tokens stay.
+    /// Deletes rows from ClickHouse that ClickHouse has acknowledged and that the ledger does not know of. Their tokens stay.
     fn forget_acknowledged(&self) -> Result<()> {
         let source = self.site.source()?.context("no source")?;
         let rows = self

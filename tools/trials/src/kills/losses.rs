@@ -12,13 +12,13 @@ use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{self, Dice, Proxy};
 
-/// The round is a miss if the answer was not asked for within this.
+/// The round is a miss if the program has not asked for the answer within this time.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
-/// Events are sent again if it was not asked for within this.
+/// Events are sent again if the program has not asked for the answer within this time.
 const WAVE_INTERVAL: Duration = Duration::from_millis(700);
-/// Between two looks.
+/// The time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// How long a sink waits for an answer. Rounds that withhold one last that long.
+/// How long a sink waits for an answer. A round that withholds an answer lasts this long.
 const SINK_TIMEOUT_MS: &str = "2000";
 
 /// PostgreSQL's messages after which an answer is due: Execute of the unnamed portal without a limit, and CopyDone with Sync.
@@ -31,7 +31,7 @@ enum Server {
     ClickHouse,
 }
 
-/// When it is asked for.
+/// When the program asks for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     /// While events come.
@@ -54,7 +54,7 @@ pub struct Loss {
     marks: &'static [&'static [u8]],
 }
 
-/// Every answer that can be lost, in the order of a record's way.
+/// Every answer that can be lost, in the order in which a record meets them.
 pub const LOSSES: &[Loss] = &[
     loss("keep-definition", Server::Postgres, When::Starting, &[b"insert into footprint_definition", EXECUTE]),
     loss("register", Server::Postgres, When::Starting, &[b"insert into footprint_source", EXECUTE]),
@@ -80,7 +80,7 @@ const fn loss(name: &'static str, server: Server, when: When, marks: &'static [&
     Loss { name, server, when, marks }
 }
 
-/// Loses answers, one a round.
+/// Loses answers, one in each round.
 pub struct Losses<'a, 's> {
     site: &'a mut Site<'s>,
     dice: &'a mut Dice,
@@ -90,7 +90,7 @@ pub struct Losses<'a, 's> {
 }
 
 impl<'a, 's> Losses<'a, 's> {
-    /// From now on every program of the site reaches its databases by proxies.
+    /// Starts the proxies. From now on, every program of the site reaches its databases through them.
     ///
     /// # Errors
     /// No port for a proxy.
@@ -110,7 +110,7 @@ impl<'a, 's> Losses<'a, 's> {
     pub fn run(mut self, losses: &[&Loss], protocols: &[Protocol], rounds: usize) -> Result<()> {
         for round in 0..rounds {
             let Some((loss, protocol)) = in_turn(losses, protocols, round) else { return Ok(()) };
-            // a sink gives up after a time that a round can wait for
+            // only a sink gives up soon enough for a round to wait for it
             let is_sinks = ["epoch-read", "copy", "dead-letters", "commit", "insert", "read-back", "repair"];
             let withhold = is_sinks.contains(&loss.name) && self.dice.chance(0.5);
             let what = format!("lose {} ({}, {})", loss.name, protocol.name(), if withhold { "late" } else { "cut" });

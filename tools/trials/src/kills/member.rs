@@ -11,25 +11,25 @@ use anyhow::{Context, Result, bail, ensure};
 use super::point::Point;
 use crate::trial::{Process, Program};
 
-/// Between two looks at a process.
+/// The time between two looks at a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// Limit for a process that was asked to end: longer than the program's own deadline.
+/// The time limit for a process that was asked to end. It is longer than the program's own deadline.
 const END_LIMIT: Duration = Duration::from_secs(40);
 
 /// How consumers share partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// The client assigns; a restarted consumer is let in at once by its name.
+    /// The client assigns partitions. The broker admits a restarted consumer at once, by its name.
     Classic,
-    /// KIP-848, the broker assigns.
+    /// KIP-848: the broker assigns partitions.
     Consumer,
 }
 
 impl Protocol {
-    /// Both.
+    /// Both protocols.
     pub const ALL: [Self; 2] = [Self::Classic, Self::Consumer];
 
-    /// Its name in settings.
+    /// The protocol's name in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -74,7 +74,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Starts `program` as a member, armed already when there is an aim.
+    /// Starts `program` as a member. If there is an aim, the program is armed from its start.
     pub(super) fn start(
         program: &Program,
         membership: Membership,
@@ -95,45 +95,45 @@ impl Member {
         Ok(Self { process: program.consumer(&[])?, membership, aim_file, aims: 1 })
     }
 
-    /// Arms it at another point.
+    /// Arms the program at another point.
     pub(super) fn arm(&mut self, aim: Aim) -> Result<()> {
         remove(&self.aim_file.with_extension("hit"))?;
         self.aims += 1;
         write_aim(&self.aim_file, aim, self.aims)
     }
 
-    /// Whether it reads its aim from a file of this name.
+    /// Whether the program reads its aim from a file of this name.
     pub(super) fn is_aimed_by(&self, name: &str) -> bool {
         self.aim_file.file_name().is_some_and(|found| found == name)
     }
 
-    /// Whether it has acted at `point`.
+    /// Whether the program has reported an action at `point`.
     fn acted_at(&self, point: Point) -> bool {
         let text = fs::read_to_string(self.aim_file.with_extension("hit")).unwrap_or_default();
         text.split(' ').next() == Some(point.name())
     }
 
-    /// How it ended, when it has.
+    /// How the program ended. None while it runs.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.ended()?.map(|ended| ended.status))
     }
 
-    /// Fails when it has ended.
+    /// Fails if the program has ended.
     pub(super) fn must_run(&mut self) -> Result<()> {
         self.process.must_run()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     pub(super) fn signal(&self, signal: libc::c_int) {
         self.process.signal(signal);
     }
 
-    /// Kills it from outside, wherever it is.
+    /// Kills the program from outside, wherever it is.
     pub(super) fn kill(mut self) -> Result<()> {
         self.process.kill()
     }
 
-    /// Waits until it has killed itself at `point`: true. False if it still lives at `end`.
+    /// Waits until the program has killed itself at `point`. False: it still lives at `end`.
     pub(super) fn dies_at(&mut self, point: Point, end: Instant) -> Result<bool> {
         loop {
             if let Some(status) = self.ended()? {
@@ -148,7 +148,7 @@ impl Member {
         }
     }
 
-    /// Waits until it has stopped at `point`: true. False if it still runs at `end`.
+    /// Waits until the program has stopped at `point`. False: it still runs at `end`.
     pub(super) fn stops_at(&mut self, point: Point, end: Instant) -> Result<bool> {
         loop {
             if let Some(status) = self.ended()? {
@@ -167,11 +167,11 @@ impl Member {
     fn is_stopped(&self) -> Result<bool> {
         let path = format!("/proc/{}/stat", self.process.pid());
         let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        // proc(5): "pid (name) state ..."; the name may hold anything
+        // proc(5): "pid (name) state ..."; the name may contain any character
         Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }
 
-    /// Asks it to end, and waits until it has ended well.
+    /// Asks the program to end, and waits until it has ended well.
     pub(super) fn end(mut self) -> Result<()> {
         self.process.drain(END_LIMIT).map(drop)
     }

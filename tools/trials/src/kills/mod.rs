@@ -1,9 +1,9 @@
 //! The parts of `cargo kills`: the real program dies, stops or loses an answer at every named point, against real servers. After each
 //! round an oracle checks the records.
 //!
-//! `point` is the program's own list. `arrangement` says how a program is brought to each point, `schedule` in which order.
-//! `site` is where it happens: servers, topics, what was sent. `member` is one process. `deaths`, `suspensions` and `losses`
-//! are the three kinds of rounds, `oracle` says what must be stored, `tally` counts.
+//! `point` is the program's own list. `arrangement` says how a program is brought to each point, `schedule` in which order. `site` holds
+//! the servers, the topics and what was sent. `member` is one process. `deaths`, `suspensions` and `losses` are the three kinds of rounds.
+//! `oracle` says what must be stored, and `tally` counts.
 
 mod arrangement;
 mod deaths;

@@ -1,4 +1,5 @@
-//! What must be stored of what `site` has sent: each identity once in each database, with the values that follow from its place.
+//! Checks what is stored of the records that `site` has sent. Each identity must be in each database once, with the values that follow from
+//! its place.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,12 +10,12 @@ use super::member::Member;
 use super::site::{BAD_EVERY, BAD_REMAINDER, EVENTS_BEGIN_S, REFUSED_REMAINDER, Site, Topic};
 use crate::trial::oracle::{Fits, Scope, judge};
 
-/// Everything that was sent must be stored within this.
+/// Everything that was sent must be stored within this time.
 const STORED_LIMIT: Duration = Duration::from_secs(90);
-/// Between two looks.
+/// The time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Whether a dead letter for one database is of a record that a table may refuse, with the record's own payload.
+/// The condition that a dead letter for one database is of a record that a table may refuse, and has the record's own payload.
 const REFUSED_FITS: &str = concat!(
     "(kafka_offset % 8 = 5 and reason like sink || '_refused: %' and payload = convert_to('{\"method\":\"' || ",
     "case when kafka_offset % 2 = 0 then 'GET' else 'POST' end || '\",\"link\":\"https://kills.example/' || ",
@@ -30,8 +31,8 @@ impl Site<'_> {
         let end = Instant::now() + STORED_LIMIT;
         loop {
             let [behind, unrecorded] = self.behind(topic)?;
-            // ClickHouse's rows are there before the ledger knows of them. If it knows and they are not there, they are lost, and
-            // `judge` finds that
+            // ClickHouse holds rows before the ledger knows of them. If the ledger knows of rows that ClickHouse does not hold, they are
+            // lost, and `judge` finds that
             if behind == 0 && (self.held_by_clickhouse()? >= good(topic) || unrecorded == 0) {
                 return Ok(());
             }
@@ -99,7 +100,7 @@ impl Site<'_> {
             .collect()
     }
 
-    /// Whether rows and dead letters hold what was sent to their places.
+    /// The conditions that rows and dead letters hold what was sent to their places.
     fn fits(&self, sources: &[(String, &Topic)]) -> Fits {
         let began_ms = self.began_ms;
         let ids: Vec<String> = sources.iter().map(|(id, _)| format!("toInt64({id})")).collect();

@@ -8,9 +8,9 @@ use crate::trial::Dice;
 /// One round to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Where.
+    /// The point of the round.
     pub point: Point,
-    /// Under which protocol.
+    /// The group protocol of the round.
     pub protocol: Protocol,
 }
 
@@ -39,7 +39,7 @@ impl Schedule {
         Self { running, starting }
     }
 
-    /// Rounds left.
+    /// The number of rounds left.
     pub fn left(&self) -> usize {
         self.running.len() + self.starting.len()
     }
@@ -56,8 +56,8 @@ impl Schedule {
     }
 }
 
-/// The place and the protocol of a round, where the rounds go through all places again and again: each time a place comes, its protocol is
-/// the next one. None if there is no place or no protocol.
+/// The place and the protocol of a round. The rounds go through all places again and again, and each time a place comes, it gets the next
+/// protocol. None if there is no place or no protocol.
 pub(super) fn in_turn<T: Copy>(places: &[T], protocols: &[Protocol], round: usize) -> Option<(T, Protocol)> {
     let (index, turn) = (round % places.len().max(1), round / places.len().max(1));
     Some((*places.get(index)?, *protocols.get((index + turn) % protocols.len().max(1))?))

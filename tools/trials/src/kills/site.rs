@@ -1,7 +1,7 @@
 //! The place of the trial: the servers, the topics, what was sent to each, and the settings of every program.
 //!
-//! Every record names its own place. Only this program sends to a partition, so it knows each offset beforehand, and it makes a record's
-//! values of topic, partition and offset alone. So SQL can say what each row must be, without footprint's help.
+//! Every record names its own place. Only this program sends to a partition, so it knows each offset beforehand. It makes a record's values
+//! of topic, partition and offset alone. So SQL can say what each row must be, without footprint's help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use super::arrangement::PARTITIONS;
 use super::member::{Aim, Member, Membership, Protocol};
 use crate::trial::{Dice, Fixture, Program, Watch};
 
-/// Kafka must acknowledge a wave within this.
+/// Kafka must acknowledge a wave within this time.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Records of a wave in each partition: at least two batches, and at least one bad record.
 const WAVE_MIN: usize = 8;
@@ -27,7 +27,7 @@ const WAVE_MAX: usize = 16;
 const BATCH_ROWS: &str = "5";
 /// How long the group waits for a silent member.
 pub(super) const SESSION: Duration = Duration::from_millis(2_000);
-/// How often a member of the new protocol must speak.
+/// How often a member under the new protocol must send a heartbeat.
 const HEARTBEAT: Duration = Duration::from_millis(300);
 /// The group under the classic protocol. The other protocol has a new group for each member, since it does not let a new member take the
 /// name of a dead one.
@@ -39,7 +39,7 @@ const INSTANCES: [&str; 2] = ["kills-a", "kills-b"];
 pub(super) const BAD_EVERY: i64 = 8;
 /// See [`BAD_EVERY`].
 pub(super) const BAD_REMAINDER: i64 = 3;
-/// The one of [`BAD_EVERY`] that a round may make a database refuse.
+/// The remainder by [`BAD_EVERY`] of the offsets that a round may make a database refuse.
 pub(super) const REFUSED_REMAINDER: i64 = 5;
 /// The event time of offset 0, seconds since the epoch.
 pub(super) const EVENTS_BEGIN_S: i64 = 1_714_953_600;
@@ -59,7 +59,7 @@ pub struct Site<'a> {
     producer: BaseProducer<Deliveries>,
     /// Kafka's time of offset 0, milliseconds since the epoch. It is near now, or retention would delete the records.
     pub(super) began_ms: i64,
-    /// The programs read the last one.
+    /// All topics so far. The programs read the last one.
     pub(super) topics: Vec<Topic>,
     groups: u32,
 }
@@ -120,7 +120,7 @@ impl<'a> Site<'a> {
         self.program.set(name, value);
     }
 
-    /// Records sent so far.
+    /// The number of records sent so far.
     pub fn sent(&self) -> u64 {
         self.topics.iter().flat_map(|topic| &topic.ends).sum::<i64>().unsigned_abs()
     }
@@ -174,7 +174,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Makes the group wait only briefly for a silent member. A member that has joined before hears of it late.
+    /// Makes the group wait only briefly for a silent member. A member that joined earlier learns of this late.
     pub(super) fn shorten_session(&self, member: &Membership) -> Result<()> {
         if member.protocol == Protocol::Consumer {
             self.stack.kafka()?.set_group_session(&member.group, SESSION, HEARTBEAT)?;
@@ -182,7 +182,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// The membership of a program that joins the group of `other`, and a short session for both.
+    /// The membership of a program that joins the group of `other`. Both get a short session.
     pub(super) fn joining(&self, other: &Membership) -> Result<Membership> {
         self.shorten_session(other)?;
         let Membership { protocol, group, instance } = other.clone();
@@ -196,7 +196,7 @@ impl<'a> Site<'a> {
 
     /// Starts a program.
     pub(super) fn start(&self, membership: Membership, aim: Option<Aim>) -> Result<Member> {
-        // the second name belongs to the second program: the first may still run
+        // the second name is for the second program, because the first may still run
         let second = membership.instance == INSTANCES[1];
         self.start_as(membership, aim, if second { "aim-2" } else { "aim-1" })
     }

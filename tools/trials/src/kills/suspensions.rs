@@ -13,12 +13,12 @@ use super::site::Site;
 use super::tally::Tally;
 use crate::trial::{Dice, Line};
 
-/// The round is a miss if the program has not arrived at its point within this.
+/// The round is a miss if the program has not arrived at its point within this time.
 const ARRIVE_LIMIT: Duration = Duration::from_secs(20);
-/// Events are sent again if it has not arrived within this.
+/// Events are sent again if the program has not arrived within this time.
 const WAVE_INTERVAL: Duration = Duration::from_millis(700);
 
-/// Stops at points.
+/// Stops programs at points.
 pub struct Suspensions<'a, 's> {
     site: &'a mut Site<'s>,
     dice: &'a mut Dice,
@@ -37,12 +37,12 @@ pub fn can_be_stopped(point: Point) -> bool {
 }
 
 impl<'a, 's> Suspensions<'a, 's> {
-    /// No program runs yet.
+    /// Prepares the rounds. No program runs yet.
     pub fn new(site: &'a mut Site<'s>, dice: &'a mut Dice, tally: &'a mut Tally) -> Self {
         Self { site, dice, tally }
     }
 
-    /// Stops at each of `points` in turn until `rounds` are done.
+    /// Stops a program at each of `points` in turn, until `rounds` are done.
     ///
     /// # Errors
     /// A program ended, or the oracle found a fault.
@@ -83,7 +83,7 @@ impl<'a, 's> Suspensions<'a, 's> {
         Ok(true)
     }
 
-    /// Stops a program at the point; none if it does not come there.
+    /// Stops a program at the point. None if the program does not arrive there.
     fn stop_at(&mut self, Entry { point, protocol }: Entry) -> Result<Option<Member>> {
         let aim = Aim { point, action: Action::Stop, hit: 1 };
         let arrangement = Arrangement::of(point);

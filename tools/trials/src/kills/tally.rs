@@ -19,7 +19,7 @@ struct Counts {
 }
 
 impl Tally {
-    /// Nothing counted yet at `places`. A place that is never hit is a fault in the end.
+    /// A tally of `places`, with nothing counted yet. A place that is never hit is a fault in the end.
     pub fn new(places: Vec<&'static str>) -> Self {
         Self { counts: BTreeMap::new(), places }
     }
@@ -32,12 +32,12 @@ impl Tally {
         self.counts.entry((index, protocol)).or_default()
     }
 
-    /// It happened there.
+    /// Counts a round in which it happened at `place`.
     pub(super) fn hit(&mut self, place: &'static str, protocol: Protocol) {
         self.counts(place, protocol).hit += 1;
     }
 
-    /// A round in which it did not happen there.
+    /// Counts a round in which it did not happen at `place`.
     pub(super) fn missed(&mut self, place: &'static str, protocol: Protocol) {
         self.counts(place, protocol).missed += 1;
     }
@@ -57,7 +57,7 @@ impl Tally {
         (0..self.places.len()).filter(never).map(|index| self.places[index]).collect()
     }
 
-    /// A line a place.
+    /// The counts as text, one line for each place.
     pub fn table(&self, what: &str) -> String {
         let mut table = format!("{what:<24} {:>8} {:>8} {:>8}\n", "classic", "consumer", "missed");
         for (index, place) in self.places.iter().enumerate() {

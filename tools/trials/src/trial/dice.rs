@@ -5,7 +5,7 @@
 pub struct Dice(u64);
 
 impl Dice {
-    /// Numbers from `seed` on.
+    /// Starts the numbers of `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -17,18 +17,18 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// At least `low`, below `high`.
+    /// A number in `[low, high)`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
-        // 53 bits are what a double holds exactly.
+        // A double holds 53 bits exactly.
         low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
-    /// One of `0..count`; 0 if `count` is 0.
+    /// A number in `0..count`. 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
         (self.between(0.0, count as f64) as usize).min(count.saturating_sub(1))
     }
 
-    /// Puts them in a random order.
+    /// Puts `things` in a random order.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));

@@ -1,20 +1,21 @@
-//! What one trial works on: a topic, a consumer group, and a database in each server for a user with the rights of the first user's
-//! site. It gives the settings that lead the program there, as names of its environment and as lines of a configuration file.
+//! The places that one trial uses: a topic, a consumer group, and a database in each server. The databases' user has the rights of the
+//! first user's site. The fixture gives the settings that lead the program there, as names of its environment and as lines of a
+//! configuration file.
 
 use anyhow::{Result, ensure};
 use footprint_stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, TEST_USER};
 
-/// What the names of databases begin with that [`Fixture::drop_databases`] may drop: those that `TEST_USER` may use.
+/// [`Fixture::drop_databases`] drops only databases whose names begin with this. `TEST_USER` may use these databases.
 const TEST_PREFIX: &str = "test_";
 
-/// See the module's head.
+/// The topic, the group and the databases of one trial.
 #[derive(Clone, Debug)]
 pub struct Fixture<'a> {
     /// The servers.
     pub stack: &'a Stack,
-    /// Where Kafka is.
+    /// Kafka's address.
     pub bootstrap: String,
-    /// What events are read from.
+    /// The topic that events are read from.
     pub topic: String,
     /// The consumer group.
     pub group: String,
@@ -26,24 +27,24 @@ pub struct Fixture<'a> {
 /// One setting of the program.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// Its key in the configuration file, `section.key`; none where a file says it in another way.
+    /// The key in the configuration file, `section.key`. None if a file has no such key.
     pub key: Option<&'static str>,
-    /// Its name in the environment.
+    /// The name in the environment.
     pub variable: &'static str,
-    /// Its value as the environment has it.
+    /// The value as the environment has it.
     pub value: String,
     is_text: bool,
 }
 
 impl Setting {
-    /// Its value as TOML.
+    /// The value as TOML.
     pub fn toml(&self) -> String {
         if self.is_text { format!("{:?}", self.value) } else { self.value.clone() }
     }
 }
 
 impl<'a> Fixture<'a> {
-    /// On the databases that the stack has made for the application.
+    /// A fixture on the databases that the stack has made for the application.
     ///
     /// # Errors
     /// The stack lacks a server.
@@ -51,7 +52,7 @@ impl<'a> Fixture<'a> {
         Self::at(stack, APPLICATION_DATABASE, APPLICATION_USER, topic, group)
     }
 
-    /// On fresh, empty databases. The name begins with `test_`.
+    /// A fixture on fresh, empty databases. Their name begins with `test_`.
     ///
     /// # Errors
     /// A server refuses.
@@ -93,7 +94,7 @@ impl<'a> Fixture<'a> {
         Ok(vec![
             text("kafka.bootstrap_servers", "BOOTSTRAP_SERVER", &self.bootstrap),
             text("kafka.group_id", "GROUP_ID", &self.group),
-            // a file says it in its route
+            // a file names the topic in its route
             Setting { key: None, variable: "TOPIC", value: self.topic.clone(), is_text: true },
             text("postgres.host", "DB_HOST", postgres.host()),
             port("postgres.port", "DB_PORT", postgres.port()),

@@ -1,5 +1,5 @@
-//! One line of progress on standard error: on a terminal rewritten in place and cut to the width, otherwise a plain line every few
-//! seconds.
+//! One line of progress on standard error. On a terminal it is rewritten in place and cut to the width. Otherwise it is a plain line every
+//! few seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ impl Line {
         Self { bar, shown: Instant::now() }
     }
 
-    /// Shows `text`, if it is time to. `text` is called only then.
+    /// Shows `text`, if it is time for it. `text` is called only then.
     pub fn show(&mut self, text: impl FnOnce() -> String) {
         let interval = if self.bar.is_some() { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
         if self.shown.elapsed() < interval {

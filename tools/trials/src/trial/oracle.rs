@@ -1,10 +1,10 @@
-//! The oracle: whether both databases hold what was sent, offset by offset, and with the values that were sent. It knows how far
-//! each partition was filled, and asks the databases themselves, without the program's help.
+//! The oracle says whether both databases hold what was sent, offset by offset, and with the values that were sent. It knows how far each
+//! partition was filled. It asks the databases themselves, without the program's help.
 //!
-//! A partition's offsets are exactly `[0, end)`, so a database holds each once when its rows and dead letters are `end` many, at `end`
-//! different offsets, all of them in that range. ClickHouse's dead letters are in PostgreSQL: there the offsets' sum and the sum of
-//! their squares tell a row that stands beside a dead letter of its offset. Values are judged in SQL, where the rows are: a trial that
-//! wants that sends records whose values follow from their offsets.
+//! A partition's offsets are exactly `[0, end)`. So a database holds each offset once if it has `end` rows and dead letters, at `end`
+//! different offsets, all of them in that range. ClickHouse's dead letters are in PostgreSQL. There, the offsets' sum and the sum of their
+//! squares reveal an offset that has both a row and a dead letter. Values are judged in SQL, where the rows are. A trial that wants this
+//! sends records whose values follow from their offsets.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use anyhow::{Context, Result, ensure};
 
 use super::watch::Watch;
 
-/// Conditions on a row that are true of what was sent. PostgreSQL's see the topic of the row's source as `topic`.
+/// Conditions that are true of the rows that were sent. PostgreSQL's conditions see the topic of the row's source as `topic`.
 #[derive(Clone, Debug)]
 pub struct Fits {
-    /// Of a row in PostgreSQL.
+    /// The condition on a row in PostgreSQL.
     pub postgres_row: String,
-    /// Of a row in ClickHouse.
+    /// The condition on a row in ClickHouse.
     pub clickhouse_row: String,
-    /// Of a dead letter.
+    /// The condition on a dead letter.
     pub letter: String,
 }
 
 impl Fits {
-    /// Nothing is known of the values; no database refuses a row.
+    /// Conditions for a trial that knows nothing of the values, and in which no database refuses a row.
     pub fn any_values() -> Self {
         Self { postgres_row: "true".into(), clickhouse_row: "1".into(), letter: "sink = 'both'".into() }
     }
@@ -33,20 +33,20 @@ impl Fits {
 /// A partition of a source, as the databases name them.
 pub type Place = (String, i32);
 
-/// What is not as it should be in one database.
+/// The faults of one database.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Records that it does not hold.
+    /// Records that the database does not hold.
     pub lost: i64,
-    /// Rows beyond one a record.
+    /// Rows beyond one for each record.
     pub doubled: i64,
     /// Rows with other values than were sent.
     pub wrong: i64,
-    /// One for each partition with a fault.
+    /// One line for each partition with a fault.
     lines: Vec<String>,
 }
 
-/// What was found in both databases.
+/// The faults of both databases.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// In PostgreSQL.
@@ -56,7 +56,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Fails, and names each partition that is not as it should be.
+    /// Fails if there are faults, and names each partition that has one.
     ///
     /// # Errors
     /// There are faults.
@@ -72,7 +72,7 @@ impl Judgement {
 pub struct Scope<'a> {
     /// A condition on `kafka_source`.
     pub sources: &'a str,
-    /// Different offsets are counted one by one, in memory that grows with them. Without it the sums speak for them.
+    /// Whether different offsets are counted one by one, in memory that grows with them. Otherwise the counts and sums must be enough.
     pub counts_offsets: bool,
 }
 
@@ -105,7 +105,7 @@ impl Held {
         }
     }
 
-    /// Of two tables that should share no offset.
+    /// The sum of two tables that should share no offset.
     fn plus(self, other: Self) -> Self {
         Self {
             count: self.count + other.count,
@@ -129,15 +129,15 @@ pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, f
     Ok(Judgement { postgres, clickhouse })
 }
 
-/// As [`judge`], of PostgreSQL alone.
+/// Does the same as [`judge`], for PostgreSQL alone.
 ///
 /// # Errors
-/// It does not answer.
+/// PostgreSQL does not answer.
 pub fn judge_postgres(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, fits: &Fits) -> Result<Faults> {
     Ok(faults("PostgreSQL", ends, &holdings(&watch.ask(&in_postgres(scope, fits))?)?))
 }
 
-/// As [`judge`], of ClickHouse alone.
+/// Does the same as [`judge`], for ClickHouse alone.
 ///
 /// # Errors
 /// A database does not answer.
@@ -180,7 +180,7 @@ fn faults(database: &str, ends: &BTreeMap<Place, i64>, holdings: &Holdings) -> F
     faults
 }
 
-/// What is asked of offsets, in the order of [`Held`], after their count and that of the different ones.
+/// The aggregates of offsets, in the order of [`Held`]. They come after the count of offsets and the count of different offsets.
 const SUMS: &str = "min(kafka_offset), max(kafka_offset), sum(kafka_offset), sum(kafka_offset * kafka_offset)";
 
 fn in_postgres(Scope { sources, counts_offsets }: Scope<'_>, fits: &Fits) -> String {
@@ -197,7 +197,7 @@ fn in_postgres(Scope { sources, counts_offsets }: Scope<'_>, fits: &Fits) -> Str
              from ({stored}) stored group by 1, 2"
         );
     }
-    // by offset first, in a hash table: a count of distinct offsets would sort them; `n` is how often each is there
+    // grouped by offset first, in a hash table, because a count of distinct offsets would sort them; `n` is how often an offset occurs
     format!(
         "set work_mem = '256MB'; select kafka_source, kafka_partition, sum(n), count(*), min(kafka_offset), \
          max(kafka_offset), sum(n * kafka_offset), sum(n * kafka_offset * kafka_offset), sum(wrong) from ( \
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// What is wrong where ten records were sent and this is held.
+    /// The faults if ten records were sent and a database holds `held`.
     fn found(held: Held) -> Faults {
         let place = ("7".to_owned(), 0);
         faults("PostgreSQL", &BTreeMap::from([(place.clone(), 10)]), &BTreeMap::from([(place, held)]))
@@ -297,7 +297,7 @@ mod tests {
         assert!(faults.lines.is_empty());
     }
 
-    /// The counts alone would not tell: one record is lost, and another has a row and a dead letter.
+    /// The counts alone would not show this: one record is lost, and another has both a row and a dead letter.
     #[test]
     fn a_row_beside_a_dead_letter_of_its_offset_is_found() {
         let (rows, letter) = (held(&[0, 1, 2, 3, 4, 6, 7, 8, 9], 0), held(&[3], 0));

@@ -1,4 +1,4 @@
-//! One process of the program: it dies with us, is waited for with a deadline, what it says is kept, and what it cost is known.
+//! One process of the program. It dies with the trial. Each wait for it has a deadline, its output is kept, and its cost is measured.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How often the memory of a running process is looked at. Seldom: each look costs 50 microseconds of the cores that it works
-/// with, and what is read is its greatest so far.
+/// The time between two looks at the memory of a running process. Looks are rare: each takes 50 microseconds from the cores that the
+/// process uses. They may be rare, because each reads the greatest value so far.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Lines that [`Process::tail`] gives.
+/// The number of lines that [`Process::tail`] returns.
 const TAIL_LINES: usize = 40;
 
 /// Where one of the two outputs of a process goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Output<'a> {
-    /// Where ours goes.
+    /// It goes where this process's own output goes.
     Ours,
-    /// To the end of this file. Both outputs may go to one file.
+    /// It goes to the end of this file. Both outputs may go to one file.
     File(&'a Path),
 }
 
-/// A running process, or one that has ended; dropped, it dies.
+/// A process that runs or has ended. Dropping this kills the process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Readable once it has ended (pidfd_open(2)).
+    /// Readable when the process has ended (pidfd_open(2)).
     ending: OwnedFd,
     what: String,
     said: Option<Kept>,
@@ -60,7 +60,7 @@ pub struct Ended {
 }
 
 impl Process {
-    /// Starts `command`, which `what` names in messages.
+    /// Starts `command`. Messages call it `what`.
     ///
     /// # Errors
     /// It does not start, or a file cannot be written.
@@ -78,27 +78,27 @@ impl Process {
             child.kill().and_then(|()| child.wait()).with_context(|| format!("cannot end {what}"))?;
             bail!("cannot watch {what}: {error}; pidfd_open needs Linux 5.3");
         }
-        // SAFETY: the descriptor is new, and nobody else's.
+        // SAFETY: the descriptor is new, and nobody else owns it.
         let ending = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
         Ok(Self { child, ending, what: what.to_owned(), said, log, started, peak_bytes: 0, ended: None })
     }
 
-    /// Its process number.
+    /// The process number.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to standard output so far; nothing where that is ours.
+    /// The process's standard output so far. Empty if it goes where ours goes.
     pub fn said(&self) -> String {
         self.said.as_ref().map(Kept::text).unwrap_or_default()
     }
 
-    /// What it has written to standard error so far; nothing where that is ours.
+    /// The process's standard error so far. Empty if it goes where ours goes.
     pub fn log(&self) -> String {
         self.log.as_ref().map(Kept::text).unwrap_or_default()
     }
 
-    /// The last lines of its log, and where the log is.
+    /// The last lines of the log, and where the log is.
     pub fn tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -106,7 +106,7 @@ impl Process {
         format!("{file}:\n{}", lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal to the process, unless it has ended.
     #[allow(unsafe_code)]
     pub fn signal(&self, signal: libc::c_int) {
         if self.ended.is_none() {
@@ -115,7 +115,7 @@ impl Process {
         }
     }
 
-    /// How it ended, if it has.
+    /// How the process ended. None while it runs.
     ///
     /// # Errors
     /// The kernel does not say.
@@ -143,10 +143,10 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Waits until it ends, at most for `limit` from now.
+    /// Waits until the process ends, at most for `limit` from now.
     ///
     /// # Errors
-    /// It still runs then.
+    /// The process still runs then.
     pub fn wait(&mut self, limit: Duration) -> Result<Ended> {
         let began = Instant::now();
         loop {
@@ -161,20 +161,20 @@ impl Process {
         }
     }
 
-    /// Waits until it ends well, at most for `limit` from now.
+    /// Waits until the process ends well, at most for `limit` from now.
     ///
     /// # Errors
-    /// It still runs then, or fails.
+    /// The process still runs then, or fails.
     pub fn succeed(&mut self, limit: Duration) -> Result<Ended> {
         let ended = self.wait(limit)?;
         ensure!(ended.status.success(), "{} ended with {}; its log, {}", self.what, ended.status, self.tail());
         Ok(ended)
     }
 
-    /// Fails when it has ended though nobody asked it to.
+    /// Fails if the process has ended although nobody asked it to.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn must_run(&mut self) -> Result<()> {
         match self.ended()? {
             Some(ended) => bail!("{} ended by itself with {}; its log, {}", self.what, ended.status, self.tail()),
@@ -182,24 +182,24 @@ impl Process {
         }
     }
 
-    /// Asks it to drain and end (SIGTERM). Once: the second time it would end at once.
+    /// Asks the process to drain and end (SIGTERM). Call this only once: a second signal would end the process at once.
     pub fn ask_to_end(&self) {
         self.signal(libc::SIGTERM);
     }
 
-    /// Asks it to drain and end, and waits until it has ended well.
+    /// Asks the process to drain and end, and waits until it has ended well.
     ///
     /// # Errors
-    /// It does not end in `limit`, or not well.
+    /// The process does not end in `limit`, or does not end well.
     pub fn drain(&mut self, limit: Duration) -> Result<Ended> {
         self.ask_to_end();
         self.succeed(limit)
     }
 
-    /// Ends it as a power cut would (SIGKILL), and waits until it is gone.
+    /// Ends the process as a power cut would (SIGKILL), and waits until it is gone.
     ///
     /// # Errors
-    /// It had ended by itself.
+    /// The process had ended by itself.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(libc::SIGKILL);
         let ended = self.wait(Duration::MAX)?;
@@ -207,12 +207,12 @@ impl Process {
         Ok(())
     }
 
-    /// Returns when it ends, or after `timeout`.
+    /// Returns when the process ends, or after `timeout`.
     #[allow(unsafe_code)]
     fn await_end(&self, timeout: Duration) -> Result<()> {
         let milliseconds = (timeout.as_millis() as libc::c_int).max(1);
         let mut poll = libc::pollfd { fd: self.ending.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one live structure, and the call is given the number one.
+        // SAFETY: the pointer is to one live structure, and the call receives the number one.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
         let error = std::io::Error::last_os_error();
         ensure!(ready >= 0 || error.kind() == ErrorKind::Interrupted, "cannot wait for {}: {error}", self.what);
@@ -242,7 +242,7 @@ fn opened(output: Output<'_>) -> Result<(Stdio, Option<Kept>)> {
 }
 
 impl Kept {
-    /// What is there; a file that cannot be read holds nothing.
+    /// The text written so far. Empty if the file cannot be read.
     fn text(&self) -> String {
         let mut bytes = Vec::new();
         if let Ok(mut file) = File::open(&self.file)
@@ -266,7 +266,7 @@ fn peak_bytes(pid: u32) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
 }
 
-/// CPU time that this process has used, all threads.
+/// CPU time that all threads of this process have used.
 #[allow(unsafe_code)]
 pub fn own_cpu() -> Duration {
     // SAFETY: rusage is plain numbers, for which zeros are a value; the pointer is to a live variable.

@@ -14,26 +14,26 @@ use footprint_stack::{spawn, tail};
 use super::fixture::Fixture;
 use super::process::{Output, Process};
 
-/// The end of the log that a failure shows.
+/// How many bytes of the log's end a failure shows.
 const LOG_TAIL_BYTES: usize = 4_000;
-/// A command that ends by itself does so within this, however much it has to do.
+/// The time limit of a command that ends by itself, however much it has to do.
 const COMMAND_LIMIT: Duration = Duration::from_secs(3_600);
-/// Variables that were meant for another footprint, beside those that begin with `FOOTPRINT_`.
+/// Variables that may be meant for another footprint, in addition to those that begin with `FOOTPRINT_`.
 const OTHER_VARIABLES: [&str; 4] = ["GROUP_ID", "LOG_DIR", "LOG_LEVEL", "OFFSET_RESET_CONFIG"];
 
-/// Builds `footprint` in the profile of this program, shows cargo's progress, and returns its path; or returns `given`. Without cargo it
-/// takes the program beside this one.
+/// Builds `footprint` in the profile of this program, shows cargo's progress, and returns the program's path. Returns `given` instead if it
+/// is set. Without cargo, it takes the program beside this one.
 ///
 /// # Errors
-/// It does not compile, or there is none.
+/// The program does not compile, or there is none.
 pub fn build(given: Option<&Path>) -> Result<PathBuf> {
     build_named("footprint", &[], given)
 }
 
-/// As [`build`], for `footprint-failpoints`, which dies at a named point.
+/// Does the same as [`build`], for `footprint-failpoints`, which dies at a named point.
 ///
 /// # Errors
-/// It does not compile, or there is none.
+/// The program does not compile, or there is none.
 pub fn build_with_failpoints(given: Option<&Path>) -> Result<PathBuf> {
     build_named("footprint-failpoints", &["--features", "footprint/failpoints"], given)
 }
@@ -60,7 +60,7 @@ fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<Pa
     let mut command = Command::new(cargo);
     command.args(["build", "--profile", profile, "--bin", name]).args(features).current_dir(workspace);
     for (name, _) in env::vars_os() {
-        // What `cargo run` tells this program about itself is not for the nested cargo.
+        // These variables come from `cargo run` and describe this program. The nested cargo must not see them.
         if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|ours| name.starts_with(ours)))
         {
             command.env_remove(&name);
@@ -71,7 +71,7 @@ fn build_named(name: &str, features: &[&str], given: Option<&Path>) -> Result<Pa
     Ok(file)
 }
 
-/// The program with its settings: everything it needs to find the servers.
+/// The program with its settings, which lead it to the servers.
 #[derive(Clone, Debug)]
 pub struct Program {
     file: PathBuf,
@@ -89,7 +89,7 @@ pub struct Sent {
 }
 
 impl Program {
-    /// `file` with the settings of `fixture`; it logs into the stack's directory.
+    /// Takes the program `file` with the settings of `fixture`. It logs to the stack's directory.
     ///
     /// # Errors
     /// The stack lacks a server.
@@ -125,7 +125,7 @@ impl Program {
     /// It does not start.
     pub fn start(&self, arguments: &[&str], stdout: Output<'_>, stderr: Output<'_>) -> Result<Process> {
         let mut command = Command::new(&self.file);
-        // Settings that were meant for another footprint must not reach this one, nor a .env file.
+        // Neither settings that were meant for another footprint nor a .env file may reach this one.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("FOOTPRINT_") || OTHER_VARIABLES.contains(&text.as_ref()) {
@@ -154,7 +154,7 @@ impl Program {
         self.start(&["migrate"], Output::File(&log), Output::File(&log))?.succeed(COMMAND_LIMIT).map(drop)
     }
 
-    /// Runs `footprint verify` to its end, its report on our standard output.
+    /// Runs `footprint verify` to its end. Its report goes to our standard output.
     ///
     /// # Errors
     /// It found a fault, or could not verify.
@@ -175,7 +175,7 @@ impl Program {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let said = self.directory.join(format!("generate-{number}.out"));
-        // A fresh broker makes librdkafka warn of what it then tries again.
+        // With a fresh broker, librdkafka warns of requests that it then tries again.
         let arguments = [&["generate"], arguments, &["--log", "error"]].concat();
         Ok(Generate(self.start(&arguments, Output::File(&said), Output::Ours)?))
     }
@@ -206,17 +206,17 @@ pub fn keep_log(name: &str, program: &Program) {
     }
 }
 
-/// A running `footprint generate`; dropped, it dies.
+/// A running `footprint generate`. Dropping this kills it.
 #[derive(Debug)]
 pub struct Generate(Process);
 
 impl Generate {
-    /// Asks it to stop sending, as Ctrl-C does.
+    /// Asks the process to stop sending, as Ctrl-C does.
     pub fn stop(&self) {
         self.0.signal(libc::SIGINT);
     }
 
-    /// How it ended, if it has.
+    /// How the process ended. None while it runs.
     ///
     /// # Errors
     /// The kernel does not say.
@@ -224,14 +224,14 @@ impl Generate {
         Ok(self.0.ended()?.map(|ended| ended.status))
     }
 
-    /// Waits for its end and gives what it sent, and its last words.
+    /// Waits for the end of the process. Returns what it sent, and its output.
     ///
     /// # Errors
-    /// It fails, or its last line is another than we know.
+    /// The process fails, or its last line has an unknown form.
     pub fn finish(mut self) -> Result<(Sent, String)> {
         let status = self.0.wait(COMMAND_LIMIT)?.status;
         let said = self.0.said();
-        // one that was asked to stop before it had sent all says so by its status too
+        // if it was asked to stop before it had sent everything, its exit status says so too
         let is_interrupted = said.trim_end().ends_with(", interrupted");
         ensure!(status.success() || is_interrupted, "footprint generate failed ({status})");
         let sent = parse_sent(&said).with_context(|| format!("footprint generate says {said:?}"))?;

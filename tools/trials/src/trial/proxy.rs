@@ -1,6 +1,6 @@
-//! A TCP proxy before a server: it holds bytes up, passes a client's on slowly, falls silent in the middle of a large request, or
-//! loses one answer. It knows the request of that answer by what is said on the wire, forwards it whole, and drops the connection
-//! in place of the reply, or withholds the reply until the client gives up.
+//! A TCP proxy before a server. It holds bytes up, passes on a client's bytes slowly, falls silent in the middle of a large request, or
+//! loses one answer. To lose an answer, it recognizes the request by its bytes and forwards it whole. Then it drops the connection in place
+//! of the reply, or withholds the reply until the client gives up.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,24 +15,24 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// Bytes moved at once; of a slow proxy, also what the system may hold of a client's before they are.
+/// The most bytes moved at once. In a slow proxy, the system's buffer for a client's bytes has this size too.
 const PIECE_BYTES: usize = 64 << 10;
-/// After an answer was lost the server is read on for this long at most: its work must not be cut short.
+/// After an answer was lost, the proxy reads from the server for at most this long, because the server's work must not be cut short.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 64;
 
-/// Which answer is lost: that of the request that ends with the last of these, found one after the other in what one
-/// connection sends.
+/// Which answer is lost. The proxy looks for the marks one after the other in what one connection sends. The request that ends with the
+/// last mark loses its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// What to look for.
+    /// The bytes to look for, in this order.
     pub marks: &'static [&'static [u8]],
-    /// Withhold the reply until the client closes, rather than close.
+    /// Whether to withhold the reply until the client closes, instead of closing the connection.
     pub withhold: bool,
 }
 
-/// A listening proxy; dropped, it and its connections end.
+/// A listening proxy. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -45,9 +45,9 @@ struct Shared {
     bytes_per_second: Option<usize>,
     loss: Mutex<Option<Loss>>,
     lost: AtomicBool,
-    /// Nothing goes through.
+    /// While this is true, nothing goes through.
     held: watch::Sender<bool>,
-    /// A connection that has passed on this many bytes of its client's falls silent.
+    /// A connection that has passed on this many bytes of its client falls silent.
     silent_after: watch::Sender<Option<usize>>,
     silent_since: Mutex<Option<Instant>>,
 }
@@ -61,8 +61,8 @@ impl Proxy {
         Self::listen(server_port, None, None)
     }
 
-    /// A proxy that passes a client's bytes on at this rate. A connection that has passed on `silent_after` of them passes on
-    /// no more of them. It still passes on the server's answers.
+    /// Starts a proxy that passes a client's bytes on at this rate. A connection that has passed on `silent_after` bytes of the client
+    /// passes on no more of them. It still passes on the server's answers.
     ///
     /// # Errors
     /// No port.
@@ -95,7 +95,7 @@ impl Proxy {
         Ok(Self { port, shared, _runtime: runtime })
     }
 
-    /// Where it listens.
+    /// The port on which it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -115,23 +115,23 @@ impl Proxy {
         *self.shared.silent_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the connections that are silent; no other falls silent.
+    /// Ends the connections that are silent. From now on no connection falls silent.
     pub fn talk(&self) {
         self.shared.silent_after.send_replace(None);
     }
 
-    /// From now on the next answer that `loss` means is lost.
+    /// From now on, the next answer that `loss` describes is lost.
     pub fn lose(&self, loss: Loss) {
         self.shared.lost.store(false, Ordering::SeqCst);
         self.shared.set(Some(loss));
     }
 
-    /// Whether an answer has been lost since that was asked for.
+    /// Whether an answer has been lost since the last call of [`Self::lose`].
     pub fn has_lost(&self) -> bool {
         self.shared.lost.load(Ordering::SeqCst)
     }
 
-    /// No answer is to be lost any more.
+    /// From now on no answer is lost.
     pub fn lose_nothing(&self) {
         self.shared.set(None);
     }
@@ -157,11 +157,12 @@ impl Shared {
     }
 
     async fn wait_until_released(&self) {
-        // an error would mean that the sender is gone, and it is here
+        // an error would mean that the sender is gone, but this value holds it
         let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
-    /// Returns at once, or where this many bytes make a connection silent, when the proxy talks again: true then.
+    /// Whether a connection that has passed on this many bytes is silent. If it is, this waits until the proxy talks again, and returns
+    /// true.
     async fn is_silent_after(&self, passed: usize) -> bool {
         let mut silent_after = self.silent_after.subscribe();
         if silent_after.borrow().is_none_or(|bytes| passed < bytes) {
@@ -187,7 +188,7 @@ async fn serve(listener: TcpListener, server_port: u16, shared: Arc<Shared>) {
     }
 }
 
-/// One connection, until either side closes. An error on either side is that side's closing.
+/// Serves one connection until either side closes. An error on either side counts as its closing.
 async fn connection(client: TcpStream, server_port: u16, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
     let _ = client.set_nodelay(true);
@@ -224,7 +225,7 @@ async fn requests(
             && search.is_complete_with(&piece[..count])
             && shared.take(*loss)
         {
-            // before the last of the request is passed on: no reply to it may slip through
+            // before the last bytes of the request are passed on, so that no reply to it slips through
             let _ = losing.send(Some(*loss));
         }
         if server.write_all(&piece[..count]).await.is_err() {
@@ -238,7 +239,7 @@ async fn requests(
             tokio::time::sleep(Duration::from_secs_f64(count as f64 / bytes_per_second as f64)).await;
         }
     }
-    // a half-closed connection still carries the reply; where it is withheld this tells that the client gave up
+    // a half-closed connection still carries the reply; if the reply is withheld, the end of `losing` says that the client gave up
     let _ = server.shutdown().await;
 }
 
@@ -255,7 +256,7 @@ async fn replies(
         if let Some(loss) = loss {
             shared.lost.store(true, Ordering::SeqCst);
             if loss.withhold {
-                // the sender of this channel goes when the client closes
+                // the sender of this channel is dropped when the client closes
                 while losing.changed().await.is_ok() {}
             }
             drop(client);
@@ -272,7 +273,7 @@ async fn replies(
 /// Looks for marks, one after the other, in a stream that comes in pieces.
 struct Search {
     marks: &'static [&'static [u8]],
-    /// What may be the beginning of the next mark.
+    /// The bytes that may begin the next mark.
     tail: Vec<u8>,
 }
 
@@ -281,7 +282,7 @@ impl Search {
         Self { marks, tail: Vec::new() }
     }
 
-    /// True with the piece in which the last mark ends.
+    /// Takes the next piece. True if the last mark ends in it.
     fn is_complete_with(&mut self, piece: &[u8]) -> bool {
         self.tail.extend_from_slice(piece);
         while let Some((mark, rest)) = self.marks.split_first() {
@@ -314,7 +315,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    /// A server that gives back what it reads, by a proxy; it serves one connection.
+    /// A server that returns what it reads, behind a proxy. It serves one connection.
     fn echoed(start: impl FnOnce(u16) -> Result<Proxy>) -> (Proxy, std::net::TcpStream) {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = start(server.local_addr().unwrap().port()).unwrap();

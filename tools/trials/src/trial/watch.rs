@@ -1,4 +1,4 @@
-//! Questions to both databases about what they hold. PostgreSQL is asked over one connection that stays, because it is asked often.
+//! Questions to both databases about what they hold. PostgreSQL is asked often, so its connection stays open.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct LedgerRow {
     pub claim_count: i32,
 }
 
-/// Rows that really are there.
+/// The numbers of rows that are really stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredCounts {
     /// In PostgreSQL's table.
@@ -61,7 +61,7 @@ impl<'a> Watch<'a> {
         let connected = runtime.block_on(async { tokio::time::timeout(ASK_LIMIT, config.connect(NoTls)).await });
         let (client, connection) =
             connected.context("PostgreSQL is silent")?.context("cannot connect to PostgreSQL")?;
-        // Ends with the client; its error is the client's error too.
+        // The task ends with the client. Its error is also the client's error.
         runtime.spawn(connection);
         Ok(Self { stack, database, runtime, client })
     }
@@ -96,7 +96,7 @@ impl<'a> Watch<'a> {
         rows.iter().map(row).collect::<Result<_, _>>().context("the ledger has another layout than this program knows")
     }
 
-    /// The rows that a query gives in PostgreSQL, as text, over the connection that stays; null is empty.
+    /// The rows that a query returns in PostgreSQL, as text, over the connection that stays open. A null is an empty text.
     ///
     /// # Errors
     /// PostgreSQL refuses.
@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// The rows that a query gives in PostgreSQL, as text; null is empty.
+    /// The rows that a query returns in PostgreSQL, as text. A null is an empty text.
     ///
     /// # Errors
     /// PostgreSQL refuses.
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
         Ok(rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect())
     }
 
-    /// The rows that a query gives in ClickHouse, as text.
+    /// The rows that a query returns in ClickHouse, as text.
     ///
     /// # Errors
     /// ClickHouse refuses.
@@ -161,7 +161,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The one number that a query gave.
+/// The one number that a query returned.
 fn number(rows: &[Vec<String>]) -> Result<u64> {
     let cells = rows.concat();
     ensure!(cells.len() == 1, "expected one number, found {cells:?}");
