@@ -267,7 +267,7 @@ impl Ledger {
     /// Writes what the new owner decided: switches, H (`doubtful_below`), gaps and the server's identity. False: fenced.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn settle(&self, fence: Fence, settled: &Settled) -> Result<bool, LedgerError> {
         let row = &settled.row;
         let ends: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
@@ -317,7 +317,7 @@ impl Ledger {
     /// The rows of all partitions of a source, whichever process owns them.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn rows(&self, source: SourceId) -> Result<Vec<(Partition, Row)>, LedgerError> {
         let sql = format!("select partition, {ROW} from footprint_ledger where route = $1 and source = $2");
         let found = self.query(&sql, &[&self.route, &source.0]).await?;

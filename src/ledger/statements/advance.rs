@@ -103,7 +103,7 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
 /// ours.
 ///
 /// # Errors
-/// No answer.
+/// PostgreSQL refuses or does not answer.
 pub async fn frontiers(client: &Client, route: &str, fence: Fence) -> Result<Option<Frontiers>, Error> {
     let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";

@@ -103,7 +103,7 @@ impl Ledger {
     /// acknowledged, and returns the rows. A partition that is not returned is no longer ours.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn heartbeat(&self, beats: &[(Fence, Option<Offset>)]) -> Result<Vec<Progress>, LedgerError> {
         let fences: Vec<Fence> = beats.iter().map(|(fence, _)| *fence).collect();
         let columns = FenceColumns::of(&fences);
@@ -142,7 +142,7 @@ impl Ledger {
     /// Reads a row `for update`, so it waits for any statement of ours that still runs. None: the partition is no longer ours.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn reread(&self, fence: Fence) -> Result<Option<Progress>, LedgerError> {
         let rows = self
             .query(

@@ -24,7 +24,7 @@ impl Ledger {
     /// The fingerprint and text of each given definition that the ledger knows.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn definitions(&self, fingerprints: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
         let sql = "select fingerprint, definition from footprint_definition where route = $1 and fingerprint = any($2)";
         let rows = self.query(sql, &[&self.route, &fingerprints]).await?;
@@ -34,7 +34,7 @@ impl Ledger {
     /// Whether the table in PostgreSQL takes the rows of a route without a change.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn table_takes(&self, route: &Route) -> Result<Result<(), ShapeError>, LedgerError> {
         let found = super::within(find(&self.client, &route.postgres_table)).await?;
         Ok(takes(route, found.as_ref()))

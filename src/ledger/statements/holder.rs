@@ -72,7 +72,7 @@ impl Ledger {
     /// Whether the ledger has a row of the partition, and whether a running process of another group than `own_group` holds it.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn knows(&self, source: SourceId, partition: Partition, own_group: &str) -> Result<Known, LedgerError> {
         let sql = "select holder_group, holder_host, holder_pid, \
                    extract(epoch from clock_timestamp() - updated_at)::float8 as renewed_s \
@@ -95,7 +95,7 @@ impl Ledger {
     /// session is left alone.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn end_blocker(&self, source: SourceId, partition: Partition) -> Result<Option<Blocker>, LedgerError> {
         // the row's xmax is the transaction that locks or changes the row; the session that runs it holds a lock on that number
         let sql = "select coalesce(a.application_name, ''), a.pid, \

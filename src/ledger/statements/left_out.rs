@@ -48,7 +48,7 @@ impl Ledger {
     /// The records of a partition at or above `from` that one database never gets.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn left_out(
         &self,
         source: SourceId,
@@ -70,7 +70,7 @@ impl Ledger {
     /// ClickHouse. None: the ledger has no row of the partition.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn interrupt(
         &self,
         source: SourceId,

@@ -9,7 +9,7 @@ impl Ledger {
     /// What the route's first start on a source wrote down. None if there was no start yet.
     ///
     /// # Errors
-    /// No answer.
+    /// PostgreSQL refuses or does not answer.
     pub async fn starts(&self, source: SourceId) -> Result<Option<Starts>, LedgerError> {
         let rows = self
             .query(
