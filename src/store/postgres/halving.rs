@@ -31,7 +31,7 @@ pub(super) struct Refused {
 /// Why the search cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hopeless {
-    /// More rows of one batch are refused than allowed: the first of them, and their number.
+    /// More rows of one batch are refused than allowed: the first refused row, and the number of refused rows.
     TooMany(Refused, usize),
     /// No row was taken, and the error code of this row does not say that the row is the reason.
     Unclear(Refused),

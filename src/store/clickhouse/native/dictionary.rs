@@ -7,7 +7,7 @@ use super::part::{Part, Picked, Width};
 
 /// The version of the form: the keys are in the block.
 const DICTIONARY_VERSION: u64 = 1;
-/// Flags beside the width of the index: the block has its own keys (bit 9), and they replace earlier ones (bit 10).
+/// Flags in addition to the width of the index: the block has its own keys (bit 9), and they replace earlier ones (bit 10).
 const KEYS_FOLLOW: u64 = 1 << 9 | 1 << 10;
 
 /// Appends the parts of a dictionary column: the texts of the picked rows, or null where `validity` says so. The texts stay in the batch
