@@ -173,7 +173,8 @@ fn moved(samples: &[Sample], from_us: i64, to_us: i64) -> bool {
     epoch_at(from_us) != epoch_at(to_us)
 }
 
-/// The longest time without new rows that ended in the given time. A pause that began before a consumer joined may still be due to its joining.
+/// The longest time without new rows that ended in the given time. A pause that began before a consumer joined may still be due to its
+/// joining.
 fn longest_pause_ms(samples: &[Sample], from_us: i64, to_us: i64) -> f64 {
     let mut longest_us = 0;
     let mut last = None;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a plain line is written where there is no terminal.
+/// How often a plain line is written if there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the line on a terminal changes.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
