@@ -1,19 +1,19 @@
-//! Where a partition without a ledger row starts. It depends on the partition alone, not on who takes it over or when: what
-//! the route starts with on a source is written down once, of all partitions ([`Starts`]). Pure.
+//! Decides where a partition without a ledger row starts. This depends on the partition alone, not on who takes it over or when. Therefore
+//! the route's first start on a source is recorded once, for all partitions ([`Starts`]). Pure.
 
 use crate::ledger::SourceId;
 use crate::offset::{Offset, Partition};
 
-/// What a route's first start on a source has written down.
+/// The record of a route's first start on a source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Starts {
-    /// What another consumer had committed in the group, of each partition that there was.
+    /// For each partition that existed then: the offset that another consumer had committed in the group.
     pub commits: Vec<Option<Offset>>,
-    /// The log's end, of each partition that there was; none where partitions start at the log's start.
+    /// For each partition that existed then: its log's end. None if partitions start at the log's start.
     pub ends: Option<Vec<Offset>>,
 }
 
-/// What was committed for a partition: the offset and its metadata.
+/// A partition's committed offset and its metadata. None if nothing was committed.
 pub type Committed = Option<(Offset, String)>;
 
 /// The mark in the metadata of our commits to Kafka.
@@ -21,13 +21,14 @@ pub fn commit_mark(source: SourceId) -> String {
     format!("footprint {source}")
 }
 
-/// The offset of a commit that is not ours, whichever source ours are of.
+/// The committed offset, if another consumer committed it. Our own commits do not count, whatever their source.
 fn foreign(committed: Option<(Offset, &str)>) -> Option<Offset> {
     committed.filter(|(_, metadata)| !metadata.starts_with("footprint ")).map(|(offset, _)| offset)
 }
 
-/// Whether partitions without a commit start at the log's end, and not at its start. Not where another life of the topic is
-/// known: all of a new life is ours. Nor where the group bears our mark: we were here before, and the ledger was lost.
+/// Whether partitions without a commit start at the log's end, which `is_latest` asks for, instead of its start. There are two exceptions.
+/// If another life of the topic is known, all of the new life is ours. If a commit of the group bears our mark, we were here before, and
+/// the ledger was lost.
 pub fn starts_at_end(is_latest: bool, source: SourceId, other_lives_known: bool, committed: &[Committed]) -> bool {
     let mark = commit_mark(source);
     let is_ours = |committed: &Committed| committed.as_ref().is_some_and(|(_, metadata)| *metadata == mark);
@@ -35,7 +36,7 @@ pub fn starts_at_end(is_latest: bool, source: SourceId, other_lives_known: bool,
 }
 
 impl Starts {
-    /// What is written down, of what was seen of each partition.
+    /// Makes the record from what Kafka said of every partition.
     pub fn new(other_lives_known: bool, committed: &[Committed], ends: Option<Vec<Offset>>) -> Self {
         let commit = |committed: &Committed| {
             let committed = committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
@@ -44,7 +45,7 @@ impl Starts {
         Self { commits: committed.iter().map(commit).collect(), ends }
     }
 
-    /// What it says of a partition; none when that was added later.
+    /// What the record says of a partition. None if the partition was added later.
     pub fn of(&self, partition: Partition) -> Option<Written> {
         let index = usize::try_from(partition).ok()?;
         let end = self.ends.as_ref().and_then(|ends| ends.get(index).copied());
@@ -52,58 +53,58 @@ impl Starts {
     }
 }
 
-/// What the route's first start says of one partition.
+/// What the record of the first start says of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Written {
-    /// What another consumer had committed.
+    /// The offset that another consumer had committed.
     pub commit: Option<Offset>,
-    /// The log's end, where the partition starts there.
+    /// The log's end at that time, if partitions start there.
     pub end: Option<Offset>,
 }
 
-/// Where a partition starts that the ledger does not know.
+/// The start of a partition without a ledger row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FirstStart {
-    /// The offset.
+    /// The offset at which the new ledger row begins.
     pub offset: Offset,
-    /// The ledger was lost: everything is uncertain (R6).
+    /// The ledger was lost, so everything below the log's end is uncertain (R6).
     pub ledger_lost: bool,
-    /// Why there, for the log.
+    /// The reason for this offset, for the log.
     pub why: &'static str,
 }
 
 impl FirstStart {
-    /// What the ledger keeps of it: below it nothing is ours. Not known where the ledger was lost.
+    /// The offset that the ledger keeps as the partition's first: no record below it is ours. Not known if the ledger was lost.
     pub fn first_offset(&self) -> Option<Offset> {
         (!self.ledger_lost).then_some(self.offset)
     }
 }
 
-/// What is known of a partition without a ledger row.
+/// What is known about a partition without a ledger row.
 #[derive(Clone, Copy, Debug)]
 pub struct Unknown<'a> {
-    /// The group's committed offset and its metadata, now.
+    /// The group's committed offset and its metadata, as they are now.
     pub committed: Option<(Offset, &'a str)>,
-    /// The mark that our own commits of this source carry.
+    /// The mark that our own commits for this source carry.
     pub our_mark: &'a str,
-    /// ClickHouse holds rows of this source and partition.
+    /// Whether ClickHouse holds rows of this source and partition.
     pub clickhouse_holds_rows: bool,
-    /// What the route's first start says of it. None: it was added later, or the first start was an older program's, which
-    /// wrote nothing down.
+    /// What the record of the first start says of the partition. None if the partition was added later, or if an older program, which kept
+    /// no record, made the first start.
     pub written: Option<Written>,
-    /// Another life of the topic is known.
+    /// Whether the ledger knows another life of the topic.
     pub other_lives_known: bool,
-    /// The log's start.
+    /// The log's first offset.
     pub log_start: Offset,
-    /// The log's end.
+    /// The log's last stable offset.
     pub log_end: Offset,
 }
 
 /// Decides where a partition without a ledger row starts.
 ///
-/// A commit is taken as it is now: until the partition moves to us its old consumer may store and commit more. An end is
-/// taken as it was at the first start: what has come since is ours. It is not raised to the log's start: what lies between
-/// was destroyed before it was stored, which the take-over then tells.
+/// A commit counts as it is now, because the old consumer may store and commit more until the partition moves to us. An end counts as it
+/// was at the first start, because all later records are ours. The end is not raised to the log's start: the records between the two were
+/// deleted before they were stored, and the take-over reports them as lost.
 pub fn first_start(unknown: &Unknown<'_>) -> FirstStart {
     let Unknown { log_start, log_end, other_lives_known, .. } = *unknown;
     let ours = unknown.committed.is_some_and(|(_, metadata)| metadata == unknown.our_mark);
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(at(&another_life), (3, false), "a new life of a topic is read whole");
     }
 
-    /// Beside one partition that had a ledger row already every other one ignored the old consumer's commit, and `latest`.
+    /// The story: once one partition had a ledger row, all others ignored the old consumer's commit and `latest`.
     #[test]
     fn where_a_partition_starts_depends_on_it_alone() {
         let starts = Starts { commits: vec![Some(40), None, None], ends: Some(vec![90, 60, 200]) };

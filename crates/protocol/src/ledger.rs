@@ -1,14 +1,14 @@
-//! The ledger's words: a row, its claims and frontiers, and the names of sources, ledgers and sinks.
+//! The ledger's terms: a row, its claims and frontiers, and the names of sources, ledgers and sinks.
 
 use std::fmt;
 
 use crate::offset::{Offset, Partition, Range};
 
-/// The layout of a ledger row that this program writes, and how its owners write. A row of a later one is refused.
-/// 2: every insert of a partition goes under one query id; before that each had its own.
+/// The format of the ledger rows that this program writes: their layout, and the rules that their owners follow. A row of a later format is
+/// refused. From format 2 on, all inserts of a partition use one query id. Before, each insert had its own.
 pub const FORMAT: i32 = 2;
 
-/// One life of one topic: 63 bits of a hash of the cluster's and the topic's id.
+/// The id of one life of one topic: 63 bits of a hash of the cluster's id and the topic's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub i64);
 
@@ -18,8 +18,8 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// Which ledger it is: a hash of PostgreSQL's system identifier and the database's name. Every process sees the same one,
-/// whatever host name it uses; a standby, a base backup and a database that was dropped and made again keep it.
+/// The ledger's id: a hash of PostgreSQL's system identifier and the database's name. Every process computes the same id, whatever host
+/// name it uses. A standby, a base backup and a database that was dropped and created again have the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerId(pub u64);
 
@@ -33,17 +33,17 @@ impl fmt::Display for LedgerId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OwnerId(pub u128);
 
-/// The two databases, as the ledger counts them.
+/// A database that batches are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SinkName {
-    /// Rows, dead letters and the ledger itself.
+    /// Stores rows, dead letters and the ledger itself.
     Postgres,
-    /// Rows.
+    /// Stores rows.
     ClickHouse,
 }
 
 impl SinkName {
-    /// As metrics and tables spell it.
+    /// The name in metrics and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -52,64 +52,64 @@ impl SinkName {
     }
 }
 
-/// A range that was announced and may be anywhere: its end, and the decoder that made it. It starts where the one before ends.
+/// A claimed range: each sink may hold all of it, some of it, or nothing. It starts where the previous claim ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
-    /// The first offset past it.
+    /// The first offset past the range.
     pub end: Offset,
-    /// The fingerprint of the definition by which it was decoded.
+    /// The fingerprint of the definition that decodes it.
     pub fingerprint: i64,
 }
 
-/// The frontiers of a ledger row: next offsets. A sink that is switched off has none.
+/// The frontiers of a ledger row. Each is the next offset to store. A sink that is switched off has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nexts {
-    /// Of the dead letters; with PostgreSQL on, the same as its own.
+    /// The frontier of the dead letters. While PostgreSQL's rows are on, it moves with theirs, except while they are being filled.
     pub dead_letters: Offset,
-    /// Of PostgreSQL's rows.
+    /// The frontier of PostgreSQL's rows.
     pub postgres: Option<Offset>,
-    /// Of ClickHouse's rows.
+    /// The frontier of ClickHouse's rows.
     pub clickhouse: Option<Offset>,
 }
 
 impl Nexts {
-    /// The offset below which everything is stored: what may be committed to Kafka.
+    /// The lowest frontier. Every sink that is on has stored everything below it, so only this offset is committed to Kafka.
     pub fn lowest(self) -> Offset {
         [self.postgres, self.clickhouse].into_iter().flatten().fold(self.dead_letters, Offset::min)
     }
 
-    /// The highest of them.
+    /// The highest frontier.
     pub fn highest(self) -> Offset {
         [self.postgres, self.clickhouse].into_iter().flatten().fold(self.dead_letters, Offset::max)
     }
 }
 
-/// A ledger row.
+/// A ledger row: one for each route, source and partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Grows by one with every take-over.
     pub epoch: i64,
-    /// Who may write.
+    /// The only owner that may write.
     pub owner: OwnerId,
-    /// Every batch that a sink was ever sent ends at or below it, except while a sink is being filled.
+    /// The end of the claimed offsets. Every batch that was ever sent to a sink ends at or below it, except while a sink is being filled.
     pub claimed: Offset,
-    /// The frontiers.
+    /// The frontiers of the dead letters and the sinks.
     pub nexts: Nexts,
     /// Where PostgreSQL's rows stopped when they were switched off.
     pub postgres_stopped: Option<Offset>,
     /// Where ClickHouse's rows stopped when they were switched off.
     pub clickhouse_stopped: Option<Offset>,
-    /// Claims that some sink has not acknowledged, rising; the last ends at `claimed`.
+    /// Claims that at least one sink has not acknowledged, in rising order. The last one ends at `claimed`.
     pub claims: Vec<Claim>,
-    /// H: ranges that start below it are read back even after an OK.
+    /// H: a range that starts below it is read back even after an OK.
     pub doubtful_below: Option<Offset>,
-    /// Of the row: random, from the take-over that made it. It is part of every token, so that a row that is lost and made
-    /// again never meets the tokens of the lost one.
+    /// A random number from the take-over that created the row. It is part of every token, so a row that was lost and created again never
+    /// meets the tokens of the lost row.
     pub birth: i64,
-    /// Where the partition first started: below it nothing is ours. Not known of a row that an older program made, or that was
-    /// made again after the ledger was lost.
+    /// The offset at which the partition first started: no record below it is ours. Not known if an older program created the row, or if
+    /// the row was created again after the ledger was lost.
     pub first_offset: Option<Offset>,
-    /// The row's layout.
+    /// The row's format, see [`FORMAT`].
     pub format: i32,
 }
 
@@ -118,13 +118,13 @@ pub struct Row {
 pub struct Progress {
     /// The partition.
     pub partition: Partition,
-    /// What is claimed.
+    /// The end of the claimed offsets.
     pub claimed: Offset,
-    /// The frontiers.
+    /// The frontiers of the dead letters and the sinks.
     pub nexts: Nexts,
 }
 
-/// A batch's place and right: what the sinks and the tracker need of it.
+/// The place of a batch: its source, its partition and its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The source.
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!((nexts(None, None).lowest(), nexts(None, None).highest()), (20, 20));
     }
 
-    /// These texts are in query ids, tables and metrics, where later versions look for them.
+    /// Query ids, tables and metrics hold these texts, and later versions look for them there.
     #[test]
     fn ids_and_names_are_written_the_same_in_every_version() {
         assert_eq!(SourceId(7).to_string(), "7");

@@ -1,4 +1,4 @@
-//! Places in a partition: an offset means "next to read", a range is half open, a frontier moves only by what touches it.
+//! Places in a partition. An offset means "next to read". A range is half open. A frontier moves only over a range that starts at it.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ impl Range {
     /// The range `[start, end)`.
     ///
     /// # Panics
-    /// When the range would be empty or negative: a programmer's error.
+    /// If the range would be empty or negative: a programming error.
     pub fn new(start: Offset, end: Offset) -> Self {
         assert!(0 <= start && start < end, "not a range: [{start}, {end})");
         Self { start, end }
     }
 
-    /// Offsets in the range.
+    /// The number of offsets in the range.
     pub fn len(self) -> u64 {
         self.end.abs_diff(self.start)
     }
@@ -37,7 +37,7 @@ impl Range {
         false
     }
 
-    /// Whether `offset` lies in the range.
+    /// Whether `offset` is in the range.
     pub fn contains(self, offset: Offset) -> bool {
         self.start <= offset && offset < self.end
     }
@@ -65,10 +65,10 @@ impl Frontier {
         self.0
     }
 
-    /// Moves over `range`, which must touch the frontier.
+    /// Moves to the end of `range`, which must start at the frontier.
     ///
     /// # Panics
-    /// When the range does not start at the frontier: moving would skip or repeat records.
+    /// If the range does not start at the frontier: the move would skip or repeat records.
     pub fn advance(&mut self, range: Range) {
         assert!(range.start == self.0, "frontier at {} cannot advance over {range}", self.0);
         self.0 = range.end;

@@ -1,15 +1,15 @@
-//! One partition, from its assignment to its release: what its process hears of it, and what it then wants. No I/O, no clock
-//! and no randomness: time is a parameter. The coordinator drives one for each partition, and the model drives the same code.
+//! The state machine of one partition in one process, from its assignment to its release. No I/O, no clock and no randomness: time is a
+//! parameter. The coordinator drives one machine for each partition, and the model drives the same code.
 //!
 //! The calls come in three classes:
-//! - what is heard: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over),
-//!   [`cut`](Machine::cut), [`topic_id_seen`](Machine::topic_id_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
-//!   [`heartbeat_answered`](Machine::heartbeat_answered), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for whatever else ends an ownership: a fenced write, another
-//!   life of the topic, the loss of the ledger;
-//! - what is wanted: [`wants_take_over`](Machine::wants_take_over), [`to_claim`](Machine::to_claim),
-//!   [`next_to_send`](Machine::next_to_send), [`beat`](Machine::beat), [`to_commit`](Machine::to_commit),
-//!   [`release`](Machine::release), [`end_unreadable`](Machine::end_unreadable);
-//! - what is asked: the tracker, the right, whether something is under way.
+//! - events: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over), [`cut`](Machine::cut),
+//!   [`topic_id_seen`](Machine::topic_id_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
+//!   [`heartbeat_answered`](Machine::heartbeat_answered), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for anything else
+//!   that ends an ownership: a fenced write, another life of the topic, the loss of the ledger;
+//! - work to do: [`wants_take_over`](Machine::wants_take_over), [`to_claim`](Machine::to_claim), [`next_to_send`](Machine::next_to_send),
+//!   [`beat`](Machine::beat), [`to_commit`](Machine::to_commit), [`release`](Machine::release),
+//!   [`end_unreadable`](Machine::end_unreadable);
+//! - questions: the tracker, the right, whether a batch is in flight.
 
 mod asked;
 mod attempt;
@@ -30,12 +30,12 @@ use crate::tracker::Tracker;
 #[cfg(test)]
 mod tests;
 
-/// How long the answer of the last commit is waited for before a partition is released.
+/// How long a release waits for the answer to the last commit.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a take-over gives: the right to write the partition.
+/// The right to write a partition, which a take-over gives.
 pub trait Right {
-    /// What the take-over decided.
+    /// The plan that the take-over made.
     fn plan(&self) -> &Plan;
 }
 
@@ -51,9 +51,9 @@ impl<T: Right> Right for Arc<T> {
     }
 }
 
-/// A batch as far as the protocol knows it.
+/// A batch, as the protocol sees it.
 pub trait Cut {
-    /// What it covers.
+    /// The offsets that the batch covers.
     fn range(&self) -> Range;
 }
 
@@ -63,23 +63,23 @@ impl<T: Cut> Cut for Arc<T> {
     }
 }
 
-/// One partition of one process. `R` is the right that a take-over gives, `B` a batch.
+/// The state machine of one partition. `R` is the right that a take-over gives, `B` is a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine<R, B> {
     state: State<R, B>,
     attempt: Attempt,
     leaving: Option<Leaving>,
-    /// It cannot be read on.
+    /// The error at which the reading stopped, until its records are stored or given up, or the partition leaves.
     unreadable: Option<Unreadable>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State<R, B> {
-    /// The group has not given it to us, or has it back.
+    /// The group has not assigned the partition to us, or has taken it back.
     Idle,
-    /// It is ours to take over.
+    /// The group has assigned the partition to us, and it must be taken over.
     TakingOver,
-    /// Ours.
+    /// A take-over has made the partition ours.
     Owned(Box<Owned<R, B>>),
 }
 
@@ -96,58 +96,59 @@ struct Owned<R, B> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Ready<B> {
     batch: B,
-    /// The topic's id was asked after its last record was read, and it was that of the right.
+    /// The topic was asked for its id after the batch's last record was read, and still had the id that the right is for.
     is_topic_checked: bool,
 }
 
-/// The group has asked for the partition, or the program stops.
+/// The partition is leaving: the group has revoked it, or the program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Leaving {
-    /// Until then it is worked on as before.
+    /// Until this time, work continues as before.
     begins_at: Instant,
-    /// When the next owner has to finish what is under way.
+    /// From this time on, the partition is released even if batches are in flight. The next owner finishes them.
     deadline: Instant,
-    /// The last commit was sent, and its answer is waited for until then.
+    /// Set when the last commit is sent: the release waits for the answer until this time.
     committing_until: Option<Instant>,
 }
 
-/// An ownership that is over.
+/// An ownership that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended<R> {
-    /// The right that is void now.
+    /// The right, which is void now.
     pub right: R,
     /// The frontiers, as far as this process knows.
     pub stored: Nexts,
-    /// The end of what was sent to the writers.
+    /// The end of the last range that was sent to the writers.
     pub sent: Offset,
-    /// Why, for the log.
+    /// The reason, for the log.
     pub why: &'static str,
 }
 
 /// Whether a partition may go back to the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// It is worked on, or its writers are.
+    /// No: work continues, or an answer is missing.
     NotYet,
-    /// Everything that was sent is stored: a heartbeat comes next, and the commit that follows from its answer.
-    /// [`Machine::committing`] says that they were sent.
+    /// Everything that was sent is stored. The caller sends a heartbeat and the commit that follows from its answer, and then calls
+    /// [`Machine::committing`].
     Commit,
-    /// Yes. `is_late`: at the deadline, with something under way; the next owner finishes the claims.
+    /// Yes.
     Ready {
-        /// Not everything that was sent is stored.
+        /// Some batches that were sent are not stored at the deadline. The next owner finishes their claims.
         is_late: bool,
     },
 }
 
 impl<R: Right, B: Cut> Machine<R, B> {
-    /// The group has just given it to us.
+    /// A partition that the group has just assigned to us.
     pub fn assigned() -> Self {
         Self { state: State::TakingOver, attempt: Attempt::None, leaving: None, unreadable: None }
     }
 
-    // --- what is heard ---
+    // --- events ---
 
-    /// The group gives it to us, perhaps again: a take-over that is under way was for an earlier assignment.
+    /// The group assigns the partition to us, perhaps again. A take-over that is under way was for an earlier assignment, so its result
+    /// will not count.
     pub fn assign(&mut self) {
         self.leaving = None;
         if matches!(self.state, State::Idle) {
@@ -156,8 +157,8 @@ impl<R: Right, B: Cut> Machine<R, B> {
         self.attempt.disown();
     }
 
-    /// The group asks for it, or the program stops. Until `begins_at` it is worked on as before. Then nothing new is claimed,
-    /// and what is under way may take until `deadline`.
+    /// The group revokes the partition, or the program stops. Until `begins_at`, work continues as before. Then nothing new is claimed, and
+    /// batches in flight may take until `deadline`.
     pub fn revoke(&mut self, begins_at: Instant, deadline: Instant) {
         if matches!(self.state, State::TakingOver) {
             self.state = State::Idle;
@@ -167,7 +168,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         self.leaving = Some(Leaving { begins_at, deadline, committing_until: None });
     }
 
-    /// The ownership is over, for whatever reason. As long as the group gives us the partition, it is taken over again.
+    /// Ends the ownership, for any reason. If the partition is still assigned to us and not leaving, it is taken over again.
     pub fn end(&mut self, why: &'static str) -> Option<Ended<R>> {
         self.attempt.disown();
         let next = match self.state {
@@ -188,7 +189,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         self.attempt = Attempt::UnderWay { is_wanted: true };
     }
 
-    /// A take-over has ended well. Whether it was still wanted: if not, its right is void, and nobody acts upon it.
+    /// A take-over has succeeded. Returns whether it was still wanted. If it was not, its right is void, and nobody may use it.
     pub fn taken_over(&mut self, right: R) -> bool {
         let is_wanted = self.attempt.is_wanted();
         self.attempt = Attempt::None;
@@ -201,25 +202,25 @@ impl<R: Right, B: Cut> Machine<R, B> {
         true
     }
 
-    /// A take-over has failed; the next one waits until `retry_at`. One that is no longer wanted leaves no wait behind.
+    /// A take-over has failed. The next one waits until `retry_at`, but only if the failed one was still wanted.
     pub fn take_over_failed(&mut self, retry_at: Instant) {
         self.attempt.fail(retry_at);
     }
 
-    /// A take-over has ended because the ledger's connection was lost: the next one begins with the next connection.
+    /// A take-over has ended because the ledger's connection was lost. The next one begins with the next connection.
     pub fn take_over_lost(&mut self) {
         self.attempt = Attempt::None;
     }
 
-    /// The next take-over waits until then, unless one is under way.
+    /// The next take-over waits until `retry_at`. If one is under way, this changes nothing.
     pub fn wait_until(&mut self, retry_at: Instant) {
         if !self.attempt.is_under_way() {
             self.attempt = Attempt::Waits(retry_at);
         }
     }
 
-    /// A batch was cut under the present right. `is_topic_checked`: the topic's id was seen since its last record was read. False: it
-    /// is thrown away, since the partition is leaving.
+    /// A batch was cut under the present right. `is_topic_checked` says whether the topic's id was seen after the batch's last record was
+    /// read. Returns false if the batch is thrown away, because the partition is leaving or no longer ours.
     pub fn cut(&mut self, batch: B, is_topic_checked: bool, now: Instant) -> bool {
         let is_leaving = self.has_begun_to_leave(now);
         let State::Owned(owned) = &mut self.state else { return false };
@@ -230,7 +231,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         true
     }
 
-    /// The topic's id was seen, and it is that of the right. `is_older`: a batch whose last record was read before the question.
+    /// The topic still has the id that the right is for. `is_older` says whether a batch's last record was read before the topic was asked.
     pub fn topic_id_seen(&mut self, is_older: impl Fn(&B) -> bool) {
         let State::Owned(owned) = &mut self.state else { return };
         for ready in &mut owned.ready {
@@ -238,11 +239,11 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// A claim was answered. `progress` is the ledger's row once the claim is in it; none: it was refused, since the partition
-    /// is somebody else's.
+    /// The ledger has answered a claim. `progress` is the row with the claim in it. None means that the claim was refused, because another
+    /// owner has the partition.
     ///
     /// # Errors
-    /// The ownership is over: the claim was fenced, or the ledger is not what it was.
+    /// The ownership has ended: the claim was fenced, or the row does not fit what this process knows.
     pub fn claimed(&mut self, range: Range, progress: Option<&Progress>) -> Result<(), Ended<R>> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
         let Some(progress) = progress else { return self.over("a claim was fenced") };
@@ -260,10 +261,10 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// A heartbeat was answered with the ledger's row; none: the row is somebody else's.
+    /// The ledger has answered a heartbeat with the row. None means that another owner has the row.
     ///
     /// # Errors
-    /// The ownership is over.
+    /// The ownership has ended: the row is another owner's, or it does not fit what this process knows.
     pub fn heartbeat_answered(&mut self, progress: Option<&Progress>) -> Result<(), Ended<R>> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
         match progress.map(|progress| owned.tracker.recorded(progress)) {
@@ -279,21 +280,21 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// What was committed is to be committed again: a late commit of a previous owner may have moved it back.
+    /// Makes [`to_commit`](Self::to_commit) repeat the last offset, because a late commit of a previous owner may have moved it back.
     pub fn commit_again(&mut self) {
         if let State::Owned(owned) = &mut self.state {
             owned.tracker.commit_again();
         }
     }
 
-    // --- what is wanted ---
+    // --- work to do ---
 
-    /// Whether a take-over is to begin now.
+    /// Whether a take-over must begin now.
     pub fn wants_take_over(&self, now: Instant) -> bool {
         matches!(self.state, State::TakingOver) && self.attempt.may_begin(now)
     }
 
-    /// The batch whose range is to be claimed next, and ClickHouse's frontier, which the statement records on its way.
+    /// The batch whose range must be claimed next, and ClickHouse's frontier, which the same statement records.
     pub fn to_claim(&self, now: Instant) -> Option<(&B, Option<Offset>)> {
         let owned = self.owned().filter(|_| !self.has_begun_to_leave(now))?;
         let Ready { batch, is_topic_checked } = owned.ready.front()?;
@@ -301,12 +302,12 @@ impl<R: Right, B: Cut> Machine<R, B> {
         (is_next && *is_topic_checked && owned.tracker.may_claim()).then(|| (batch, owned.tracker.clickhouse_next()))
     }
 
-    /// Whether a batch may go to the writers: its range is claimed, and its records are of the right's life of the topic.
+    /// Whether the next batch may go to the writers: its range is claimed, and its records are of the right's life of the topic.
     pub fn wants_to_send(&self) -> bool {
         self.owned().is_some_and(Owned::front_may_go)
     }
 
-    /// The batch that goes to the writers next.
+    /// Takes the batch that goes to the writers next.
     pub fn next_to_send(&mut self) -> Option<B> {
         let State::Owned(owned) = &mut self.state else { return None };
         if !owned.front_may_go() {
@@ -317,18 +318,19 @@ impl<R: Right, B: Cut> Machine<R, B> {
         Some(batch)
     }
 
-    /// What a heartbeat tells the ledger: ClickHouse's frontier. None: nothing is ours, and nothing beats.
+    /// ClickHouse's frontier, which a heartbeat writes to the ledger. The outer `None` means that the partition is not ours and needs no
+    /// heartbeat.
     pub fn beat(&self) -> Option<Option<Offset>> {
         self.owned().map(|owned| owned.tracker.clickhouse_next())
     }
 
-    /// What is to be committed to Kafka: only what the ledger itself returned (R8).
+    /// The offset to commit to Kafka, if it is new. It is always one that the ledger itself returned (R8).
     pub fn to_commit(&self) -> Option<Offset> {
         self.owned().and_then(|owned| owned.tracker.to_commit())
     }
 
-    /// Whether the partition may go back to the group. Where its time to leave has come, what is not claimed is thrown away.
-    /// `commits_answered`: no commit is on its way.
+    /// Whether the partition may go back to the group. From the start of its release on, batches that were not sent to the writers are
+    /// thrown away. `commits_answered` says that no commit waits for its answer.
     pub fn release(&mut self, now: Instant, commits_answered: bool) -> Release {
         let Some(leaving) = self.leaving else { return Release::NotYet };
         let State::Owned(owned) = &mut self.state else { return Release::Ready { is_late: false } };
@@ -346,7 +348,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    /// The last heartbeat and its commit were sent. The commit's answer is waited for, up to [`COMMIT_TIMEOUT`].
+    /// The last heartbeat and its commit were sent. The release now waits for the answer, at most [`COMMIT_TIMEOUT`].
     pub fn committing(&mut self, now: Instant) {
         if let Some(leaving) = &mut self.leaving {
             leaving.committing_until = Some(now + COMMIT_TIMEOUT);

@@ -1,13 +1,13 @@
-//! Partitions for which Kafka returns nothing, and no error, although the log holds more. A damaged length in the broker's log makes
-//! librdkafka drop what it has fetched without a message. Such a partition looks like one that waits for its turn in a large backlog, so
-//! it is reported and nothing else is done. Pure.
+//! Partitions from which Kafka returns no record and no error, although the log holds more. If a length in the broker's log is damaged,
+//! librdkafka silently drops what it has fetched. Such a partition looks like one that waits for its turn in a large backlog, so it is only
+//! reported. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::offset::{Offset, Partition};
 
-/// The partitions for which nothing comes: where each is, and since when.
+/// The partitions from which nothing comes: where each one is, and since when.
 #[derive(Debug, Default)]
 pub struct Silence(BTreeMap<Partition, Place>);
 
@@ -20,9 +20,9 @@ struct Place {
 }
 
 impl Silence {
-    /// Looks at a partition. `at`: its epoch, and the offset below which everything is stored. `waits`: the log holds more, there is room
-    /// for it, and nothing of the partition is under way. Returns how long it has been there, once that is `after` or longer, and once until
-    /// it moves.
+    /// Looks at a partition. `at` is its epoch, and the offset below which everything is stored. `waits` says that the log holds more, that
+    /// there is room for it, and that nothing of the partition is in flight. If the partition has been at the same place for `after` or
+    /// longer, returns for how long. It does this once until the partition moves.
     pub fn look(
         &mut self,
         partition: Partition,

@@ -1,5 +1,5 @@
-//! What a take-over does with the row it found: the switches of the sinks, what may still be on its way, and the plan that
-//! the new owner follows. No I/O, clock or randomness: the model and the program call the same functions.
+//! What a take-over decides about the row that it found: what the switches of the sinks change, whether older inserts may still be in
+//! flight, and the plan that the new owner follows. No I/O, clock or randomness: the model and the program call the same functions.
 
 pub mod steps;
 
@@ -9,19 +9,19 @@ use std::fmt;
 use crate::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
 use crate::offset::{Offset, Range};
 
-/// From this format of a row on its inserts go under one query id.
+/// The first row format in which all inserts of a partition use one query id.
 const FORMAT_OF_ONE_INSERT_ID: i32 = 2;
 
-/// What to do when retention took records that were never stored.
+/// What to do if retention deleted records that were never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnLostRecords {
-    /// Stop and tell.
+    /// Stop and report it.
     Stop,
-    /// Record the gap and go on.
+    /// Record the gap and continue.
     Skip,
 }
 
-/// What a sink does with the records it missed while it was off.
+/// What a sink does with the records that it missed while it was off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhenSwitchedOn {
     /// Store them.
@@ -30,14 +30,14 @@ pub enum WhenSwitchedOn {
     Skip,
 }
 
-/// Which sinks are on, and what a sink that was off does with what it missed.
+/// Which sinks are on, and what a sink does with the records that it missed while it was off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Switches {
-    /// PostgreSQL's rows: on, and what to do after a time off.
+    /// What PostgreSQL's rows do after a time off. None if they are off now.
     pub postgres: Option<WhenSwitchedOn>,
-    /// ClickHouse's rows: on, and what to do after a time off.
+    /// What ClickHouse's rows do after a time off. None if they are off now.
     pub clickhouse: Option<WhenSwitchedOn>,
-    /// Records destroyed by retention before they were stored.
+    /// What to do about records that retention deleted before they were stored.
     pub on_lost_records: OnLostRecords,
 }
 
@@ -46,34 +46,34 @@ pub struct Switches {
 pub struct Gap {
     /// The sink; none means every sink.
     pub sink: Option<SinkName>,
-    /// The offsets.
+    /// The missing offsets.
     pub range: Range,
-    /// Why, one sentence.
+    /// The reason, in a few words.
     pub reason: &'static str,
 }
 
-/// What stops a pipeline rather than lose or double a row.
+/// Why a pipeline stops. If it continued, it could lose or double a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Corrupt {
-    /// A newer program wrote the row: its format.
+    /// A newer program wrote the row, in this format.
     NewerFormat(i32),
     /// A frontier lies inside a claimed range.
     InsideClaim {
         /// The sink.
         sink: &'static str,
-        /// Its next offset.
+        /// The sink's frontier.
         next: Offset,
         /// The claim's range.
         range: Range,
     },
-    /// The claims, of which these are the ends, do not rise, or do not end at `claimed`.
+    /// The ends of the claims do not rise, or the last one is not `claimed`. Holds the ends and `claimed`.
     Claims(Vec<Offset>, Offset),
-    /// Retention took records that were never stored.
+    /// Retention deleted records that were never stored.
     Lost {
-        /// The offsets.
+        /// The deleted offsets.
         range: Range,
     },
-    /// The log ends below what is stored.
+    /// The log ends below the claimed offset.
     LogWentBack {
         /// The log's end.
         log_end: Offset,
@@ -112,8 +112,8 @@ impl fmt::Display for Corrupt {
 
 impl Error for Corrupt {}
 
-/// Applies the switches to a row: a sink that was on and is off remembers where it stopped; one that is on again is
-/// filled from there, or skips to `claimed` and leaves a gap. Claims that every sink left has acknowledged are dropped.
+/// Applies the switches to a row. A sink that was switched off remembers where it stopped. A sink that was switched on again is filled from
+/// there, or skips to `claimed` and leaves a gap. Claims that every remaining sink has acknowledged are dropped.
 pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     let mut gaps = Vec::new();
     let mut filled = false;
@@ -140,8 +140,9 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
         }
     }
     if filled {
-        // Claims are made again from the lowest frontier on. What ClickHouse may hold of the old ones is found by asking for its
-        // highest offset; PostgreSQL's are all or nothing. ClickHouse may remember tokens of old claims whose rows were lost.
+        // Claims are made again from the lowest frontier on. The question for ClickHouse's highest offset finds what ClickHouse may hold of
+        // the old claims. PostgreSQL holds a claimed range as a whole or not at all. ClickHouse may remember tokens of old claims whose
+        // rows were lost.
         row.doubtful_below = row.doubtful_below.max(Some(claimed));
         row.claimed = row.nexts.lowest();
         row.claims.clear();
@@ -151,9 +152,10 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     (row, gaps)
 }
 
-/// Whether older inserts of the partition may still be on their way, so that a take-over must end them or wait. Not so
-/// only where the row, as it was found and before any switch, proves that its last owner left nothing behind:
-/// - `is_certain`: it was there before, and the ledger was not lost;
+/// Whether older inserts of the partition may still be in flight, so that a take-over must end them or wait. The answer is no only if the
+/// row, as it was found and before any switch, proves that its last owner left nothing behind:
+/// - all its claims were acknowledged;
+/// - `is_certain`: the row was there before, and the ledger was not lost;
 /// - the ledger cannot have gone back in time: a row restored from before a claim looks clean;
 /// - ClickHouse was on: a row whose ClickHouse was off has forgotten its claims.
 pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
@@ -161,71 +163,71 @@ pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool
     !was_clean || !is_certain || may_have_gone_back || row.nexts.clickhouse.is_none()
 }
 
-/// Whether every insert of the partition that may still be on its way goes under the query id that this ledger's inserts go
-/// under, so that a drain ends it. Else it can only be waited out: its ledger was lost, or is `another` cluster's, or its
-/// owner was a program that did not use that id yet.
+/// Whether all older inserts that may be in flight use the query id of this ledger's inserts, so that a drain ends them. Otherwise the
+/// take-over can only wait: the ledger was lost, or the row is from another cluster (`is_anothers`), or its owner was a program that did
+/// not use this id yet.
 pub fn insert_id_is_known(row: &Row, ledger_lost: bool, is_anothers: bool) -> bool {
     !ledger_lost && !is_anothers && row.format >= FORMAT_OF_ONE_INSERT_ID
 }
 
-/// At or above which offset ClickHouse is asked for the highest it holds: it should hold none.
+/// The offset from which on ClickHouse is asked for the highest offset that it holds. It should hold none there.
 pub fn question_from(row: &Row) -> Offset {
     row.claimed.max(row.nexts.clickhouse.unwrap_or(0))
 }
 
-/// What was seen outside the ledger at a take-over.
+/// What a take-over saw besides the row itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// The log's start.
     pub log_start: Offset,
     /// The log's last stable offset.
     pub log_end: Offset,
-    /// The row was settled under another PostgreSQL, or before this one's start.
+    /// The row was settled under another PostgreSQL server, or before this one started: it may have gone back in time.
     pub may_have_gone_back: bool,
     /// The highest offset that ClickHouse holds at or above [`question_from`].
     pub clickhouse_highest: Option<Offset>,
-    /// The ledger row was lost and made again: nothing below the log's end is certain.
+    /// The ledger row was lost and created again: nothing below the log's end is certain.
     pub ledger_lost: bool,
 }
 
-/// What an owner knows and does from its take-over on.
+/// What an owner knows and does after its take-over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The first offset of the first batch: the lowest frontier.
     pub start: Offset,
-    /// Where reading starts: `start`, or the log's start when that is higher.
+    /// Where reading starts: `start`, or the log's start if that is higher.
     pub read_from: Offset,
-    /// What was claimed before this owner: batches below it are cut at `cuts` and need no claim.
+    /// The end of what earlier owners claimed. Batches below it are cut at `cuts` and need no claim.
     pub claimed: Offset,
-    /// Where a batch must end, rising: ends of the claims found, and frontiers that lie ahead.
+    /// The offsets at which a batch must end, in rising order: the ends of the claims found, and the frontiers above `start`.
     pub cuts: Vec<Offset>,
-    /// The claims found, rising.
+    /// The claims found in the row, in rising order.
     pub claims: Vec<Claim>,
-    /// The frontiers found.
+    /// The frontiers found in the row.
     pub nexts: Nexts,
-    /// Ranges that start at or below it may be in ClickHouse already, cut in whatever way.
+    /// A range that starts at or below this offset may already be in ClickHouse, cut in any way.
     pub uncertain_through: Option<Offset>,
-    /// H.
+    /// H: a range that starts below it is read back even after an OK.
     pub doubtful_below: Option<Offset>,
-    /// The ledger row's, for the tokens.
+    /// The ledger row's birth, which is part of every token.
     pub birth: i64,
 }
 
-/// The row as the new owner writes it, its plan, and the gaps to note.
+/// The decision of a take-over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
-    /// The row.
+    /// The row as the new owner writes it.
     pub row: Row,
-    /// The plan.
+    /// The plan that the new owner follows.
     pub plan: Plan,
-    /// Gaps to note in the same transaction.
+    /// Gaps to record in the same transaction.
     pub gaps: Vec<Gap>,
 }
 
-/// Decides what the new owner does, from the switched row and what was observed.
+/// Decides what the new owner does, from the row after the switches and from what was observed.
 ///
 /// # Errors
-/// A damaged row, a log that lost records.
+/// The row is damaged, or the log has lost records.
 pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<Settled, Corrupt> {
     if row.format > FORMAT {
         return Err(Corrupt::NewerFormat(row.format));

@@ -1,5 +1,5 @@
-//! The tracker: one partition's progress as its owner knows it. A sink's frontier moves only over what touches it, and
-//! what may be committed comes from the ledger's own answers, never from memory (R8).
+//! The tracker: one partition's progress, as its owner knows it. A sink's frontier moves only over a range that starts at it. The offset to
+//! commit comes from the ledger's own answers, never from memory (R8).
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use crate::ledger::{Nexts, Progress, SinkName};
 use crate::offset::{Frontier, Offset, Range};
 use crate::take_over::Plan;
 
-/// Claims of one partition that not every sink has acknowledged, at most (protocol.md).
+/// The largest number of claims of one partition that not every sink has acknowledged (docs/protocol.md).
 pub const CLAIMS_PENDING_MAX: usize = 64;
 
-/// The ledger says something that its owner cannot explain: somebody else writes it, or it went back in time.
+/// The ledger's row does not fit what its owner knows: another process writes it, or it went back in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unexpected;
 
@@ -18,18 +18,18 @@ pub struct Unexpected;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tracker {
     claimed: Offset,
-    /// Ends of the ranges claimed and not acknowledged by every sink, rising.
+    /// Ends of the claims that not every sink has acknowledged, in rising order.
     pending: VecDeque<Offset>,
     postgres: Option<Frontier>,
     dead_letters: Frontier,
     clickhouse: Option<Frontier>,
-    /// As the last fenced statement returned it.
+    /// The frontiers that the last fenced statement returned.
     recorded: Nexts,
     committed: Option<Offset>,
 }
 
 impl Tracker {
-    /// As a take-over leaves it.
+    /// The progress after a take-over.
     pub fn new(plan: &Plan) -> Self {
         Self {
             claimed: plan.claimed,
@@ -42,29 +42,29 @@ impl Tracker {
         }
     }
 
-    /// What is claimed.
+    /// The end of the claimed offsets.
     pub fn claimed(&self) -> Offset {
         self.claimed
     }
 
-    /// Whether another claim fits.
+    /// Whether there may be one more claim, see [`CLAIMS_PENDING_MAX`].
     pub fn may_claim(&self) -> bool {
         self.pending.len() < CLAIMS_PENDING_MAX
     }
 
-    /// Claimed ranges that are not acknowledged by every sink.
+    /// The number of claims that not every sink has acknowledged.
     pub fn pending_count(&self) -> usize {
         self.pending.len()
     }
 
-    /// A claim landed.
+    /// A claim is in the ledger.
     pub fn claimed_range(&mut self, range: Range) {
         assert!(range.start == self.claimed, "claim {range} at {}", self.claimed);
         self.claimed = range.end;
         self.pending.push_back(range.end);
     }
 
-    /// A sink has stored a range. Ranges below its frontier were stored before this take-over.
+    /// A sink has stored a range. A range below the sink's frontier was stored before this take-over, and changes nothing.
     pub fn acknowledged(&mut self, sink: SinkName, range: Range) {
         match sink {
             SinkName::Postgres => {
@@ -85,7 +85,7 @@ impl Tracker {
         }
     }
 
-    /// The frontiers in memory.
+    /// The frontiers, as this process knows them.
     pub fn nexts(&self) -> Nexts {
         Nexts {
             dead_letters: self.dead_letters.next(),
@@ -94,21 +94,21 @@ impl Tracker {
         }
     }
 
-    /// ClickHouse's frontier, for the ledger.
+    /// ClickHouse's frontier, which claims and heartbeats write to the ledger.
     pub fn clickhouse_next(&self) -> Option<Offset> {
         self.clickhouse.map(Frontier::next)
     }
 
-    /// Whether the ledger does not yet know all that ClickHouse acknowledged, or all that PostgreSQL's own transactions
-    /// moved has not been seen in a fenced answer.
+    /// Whether the ledger's last answer differs from memory: the ledger does not know yet what ClickHouse acknowledged, or no fenced answer
+    /// has shown yet what PostgreSQL's own transactions moved.
     pub fn is_unrecorded(&self) -> bool {
         self.recorded != self.nexts()
     }
 
-    /// A fenced statement returned the row.
+    /// A fenced statement has returned the row.
     ///
     /// # Errors
-    /// [`Unexpected`] when the row is behind memory or has other sinks on: the ledger is not what it was.
+    /// [`Unexpected`] if the row is behind memory or has other sinks on.
     pub fn recorded(&mut self, progress: &Progress) -> Result<(), Unexpected> {
         let memory = self.nexts();
         let behind = progress.claimed < self.claimed
@@ -123,7 +123,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// What may be committed to Kafka now, when that is news.
+    /// The offset to commit to Kafka now, if it is not the last one that was committed.
     pub fn to_commit(&self) -> Option<Offset> {
         let lowest = self.recorded.lowest();
         (self.committed != Some(lowest)).then_some(lowest)
@@ -134,12 +134,12 @@ impl Tracker {
         self.recorded
     }
 
-    /// What was committed is to be committed again: a late commit of a previous owner may have moved it back.
+    /// Makes [`to_commit`](Self::to_commit) repeat the last offset, because a late commit of a previous owner may have moved it back.
     pub fn commit_again(&mut self) {
         self.committed = None;
     }
 
-    /// A commit was sent.
+    /// A commit up to `offset` was sent to Kafka.
     pub fn committed(&mut self, offset: Offset) {
         self.committed = Some(offset);
     }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(tracker.to_commit(), None);
     }
 
-    /// Each frontier is compared for itself: another process that moved one back is noticed whatever the others say.
+    /// Each frontier is compared by itself: if another process moves one of them back, this is noticed whatever the others say.
     #[test]
     fn one_frontier_behind_memory_is_enough() {
         let stored = || {

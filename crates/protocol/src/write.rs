@@ -1,5 +1,5 @@
-//! How a claimed range is written: how it goes to each sink, what a lost answer means, and how a range is repaired whose
-//! state in ClickHouse is uncertain. No I/O, clock or randomness.
+//! How a claimed range is written: what each sink still needs, what a lost answer means, and how a range is repaired if its state in
+//! ClickHouse is uncertain. No I/O, clock or randomness.
 
 use crate::offset::{Offset, Range};
 use crate::take_over::Plan;
@@ -7,13 +7,13 @@ use crate::take_over::Plan;
 /// How a range goes to ClickHouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// Acknowledged before this take-over.
+    /// Not at all: ClickHouse acknowledged the range before this take-over, or is off.
     Skip,
     /// One insert; an OK acknowledges it.
     Insert,
-    /// One insert, then read back: ClickHouse may remember its token from before a restore, and drop the rows.
+    /// One insert, then a read-back: ClickHouse may remember the token from before a restore, and then drops the rows.
     InsertThenReadBack,
-    /// Read back first: some of it may be there.
+    /// A read-back first: some of the rows may be there.
     ReadBackFirst,
 }
 
@@ -40,15 +40,15 @@ impl Plan {
         self.nexts.dead_letters < range.end
     }
 
-    /// The claims found that another definition than `own` made, with that definition's fingerprint, rising: each is finished by
-    /// the definition that made it.
+    /// The claims found that were made by another definition than `own`, in rising order, each with that definition's fingerprint. The
+    /// definition that made a claim also finishes it.
     pub fn claims_of_others(&self, own: i64) -> Vec<(Range, i64)> {
         let starts = std::iter::once(self.start).chain(self.claims.iter().map(|claim| claim.end));
         let others = starts.zip(&self.claims).filter(|(_, claim)| claim.fingerprint != own);
         others.map(|(start, claim)| (Range::new(start, claim.end), claim.fingerprint)).collect()
     }
 
-    /// Whether another decoder claimed `range` and PostgreSQL has stored it: its rows and dead letters are then the truth.
+    /// Whether another definition claimed `range`, and PostgreSQL has stored it. PostgreSQL's rows and dead letters are then the truth.
     pub fn is_anothers_truth(&self, range: Range, fingerprint: i64) -> bool {
         self.claims.iter().any(|claim| claim.end == range.end && claim.fingerprint != fingerprint)
             && !self.postgres_wants_rows(range)
@@ -56,18 +56,19 @@ impl Plan {
     }
 }
 
-/// What a row read `for update` says of a statement whose answer was lost or refused.
+/// What the row, read `for update`, says about a statement whose answer was lost or was a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolution {
-    /// It landed.
+    /// The statement landed.
     Landed,
-    /// It did not land: send the same statement again; should the old one still land, the compare makes the new one fail.
+    /// The statement did not land. Send it again. If the first one still lands, the comparison makes the second one fail.
     SendAgain,
-    /// The partition is another's, or the ledger is not what it was: take over again.
+    /// The partition has another owner, or the row is not as expected: take over again.
     TakeOver,
 }
 
-/// Decides what a lost or refused answer means: `value` is the compared column now, `mine` whether epoch and owner are.
+/// Decides what a lost answer or a refusal means. `mine` says whether epoch and owner are still ours. `value` is the present value of the
+/// compared column.
 pub fn resolve(mine: bool, value: Option<Offset>, range: Range) -> Resolution {
     match (mine, value) {
         (true, Some(value)) if value == range.end => Resolution::Landed,
@@ -86,12 +87,12 @@ pub enum Step {
         /// The token's level.
         level: u32,
     },
-    /// Wait until no older insert of the partition runs, and read back again: one that ran while it was read back may have
-    /// landed since.
+    /// Wait until no older insert of the partition runs, then read back again: an insert that ran during the read-back may have landed
+    /// since.
     WaitOut,
-    /// Two levels were answered OK, and rows are still missing: something hides them. To go on would store them without end.
+    /// Two levels were answered OK, and rows are still missing: something hides them. Further inserts would store them without end.
     Contradicted,
-    /// Everything is there.
+    /// Every row is there.
     Done,
 }
 
@@ -101,22 +102,22 @@ pub struct Repair {
     level: u32,
     /// The last insert under this level was answered OK.
     answered_ok: bool,
-    /// Older inserts were waited out since the last one of its own.
+    /// Older inserts were waited out since this repair's last insert.
     waited: bool,
 }
 
 impl Repair {
-    /// Nothing is known yet.
+    /// A repair that knows nothing yet.
     pub fn new() -> Self {
         Self { level: 0, answered_ok: false, waited: false }
     }
 
-    /// A first write was answered OK, but is read back all the same.
+    /// A repair after a first write that was answered OK and must still be read back.
     pub fn after_ok() -> Self {
         Self { level: 0, answered_ok: true, waited: false }
     }
 
-    /// A read-back found `missing` rows missing.
+    /// A read-back found that `missing` rows are not there.
     pub fn read_back(&mut self, missing: usize) -> Step {
         match (missing, self.answered_ok, self.waited) {
             (0, _, _) => Step::Done,
@@ -125,7 +126,7 @@ impl Repair {
                 Step::WaitOut
             }
             (_, false, true) => Step::Insert { level: self.level },
-            // a token can lie once, where ClickHouse crashed between it and its rows; the next one was never used
+            // a token can lie once, if ClickHouse crashed between the token and its rows; the next level's token was never used before
             (_, true, true) if self.level > 0 => Step::Contradicted,
             (_, true, true) => {
                 (self.level, self.answered_ok) = (self.level + 1, false);
@@ -134,13 +135,14 @@ impl Repair {
         }
     }
 
-    /// An insert was refused whole, because another one runs: whatever that brings is waited out and read back first.
+    /// An insert was refused as a whole, because another one runs. That one may bring the missing rows, so the repair waits it out and
+    /// reads back first.
     pub fn refused(&mut self) -> Step {
         self.waited = false;
         Step::ReadBack
     }
 
-    /// An insert was answered, well or not; either way the range is read back next. After an error the level stays.
+    /// An insert was answered with an OK or an error. The range is read back next. After an error the level stays.
     pub fn inserted(&mut self, ok: bool) -> Step {
         (self.answered_ok, self.waited) = (ok, false);
         Step::ReadBack

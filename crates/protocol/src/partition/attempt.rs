@@ -1,15 +1,15 @@
-//! The tries to take a partition over: one at a time, and a failed one is waited after.
+//! The attempts to take a partition over. Only one is under way at a time. After a failed one, the next one waits.
 
 use std::time::Instant;
 
-/// The latest try to take the partition over.
+/// The latest attempt to take the partition over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Attempt {
-    /// There was none, or the next one may begin at once.
+    /// None is under way, and the next one may begin at once.
     None,
-    /// One is under way, and no other begins. `is_wanted`: the assignment that it began under still holds.
+    /// One is under way, so no other may begin. `is_wanted` says that the assignment under which it began still holds.
     UnderWay { is_wanted: bool },
-    /// The last one failed; the next one waits until then.
+    /// The next one may begin from this time on.
     Waits(Instant),
 }
 
@@ -33,14 +33,14 @@ impl Attempt {
         self == Self::UnderWay { is_wanted: true }
     }
 
-    /// The assignment that it began under is over.
+    /// The assignment under which the attempt began has ended.
     pub(super) fn disown(&mut self) {
         if self.is_under_way() {
             *self = Self::UnderWay { is_wanted: false };
         }
     }
 
-    /// It has failed, and the next one waits. One that nobody wants leaves no wait behind.
+    /// The attempt has failed. The next one waits until `retry_at`, but only if the failed one was still wanted.
     pub(super) fn fail(&mut self, retry_at: Instant) {
         *self = if self.is_wanted() { Self::Waits(retry_at) } else { Self::None };
     }

@@ -1,4 +1,4 @@
-//! One partition in virtual time: alone, and as a pair of processes that pass it to each other over one ledger row.
+//! One partition in virtual time: alone, and in a pair of processes that pass it to each other through one ledger row.
 
 use super::*;
 use crate::ledger::{Claim, FORMAT, OwnerId, Row, SourceId};
@@ -72,7 +72,7 @@ impl Ledger {
         self.row.as_mut().filter(|row| row.epoch == epoch)
     }
 
-    /// Takes the partition over by the program's own steps: the epoch, and the plan.
+    /// Takes the partition over by the program's own steps. Returns the epoch and the plan.
     fn take_over(&mut self) -> Epoch {
         let known = Known { source: SourceId(7), partition: 0, switches: ON, other_lives_known: false };
         let mut steps = TakeOver::new(known);
@@ -256,11 +256,11 @@ fn a_revoked_partition_drains_commits_and_goes() {
     claim_and_send(&mut machine, &mut ledger, Range::new(0, 10), now);
     let (begins_at, deadline) = (now + SECOND, now + 30 * SECOND);
     machine.revoke(begins_at, deadline);
-    // until its time has come it is worked on as before
+    // until `begins_at`, work continues as before
     assert_eq!(machine.release(now, true), Release::NotYet);
     claim_and_send(&mut machine, &mut ledger, Range::new(10, 20), now);
     assert!(machine.cut(Range::new(20, 30), true, now));
-    // then nothing new is claimed, and what waited for its claim is thrown away
+    // then nothing new is claimed, and the batch that waits for its claim is thrown away
     assert!(machine.to_claim(begins_at).is_none() && !machine.cut(Range::new(30, 40), true, begins_at));
     assert_eq!(machine.release(begins_at, true), Release::NotYet, "two batches are with the writers");
     assert_eq!(machine.ready_count(), 0);
@@ -295,8 +295,8 @@ fn at_the_deadline_the_next_owner_finishes_the_claims() {
     assert_eq!((next.1.start, next.1.claimed, next.1.cuts.as_slice()), (0, 10, [10].as_slice()));
 }
 
-/// Two processes pass the partition to each other while the first is stopped in the middle of a write. Whatever the first
-/// still does, the ledger keeps it out, and each record is written once.
+/// The group moves the partition to a second process while the first is stopped in the middle of a write. Whatever the first does later,
+/// the ledger refuses it, and each record is written once.
 #[test]
 fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     let now = Instant::now();
@@ -312,7 +312,7 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     assert_eq!(second.next_to_send(), Some(Range::new(0, 10)));
     assert!(ledger.write(2, Range::new(0, 10)));
     SINKS.into_iter().for_each(|sink| second.stored(sink, Range::new(0, 10)));
-    // the first wakes: its write, its heartbeat and its next claim are fenced
+    // the first wakes: its write and its next claim are fenced
     assert!(!ledger.write(1, Range::new(0, 10)));
     assert!(first.cut(Range::new(10, 20), true, now));
     let (&wanted, _) = first.to_claim(now).unwrap();
@@ -321,7 +321,7 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     assert_eq!((ended.stored.lowest(), ended.sent), (0, 10), "as far as it knows, it left something unfinished");
     first.revoke(now, now);
     assert_eq!(first.release(now, true), Release::Ready { is_late: false });
-    // the second goes on
+    // the second continues
     let beat = second.beat().unwrap();
     second.heartbeat_answered(ledger.beat(2, beat).as_ref()).unwrap();
     assert_eq!(second.to_commit(), Some(10));
@@ -330,7 +330,7 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     assert_eq!(ledger.row.unwrap().nexts.postgres, Some(20));
 }
 
-/// The loss of the ledger's connection ends the ownership, whatever is on its way; late answers change nothing.
+/// The loss of the ledger's connection ends the ownership, whatever is in flight. Late answers change nothing.
 #[test]
 fn what_comes_after_the_end_of_an_ownership_is_heard_by_nobody() {
     let (mut machine, now) = (owned(plan(0, &[])), Instant::now());

@@ -1,6 +1,6 @@
-//! Records that Kafka cannot give: an error comes in place of them, and the client may read on behind it. What was read before is
-//! stored, then the ownership ends and the partition is taken over and read again, after a wait that grows. The same error at the same
-//! offset for long enough is a stop, or, if that is configured, the records are given up.
+//! Records that Kafka cannot give. An error comes in their place, and the client may read on behind it. First, the records before the error
+//! are stored. Then the ownership ends. After a wait that grows, the partition is taken over and read again. If the same offset fails for
+//! too long, the program stops, or, if configured, gives the records up.
 
 use std::time::{Duration, Instant};
 
@@ -8,47 +8,47 @@ use super::{Cut, Ended, Machine, Right, State};
 use crate::offset::Offset;
 use crate::take_over::OnLostRecords;
 
-/// How long what was read before the error may take to be stored. A range that an earlier owner claimed, and that reaches behind the
-/// error, is never complete.
+/// How long the records before the error may take to be stored. A limit is needed, because a claim of an earlier owner that reaches past
+/// the error never becomes complete.
 pub const STORED_WAIT: Duration = Duration::from_secs(5);
 
-/// The error at which the partition cannot be read on.
+/// The error that stops the reading of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unreadable {
     offset: Offset,
-    /// When it came first.
+    /// When the error first came at this offset.
     since: Instant,
-    /// How often the ownership has ended because of it.
+    /// How often the ownership has ended because of this error.
     tries: u32,
     ending: Option<Ending>,
 }
 
-/// The ownership is to end.
+/// When the ownership ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
-    /// Once everything below is stored.
+    /// It ends once everything below this offset is stored.
     sent_below: Offset,
-    /// Then in any case.
+    /// It ends at this time in any case.
     until: Instant,
 }
 
 /// What to do about records that Kafka cannot give.
 #[derive(Clone, Copy, Debug)]
 pub struct UnreadablePolicy {
-    /// Stop, or give the records up.
+    /// Whether to stop or to give the records up.
     pub then: OnLostRecords,
     /// How long the same offset is tried before that.
     pub after: Duration,
 }
 
-/// What comes of an error in place of records.
+/// What follows from an error in place of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtUnreadable<R> {
     /// The partition is read again, see [`Machine::end_unreadable`].
     ReadAgain,
-    /// The records are given up; the ownership is over, and the next take-over reads past them.
+    /// The records are given up. The ownership has ended, and the next take-over reads past them.
     GiveUp(Ended<R>),
-    /// A person is needed.
+    /// The pipeline must stop: a person must act.
     Stop {
         /// How long the offset was tried.
         lasted: Duration,
@@ -58,15 +58,15 @@ pub enum AtUnreadable<R> {
 /// What became of a partition that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterUnreadable<R> {
-    /// What could not be read was read and stored: the error was at this offset.
+    /// The records were read and stored after all. The error was at this offset.
     WasRead(Offset),
-    /// The ownership is over; the partition is taken over again after a wait.
+    /// The ownership has ended. The partition is taken over again after a wait.
     Ended(Ended<R>),
 }
 
 impl<R: Right, B: Cut> Machine<R, B> {
-    /// An error came in place of the records from `offset` on; everything below `sent_below` was sent to the batcher before. None: the
-    /// partition is not ours, and is read again in any case.
+    /// An error came in place of the records from `offset` on. Everything below `sent_below` was sent to the batcher before. Returns none
+    /// if the partition is not ours, because then it is read again in any case.
     pub fn unreadable(
         &mut self,
         offset: Offset,
@@ -90,8 +90,8 @@ impl<R: Right, B: Cut> Machine<R, B> {
         self.end("records that cannot be read are given up").map(AtUnreadable::GiveUp)
     }
 
-    /// Ends the ownership of a partition that could not be read, once everything that was read before is stored. `wait`: how long the
-    /// take-over waits after this many tries.
+    /// Ends the ownership of a partition that could not be read, once everything before the error is stored and recorded, or after
+    /// [`STORED_WAIT`]. `wait` gives the time before the next take-over for a number of tries.
     pub fn end_unreadable(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) -> Option<AfterUnreadable<R>> {
         let known = self.unreadable.as_mut()?;
         let State::Owned(owned) = &self.state else {
@@ -104,7 +104,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
             self.unreadable = None;
             return Some(AfterUnreadable::WasRead(offset));
         }
-        // recorded as well: the next owner would take a claim that is open for one that is not complete
+        // also recorded: otherwise the next owner would find the claim open and treat it as incomplete
         let is_stored = |sent_below| stored_below >= sent_below && !owned.tracker.is_unrecorded();
         known.ending.filter(|ending| is_stored(ending.sent_below) || now >= ending.until)?;
         known.ending = None;
@@ -115,7 +115,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         ended.map(AfterUnreadable::Ended)
     }
 
-    /// Another life of the topic has other records.
+    /// Forgets the error, because another life of the topic has other records.
     pub fn forget_unreadable(&mut self) {
         self.unreadable = None;
     }
@@ -131,7 +131,7 @@ mod tests {
     const STOP: UnreadablePolicy = UnreadablePolicy { then: OnLostRecords::Stop, after: Duration::from_secs(60) };
     const SKIP: UnreadablePolicy = UnreadablePolicy { then: OnLostRecords::Skip, ..STOP };
 
-    /// Waits a second for each try.
+    /// One second for each try.
     fn wait(tries: u32) -> Duration {
         tries * SECOND
     }
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(machine.end_unreadable(now, wait), None, "once");
     }
 
-    /// A claim of an earlier owner that reaches behind the error is never complete.
+    /// A claim of an earlier owner that reaches past the error never becomes complete.
     #[test]
     fn what_cannot_be_stored_is_not_waited_for_for_ever() {
         let (mut machine, now) = (owned(plan(0, &[20])), Instant::now());
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(machine.end_unreadable(now, wait), None);
     }
 
-    /// An ownership that ended otherwise has nothing to end, nor has the one that follows it.
+    /// An ownership that ended for another reason has nothing left to end. Neither has the next one.
     #[test]
     fn the_end_of_an_ownership_ends_the_wait() {
         let (mut machine, now) = (owned(plan(0, &[20])), Instant::now());

@@ -1,5 +1,5 @@
-//! The steps of one try to take a partition over: what it asks, in the order that the protocol demands, and what it makes of
-//! the answers. No I/O: its driver asks Kafka, the ledger and ClickHouse, and passes the answers back.
+//! The steps of one attempt to take a partition over: the questions, in the order that the protocol demands, and what follows from each
+//! answer. No I/O: the caller asks Kafka, the ledger and ClickHouse, and passes the answers back.
 
 use super::{
     Corrupt, Gap, Observed, Plan, Settled, Switches, insert_id_is_known, must_drain, question_from, settle, switch,
@@ -8,66 +8,66 @@ use crate::first_start::{Committed, FirstStart, Starts, Unknown, Written, commit
 use crate::ledger::{Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 
-/// What a take-over asks next.
+/// The next question of a take-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// The log's start and its last stable offset.
     Watermarks,
     /// Whether the ledger has a row of the partition.
     Row,
-    /// What the route's first start on the source has written down.
+    /// The record of the route's first start on the source.
     Starts,
-    /// What there is to write down of a first start, of every partition.
+    /// What the record of a first start must say of every partition.
     FirstStart,
-    /// Write it down, unless somebody has.
+    /// Write this record, unless another process has written one.
     WriteStarts(Starts),
-    /// What the group committed for the partition.
+    /// The offset that the group has committed for the partition.
     Committed,
     /// Whether ClickHouse holds any row of the source and partition.
     HoldsRows,
-    /// The statement that takes the row, or makes it. What it proves is of the moment before it was sent.
+    /// Send the statement that takes the row or creates it. It proves the ownership as of the moment before it was sent.
     Take {
-        /// Where a row that is made begins.
+        /// Where the row begins if it is created.
         start: FirstStart,
-        /// The ledger had a row.
+        /// Whether the ledger had a row.
         has_row: bool,
     },
-    /// End the older inserts of the partition, or, where their query id is not known, wait until none can run any more.
+    /// End the older inserts of the partition. If their query id is not known, wait until none can be running any more.
     Drain {
-        /// They all go under the query id that this ledger's inserts go under.
+        /// They all use the query id of this ledger's inserts.
         id_is_known: bool,
     },
     /// The highest offset that ClickHouse holds at or above `from`.
     Highest {
-        /// Where the question begins.
+        /// The lowest offset that counts.
         from: Offset,
-        /// Where the ledger says that ClickHouse holds rows, for a look whether it still does.
+        /// The range in which ClickHouse should hold rows, according to the ledger. The caller checks whether it still does.
         stored: Option<Range>,
     },
-    /// The log's last stable offset, asked after the statement: it bounds everything that an older owner can have written.
+    /// The log's last stable offset. It is asked for after the statement, so it bounds everything that an older owner can have written.
     End,
-    /// Whether the topic still has the id of the source: of another life the watermarks would say that records were lost.
+    /// Whether the topic still has the source's id. Watermarks of another life would look as if records were lost.
     TopicId,
-    /// Write what was decided.
+    /// Write the decision to the ledger.
     Settle(Box<Settled>),
 }
 
-/// An answer; each belongs to the question of its name.
+/// An answer to the question of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The log's start and end.
+    /// The log's start and its last stable offset.
     Watermarks(Offset, Offset),
-    /// There is a row.
+    /// Whether there is a row.
     Row(bool),
-    /// What is written down, if anything.
+    /// The record, if there is one.
     Starts(Option<Starts>),
-    /// What there is to write down.
+    /// The record to write.
     FirstStart(Starts),
-    /// It was written down, or somebody had done so.
+    /// The record was written, or another process had written one.
     Written,
-    /// What was committed.
+    /// The committed offset, if there is one.
     Committed(Committed),
-    /// ClickHouse holds rows.
+    /// Whether ClickHouse holds any row.
     HoldsRows(bool),
     /// The row as the statement returned it.
     Taken(Box<Taken>),
@@ -75,37 +75,37 @@ pub enum Answer {
     Drained,
     /// The highest offset, if there is one.
     Highest(Option<Offset>),
-    /// The log's end.
+    /// The log's last stable offset.
     End(Offset),
-    /// The topic has the id of the source.
+    /// Whether the topic has the source's id.
     TopicId(bool),
-    /// The row was still ours, and is settled.
+    /// Whether the row was still ours. If so, the decision is written.
     Settled(bool),
 }
 
-/// What the statement returned.
+/// What the statement that took the row returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Taken {
     /// The row.
     pub row: Row,
-    /// It was settled under another PostgreSQL, or before this one's start.
+    /// The row was settled under another PostgreSQL server, or before this one started.
     pub may_have_gone_back: bool,
-    /// It was settled under another cluster, whose inserts went under other query ids.
+    /// The row was settled under another PostgreSQL cluster, whose inserts used other query ids.
     pub is_anothers: bool,
 }
 
-/// How a try ended.
+/// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// The partition is ours, with this plan.
     Ours(Box<Plan>),
     /// Another life of the topic has begun.
     Replaced,
-    /// Somebody else took the partition over meanwhile.
+    /// Another owner took the partition over meanwhile.
     Fenced,
 }
 
-/// What is known before the first question, and holds for the whole try.
+/// What is known before the first question and does not change during the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Known {
     /// The source.
@@ -114,18 +114,18 @@ pub struct Known {
     pub partition: Partition,
     /// Which sinks are on.
     pub switches: Switches,
-    /// Another life of the topic is known to the ledger.
+    /// Whether the ledger knows another life of the topic.
     pub other_lives_known: bool,
 }
 
-/// One try to take a partition over.
+/// One attempt to take a partition over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TakeOver {
     known: Known,
     step: Step,
 }
 
-/// The question that is open, and what the answers before it said.
+/// The open question, and what the earlier answers said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Watermarks,
@@ -144,14 +144,14 @@ enum Step {
     Ended(Ended),
 }
 
-/// Where the log reaches.
+/// The offsets between which the log holds records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Log {
     start: Offset,
     end: Offset,
 }
 
-/// The row that the statement took, as the switches leave it.
+/// The row that the statement took, after the switches were applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TakenRow {
     log: Log,
@@ -169,15 +169,15 @@ impl TakenRow {
 }
 
 impl TakeOver {
-    /// A try that has asked nothing yet.
+    /// An attempt that has asked nothing yet.
     pub fn new(known: Known) -> Self {
         Self { known, step: Step::Watermarks }
     }
 
-    /// What it asks next; or how it ended.
+    /// The open question.
     ///
     /// # Errors
-    /// It has ended.
+    /// The attempt has ended; the error says how.
     pub fn ask(&self) -> Result<Ask, &Ended> {
         Ok(match &self.step {
             Step::Watermarks => Ask::Watermarks,
@@ -200,28 +200,28 @@ impl TakeOver {
     /// Takes the answer to the open question.
     ///
     /// # Errors
-    /// The ledger is damaged, or the log and the ledger do not fit: a person is needed.
+    /// The ledger is damaged, or the log and the ledger do not fit each other: a person must act.
     ///
     /// # Panics
-    /// The answer is of another question: a programmer's error.
+    /// If the answer is to another question: a programming error.
     pub fn answer(&mut self, answer: Answer) -> Result<(), Corrupt> {
         let step = std::mem::replace(&mut self.step, Step::Watermarks);
         self.step = match (step, answer) {
             (Step::Watermarks, Answer::Watermarks(start, end)) => Step::Row(Log { start, end }),
             (Step::Row(log), Answer::Row(true)) => {
-                // should the row vanish before the statement, it is made again at 0, as one whose ledger was lost
+                // if the row vanishes before the statement, it is created again at 0, as after the loss of the ledger
                 let start = FirstStart { offset: 0, ledger_lost: false, why: "a row is there" };
                 Step::Take { log, has_row: true, start }
             }
             (Step::Row(log), Answer::Row(false)) => Step::Starts { log, were_written: false },
             (Step::Starts { log, were_written }, Answer::Starts(starts)) => match starts {
                 Some(starts) => Step::Committed(log, starts.of(self.known.partition)),
-                // an older program started here, and wrote nothing down
+                // an older program made the first start, and kept no record
                 None if were_written => Step::Committed(log, None),
                 None => Step::FirstStart(log),
             },
             (Step::FirstStart(log), Answer::FirstStart(starts)) => Step::WriteStarts(log, starts),
-            // somebody else's may have come first
+            // another process may have written its record first, so it is read back
             (Step::WriteStarts(log, _), Answer::Written) => Step::Starts { log, were_written: true },
             (Step::Committed(log, written), Answer::Committed(committed)) => match self.known.switches.clickhouse {
                 Some(_) => Step::HoldsRows(log, written, committed),
@@ -258,7 +258,7 @@ impl TakeOver {
         Ok(())
     }
 
-    /// Where a partition without a row starts.
+    /// Decides where a partition without a row starts.
     fn begin(&self, log: Log, written: Option<Written>, committed: &Committed, clickhouse_holds_rows: bool) -> Step {
         let start = first_start(&Unknown {
             committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
@@ -272,7 +272,7 @@ impl TakeOver {
         Step::Take { log, has_row: false, start }
     }
 
-    /// What comes after the statement.
+    /// The step after the statement that takes the row.
     fn after_taking(&self, log: Log, has_row: bool, start: FirstStart, taken: Taken) -> Step {
         let Taken { row, may_have_gone_back, is_anothers } = taken;
         let ledger_lost = start.ledger_lost;
@@ -287,7 +287,7 @@ impl TakeOver {
         }
     }
 
-    /// The row that was taken, to change: the model counts epochs from one.
+    /// The row that was taken, for changes: the model counts epochs from one.
     pub fn row_mut(&mut self) -> Option<&mut Row> {
         match &mut self.step {
             Step::Drain { held, .. } | Step::Highest(held) | Step::End(held, _) | Step::TopicId(held, _) => {

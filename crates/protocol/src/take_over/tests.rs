@@ -176,7 +176,7 @@ fn a_token_that_lies_is_left_only_after_older_attempts_were_waited_out() {
 }
 
 proptest! {
-    /// Whatever the frontiers: a plan never lets a batch straddle one, and never skips below the lowest.
+    /// For all frontiers: no batch of a plan has a frontier inside it, and the plan starts at the lowest frontier.
     #[test]
     fn no_frontier_lies_inside_a_batch_cut_by_the_plan(
         steps in prop::collection::vec(1_i64..50, 1..10), postgres in 0_usize..10, clickhouse in 0_usize..10
@@ -201,14 +201,14 @@ proptest! {
 
 #[test]
 fn only_a_row_left_clean_under_this_server_needs_no_drain() {
-    // a row restored from before a claim is as clean as one that never had it: an insert of the lost claim landed after
-    // the take-over, and doubled
+    // The story: a row that was restored from before a claim looks as clean as one that never had the claim. An insert of the lost claim
+    // landed after the take-over, and its rows were doubled.
     let clean = row(10, 10, &[], 10);
     assert!(!must_drain(&clean, true, false));
     assert!(must_drain(&clean, true, true), "the ledger may have gone back");
     assert!(must_drain(&clean, false, false), "the row was made again");
     assert!(must_drain(&row(10, 10, &[20], 20), true, false), "a claim is pending");
-    // switched off, the row forgets its claims; on again, an earlier insert was still on its way
+    // a row forgets its claims when a sink is switched off; after ClickHouse was on again, an earlier insert was still in flight
     let (off, _) = switch(row(20, 10, &[20], 20), &Switches { clickhouse: None, ..ON });
     assert!(off.claims.is_empty());
     assert!(must_drain(&off, true, false), "clickhouse was off");
@@ -216,7 +216,7 @@ fn only_a_row_left_clean_under_this_server_needs_no_drain() {
 
 #[test]
 fn a_sink_that_is_filled_meets_old_tokens() {
-    // the range is claimed again, perhaps with the same end, and its token was logged by a server that crashed before the part
+    // The range is claimed again, perhaps with the same end. A server may have logged its token and crashed before the part was there.
     let (off, _) = switch(row(20, 10, &[30], 30), &Switches { postgres: None, ..ON });
     let (on, gaps) = switch(off, &ON);
     assert!(gaps.is_empty());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ledger::{Claim, Nexts};
 
-/// An owner that found one claim up to 30, which another definition made; PostgreSQL is at 20 and ClickHouse at 10.
+/// An owner that found two claims of another definition, up to 30. PostgreSQL is at 20 and ClickHouse at 10.
 fn plan() -> Plan {
     Plan {
         start: 10,
@@ -38,7 +38,7 @@ fn rows_and_dead_letters_are_wanted_above_their_frontiers() {
     assert!(!off.postgres_wants_rows(Range::new(20, 30)) && off.wants_dead_letters(Range::new(20, 30)));
 }
 
-/// What another definition claimed and PostgreSQL has stored is what ClickHouse gets as well.
+/// If another definition claimed a range and PostgreSQL has stored it, ClickHouse gets the same rows.
 #[test]
 fn the_rows_of_another_definition_are_the_truth_where_postgresql_has_them() {
     let plan = plan();
@@ -53,7 +53,7 @@ fn the_rows_of_another_definition_are_the_truth_where_postgresql_has_them() {
 
 #[test]
 fn a_repair_after_an_ok_knows_of_the_ok() {
-    // rows that are missing after an OK and after older inserts were waited out: the token lied, and the next level is taken
+    // after an OK, and after older inserts were waited out, rows are missing: the token lied, and the next level is used
     let mut repair = Repair::after_ok();
     assert_eq!(repair.read_back(3), Step::WaitOut);
     assert_eq!(repair.read_back(3), Step::Insert { level: 1 });

@@ -14,7 +14,7 @@ fn known(switches: Switches) -> Known {
     Known { source: SourceId(7), partition: 0, switches, other_lives_known: false }
 }
 
-/// A row that its last owner left clean at `next`.
+/// A row whose last owner has stored everything below `next`, and claimed nothing more.
 fn row(next: Offset) -> Row {
     Row {
         epoch: 3,
@@ -35,7 +35,7 @@ fn taken(row: Row) -> Answer {
     Answer::Taken(Box::new(Taken { row, may_have_gone_back: false, is_anothers: false }))
 }
 
-/// Answers in order; what is asked after the last of them.
+/// Gives the answers in order. Returns the question after the last one, or how the attempt ended.
 fn after(switches: Switches, answers: Vec<Answer>) -> Result<Ask, Ended> {
     let mut steps = TakeOver::new(known(switches));
     for answer in answers {
@@ -44,12 +44,12 @@ fn after(switches: Switches, answers: Vec<Answer>) -> Result<Ask, Ended> {
     steps.ask().map_err(Ended::clone)
 }
 
-/// Up to the statement, of a partition that has a row; the log ends at 50 then.
+/// The answers up to the statement, for a partition that has a row. The log ends at 50 at that time.
 fn with_row() -> Vec<Answer> {
     vec![Answer::Watermarks(0, 50), Answer::Row(true)]
 }
 
-/// Up to the statement, of a partition without one, where ClickHouse holds rows or not.
+/// The answers up to the statement, for a partition without a row. `holds_rows` says whether ClickHouse holds rows of it.
 fn without_row(holds_rows: bool) -> Vec<Answer> {
     let starts = Starts { commits: vec![None], ends: None };
     let answers = [Answer::Watermarks(0, 50), Answer::Row(false), Answer::Starts(Some(starts))];
@@ -77,9 +77,9 @@ fn whatever_may_have_left_something_on_its_way_is_drained_first() {
     let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: true };
     let back = Answer::Taken(Box::new(back));
     assert_eq!(drains([with_row(), vec![back]].concat()), Ok(Ask::Drain { id_is_known: false }));
-    // a row that was made now says nothing of what came before it
+    // a row that was just created says nothing about earlier inserts
     assert_eq!(drains([without_row(false), vec![taken(row(0))]].concat()), Ok(Ask::Drain { id_is_known: true }));
-    // and one made in place of a lost one not even under which id
+    // a row that replaces a lost one does not even say which query id they use
     assert_eq!(drains([without_row(true), vec![taken(row(0))]].concat()), Ok(Ask::Drain { id_is_known: false }));
 }
 
@@ -93,8 +93,8 @@ fn without_clickhouse_it_is_not_asked() {
     assert!(matches!(after(off, answers), Ok(Ask::Take { has_row: false, .. })));
 }
 
-/// H bounds what an older owner can have written. It may have written until the statement fenced it, so the log's end is asked
-/// again after that.
+/// H bounds what an older owner can have written. That owner could write until the statement fenced it, so the log's end is asked for again
+/// after the statement.
 #[test]
 fn what_may_have_been_written_reaches_to_the_logs_end_after_the_statement() {
     let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: false };
@@ -127,12 +127,12 @@ fn a_first_start_is_written_down_once_and_read_again() {
     assert_eq!(after(ON, answers.clone()), Ok(Ask::WriteStarts(starts)));
     answers.push(Answer::Written);
     assert_eq!(after(ON, answers.clone()), Ok(Ask::Starts));
-    // somebody else's came first
+    // another process wrote its record first
     let theirs = Starts { commits: vec![Some(20)], ends: None };
     let rest = [Answer::Starts(Some(theirs)), Answer::Committed(None), Answer::HoldsRows(false)];
     let begins = after(ON, answers.iter().cloned().chain(rest).collect());
     assert!(matches!(begins, Ok(Ask::Take { start: FirstStart { offset: 20, .. }, has_row: false })), "{begins:?}");
-    // an older program started here, and wrote nothing down
+    // an older program made the first start, and kept no record
     let rest = [Answer::Starts(None), Answer::Committed(None), Answer::HoldsRows(false)];
     let begins = after(ON, answers.into_iter().chain(rest).collect());
     assert!(matches!(begins, Ok(Ask::Take { start: FirstStart { offset: 3, .. }, has_row: false })), "{begins:?}");
@@ -149,7 +149,7 @@ fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
     assert_eq!(gaps[0].range, Range::new(5, 20));
 }
 
-/// The model counts epochs from one, in every state that holds a row.
+/// The model changes the epoch in every state that holds a row, because it counts epochs from one.
 #[test]
 fn the_row_can_be_reached_from_the_statement_to_its_settling() {
     let mut steps = TakeOver::new(known(ON));
