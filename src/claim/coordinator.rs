@@ -1,7 +1,7 @@
-//! The coordinator: the one task that owns every partition's state. It takes partitions over, claims ranges, sends claimed
-//! batches to the writers, renews its ownerships in the ledger, commits to Kafka and answers revokes. The decisions are
-//! the partitions' machines' (`protocol/partition.rs`); this is the shell around them.
-//! It never waits for a writer: batches go on only where the writer's channel has room.
+//! The coordinator: the one task that owns every partition's state. It takes partitions over, claims ranges, sends claimed batches to the
+//! writers, renews its ownerships in the ledger, commits to Kafka and answers revokes. The partitions' state machines make the decisions
+//! (`protocol/partition.rs`); this is the shell around them. It never waits for a writer: it sends a batch only if the writer's channel has
+//! room.
 
 mod claims;
 mod connection;
@@ -47,13 +47,13 @@ use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
 use crate::store::sink::Ack;
 
-/// How often the coordinator looks for what is due when nothing happens.
+/// How often the coordinator looks for due work while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a pipeline ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The protocol or a server says: stop, a person is needed.
+    /// The protocol or a server demands a stop: a person must act.
     #[error(transparent)]
     Stop(Cause),
     /// The reader's thread could not be started.
@@ -62,21 +62,21 @@ pub enum PipelineError {
     /// A task ended without its result.
     #[error("{what} failed")]
     Task {
-        /// Which one.
+        /// The name of the task.
         what: &'static str,
-        /// Its panic.
+        /// The task's panic.
         source: Remedy,
     },
-    /// The ledger refuses.
+    /// The ledger gave an error that no retry can help.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Kafka refuses.
+    /// Kafka gave an error that no retry can help.
     #[error(transparent)]
     Kafka(#[from] AskError),
 }
 
 impl PipelineError {
-    /// A task that panicked.
+    /// The error for a task that panicked.
     pub fn task(what: &'static str, error: JoinError) -> Self {
         Self::Task { what, source: Remedy::new("please report it", error) }
     }
@@ -84,7 +84,7 @@ impl PipelineError {
 
 /// The coordinator's ends of its channels.
 pub struct Channels {
-    /// The reader.
+    /// To the reader.
     pub commands: Commands,
     /// From the reader.
     pub events: mpsc::Receiver<Event>,
@@ -96,14 +96,14 @@ pub struct Channels {
     pub acks: mpsc::Receiver<Ack>,
     /// Status, for /readyz and `--until-caught-up`.
     pub status: watch::Sender<Status>,
-    /// True: drain and end.
+    /// True means: drain and end.
     pub stop: watch::Receiver<bool>,
     /// To the batcher: the time between two cuts of incomplete batches.
     pub cut_interval: watch::Sender<Duration>,
 }
 
-/// The time between two cuts of incomplete batches by the owner of `owned` of a topic's partitions: all owners together
-/// then cut no faster than [`CUTS_PER_SECOND_MAX`].
+/// The time between two cuts of incomplete batches, for a process that owns `owned` of a topic's `partitions`. With it, all owners together
+/// cut no faster than [`CUTS_PER_SECOND_MAX`].
 pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
     let partitions = u32::try_from(partitions.max(owned)).unwrap_or(u32::MAX);
     let share = u32::try_from(owned.max(1)).unwrap_or(u32::MAX);
@@ -115,20 +115,20 @@ pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
 pub struct Settings {
     /// The ledger's server.
     pub postgres: footprint_service::config::Postgres,
-    /// How long a stop or a revoke waits.
+    /// How long a stop or a revoke waits for batches in flight.
     pub drain_deadline: Duration,
     /// What to do about records that Kafka cannot give.
     pub unreadable: UnreadablePolicy,
-    /// What bounds reading.
+    /// The byte budget, which bounds reading.
     pub budget: Arc<Budget>,
 }
 
 /// A partition of this process: its machine, and what only the shell needs.
 struct Held {
     machine: Machine<Arc<Ownership>, Arc<Batch>>,
-    /// The lane of what is under way of it.
+    /// The lane of its batches in flight.
     lane: Lane,
-    /// The waits between tries to take it over.
+    /// The waits between attempts to take it over.
     backoff: Backoff,
 }
 
@@ -138,27 +138,27 @@ impl Held {
     }
 }
 
-/// Partitions that the group has asked for together: they go back together.
+/// Partitions that the group has revoked together. They are released together.
 type Leaving = BTreeSet<Partition>;
 
 struct TakenOver {
     partition: Partition,
-    /// The connection it was tried on: the loss of an older one says nothing of today's.
+    /// The connection that the take-over used. The loss of an older connection says nothing about the present one.
     ledger: Arc<Ledger>,
     result: Result<Arc<Ownership>, TakeOverError>,
 }
 
-/// The result of a task. A task that panicked ends the pipeline: nothing else would tell that its result never comes.
+/// The result of a task. A panic of the task ends the pipeline, because nothing else would show that its result never comes.
 fn finished<T>(ended: Result<T, JoinError>) -> Result<T, PipelineError> {
     ended.map_err(|error| PipelineError::task("a task of the coordinator", error))
 }
 
-/// Waits until the program is asked to stop. A sender that is gone counts as that.
+/// Waits until the program is asked to stop. A dropped sender counts as a request.
 async fn stop_requested(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-/// See the module's head.
+/// The coordinator of one pipeline; see the top of this file.
 pub struct Coordinator {
     context: Arc<Context>,
     settings: Settings,
@@ -169,7 +169,7 @@ pub struct Coordinator {
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
     life: Option<TopicLife>,
-    /// Partitions of the topic, as last described.
+    /// The number of the topic's partitions, as Kafka last described the topic.
     partition_count: usize,
     partitions: BTreeMap<Partition, Held>,
     takeovers: JoinSet<TakenOver>,
@@ -179,11 +179,11 @@ pub struct Coordinator {
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
     leaving: Vec<Leaving>,
-    /// What this process has sent to the writers of partitions that it no longer owns, and that it has not seen stored.
+    /// For partitions that this process no longer owns: what it has sent to the writers and has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
-    /// Partitions of which nothing comes.
+    /// Partitions from which nothing comes, although their logs hold more.
     silence: Silence,
-    /// Records that are given up.
+    /// Records that cannot be read and are given up.
     skips: BTreeMap<Partition, Vec<Skip>>,
     commits_under_way: usize,
     moved: Moved,
@@ -226,7 +226,8 @@ impl Coordinator {
         }
     }
 
-    /// Runs until told to stop, and drained or at the deadline, or until something demands a person.
+    /// Runs until it is asked to stop, and then until it has drained or the deadline has passed. An error that needs a person ends it
+    /// early.
     ///
     /// # Errors
     /// See [`PipelineError`].
@@ -234,7 +235,7 @@ impl Coordinator {
         let mut stop = self.channels.stop.clone();
         let proofs = Arc::clone(&self.context.proofs);
         loop {
-            // biased: acknowledgements first, they free memory; then what the group wants; new work last
+            // biased: acknowledgements first, because they free memory; then what the group wants; new work last
             tokio::select! {
                 biased;
                 Some(ack) = self.channels.acks.recv() => {
@@ -272,7 +273,7 @@ impl Coordinator {
         }
     }
 
-    /// Everything that may be due.
+    /// Does all work that is due.
     async fn work(&mut self) -> Result<(), PipelineError> {
         self.connect().await?;
         self.describe_when_needed();
@@ -295,12 +296,12 @@ impl Coordinator {
         machines.filter_map(|machine| machine.right().zip(machine.tracker()))
     }
 
-    /// Partitions that the group has given us, and that have not left.
+    /// The number of partitions that the group has assigned to us and that have not left.
     fn assigned_count(&self) -> usize {
         self.partitions.values().filter(|held| held.machine.is_assigned()).count()
     }
 
-    /// Batches that wait for their claim or for a writer's room.
+    /// The number of batches that wait for their claim or for room at a writer.
     fn ready_count(&self) -> usize {
         self.partitions.values().map(|held| held.machine.ready_count()).sum()
     }
@@ -309,13 +310,13 @@ impl Coordinator {
         self.partitions.get_mut(&partition).map(|held| &mut held.machine)
     }
 
-    /// The machine of an ownership, while that is the present one.
+    /// The machine of the ownership's partition, if this is the present ownership.
     fn machine_of(&mut self, ownership: &Arc<Ownership>) -> Option<&mut Machine<Arc<Ownership>, Arc<Batch>>> {
         let machine = self.machine(ownership.partition)?;
         machine.right().is_some_and(|right| Arc::ptr_eq(right, ownership)).then_some(machine)
     }
 
-    /// Ends an ownership; as long as the group gives us the partition it is taken over again.
+    /// Ends an ownership. If the partition is still assigned to us, it is taken over again.
     fn end(&mut self, partition: Partition, why: &'static str) {
         if let Some(ended) = self.machine(partition).and_then(|machine| machine.end(why)) {
             self.on_ended(&ended);
@@ -327,7 +328,7 @@ impl Coordinator {
         Unfinished::note(&mut self.unfinished, ended);
         debug!(partition, "ownership ended: {}", ended.why);
         ended.right.ended.cancel();
-        let _ = self.channels.commands.send(Command::Halt(partition)); // the next command finds that the reader ended
+        let _ = self.channels.commands.send(Command::Halt(partition)); // the next command reports an ended reader
     }
 
     fn end_all(&mut self, why: &'static str) {
@@ -343,7 +344,7 @@ mod tests {
 
     use super::*;
 
-    /// The story: a panic in a take-over was dropped, and its partition waited an hour for its end.
+    /// The story: a panic in a take-over was dropped, and its partition waited an hour for the take-over to end.
     #[tokio::test]
     async fn a_task_that_panics_ends_the_pipeline() {
         assert_eq!(finished(tokio::spawn(async { 7 }).await).unwrap(), 7);

@@ -1,4 +1,4 @@
-//! Claiming: partitions are taken over, and ranges are claimed in the ledger before they go anywhere.
+//! Takes partitions over, and claims ranges in the ledger before they are written anywhere.
 
 pub mod coordinator;
 pub mod take_over;

@@ -1,5 +1,5 @@
-//! Taking a partition over: asks Kafka, the ledger and ClickHouse what `protocol/take_over/steps.rs` wants to know, in its order.
-//! Runs beside the reader, until it succeeds.
+//! Takes a partition over: asks Kafka, the ledger and ClickHouse the questions of `protocol/take_over/steps.rs`, in its order. Each attempt
+//! runs beside the reader.
 
 mod asking;
 mod definitions;
@@ -39,41 +39,41 @@ pub struct Context {
     pub route: String,
     /// The topic.
     pub topic: String,
-    /// This process, by the names that others see in the ledger; its group is the route's.
+    /// This process, as others see it in the ledger. Its group is the route's consumer group.
     pub holder: Holder,
-    /// This process, in the upper half of every owner.
+    /// The random number of this process, which is the upper half of every owner.
     pub instance: u64,
-    /// Questions to Kafka.
+    /// The client that asks Kafka.
     pub inquirer: Arc<Inquirer>,
-    /// Questions to ClickHouse; none while it is switched off.
+    /// The client that asks ClickHouse. None if ClickHouse is switched off.
     pub questions: Option<Questions>,
-    /// ClickHouse's tables; none when it is off.
+    /// ClickHouse's tables. None if ClickHouse is switched off.
     pub clickhouse_tables: Option<Migrator>,
     /// Which sinks are on.
     pub switches: Switches,
-    /// The configured first start.
+    /// Where partitions without a commit start, as configured.
     pub offset_reset: OffsetReset,
-    /// Held while the first start on a source is asked for and written down.
+    /// Held while the record of a first start is made.
     pub starting: Mutex<()>,
-    /// What decides a record's row, as the route is configured.
+    /// The route's present definition: all that decides a record's row.
     pub definition: Arc<Definition>,
-    /// What voids proofs.
+    /// Voids the proofs of this pipeline.
     pub proofs: Arc<Proofs>,
 }
 
-/// Why a take-over did not end.
+/// Why a take-over has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
     /// Try again.
     #[error(transparent)]
     Passing(Cause),
-    /// Try again, [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop.
+    /// Try again, at most [`crate::limits::UNCLEAR_TRIES_MAX`] times. Then stop.
     #[error(transparent)]
     Unclear(Cause),
     /// The ledger's connection is lost.
     #[error(transparent)]
     LedgerLost(LedgerError),
-    /// The topic has another id than the life that was to be taken over.
+    /// The topic no longer has the id of the life that the take-over is for.
     #[error("the topic was replaced meanwhile")]
     Replaced,
     /// Stop the pipeline.
@@ -81,13 +81,13 @@ pub enum TakeOverError {
     Stop {
         /// The partition.
         partition: Partition,
-        /// Why, and what to do.
+        /// The cause, and what to do about it.
         source: Cause,
     },
 }
 
 impl TakeOverError {
-    /// Classes an error of the ledger.
+    /// Classifies an error of the ledger.
     pub fn of_ledger(error: LedgerError, partition: Partition) -> Self {
         match error {
             error if error.is_lost() => Self::LedgerLost(error),
@@ -112,29 +112,29 @@ impl TakeOverError {
 /// Records that cannot be read and are given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Skip {
-    /// The first of them.
+    /// The offset of the first record.
     pub start: Offset,
-    /// Where the log can be read again; none before it was looked for.
+    /// The offset from which the log can be read again. None before the search for it.
     pub end: Option<Offset>,
-    /// Their gap is noted already.
+    /// Their gap is already recorded.
     pub is_noted: bool,
 }
 
-/// Which life of the topic a take-over is of.
+/// The life of the topic that a take-over is for.
 #[derive(Clone, Debug)]
 pub struct TopicLife {
-    /// The source.
+    /// The source id of this life.
     pub source: SourceId,
     /// Kafka's id of this life.
     pub topic_id: Arc<str>,
-    /// Another life of the topic is known to the ledger.
+    /// Whether the ledger knows another life of the topic.
     pub others_known: bool,
 }
 
-/// One try to take a partition over: asks what [`TakeOver`] asks, until it is ours or cannot be.
+/// One attempt to take a partition over. It asks the questions of [`TakeOver`] until the partition is ours or cannot be.
 ///
 /// # Errors
-/// Something did not answer, or the ledger and the log do not fit.
+/// A server did not answer, or the ledger and the log do not fit each other.
 pub async fn take_over(
     context: &Context,
     ledger: &Ledger,
@@ -161,7 +161,7 @@ pub async fn take_over(
     }
 }
 
-/// Whether the topic still is of the life that is taken over.
+/// Whether the topic still has the id of the life that is being taken over.
 async fn has_same_topic_id(context: &Context, life: &TopicLife, partition: Partition) -> Result<bool, TakeOverError> {
     failpoint::hit(Point::LifeCheck);
     let described = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::claim::coordinator::PipelineError;
 
-    /// What a take-over meets, through the take-over's error and the pipeline's to the line that a person reads.
+    /// Follows an error that a take-over meets, through the take-over's error and the pipeline's, to the line that a person reads.
     #[test]
     fn each_error_tells_its_cause_once_and_what_to_do_last() {
         let ledger = || LedgerError::Refused(Remedy::new("grant it", "permission denied (SQLSTATE 42501)"));

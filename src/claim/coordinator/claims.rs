@@ -1,4 +1,4 @@
-//! Claims: ranges are announced to the ledger, then their batches go to the writers.
+//! Claims ranges in the ledger, then sends their batches to the writers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::ledger::statements::{ClaimWanted, Fence, Ledger};
 use crate::store::lanes::Lane;
 
 impl Coordinator {
-    /// Sends what is claimed to the writers, and claims what is ready: one range of each partition in one statement.
+    /// Sends claimed batches to the writers, and claims ready ranges: at most one for each partition, all in one statement.
     pub(super) async fn dispatch(&mut self) -> Result<(), PipelineError> {
         self.choose_lanes();
         self.send_claimed();
@@ -32,7 +32,7 @@ impl Coordinator {
             by_lane.entry(held.lane).or_default().push((batch.first_read_at, wanted));
         }
         for (&lane, wanted) in &mut by_lane {
-            // those that have waited longest, where not all may go: each partition has its turn
+            // if there is no room for all, those that have waited longest go first: each partition has its turn
             wanted.sort_by_key(|&(first_read_at, _)| first_read_at);
             wanted.truncate(self.channels.lanes.admits(lane, wanted.len()));
         }
@@ -65,7 +65,7 @@ impl Coordinator {
             let partition = claim.fence.partition;
             let mut answer = answers.iter().find(|progress| progress.partition == partition).copied();
             if answer.is_none() {
-                // refused: what the row says decides
+                // refused: the row decides what that means
                 failpoint::hit(Point::ClaimReread);
                 let found = match ledger.reread(claim.fence).await {
                     Ok(found) => found,
@@ -90,7 +90,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A partition of which nothing is under way may change its lane: its next batches go where there is least to do.
+    /// A partition with no batch in flight may change its lane: its next batches go to the lane that serves the fewest partitions.
     fn choose_lanes(&mut self) {
         let under_way = self.partitions.values().filter(|held| held.machine.is_under_way());
         let bound: Vec<Lane> = under_way.map(|held| held.lane).collect();
@@ -100,7 +100,7 @@ impl Coordinator {
         channels.lanes.spread(bound.into_iter(), free);
     }
 
-    /// Sends every batch to the writers whose range is claimed and whose records are the source's, as far as they have room.
+    /// Sends batches to the writers while these have room. A batch may go if its range is claimed and its records are the source's.
     pub(super) fn send_claimed(&mut self) {
         let Self { partitions, channels, moved, .. } = self;
         for held in partitions.values_mut() {
@@ -114,7 +114,7 @@ impl Coordinator {
     }
 }
 
-/// A fenced statement that was sent after `sighting` proves the ownership as of then.
+/// Renews the proof of an ownership. A fenced statement that was sent after `sighting` proves the ownership as of that moment.
 pub(super) fn renew(ownership: Option<&Arc<Ownership>>, sighting: Sighting) {
     if let Some(ownership) = ownership {
         ownership.proof.renew(sighting);

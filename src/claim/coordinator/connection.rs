@@ -40,8 +40,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A ledger that keeps the route's definition: nothing is claimed under one that is not kept. Also one that was restored
-    /// from before has it again.
+    /// Connects to the ledger and stores the route's definition there: nothing may be claimed under a definition that the ledger does not
+    /// keep. Every new connection does this, because a restored ledger may have lost the definition.
     async fn ledger_with_definition(&self) -> Result<Ledger, LedgerError> {
         let name = application_name(self.context.instance);
         let ledger = Ledger::connect(&self.settings.postgres, &self.context.route, &name).await?;
@@ -52,7 +52,7 @@ impl Coordinator {
         Ok(ledger)
     }
 
-    /// After the ledger's connection is lost every ownership is gone (R4).
+    /// Drops the lost connection and ends every ownership (R4).
     pub(super) fn lose_ledger(&mut self, why: &str) {
         if self.ledger.take().is_some() {
             warn!("{why}: every partition is taken over again");
@@ -62,16 +62,17 @@ impl Coordinator {
         }
     }
 
-    /// What to do about an error of the ledger: lost connections end every ownership, passing ones wait for the next try.
+    /// Reacts to an error of the ledger. A lost connection ends every ownership. So does a passing error, unless it is certain that nothing
+    /// was written. An error that does not pass ends the pipeline.
     pub(super) fn on_ledger_error(&mut self, error: LedgerError) -> Result<(), PipelineError> {
         match error {
             error if error.is_lost() || matches!(error, LedgerError::Connect(_)) => {
                 self.lose_ledger(&Chain(&error).to_string());
             }
-            // nothing of it landed: what was wanted is asked for again, and every ownership stays what it was
+            // nothing was written: the work is tried again, and every ownership continues
             error @ (LedgerError::Locked(_) | LedgerError::Undone(_)) => warn!("{}; trying again", Chain(&error)),
             error if error.is_passing() => {
-                // the statement may have landed: what the next one finds decides
+                // the statement may have landed: the next take-over finds out
                 warn!("{}; trying again", Chain(&error));
                 self.lose_ledger("ledger: a statement was refused");
             }

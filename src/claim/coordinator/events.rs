@@ -1,4 +1,4 @@
-//! What the reader, the batcher and the writers say, and what follows from it.
+//! How the coordinator reacts to the reader, the batcher and the writers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

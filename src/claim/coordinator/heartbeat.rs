@@ -1,4 +1,4 @@
-//! The heartbeat of the ledger, and the commits to Kafka that follow from its answers.
+//! The ledger's heartbeat, and the commits to Kafka that follow from its answers.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use super::{Coordinator, PipelineError};
 use crate::ledger::statements::Fence;
 use crate::read::commands::Command;
 
-/// What was committed is committed again at this interval, because a late commit of a previous owner may have moved it back.
+/// The last offsets are committed again at this interval, because a late commit of a previous owner may have moved them back.
 const COMMIT_AGAIN: Duration = Duration::from_secs(60);
 
-/// The shortest time between two heartbeats when nothing is under way.
+/// The shortest time between two heartbeats while no batch waits and no claim is open.
 const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
-/// The ledger knows within this time what a sink has acknowledged.
+/// The shortest time between two heartbeats otherwise: the ledger learns within this time what a sink has acknowledged.
 const HEARTBEAT_SOON: Duration = Duration::from_millis(500);
 /// The longest time between two heartbeats: an idle owner must notice a restore (R9).
 const HEARTBEAT_IDLE: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// One fenced statement for every owned partition: records, proves, and notices a restore.
+    /// Sends one fenced statement for all owned partitions. It records progress, proves the ownerships, and notices a restore.
     pub(super) async fn heartbeat(&mut self) -> Result<(), PipelineError> {
         let Some(ledger) = self.ledger.clone() else { return Ok(()) };
         self.heartbeat_at = Instant::now();
@@ -71,7 +71,7 @@ impl Coordinator {
         self.commit()
     }
 
-    /// Commits what the ledger itself returned, when that is news (R8).
+    /// Commits the offsets that the ledger itself returned, if they are new (R8).
     pub(super) fn commit(&mut self) -> Result<(), PipelineError> {
         let Some(life) = &self.life else { return Ok(()) };
         let metadata = commit_mark(life.source);

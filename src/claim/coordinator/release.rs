@@ -1,4 +1,4 @@
-//! Letting go: a revoke or a stop waits for what the writers hold, commits, then answers the group.
+//! The release of partitions: after a revoke or a stop, the coordinator waits for batches in flight, commits, and answers the group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::ledger::ownership::Ownership;
 use crate::outcome::{Left, Outcome};
 use crate::read::commands::Command;
 
-/// What the group asks for is worked on this much longer. The member that is to get it has just joined, and librdkafka
-/// lets none join again within a second of its last time (`rkcg_join_intvl`), which it must to be given anything: until then
-/// the partition would stand still.
+/// How long work on a revoked partition continues. The next owner has just joined the group. To get the partition it must join once more,
+/// and librdkafka does not let a member join twice within a second (`rkcg_join_intvl`). Without this delay, nobody would work on the
+/// partition until then.
 pub(super) const HAND_OVER_DELAY: Duration = Duration::from_millis(500);
 
-/// What was sent to the writers of a partition and not seen stored when its ownership ended.
+/// What had been sent to the writers of a partition, and was not known to be stored, when its ownership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unfinished {
     /// The lowest frontier.
     stored: Offset,
-    /// The end of what was sent.
+    /// The end of the last range that was sent.
     sent: Offset,
     postgres: bool,
     clickhouse: bool,
 }
 
 impl Unfinished {
-    /// Notes what an ownership leaves unfinished; what an earlier one left is finished when this one has stored it.
+    /// Notes what an ownership leaves unfinished. What an earlier ownership left is finished once this one has stored it.
     pub(super) fn note(unfinished: &mut BTreeMap<Partition, Self>, ended: &Ended<Arc<Ownership>>) {
         let (partition, nexts) = (ended.right.partition, ended.stored);
         let stored = nexts.lowest();
@@ -42,7 +42,7 @@ impl Unfinished {
         }
         let is_behind = |next: Option<Offset>| next.is_some_and(|next| next < sent);
         let (postgres, clickhouse) = (is_behind(nexts.postgres), is_behind(nexts.clickhouse));
-        // the dead letters are PostgreSQL's too
+        // PostgreSQL also stores the dead letters
         let postgres = postgres || nexts.dead_letters < sent;
         unfinished.insert(partition, Self { stored, sent, postgres, clickhouse });
     }
@@ -64,7 +64,7 @@ impl Coordinator {
         Outcome::NotDrained(left.fold(Left::default(), Left::and))
     }
 
-    /// Lets partitions go, those that are owned after `delay` and a drain.
+    /// Begins the release of partitions. An owned partition is released after `delay` and a drain.
     pub(super) fn leave(&mut self, partitions: Vec<Partition>, delay: Duration) {
         let begins_at = Instant::now() + delay;
         let deadline = begins_at + self.settings.drain_deadline;
@@ -76,8 +76,8 @@ impl Coordinator {
         self.leaving.push(partitions.into_iter().collect());
     }
 
-    /// Partitions on their way out are let go when nothing of theirs is under way and the last commit was answered, or
-    /// at the deadline: the next owner then replays their claims.
+    /// Releases leaving partitions once none of their batches is in flight and the last commit was answered. At the deadline they are
+    /// released in any case, and the next owner replays their claims.
     pub(super) async fn let_go(&mut self) -> Result<(), PipelineError> {
         let mut index = 0;
         while index < self.leaving.len() {
@@ -94,8 +94,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Whether partitions that leave together may go back to the group. The last heartbeat and its commits are sent when
-    /// nothing of any is under way.
+    /// Whether partitions that leave together may go back to the group. Once none of their batches is in flight, this sends the last
+    /// heartbeat and its commits.
     async fn may_leave(&mut self, index: usize) -> Result<bool, PipelineError> {
         let now = Instant::now();
         let releases = self.releases(index, now);
@@ -130,7 +130,8 @@ impl Coordinator {
         held.map(|(&partition, held)| (partition, held.machine.release(now, commits_answered))).collect()
     }
 
-    /// The partition goes back to the group. One whose take-over is under way, and wanted by nobody, is kept until that ends.
+    /// Ends the ownership, because the partition goes back to the group. If an unwanted take-over is still under way, the partition's
+    /// machine is kept until that ends.
     fn released(&mut self, partition: Partition) {
         let Some(machine) = self.machine(partition) else { return };
         let ended = machine.end("released");
@@ -142,7 +143,7 @@ impl Coordinator {
             ended.right.ended.cancel();
         }
         if !self.stopping {
-            // the next owner's
+            // the next owner finishes it
             self.unfinished.remove(&partition);
         }
     }

@@ -1,4 +1,4 @@
-//! What the outside may see: status, frontiers and lag.
+//! What the coordinator publishes: status, frontiers and lag.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

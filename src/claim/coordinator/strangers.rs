@@ -1,5 +1,6 @@
-//! Other consumers in the group, such as the one that footprint replaces. One that still runs keeps partitions, or by another
-//! assignor the whole group. It is named, with what to do, once until it changes.
+//! Looks for other consumers in the group, such as the one that footprint replaces. If such a consumer still runs, it keeps some
+//! partitions, or, with another assignor, the whole group. Whenever the set of these consumers changes, the log names them, with what to
+//! do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,26 +13,26 @@ use tracing::{debug, info, warn};
 
 use super::Coordinator;
 
-/// How often the group is asked while partitions are not ours.
+/// How often the group is asked while some partitions are not ours.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How often it is asked while it refuses us.
+/// How often the group is asked while it refuses us.
 const INTERVAL_REFUSED: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is known of others in the group, and when it was asked.
+/// What is known about other consumers in the group, and when the group was last asked.
 #[derive(Default)]
 pub(super) struct GroupWatch {
     asked_at: Option<Instant>,
-    /// The broker does not let us in.
+    /// The broker has refused us since the last question.
     refused: bool,
     known: Strangers,
-    /// At most one question.
+    /// The question under way, at most one.
     asking: JoinSet<Result<Strangers, AskError>>,
 }
 
 impl GroupWatch {
-    /// The answer of the question under way; none while there is none.
+    /// The answer to the question under way. None if there is no question.
     pub(super) async fn answer(&mut self) -> Option<Result<Result<Strangers, AskError>, JoinError>> {
         self.asking.join_next().await
     }
@@ -47,7 +48,7 @@ impl Coordinator {
     pub(super) fn look_for_strangers(&mut self) {
         let interval = if self.group.refused { INTERVAL_REFUSED } else { INTERVAL };
         let is_due = self.group.asked_at.is_none_or(|at| at.elapsed() >= interval);
-        // those who own every partition have nobody to wait for; the topic's count is known before anything is ours
+        // if every partition is ours, there is nobody to wait for; the partition count is known before the first take-over
         let waits = self.partition_count > 0 && self.assigned_count() < self.partition_count;
         let tells = waits || self.group.refused || !self.group.known.is_empty();
         if !is_due || !tells || self.stopping || !self.group.asking.is_empty() {

@@ -1,4 +1,4 @@
-//! Take-overs: started where the group gives a partition, thrown away where it no longer does.
+//! Starts the take-overs of assigned partitions, and throws away the results that nobody wants any more.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::limits::{TAKE_OVERS_MAX, UNCLEAR_TRIES_MAX};
 use crate::read::commands::Command;
 
 impl Coordinator {
-    /// Starts the take-overs that are due, as many as may be under way at once.
+    /// Starts the take-overs that are due, up to the limit on take-overs under way.
     pub(super) fn start_takeovers(&mut self) {
         let (Some(ledger), Some(life)) = (&self.ledger, &self.life) else { return };
         if self.stopping {
@@ -57,7 +57,7 @@ impl Coordinator {
             Ok(ownership) => self.own(&ownership)?,
             Err(error) => self.on_take_over_failed(partition, &ledger, error)?,
         }
-        // one that nobody wanted any more was all that was left of the partition
+        // the partition has left, and only waited for this unwanted take-over to end
         if self.partitions.get(&partition).is_some_and(|held| held.machine.is_over()) {
             self.partitions.remove(&partition);
         }

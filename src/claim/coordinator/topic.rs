@@ -1,8 +1,8 @@
-//! The topic's life: which source is read, and whether it still is.
+//! The topic's life: which source is read, and whether the topic is still that source.
 //!
-//! A broker that has not heard of a topic's new life answers with the id of the life before. So a batch goes on only when each broker
-//! that gave its records was asked after the last of them was read: a broker that has given a record of a life knows of that life,
-//! and never forgets it. A broker that does not answer gives way: the partition is read again from another.
+//! A broker that does not know of a topic's new life yet answers with the id of the previous life. So a batch may go on only if each broker
+//! that gave its records was asked after the last of them was read. A broker that has given a record of a life knows of that life, and
+//! never forgets it. If a broker does not answer, the partition is read again, from another broker if need be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,54 +21,54 @@ use super::{Coordinator, PipelineError};
 use crate::batch::Batch;
 use crate::claim::take_over::TopicLife;
 
-/// Questions to one broker are at least so far apart.
+/// The shortest time between two questions to one broker.
 const DESCRIBE_INTERVAL: Duration = Duration::from_millis(10);
-/// Questions are at most so far apart: where nothing is read, only a question tells that the topic was replaced.
+/// The longest time without a question: while nothing is read, only a question shows that the topic was replaced.
 const DESCRIBE_IDLE: Duration = Duration::from_secs(5);
 /// How long one question may take.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A broker that has not answered for this long is not waited for: what it gave is read again.
+/// Nobody waits longer than this for a broker's answer: the records that it gave are read again.
 const BROKER_PATIENCE: Duration = Duration::from_secs(15);
-/// Lives of the topic that are remembered as replaced, at most.
+/// The largest number of replaced lives that are remembered.
 const FORMER_LIVES_MAX: usize = 100;
 
-/// An answer: who was asked, and the cluster's id and the topic's description.
+/// An answer: the broker that was asked (`None` means any), and the cluster's id with the topic's description.
 pub(super) struct Described {
     broker: Option<BrokerId>,
     answer: Result<(String, TopicDescription), AskError>,
 }
 
-/// Questions for the topic's id: at most one under way to each broker, and one to any of them.
+/// Questions for the topic's id. At most one is under way to each broker, and one that any broker may answer.
 #[derive(Default)]
 pub(super) struct Watch {
     questions: BTreeMap<Option<BrokerId>, Question>,
-    /// When the latest question was asked whose answer showed our topic id, from any broker.
+    /// When the latest question was asked that a broker, no matter which, answered with our topic id.
     seen_at: Option<Instant>,
-    /// Something speaks for another life of the topic.
+    /// Something suggests that the topic was replaced.
     is_doubtful: bool,
-    /// The ids of lives that were replaced: a broker that shows one has not heard of that.
+    /// The topic ids of replaced lives. A broker that shows one of them does not know of the new life yet.
     former: BTreeSet<Arc<str>>,
 }
 
 /// The questions to one broker.
 struct Question {
-    /// When the question under way was asked: what its answer shows is as of then.
+    /// When the question under way was asked. Its answer is valid as of this time.
     under_way: Option<Instant>,
-    /// The next one may be asked then.
+    /// From this time on, the next question may be asked.
     next_at: Instant,
-    /// When the latest answer that showed our topic id was asked.
+    /// When the latest question was asked whose answer showed our topic id.
     seen_at: Option<Instant>,
     failing_since: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Watch {
-    /// The topic may have been replaced: it is asked for before the next take-over.
+    /// The topic may have been replaced. Its id is asked for as soon as a partition must be taken over.
     pub(super) fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// Whether our topic id was seen, since a batch's last record was read, by every broker that gave it records.
+    /// Whether every broker that gave records of the batch has shown our topic id, asked after the batch's last record was read.
     pub(super) fn has_seen(&self, batch: &Batch) -> bool {
         self.has_seen_since(batch.read_at, &batch.brokers)
     }
@@ -81,7 +81,7 @@ impl Watch {
         brokers.iter().all(|broker| is_later(self.questions.get(&Some(broker)).and_then(|question| question.seen_at)))
     }
 
-    /// Brokers that a batch waits for.
+    /// The brokers whose answers a batch still waits for. `None` means any broker.
     fn missing<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Option<BrokerId>> + 'a {
         let any = (batch.brokers.is_empty() && !self.has_seen(batch)).then_some(None);
         let is_missing = |&broker: &BrokerId| {
@@ -91,7 +91,7 @@ impl Watch {
         batch.brokers.iter().filter(is_missing).map(Some).chain(any)
     }
 
-    /// Begins a question, unless one is under way or it is too early.
+    /// Begins a question, unless one is under way or it is too early. Returns whether it has begun.
     fn ask(&mut self, broker: Option<BrokerId>, now: Instant) -> bool {
         let question = self.questions.entry(broker).or_insert_with(|| Question {
             under_way: None,
@@ -108,7 +108,7 @@ impl Watch {
         may
     }
 
-    /// Whether nobody has answered for a while.
+    /// Whether no broker has shown our topic id for [`DESCRIBE_IDLE`].
     fn is_due(&self, now: Instant) -> bool {
         self.seen_at.is_none_or(|seen_at| now >= seen_at + DESCRIBE_IDLE)
     }
@@ -124,7 +124,7 @@ impl Watch {
         self.seen_at = self.seen_at.max(Some(asked_at));
     }
 
-    /// No answer, or one that says nothing. True: it has been like that for too long.
+    /// The question under way got no answer, or one that says nothing. Returns true if this has lasted for [`BROKER_PATIENCE`].
     fn failed(&mut self, broker: Option<BrokerId>, now: Instant) -> bool {
         let Some(question) = self.questions.get_mut(&broker) else { return false };
         question.under_way = None;
@@ -132,7 +132,7 @@ impl Watch {
         now >= *question.failing_since.get_or_insert(now) + BROKER_PATIENCE
     }
 
-    /// The topic has another id than the one known.
+    /// The topic has a new id; `former` is its previous one.
     fn replaced(&mut self, former: Arc<str>) {
         if self.former.len() >= FORMER_LIVES_MAX {
             self.former.pop_first();
@@ -190,7 +190,7 @@ impl Coordinator {
             Ok((cluster_id, description)) => self.on_life(broker, cluster_id, description),
             Err(error) if error.is_final() => return Err(error.into()),
             Err(error) => {
-                // no answer, no claim; asked again a little later
+                // without an answer there is no claim; the broker is asked again a little later
                 warn!(broker, "{}", Chain(&error));
                 self.no_answer(broker);
             }
@@ -205,7 +205,7 @@ impl Coordinator {
             self.watch.replaced(known.topic_id);
             self.forget_unreadable();
             self.end_all("the topic was replaced");
-            // nobody can finish what was of the life before
+            // nobody can finish the batches of the previous life
             self.unfinished.clear();
         }
         if self.life.is_none() {
@@ -221,7 +221,7 @@ impl Coordinator {
         }
     }
 
-    /// What a broker gave that has not answered for too long is read again, from another if need be.
+    /// If a broker has not answered for too long, the records that it gave are read again, from another broker if need be.
     fn no_answer(&mut self, broker: Option<BrokerId>) {
         if !self.watch.failed(broker, Instant::now()) || broker.is_none() {
             return;
@@ -246,7 +246,7 @@ mod tests {
         brokers
     }
 
-    /// The story: any broker's answer let a batch go on, also that of one that had not heard of the topic's new life.
+    /// The story: any broker's answer let a batch go on, even that of a broker that did not know of the topic's new life.
     #[test]
     fn only_those_that_gave_the_records_can_say_of_which_life_they_are() {
         let (mut watch, read_at) = (Watch::default(), Instant::now());

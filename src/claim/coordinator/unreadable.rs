@@ -1,5 +1,5 @@
-//! Records that Kafka cannot give. The partition's machine decides what comes of them (`protocol/partition/unreadable.rs`); here they are
-//! logged, counted and kept for the next take-over.
+//! Records that Kafka cannot give. The partition's machine decides what follows (`protocol/partition/unreadable.rs`). This file logs and
+//! counts them, and keeps them for the next take-over.
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ impl Coordinator {
         }
     }
 
-    /// Ends ownerships whose partitions cannot be read on, once what was read before is stored.
+    /// Ends the ownerships of partitions that cannot be read further, once the records before the error are stored.
     pub(super) fn end_unreadable(&mut self) {
         let now = Instant::now();
         let mut ends = Vec::new();
@@ -61,14 +61,14 @@ impl Coordinator {
         }
     }
 
-    /// The gaps of an ownership's skips are noted, and their ends known.
+    /// Remembers the records that a new ownership skips: their gaps are recorded now, and their ends are known.
     pub(super) fn note_skips(&mut self, ownership: &Ownership) {
         let ahead = ownership.skips.iter().filter(|skip| skip.end > ownership.plan.start);
         let noted = ahead.map(|skip| Skip { start: skip.start, end: Some(skip.end), is_noted: true }).collect();
         self.skips.insert(ownership.partition, noted);
     }
 
-    /// Another life of the topic has other records.
+    /// Forgets all unreadable records, because another life of the topic has other records.
     pub(super) fn forget_unreadable(&mut self) {
         self.partitions.values_mut().for_each(|held| held.machine.forget_unreadable());
         self.skips.clear();

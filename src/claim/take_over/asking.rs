@@ -1,4 +1,4 @@
-//! The questions of a take-over, asked of Kafka, the ledger and ClickHouse, and what only the shell needs to know of the answers.
+//! Asks Kafka, the ledger and ClickHouse the questions of a take-over, and keeps those answers that only the shell needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,25 +23,25 @@ use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
 
-/// How long older inserts are waited out.
+/// How long a drain may take to end older inserts.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the search for where a log can be read again may take.
+/// How long the search for the next readable offset may take.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(120);
-/// Why there is a gap where Kafka could not give records.
+/// The reason of a gap whose records Kafka could not give.
 const UNREADABLE: &str = "could not be read from kafka's log";
-/// How far below ClickHouse's frontier its last rows are looked for.
+/// How many offsets below ClickHouse's frontier its last rows are looked for.
 const LOST_ROWS_WINDOW: Offset = 1_000_000;
 
-/// Whom a take-over asks, and what only its shell needs to know.
+/// The servers that a take-over asks, and the answers that only the shell needs.
 pub(super) struct Asking<'a> {
     context: &'a Context,
     ledger: &'a Ledger,
     life: &'a TopicLife,
     partition: Partition,
     skips: &'a [Skip],
-    /// Held while the route's first start on the source is asked for and written down.
+    /// Held while the record of the route's first start is read or made.
     alone: Option<MutexGuard<'a, ()>>,
-    /// Under what the statement took the row, and when it was sent.
+    /// The fence under which the statement took the row, and the moment before it was sent.
     taken: Option<(Fence, Sighting)>,
     log_end: Offset,
     earlier: Vec<Earlier>,
@@ -60,7 +60,7 @@ impl<'a> Asking<'a> {
         Self { context, ledger, life, partition, skips, alone: None, taken: None, log_end: 0, earlier, given_up }
     }
 
-    /// Asks, and gives the answer.
+    /// Asks one question and returns the answer.
     pub(super) async fn ask(&mut self, ask: Ask) -> Result<Answer, TakeOverError> {
         let Self { context, ledger, life, partition, .. } = *self;
         let ledger_error = |error| TakeOverError::of_ledger(error, partition);
@@ -123,7 +123,8 @@ impl<'a> Asking<'a> {
         })
     }
 
-    /// The statement. When the row is locked, the old owner's connections are ended, so that the next try finds it free.
+    /// Sends the statement that takes the row. If another connection of footprint has locked the row, that connection is ended, so that the
+    /// next attempt finds the row free.
     async fn take(&mut self, start: &FirstStart) -> Result<Taken, TakeOverError> {
         let Self { context, ledger, life, partition, .. } = *self;
         let ledger_error = |error| TakeOverError::of_ledger(error, partition);
@@ -142,9 +143,10 @@ impl<'a> Asking<'a> {
         Ok(Taken { row: taken.row, may_have_gone_back: taken.may_have_gone_back, is_anothers: taken.is_anothers })
     }
 
-    /// Ends the insert under the partition's query id. One under an id that nobody knows any more, because the ledger was
-    /// lost or moved to another cluster, can only be waited out: as long as one may live since the ledger that runs now was
-    /// first seen, which was after the one before had given its last right.
+    /// Ends the insert that runs under the partition's query id. Older inserts may use an id that nobody knows any more, because the ledger
+    /// was lost, moved to another cluster, or written by an older program. They cannot be ended, so this waits until none can be running:
+    /// for as long as an insert may run, from the moment when this process connected to the present ledger. By then, the previous ledger
+    /// had given its last right.
     async fn drain(&self, id_is_known: bool) -> Result<(), SinkError> {
         let Self { ledger, life, partition, .. } = *self;
         let Some(questions) = &self.context.questions else { return Ok(()) };
@@ -165,7 +167,8 @@ impl<'a> Asking<'a> {
         Ok(())
     }
 
-    /// The highest offset that ClickHouse holds where the ledger says that it holds none; and a look whether it lost rows.
+    /// The highest offset that ClickHouse holds at or above `from`, where the ledger says that it holds none. Also checks whether
+    /// ClickHouse lost rows of `stored`.
     async fn highest(&self, from: Offset, stored: Option<Range>) -> Result<Option<Offset>, SinkError> {
         let Self { life, partition, .. } = *self;
         let Some(questions) = &self.context.questions else { return Ok(None) };
@@ -184,7 +187,7 @@ impl<'a> Asking<'a> {
         Ok(highest)
     }
 
-    /// Writes what was decided, with the gaps of what is given up. False: the row is no longer ours.
+    /// Writes the decision, with the gaps of the records that are given up. Returns false if the row is no longer ours.
     async fn settle(&mut self, mut settled: Settled) -> Result<bool, TakeOverError> {
         let Self { context, ledger, partition, skips, log_end, .. } = *self;
         let Some((fence, _)) = self.taken else { return Ok(false) };
@@ -202,7 +205,8 @@ impl<'a> Asking<'a> {
         Ok(is_ours)
     }
 
-    /// The ownership. What one database lacks for good is read after the take-over has committed: nobody else can add to it.
+    /// Makes the ownership. The records that one database leaves out for good are read after the statement that took the row: from then on
+    /// nobody else can add to them.
     pub(super) async fn own(self, plan: Plan) -> Result<Arc<Ownership>, TakeOverError> {
         let Self { context, ledger, partition, earlier, given_up, .. } = self;
         let Some((fence, sighting)) = self.taken else {
@@ -235,7 +239,8 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Another consumer group is at work on this ledger. They would take the partition from each other for ever, so the second one waits.
+/// The error if another consumer group works on this ledger. The two groups would take the partition from each other for ever, so the
+/// second one waits.
 fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
     let Holder { group, host, pid } = holder;
     let why = format!(
@@ -245,7 +250,7 @@ fn contended(holder: &Holder, renewed_s: f64) -> TakeOverError {
     TakeOverError::Passing(why.into())
 }
 
-/// Who keeps the row locked, and what was done about it.
+/// Logs who kept the row locked, and what was done about it.
 fn log_blocker(partition: Partition, blocker: Option<Blocker>) {
     match blocker {
         Some(Blocker { application, pid, was_ended: true }) => {
@@ -263,7 +268,7 @@ fn log_blocker(partition: Partition, blocker: Option<Blocker>) {
     }
 }
 
-/// The offsets of what is given up; where the log can be read again is looked for.
+/// The ranges of the records that are given up. If the end of a range is not known yet, this searches for it.
 async fn unreadable_ranges(
     context: &Context,
     partition: Partition,
@@ -292,7 +297,7 @@ async fn unreadable_ranges(
     Ok(ranges)
 }
 
-/// Asks for the last rows that ClickHouse should hold: dead letters alone in a whole window below its frontier would be strange.
+/// Warns if ClickHouse holds no row in a whole window below its frontier. It is unlikely that all records of a window are dead letters.
 async fn warn_of_lost_rows(
     questions: &Questions,
     source: SourceId,

@@ -1,5 +1,5 @@
-//! Under which definition each pending claim is finished: the one that claimed it, which the ledger keeps. Asks the ledger and
-//! both tables; only where a claim of another definition is pending, so hardly ever.
+//! The definition that finishes each pending claim: the one that made the claim, which the ledger keeps. This asks the ledger and both
+//! tables, but only if a claim of another definition is pending, so hardly ever.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ledger::ownership::Earlier;
 use crate::ledger::statements::Ledger;
 use crate::store::clickhouse::migrate::MigrateError;
 
-/// A claim that cannot be finished, since a table no longer takes its rows.
+/// A claim that cannot be finished, because a table no longer takes its rows.
 #[derive(Debug, thiserror::Error)]
 #[error("records {range} were claimed under an earlier definition of the route and must be finished by that")]
 struct ClaimedEarlier {
@@ -23,12 +23,12 @@ struct ClaimedEarlier {
     source: Remedy,
 }
 
-/// Whether a table takes the rows of an earlier definition cannot be seen.
+/// The program cannot see whether a table takes the rows of an earlier definition.
 #[derive(Debug, thiserror::Error)]
 #[error("an earlier definition")]
 struct TableUnseen(#[source] Remedy);
 
-/// The ranges that are finished by another definition than the route's present one.
+/// The claimed ranges that are not finished by the route's present definition, each with the definition that finishes it.
 pub(super) async fn earlier(
     context: &Context,
     ledger: &Ledger,
@@ -65,7 +65,8 @@ pub(super) async fn earlier(
     Ok(earlier)
 }
 
-/// A definition that cannot be had: PostgreSQL's rows are the truth where it has them, else there is none.
+/// Logs that the definition of a claim is not available. If PostgreSQL has stored the range, its rows are the truth. Otherwise the present
+/// definition decodes the range.
 fn log_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
     if plan.nexts.postgres.is_some() && !plan.postgres_wants_rows(range) {
         info!(partition, %range, "claimed under another definition, {why}: clickhouse gets the rows that postgresql holds");
@@ -78,7 +79,7 @@ fn log_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
     }
 }
 
-/// Whether both tables still take the rows of a definition: a column may be gone since, or a new one demand a value.
+/// Whether both tables still take the rows of a definition. A column may have been dropped since, or a new column may demand a value.
 async fn is_taken(
     context: &Context,
     ledger: &Ledger,

@@ -1,5 +1,5 @@
-//! Where a partition starts that the ledger does not know: what Kafka, ClickHouse and the ledger are asked for it, and the
-//! route's first start on the source, which is written down where nobody has.
+//! The questions for the start of a partition without a ledger row. They go to Kafka, ClickHouse and the ledger. If no process has recorded
+//! the route's first start on the source yet, this one does.
 
 use footprint_protocol::first_start::{Committed, FirstStart, Starts, starts_at_end};
 use footprint_protocol::offset::Partition;
@@ -13,13 +13,14 @@ use super::{ASK_TIMEOUT, Context, TakeOverError, TopicLife, ask, has_same_topic_
 use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::sink::SinkError;
 
-/// All partitions of a process start at once: one of them asks and writes, the others wait and read.
+/// Waits for its turn at the first start. All partitions of a process start at once: one of them asks and writes the record, the others
+/// wait and read it.
 pub(super) async fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, TakeOverError> {
     let waiting = timeout(ASK_TIMEOUT, context.starting.lock()).await;
     waiting.map_err(|_| TakeOverError::Passing("the first start of another partition takes long".into()))
 }
 
-/// What the route's first start on the source has written down, if anything.
+/// The record of the route's first start on the source, if there is one.
 pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<Starts>, LedgerError> {
     failpoint::hit(Point::Starts);
     let written = ledger.starts(life.source).await?;
@@ -27,7 +28,7 @@ pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<S
     Ok(written)
 }
 
-/// Writes it down, unless somebody has.
+/// Writes the record, unless another process has written one.
 pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &Starts) -> Result<(), LedgerError> {
     failpoint::hit(Point::StartsWrite);
     failpoint::sent(Point::StartsWriteSent, ledger.write_starts(life.source, starts)).await?;
@@ -35,8 +36,8 @@ pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &Starts) ->
     Ok(())
 }
 
-/// Asks Kafka for what is to be written down. An end is asked of every partition, and there is no first start without it: a
-/// partition without a leader holds up the first start at the log's end, not one at its start.
+/// Asks Kafka for what the record must say. If partitions start at the log's end, the end of every partition is needed. So a partition
+/// without a leader delays a first start at the log's end, but not one at its start.
 pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partition) -> Result<Starts, TakeOverError> {
     let topic = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     let count = topic.partition_count;
@@ -49,14 +50,14 @@ pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partiti
         }
         false => None,
     };
-    // what was asked above is of the topic that bears the name now: it must be of this life
+    // the answers above are about the topic that has the name now: it must be of this life
     match has_same_topic_id(context, life, partition).await? {
         true => Ok(Starts::new(life.others_known, &committed, ends)),
         false => Err(TakeOverError::Replaced),
     }
 }
 
-/// What the group committed for the partition.
+/// The offset that the group has committed for the partition.
 pub(super) async fn committed(context: &Context, partition: Partition) -> Result<Committed, TakeOverError> {
     ask(context, move |inquirer, topic| inquirer.committed(topic, partition, ASK_TIMEOUT), partition).await
 }
@@ -72,7 +73,7 @@ pub(super) async fn holds_rows(
     Ok(highest.map_err(|error: SinkError| TakeOverError::of_sink(error, partition))?.is_some())
 }
 
-/// Says where the partition starts, and why there.
+/// Logs where the partition starts, and why.
 pub(super) fn log_start(partition: Partition, start: &FirstStart) {
     failpoint::hit(Point::FirstStartAnswered);
     if start.ledger_lost {
