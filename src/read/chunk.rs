@@ -1,5 +1,5 @@
-//! A chunk: records of one partition, in offset order, on their way from the reader to the decoder. The reader's are
-//! librdkafka's messages themselves (`footprint-service`, `service/kafka/messages.rs`): nothing is copied before it is decoded.
+//! A chunk: records of one partition, in offset order, on their way from the reader to the decoder. The reader's records are librdkafka's
+//! own messages (`service/kafka/messages.rs`): nothing is copied before it is decoded.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,20 +14,20 @@ use crate::ledger::ownership::Ownership;
 /// Records on their way to the decoder.
 #[derive(Debug)]
 pub struct Chunk<R: Buffer> {
-    /// Whose reading this is: a chunk of an ended ownership is thrown away.
+    /// The ownership under which the records were read. If it has ended, the chunk is thrown away.
     pub ownership: Arc<Ownership>,
-    /// The records; none when only the position moved (gaps, control records).
+    /// The records. There are none if only the position moved (gaps, control records).
     pub records: Recycled<R>,
     /// The brokers that gave the records.
     pub brokers: Brokers,
     /// The consumer's position after the last record: everything below it was seen.
     pub position: Offset,
-    /// The log held more of the partition when it was last fetched from.
+    /// The partition's log held more records when it was last fetched from.
     pub is_behind: bool,
     /// When the first record was read.
     pub first_read_at: Instant,
     /// When the last record was read.
     pub read_at: Instant,
-    /// Its share of the byte budget, given back when both sinks have acknowledged.
+    /// The chunk's share of the byte budget.
     pub permit: Permit,
 }

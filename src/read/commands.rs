@@ -1,9 +1,9 @@
-//! What the coordinator wants of the reader. Of each partition only the latest wish is kept, so a burst of commands costs one
-//! entry a partition, however long the reader takes; sending never waits.
+//! The commands of the coordinator to the reader. Only the latest command for each partition is kept. So a burst of commands costs one
+//! entry a partition, however slow the reader is, and sending never waits.
 //!
-//! The reader takes everything at once, and does it in this order: commits, halts, releases, assignments, the end. That is the
-//! order of the commands, as far as it matters: nothing is committed for a partition after its release, and a partition that is
-//! released must be given by the group again before it can be assigned.
+//! The reader takes all commands at once, and does them in this order: commits, halts, releases, assignments, the end. The order in which
+//! they were sent matters only in two cases, and both are kept: nothing is committed for a partition after its release, and a released
+//! partition is assigned only after the group has assigned it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,49 +13,49 @@ use parking_lot::Mutex;
 
 use crate::ledger::ownership::Ownership;
 
-/// What the coordinator tells the reader.
+/// A command of the coordinator to the reader.
 #[derive(Debug)]
 pub enum Command {
     /// Read a partition from `plan.read_from` on, under this ownership.
     Assign(Arc<Ownership>),
-    /// Its ownership has ended: stop fetching until the next `Assign`.
+    /// The partition's ownership has ended: stop fetching it until the next `Assign`.
     Halt(Partition),
-    /// Answer a revoke: the partitions are let go.
+    /// Answer a revoke: release the partitions.
     Release(Vec<Partition>),
-    /// Commit offsets with our mark, and tell what came of it.
+    /// Commit offsets with our mark, and report the result.
     Commit {
-        /// Partitions and next offsets.
+        /// The next offset of each partition.
         offsets: Vec<(Partition, Offset)>,
-        /// The mark.
+        /// Our mark, as the metadata of the commit.
         metadata: String,
     },
     /// Leave the group and end.
     Close,
 }
 
-/// Offsets to commit.
+/// One commit of offsets to Kafka.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Partitions and next offsets.
+    /// The next offset of each partition.
     pub offsets: BTreeMap<Partition, Offset>,
-    /// The mark.
+    /// Our mark, as the metadata of the commit.
     pub metadata: String,
-    /// Commands that this one answers.
+    /// How many `Commit` commands this commit answers.
     pub count: usize,
 }
 
-/// What is wanted, and was not taken yet.
+/// The commands that the reader has not taken yet.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// Offsets to commit.
     pub commit: Option<Commit>,
     /// Partitions to stop fetching.
     pub halted: BTreeSet<Partition>,
-    /// Partitions to let go; a release of none answers a revoke as well.
+    /// Partitions to release. A release without partitions also answers a revoke.
     pub released: Option<BTreeSet<Partition>>,
     /// Partitions to read.
     pub assigned: BTreeMap<Partition, Arc<Ownership>>,
-    /// The reader is to end.
+    /// The reader must end.
     pub closes: bool,
     /// The reader has ended.
     is_gone: bool,
@@ -66,25 +66,25 @@ pub struct Wanted {
 #[error("the reader ended; see the lines above")]
 pub struct ReaderGone;
 
-/// The coordinator's end. Dropping it ends the reader.
+/// The coordinator's end of the queue. If it is dropped, the reader ends.
 #[derive(Debug)]
 pub struct Commands(Arc<Mutex<Wanted>>);
 
-/// The reader's end.
+/// The reader's end of the queue.
 #[derive(Debug)]
 pub struct CommandQueue(Arc<Mutex<Wanted>>);
 
-/// Both ends; nothing is wanted yet.
+/// Makes both ends of an empty queue.
 pub fn commands() -> (Commands, CommandQueue) {
     let wanted = Arc::new(Mutex::new(Wanted::default()));
     (Commands(Arc::clone(&wanted)), CommandQueue(wanted))
 }
 
 impl Commands {
-    /// Adds a command to what is wanted.
+    /// Adds a command, which may replace an earlier one for the same partition.
     ///
     /// # Errors
-    /// Nobody takes it any more.
+    /// The reader has ended.
     pub fn send(&self, command: Command) -> Result<(), ReaderGone> {
         let mut wanted = self.0.lock();
         if wanted.is_gone {
@@ -116,7 +116,7 @@ impl Wanted {
             Command::Commit { offsets, metadata } => {
                 let commit = self.commit.get_or_insert_default();
                 if commit.metadata != metadata {
-                    // offsets of an earlier life of the topic
+                    // the offsets kept so far are of an earlier life of the topic
                     commit.offsets.clear();
                     commit.metadata = metadata;
                 }
@@ -129,7 +129,7 @@ impl Wanted {
 }
 
 impl CommandQueue {
-    /// Everything that is wanted.
+    /// Takes all commands.
     pub fn take(&self) -> Wanted {
         std::mem::take(&mut *self.0.lock())
     }
@@ -157,8 +157,8 @@ mod tests {
         0..Partition::try_from(PARTITIONS_MAX).unwrap()
     }
 
-    /// The story: a channel held 1,024 commands, and one more stopped the pipeline: a reader that was busy for a moment while
-    /// the ledger was lost, or while many partitions were taken over, ended it.
+    /// The story: a channel held 1,024 commands, and one more ended the pipeline. It was enough that the reader was busy for a moment while
+    /// the ledger was lost, or while many partitions were taken over.
     #[test]
     fn a_burst_of_commands_is_one_wish_a_partition() {
         let (commands, queue) = commands();

@@ -1,5 +1,5 @@
-//! Commits to Kafka: sent by the reader, in order with its other commands, and answered on a queue of their own. The
-//! offset is one that the ledger itself returned; the metadata is our mark, by which a lost ledger is noticed (R6).
+//! Commits to Kafka. The reader sends them in order with its other commands, and the answers come on a queue of their own. The ledger
+//! itself returned each offset. The metadata is our mark, which shows later that a ledger was lost (R6).
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -16,16 +16,16 @@ use crate::read::commands::Commit;
 
 const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
-/// Sends commits without waiting, and collects their answers. The binding tells no answers of explicit commits, so the
+/// Sends commits without waiting, and collects their answers. The rdkafka crate does not report the answers to explicit commits, so the
 /// queue is librdkafka's own.
 pub struct Commits {
     queue: Queue,
-    /// Of each commit that was sent, how many commands it answers. librdkafka answers in order.
+    /// For each commit that was sent: how many commands it answers. librdkafka answers in order.
     sent: VecDeque<usize>,
 }
 
 impl Commits {
-    /// A queue of a consumer. It must be dropped before the consumer.
+    /// Makes the queue of the answers. It must be dropped before the consumer.
     ///
     /// # Errors
     /// librdkafka gives no queue.
@@ -33,7 +33,7 @@ impl Commits {
         Ok(Self { queue: Queue::new(consumer)?, sent: VecDeque::new() })
     }
 
-    /// Sends one commit; its answer comes by [`Self::answer`].
+    /// Sends one commit. [`Self::answer`] returns its answer later.
     ///
     /// # Errors
     /// librdkafka refuses the list.
@@ -80,7 +80,7 @@ impl Commits {
     }
 }
 
-/// Warns of a refused commit, and gives librdkafka's words.
+/// Logs a refused commit, and returns librdkafka's text.
 fn refused(code: sys::rd_kafka_resp_err_t) -> String {
     let code = RDKafkaErrorCode::from(code);
     match of_commit(code) {
@@ -90,14 +90,14 @@ fn refused(code: sys::rd_kafka_resp_err_t) -> String {
     code.to_string()
 }
 
-/// The error of a commit, or of the first partition that the broker refused: librdkafka makes that the commit's error only
-/// where it refused all.
+/// The error of a commit, or of the first partition that the broker refused. librdkafka makes a partition's error the error of the commit
+/// only if the broker refused all partitions.
 ///
 /// # Safety
 /// `event` is a live event of librdkafka, the answer of a commit.
 #[allow(unsafe_code)]
 unsafe fn first_error(event: *mut sys::rd_kafka_event_t) -> sys::rd_kafka_resp_err_t {
-    // SAFETY: the caller's event is alive, and its list is the event's own; nothing of it outlives this call.
+    // SAFETY: the caller's event is alive and owns the list; no reference to either outlives this call.
     unsafe {
         let code = sys::rd_kafka_event_error(event);
         let list = sys::rd_kafka_event_topic_partition_list(event);

@@ -1,57 +1,57 @@
-//! What the reader tells the coordinator, and which of Kafka's errors it makes of what. Pure.
+//! What the reader reports to the coordinator, and which report it makes of which error of Kafka. Pure.
 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::kafka::fetched::InPlaceError;
 use footprint_service::kafka::trouble::{InPlace, in_place_of_messages, missing_right};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// What the reader tells the coordinator.
+/// A report of the reader to the coordinator.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The group gives partitions.
+    /// The group has assigned these partitions to us.
     Assigned(Vec<Partition>),
-    /// The group takes partitions; it waits for `Release` unless they are lost already.
+    /// The group has revoked partitions. It waits for `Release`, unless they are lost already.
     Revoked {
-        /// Which.
+        /// The partitions.
         partitions: Vec<Partition>,
-        /// The group has given them to somebody else already.
+        /// The group has already taken them from us, and may have given them to another member.
         lost: bool,
     },
     /// Commits were answered.
     Committed {
-        /// How many commands it answers.
+        /// How many `Commit` commands are answered.
         count: usize,
-        /// librdkafka's words where it was refused.
+        /// librdkafka's text, if the commit was refused.
         result: Result<(), String>,
     },
-    /// What was to be read of these partitions is not there, or could not be asked for: look again where each is to be read.
+    /// The next records of these partitions are not in the log, or could not be fetched. A take-over must decide again where to read each.
     Displaced {
         /// The partitions.
         partitions: Vec<Partition>,
-        /// librdkafka's words.
+        /// librdkafka's text.
         why: String,
     },
-    /// An error came in place of records: nothing more of the partition is read.
+    /// An error came in place of records, and the partition is read no further.
     Unreadable {
         /// The partition.
         partition: Partition,
         /// The offset of the error.
         offset: Offset,
-        /// Everything below it was sent on before.
+        /// Everything below this offset was sent to the batcher before.
         sent_below: Offset,
-        /// librdkafka's words.
+        /// librdkafka's text.
         why: String,
     },
-    /// The topic is not there.
+    /// The topic does not exist.
     TopicGone,
-    /// The group does not let us in: its members assign partitions in another way.
+    /// The group does not let us in, because its members use another assignor.
     RefusedByGroup,
-    /// The client cannot go on.
+    /// The client cannot continue. The text says why.
     Failed(String),
 }
 
 impl Event {
-    /// What the coordinator learns of an error in place of messages; nothing where it is harmless.
+    /// The report for an error in place of messages. None if the error is harmless.
     pub fn in_place(error: InPlaceError, sent_below: Offset) -> Option<Self> {
         let InPlaceError { partition, offset, code, why } = error;
         Some(match in_place_of_messages(code) {
@@ -65,8 +65,8 @@ impl Event {
         })
     }
 
-    /// What the coordinator learns of an error on the group's queue, which is of the group, the topic or the client as a whole;
-    /// nothing where librdkafka goes on by itself. `assigned`: the partitions that are fetched.
+    /// The report for an error on the group's queue. Such an error concerns the group, the topic or the client as a whole. None if
+    /// librdkafka recovers by itself. `assigned` are the partitions that are fetched.
     pub fn of_group(error: &KafkaError, assigned: &[Partition]) -> Option<Self> {
         let code = match error {
             KafkaError::MessageConsumptionFatal(_) => return Some(Self::Failed(error.to_string())),
@@ -74,7 +74,7 @@ impl Event {
             _ => return None,
         };
         match code {
-            // the error of one partition comes by its own queue, and names it
+            // an error of one partition would come on its own queue and name it, so this one concerns all
             RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset => {
                 Some(Self::Displaced { partitions: assigned.to_vec(), why: error.to_string() })
             }

@@ -1,4 +1,4 @@
-//! Reading: Kafka's records leave librdkafka's queue as chunks, and what is stored is committed.
+//! Reading: takes records from librdkafka's queue as chunks, and commits the offsets of what is stored.
 
 pub mod chunk;
 pub mod commands;

@@ -1,7 +1,8 @@
-//! The reader: one thread that takes what librdkafka has fetched and sends it on in chunks. It never keeps the group
-//! waiting for its polls: when the byte budget is spent, or the next stage is busy, it takes no messages, which librdkafka
-//! then keeps, and goes on polling the group's events. It assigns, releases and commits exactly what the coordinator tells it.
-//! What it decides is in pure files: `reader/partitions.rs`, `readings.rs`, `deferred.rs`, `room.rs`. The calls to librdkafka are here.
+//! The reader: one thread that takes the messages that librdkafka has fetched, and sends them on in chunks. It always polls the group in
+//! time. If the byte budget is spent or the next stage is full, it takes no messages, so librdkafka keeps them, and it still polls for the
+//! group's events. It assigns, releases and commits exactly what the coordinator tells it. Its decisions are in pure files:
+//! `reader/partitions.rs`, `readings.rs`, `deferred.rs`, `room.rs`. The calls to librdkafka are here and in `fetching.rs`, `group.rs` and
+//! `intake.rs`.
 
 mod action;
 mod deferred;
@@ -42,24 +43,24 @@ use crate::read::event::Event;
 
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the messages taken may take to be decoded, or thrown away, when the reader ends.
+/// How long the reader waits at its end until the messages that it took are decoded or thrown away.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the client's errors must last before they are logged.
 const CLIENT_ERRORS_LAST: Duration = Duration::from_secs(5);
 
 /// The reader's ends of its channels.
 pub struct Channels {
-    /// What the coordinator wants.
+    /// Commands from the coordinator.
     pub commands: CommandQueue,
-    /// What the coordinator receives.
+    /// Reports to the coordinator.
     pub events: mpsc::Sender<Event>,
-    /// The next stage.
+    /// Chunks to the next stage.
     pub chunks: mpsc::Sender<Chunk<Messages>>,
 }
 
 /// The reader of one topic.
 pub struct Reader {
-    // both dropped before the consumer
+    // fields are dropped in this order: these two before the consumer
     commits: Commits,
     fetching: Fetching,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -70,7 +71,7 @@ pub struct Reader {
     partitions: Partitions,
     intake: Intake,
     woken_at: Instant,
-    /// Nobody takes events any more.
+    /// The coordinator is gone: nobody takes events any more.
     is_alone: bool,
 }
 
@@ -78,7 +79,7 @@ impl Reader {
     /// Joins the group.
     ///
     /// # Errors
-    /// A property that librdkafka refuses.
+    /// librdkafka refuses a setting or the subscription, or gives no queue.
     pub fn new(
         config: &rdkafka::ClientConfig,
         topic: &str,
@@ -139,7 +140,7 @@ impl Reader {
         failpoint::hit(Point::Leave);
         drop((commits, consumer));
         failpoint::hit(Point::LeaveAnswered);
-        // the other stages end with their channels: they outlast the consumer
+        // the other stages end when these channels close, so they must live longer than the consumer
         drop((commands, events, intake));
     }
 
@@ -209,8 +210,8 @@ impl Reader {
         self.intake.send();
     }
 
-    /// librdkafka sends the group's heartbeats on its main thread. A member heard of a rebalance only when that thread woke, however
-    /// short its heartbeat interval, and the others' partitions were not read meanwhile.
+    /// Wakes librdkafka's main thread, which sends the group's heartbeats. Without this, a member learned of a rebalance only when that
+    /// thread woke by itself, however short the heartbeat interval was. Meanwhile the other members' partitions were not read.
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
@@ -218,14 +219,14 @@ impl Reader {
         }
     }
 
-    /// Logs errors of the client that have lasted for a while. A broker that restarts is no news.
+    /// Logs errors of the client that have lasted for a while. A broker's short restart is not worth a line.
     fn log_lasting_errors(&self) {
         if let Some(text) = self.consumer.context().events.lasting(CLIENT_ERRORS_LAST) {
             warn!("kafka: {text}");
         }
     }
 
-    /// Serves what the group and the brokers say; messages come by a queue of their own.
+    /// Handles the events of the group and the errors of the brokers. Messages come on a queue of their own.
     fn poll_group(&mut self) {
         match self.consumer.poll(Duration::ZERO) {
             None => {}
@@ -236,7 +237,7 @@ impl Reader {
             }
             Some(Err(error)) => match Event::of_group(&error, self.fetching.partitions()) {
                 Some(event) => self.events_waiting.push_back(event),
-                // the context keeps it with its reason, and it is logged if it lasts
+                // the context keeps this error with its reason, and it is logged if it lasts
                 None => debug!("kafka: {error}"),
             },
         }
@@ -256,7 +257,7 @@ impl Reader {
     }
 }
 
-/// Sends what waits, in order, as far as there is room. False: nobody listens.
+/// Sends what waits, in order, as far as there is room. Returns false if nobody listens any more.
 fn send_waiting<T>(waiting: &mut VecDeque<T>, to: &mpsc::Sender<T>) -> bool {
     while let Some(next) = waiting.pop_front() {
         match to.try_send(next) {

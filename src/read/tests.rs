@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::ownership::{LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Proofs};
 
-/// Of a partition that is read from its start, with a claim up to `claimed`.
+/// The ownership of a partition that is read from its start, with a claim up to `claimed`.
 pub(crate) fn ownership(partition: Partition, claimed: Offset) -> Arc<Ownership> {
     let proofs = Arc::new(Proofs::default());
     let sighting = proofs.before_sending();

@@ -1,4 +1,4 @@
-//! What the reader's decisions ask of the reader: the calls to librdkafka, the chunks without records, the reports.
+//! The actions that the reader's decisions ask for: calls to librdkafka, chunks without records, reports.
 
 use footprint_protocol::offset::{Offset, Partition};
 
@@ -17,14 +17,14 @@ pub(super) enum Action {
         /// The first offset.
         from: Offset,
     },
-    /// Fetch no more of a partition, which stays assigned.
+    /// Stop fetching a partition, which stays assigned.
     Pause(Partition),
-    /// Take partitions out of the assignment. It answers a revoke even if it names none.
+    /// Remove partitions from the assignment. This answers a revoke, even if it names no partition.
     Release(Vec<Partition>),
-    /// Ask librdkafka where it is in each partition.
+    /// Ask librdkafka for its position in each partition.
     AskPositions,
     /// Send a chunk without records: everything below the partition's next offset was seen.
     SendPosition(Partition),
-    /// Tell the coordinator.
+    /// Send this report to the coordinator.
     Report(Event),
 }

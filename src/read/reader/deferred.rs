@@ -1,6 +1,6 @@
-//! Partitions that wait to be read. One with claims of earlier owners is a replay: its ranges cannot be cut, so each may need a
-//! whole batch's share of the byte budget, and only [`REPLAYS_MAX`] are read at a time. A replay of which nothing comes gives its
-//! place to the next one that waits, and waits itself: records that cannot be read hold up no other partition. Pure.
+//! Partitions that wait to be read. A partition with claims of earlier owners is a replay. Its claimed ranges cannot be cut in another way,
+//! so each may need a whole batch's share of the byte budget, and only [`REPLAYS_MAX`] replays are read at a time. If nothing comes from a
+//! replay, it gives its place to the next one, and waits itself. So records that cannot be read hold up no other partition. Pure.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,36 +11,37 @@ use super::readings::{Place, Readings};
 use crate::ledger::ownership::Ownership;
 use crate::limits::REPLAYS_MAX;
 
-/// Those that wait, first come first served.
+/// The partitions that wait, in the order in which they get their turn.
 #[derive(Default)]
 pub(super) struct Deferred(VecDeque<Place>);
 
-/// What is to be done for one that waited.
+/// What to do when a waiting partition gets its turn.
 pub(super) struct Turn {
-    /// A replay that has given up its place: it is fetched no more for now.
+    /// A replay that has given up its place. Stop fetching it for now.
     pub(super) paused: Option<Partition>,
-    /// Read this.
+    /// The partition to read now.
     pub(super) next: Place,
 }
 
 impl Deferred {
-    /// One more waits: a partition that was just taken over.
+    /// Adds a partition that was just taken over.
     pub(super) fn add(&mut self, ownership: Arc<Ownership>) {
         let from = ownership.plan.read_from;
         self.0.push_back(Place { ownership, from });
     }
 
-    /// These are no longer wanted.
+    /// Removes partitions that nobody wants to read any more.
     pub(super) fn remove(&mut self, partitions: &[Partition]) {
         self.0.retain(|place| !partitions.contains(&place.ownership.partition));
     }
 
-    /// How many wait.
+    /// The number of partitions that wait.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Looks at the one that has waited longest: it has its turn, or goes on waiting behind the others.
+    /// Looks at the partition that has waited longest. It gets its turn, or goes behind the others, or is dropped if its ownership has
+    /// ended.
     pub(super) fn turn(&mut self, readings: &mut Readings) -> Option<Turn> {
         let next = self.0.pop_front().filter(|place| !place.ownership.has_ended())?;
         let is_replay = next.ownership.plan.claimed > next.from;
@@ -65,7 +66,7 @@ mod tests {
     use crate::read::reader::readings::STALLED_AFTER;
     use crate::read::tests::ownership;
 
-    /// Each partition that has its turn now, and is read from then on.
+    /// The partitions that get their turn now. They are read from now on.
     fn turns(deferred: &mut Deferred, readings: &mut Readings) -> Vec<Partition> {
         let mut read = Vec::new();
         for _ in 0..deferred.len() {

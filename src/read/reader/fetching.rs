@@ -1,4 +1,4 @@
-//! What librdkafka fetches: partitions are added, paused and taken out one by one, and their messages come by one queue. It knows
+//! What librdkafka fetches. Partitions are added, paused and removed one by one, and their messages come on one queue. This file knows
 //! nothing of ownerships.
 
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use tracing::{debug, warn};
 
 use super::group::GroupContext;
 
-/// How long one take waits when nothing comes.
+/// How long one take waits if no message comes.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(20);
-/// How often partitions are forwarded again that have sent nothing since they were assigned, see [`Fetching::forward_again`]: at first,
-/// and later, when they are idle most likely.
+/// How often partitions are forwarded again that have sent nothing since they were assigned, see [`Fetching::forward_again`]. The first
+/// interval is for a new assignment, the second for later, when such partitions are most likely idle.
 const FORWARD_INTERVAL: Duration = Duration::from_millis(20);
 const FORWARD_INTERVAL_LATER: Duration = Duration::from_secs(1);
-/// How long "at first" lasts after an assignment.
+/// How long the first interval is used after an assignment.
 const FORWARD_OFTEN: Duration = Duration::from_secs(2);
 
-/// See the module's head.
+/// The partitions that librdkafka fetches; see the top of this file.
 pub(super) struct Fetching {
-    // dropped before the consumer
+    // fields are dropped in this order: this one before the consumer
     fetched: Fetched,
     consumer: Arc<BaseConsumer<GroupContext>>,
     topic: String,
-    /// A superset of what is taken in: a halted partition stays until it is released.
+    /// All assigned partitions. A halted partition is among them until it is released.
     assigned: Vec<Partition>,
     /// Assigned partitions from which no message has come yet.
     silent: Vec<Partition>,
@@ -37,7 +37,7 @@ pub(super) struct Fetching {
 }
 
 impl Fetching {
-    /// Nothing is fetched yet.
+    /// Makes the queue of the messages. Nothing is fetched yet.
     ///
     /// # Errors
     /// librdkafka gives no queue.
@@ -54,7 +54,7 @@ impl Fetching {
         })
     }
 
-    /// What has come, as soon as there is something.
+    /// Takes the messages that have come. If there are none, waits for them, at most [`TAKE_TIMEOUT`].
     pub(super) fn take(&mut self) -> Taken<'_> {
         let taken = self.fetched.take(TAKE_TIMEOUT);
         if !self.silent.is_empty() {
@@ -65,7 +65,7 @@ impl Fetching {
         taken
     }
 
-    /// Has librdkafka fetch a partition from `from` on, whatever it fetched of it before.
+    /// Makes librdkafka fetch a partition from `from` on, whatever it fetched of the partition before.
     ///
     /// # Errors
     /// librdkafka does not know the partition.
@@ -83,18 +83,19 @@ impl Fetching {
         Ok(())
     }
 
-    /// Fetches no more of a partition that stays assigned. Nothing to do where it is not.
+    /// Stops fetching a partition, which stays assigned. Does nothing if it is not assigned.
     pub(super) fn pause(&self, partition: Partition) {
         if self.assigned.contains(&partition) {
-            let _ = self.consumer.pause(&self.list(std::iter::once(partition))); // what comes all the same is left out
+            let _ = self.consumer.pause(&self.list(std::iter::once(partition))); // late messages are left out
         }
     }
 
-    /// Takes partitions out. Called for a revoke even when none is assigned: the group waits for the call.
+    /// Removes partitions from the assignment. This is called for a revoke even if none of them is assigned, because the group waits for
+    /// the call.
     pub(super) fn stop(&mut self, partitions: &[Partition]) {
         let list = self.list(self.assigned.iter().copied().filter(|partition| partitions.contains(partition)));
-        // librdkafka keeps an application's pause across assignments: a halted partition would never be read again. It is
-        // resumed before it is let go, not after it is assigned again, where resuming would seek to the old position.
+        // librdkafka keeps an application's pause across assignments, so a halted partition would never be read again. The partition is
+        // resumed before it is removed. To resume it after the next assignment would seek to the old position.
         if let Err(error) = self.consumer.resume(&list) {
             debug!("kafka: resume: {error}");
         }
@@ -105,20 +106,21 @@ impl Fetching {
         self.silent.retain(|partition| !partitions.contains(partition));
     }
 
-    /// Takes all partitions out.
+    /// Removes all partitions from the assignment.
     pub(super) fn stop_all(&mut self) {
         let assigned = self.assigned.clone();
         self.stop(&assigned);
     }
 
-    /// Everything that is fetched.
+    /// All assigned partitions.
     pub(super) fn partitions(&self) -> &[Partition] {
         &self.assigned
     }
 
-    /// Where a partition was assigned before, librdkafka ends its forwarding some time after it was let go
-    /// (`rd_kafka_toppar_fetch_stop`), which may be after it was forwarded for the next assignment; its messages then lie
-    /// where nobody takes them. Forwarding again brings them along, so it is done until the first has come.
+    /// Forwards partitions again that have sent nothing yet. When a partition is removed, librdkafka ends its forwarding only some time
+    /// later (`rd_kafka_toppar_fetch_stop`). If the partition was assigned again meanwhile, this ends the new forwarding, and the messages
+    /// go to a queue that nobody reads. To forward it again also brings these messages along, so this is repeated until the first message
+    /// has come.
     pub(super) fn forward_again(&mut self) {
         let is_new = self.assigned_at.elapsed() < FORWARD_OFTEN;
         let interval = if is_new { FORWARD_INTERVAL } else { FORWARD_INTERVAL_LATER };
@@ -133,10 +135,10 @@ impl Fetching {
         }
     }
 
-    /// Ends it, once every message taken is destroyed; false where that took longer than `timeout`.
+    /// Ends the fetching once every message taken is destroyed. Returns false if that took longer than `timeout`.
     pub(super) fn close(self, timeout: Duration) -> bool {
         let Self { fetched, consumer, .. } = self;
-        // the messages hold a consumer of their own
+        // the messages hold their own reference to the consumer
         drop(consumer);
         fetched.close(timeout)
     }

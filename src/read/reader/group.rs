@@ -1,5 +1,5 @@
-//! What librdkafka reports about the group. It is queued for the coordinator. An assignment is accepted at once, but empty: partitions are
-//! added when they are taken over. A revoke is answered later.
+//! What librdkafka reports about the group. The reports are queued for the coordinator. An assignment is accepted at once, but empty:
+//! partitions are added when they are taken over. A revoke is answered later.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,12 +19,12 @@ use tracing::{debug, warn};
 
 use crate::read::event::Event;
 
-/// What the group's consumer reports.
+/// Receives the reports of the group's consumer.
 pub(super) struct GroupContext {
     topic: String,
     pub(super) events: ClientEvents,
     pub(super) queue: Mutex<VecDeque<Event>>,
-    /// Whether a revoke is answered at once: the reader is leaving.
+    /// The reader is leaving, so a revoke is answered at once.
     pub(super) closing: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // the coordinator logs it, and which members keep us out: `claim/coordinator/strangers.rs`
+        // the coordinator logs this error, with the members that keep us out: `claim/coordinator/strangers.rs`
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) {
             return debug!("kafka: {error}: {reason}");
         }
@@ -49,7 +49,7 @@ impl ClientContext for GroupContext {
 }
 
 impl GroupContext {
-    /// For a consumer of `topic`, made of `config`.
+    /// The context of a consumer of `topic` that is made from `config`.
     pub(super) fn new(config: &ClientConfig, topic: &str) -> Self {
         Self {
             topic: topic.to_owned(),
@@ -59,7 +59,7 @@ impl GroupContext {
         }
     }
 
-    /// The partitions of our topic. Numbers of another topic's would be taken for ours.
+    /// The partitions of our topic. Others are left out, because their numbers would be taken for ours.
     fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
         let elements = list.elements();
         let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);

@@ -1,5 +1,5 @@
-//! The intake: messages become chunks. What the next stage cannot take at once waits here, and nothing more is taken meanwhile. A
-//! message never waits for others: each keeps everything alive that was fetched with it.
+//! The intake makes chunks of messages. A chunk that the next stage cannot take at once waits here, and no more messages are taken
+//! meanwhile. A message is never held back to fill a chunk, because each message keeps everything alive that was fetched with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use crate::batch::under_way::UnderWay;
 use crate::limits::{CHUNKS_KEPT_BYTES_MAX, RECORD_OVERHEAD_BYTES};
 use crate::read::chunk::Chunk;
 
-/// How long one wait for room in the budget lasts: the group's events are looked at in between.
+/// How long one wait for room in the budget lasts. Between two waits, the reader handles the group's events.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long one wait for the next stage lasts.
 const NEXT_STAGE_WAIT: Duration = Duration::from_millis(1);
 
-/// See the module's head.
+/// Makes chunks of messages and sends them on; see the top of this file.
 pub(super) struct Intake {
     chunks: mpsc::Sender<Chunk<Messages>>,
     budget: Arc<Budget>,
@@ -41,7 +41,7 @@ pub(super) struct Intake {
     pub(super) closed: bool,
 }
 
-/// What goes into a chunk beside its place.
+/// A chunk's content, without its place in the partition.
 struct Contents {
     records: Recycled<Messages>,
     brokers: Brokers,
@@ -50,7 +50,7 @@ struct Contents {
 }
 
 impl Intake {
-    /// Nothing is taken yet.
+    /// An intake that has taken nothing yet.
     pub(super) fn new(chunks: mpsc::Sender<Chunk<Messages>>, budget: &Arc<Budget>, under_way: &UnderWay) -> Self {
         Self {
             chunks,
@@ -63,12 +63,12 @@ impl Intake {
         }
     }
 
-    /// Drops what waits: nothing more is sent.
+    /// Drops the chunks that wait, because nothing more is sent.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
     }
 
-    /// Whether messages may be taken now, while this many partitions are replaying.
+    /// Whether messages may be taken now. `replaying` is the number of partitions that are replays.
     pub(super) fn may_take(&mut self, replaying: usize) -> bool {
         self.send();
         let load = Load {
@@ -91,7 +91,7 @@ impl Intake {
         may
     }
 
-    /// Waits a moment for what keeps messages from being taken. Those fetched stay in librdkafka, whose queue is bounded.
+    /// Waits a moment for room in the next stage or in the budget. Messages that are fetched meanwhile stay in librdkafka's bounded queue.
     pub(super) fn wait(&mut self) {
         if self.waiting.is_empty() {
             self.budget.wait_for_room(ROOM_TIMEOUT);
@@ -100,8 +100,8 @@ impl Intake {
         }
     }
 
-    /// Sends messages on, a chunk a run of one partition; those of partitions that are not read are left out. What else is to be
-    /// done comes back.
+    /// Sends messages on, in one chunk for each run of messages of one partition. Messages of partitions that are not read are left out.
+    /// Returns the actions that remain to be done.
     pub(super) fn take(&mut self, mut taken: Taken<'_>, readings: &mut Readings) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(run) = taken.next_run() {
@@ -112,7 +112,7 @@ impl Intake {
                 Run::Error(error) => {
                     for action in readings.error(error) {
                         match action {
-                            // in order with the messages around it
+                            // done at once, in order with the messages around it
                             Action::SendPosition(partition) => self.take_position(partition, readings),
                             other => actions.push(other),
                         }
@@ -148,7 +148,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Everything of a partition below its next offset was seen, and no record came of it.
+    /// Makes a chunk without records: everything below the partition's next offset was seen.
     pub(super) fn take_position(&mut self, partition: Partition, readings: &Readings) {
         let Some(reading) = readings.get(partition) else { return };
         let (records, brokers) = (Messages::default().into(), Brokers::default());
@@ -169,7 +169,7 @@ impl Intake {
         });
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends the chunks that wait, as far as there is room.
     pub(super) fn send(&mut self) {
         self.closed |= !send_waiting(&mut self.waiting, &self.chunks);
     }

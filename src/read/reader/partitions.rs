@@ -1,5 +1,5 @@
-//! What the reader decides: which partitions it fetches, from where, and what it tells the coordinator. Commands, the group's events,
-//! messages, errors and positions come in, [`Action`]s go out. Pure: the reader does the actions, in order.
+//! The reader's decisions: which partitions it fetches, from where, and what it reports to the coordinator. Commands, the group's events,
+//! messages, errors and positions come in, and [`Action`]s go out. Pure: the reader does the actions, in order.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ use crate::read::event::Event;
 /// How often positions are asked for while no message comes.
 pub(super) const POSITION_INTERVAL: Duration = Duration::from_millis(200);
 
-/// See the module's head.
+/// The partitions of the reader; see the top of this file.
 #[derive(Default)]
 pub(super) struct Partitions {
-    /// Those that are read.
+    /// The partitions that are read.
     pub(super) readings: Readings,
-    /// Those that wait to be read.
+    /// The partitions that wait to be read.
     deferred: Deferred,
-    /// A revoke waits for its answer; nothing is assigned until it has one.
+    /// A revoke waits for its answer. Nothing is assigned before that.
     revoking: bool,
     positions_asked_at: Option<Instant>,
-    /// The reader is to end.
+    /// The reader must end.
     pub(super) closed: bool,
 }
 
@@ -51,13 +51,13 @@ impl Partitions {
         actions
     }
 
-    /// The group has given partitions, or takes some.
+    /// The group has assigned or revoked partitions.
     pub(super) fn group_changed(&mut self, event: Event) -> Action {
         self.revoking |= matches!(event, Event::Revoked { .. });
         Action::Report(event)
     }
 
-    /// Reads those that waited and whose turn has come.
+    /// Starts to read the waiting partitions whose turn has come.
     pub(super) fn start_deferred(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.revoking {
@@ -78,7 +78,7 @@ impl Partitions {
         Action::Report(Event::Displaced { partitions: vec![partition], why: format!("offset {from}: {why}") })
     }
 
-    /// Messages were taken, or waited for, for `time`; `none_came` if there were none.
+    /// The reader took messages, or waited for them, for `time`. `none_came` says that there were none.
     pub(super) fn taken(&mut self, none_came: bool, time: Duration, now: Instant) -> Option<Action> {
         self.readings.pass(time);
         let asked_lately = self.positions_asked_at.is_some_and(|at| now < at + POSITION_INTERVAL);

@@ -1,5 +1,5 @@
-//! The partitions that are read, and where each is: which messages are new, what an error in their place asks for, and which replay
-//! has stalled. Pure: time is the time spent taking messages, and comes from outside.
+//! The partitions that are read, and how far each has got. This decides which messages are new, what follows from an error in their place,
+//! and which replay has stalled. Pure: the clock counts the time spent on taking messages, which the caller passes in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::action::Action;
 use crate::ledger::ownership::Ownership;
 use crate::read::event::Event;
 
-/// A replay of which nothing has come for this long may have to give up its place.
+/// A replay from which nothing has come for this long may have to give up its place.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
-/// A partition, and where it is to be read from.
+/// A partition, and the offset from which it must be read.
 pub(super) struct Place {
     pub(super) ownership: Arc<Ownership>,
     pub(super) from: Offset,
@@ -27,35 +27,35 @@ pub(super) struct Reading {
     pub(super) ownership: Arc<Ownership>,
     /// The next offset to read: everything below it was sent on.
     pub(super) next: Offset,
-    /// When that last moved, by the clock of [`Readings`].
+    /// When `next` last moved, by the clock of [`Readings`].
     moved_at: Duration,
 }
 
-/// See the module's head.
+/// The partitions that are read; see the top of this file.
 #[derive(Default)]
 pub(super) struct Readings {
     reading: BTreeMap<Partition, Reading>,
-    /// Partitions that are read no further because of an error, and are still fetched.
+    /// Partitions that are read no further because of an error. librdkafka still fetches them.
     broken: BTreeSet<Partition>,
-    /// The time spent taking messages: it does not pass while none may be taken.
+    /// The time spent on taking messages. It does not advance while none may be taken.
     clock: Duration,
 }
 
-/// Takes the messages of one partition that are new.
+/// Decides which messages of one partition are new, and takes those.
 pub(super) struct NewMessages<'a> {
     pub(super) reading: &'a mut Reading,
     clock: Duration,
 }
 
 impl Readings {
-    /// Takes a partition's messages from a place on.
+    /// Starts to read a partition.
     pub(super) fn start(&mut self, place: Place) {
         let Place { ownership, from } = place;
         self.broken.remove(&ownership.partition);
         self.reading.insert(ownership.partition, Reading { next: from, moved_at: self.clock, ownership });
     }
 
-    /// Takes no more messages of a partition.
+    /// Stops reading a partition.
     pub(super) fn stop(&mut self, partition: Partition) {
         self.reading.remove(&partition);
     }
@@ -70,12 +70,12 @@ impl Readings {
         self.reading.get(&partition)
     }
 
-    /// How many partitions have claims of earlier owners that are not read to their end yet.
+    /// The number of partitions with claims of earlier owners that are not read to their end yet.
     pub(super) fn replaying(&self) -> usize {
         self.reading.values().filter(|reading| reading.replays()).count()
     }
 
-    /// Stops the replay of which nothing has come for the longest time, if that is too long.
+    /// Stops the replay from which nothing has come for the longest time, if that is [`STALLED_AFTER`] or longer.
     pub(super) fn stop_stalled(&mut self) -> Option<Place> {
         let stalled = |reading: &&Reading| reading.replays() && self.clock >= reading.moved_at + STALLED_AFTER;
         let oldest = self.reading.values().filter(stalled).min_by_key(|reading| reading.moved_at)?;
@@ -84,7 +84,7 @@ impl Readings {
         Some(Place { ownership, from: next })
     }
 
-    /// Messages were taken, or waited for, for this long.
+    /// The reader took messages, or waited for them, for this long.
     pub(super) fn pass(&mut self, time: Duration) {
         self.clock += time;
     }
@@ -92,7 +92,7 @@ impl Readings {
     /// Messages of a partition have come.
     ///
     /// # Errors
-    /// None of them is wanted; what is to be done about it, if anything.
+    /// None of the messages is wanted. Returns the action to do about it, if there is one.
     pub(super) fn messages(&mut self, partition: Partition) -> Result<NewMessages<'_>, Option<Action>> {
         match self.reading.get_mut(&partition) {
             Some(reading) if !reading.ownership.has_ended() => Ok(NewMessages { reading, clock: self.clock }),
@@ -101,8 +101,8 @@ impl Readings {
         }
     }
 
-    /// An error has come in place of messages. If it leaves records out, the partition is read no further, or, where those are
-    /// given up, behind them.
+    /// An error has come in place of messages. If records are missing because of it, the partition is read no further. If these records are
+    /// given up, it is read from behind them.
     pub(super) fn error(&mut self, error: InPlaceError) -> Vec<Action> {
         let InPlaceError { partition, offset, code, .. } = error;
         let (ownership, next) = match self.messages(partition) {
@@ -121,8 +121,9 @@ impl Readings {
         Event::in_place(error, next).map(Action::Report).into_iter().collect()
     }
 
-    /// librdkafka has seen everything of a partition below `position`: gaps, control records and aborted records move it without
-    /// a message. A position says nothing of a partition that is no longer read.
+    /// librdkafka has seen everything of a partition below `position`. Gaps, control records and aborted records move the position without
+    /// a message.
+    /// A position says nothing of a partition that is no longer read.
     pub(super) fn position(&mut self, partition: Partition, position: Offset) -> Option<Action> {
         let reading = self.reading.get_mut(&partition)?;
         if reading.ownership.has_ended() || position <= reading.next {
@@ -140,7 +141,7 @@ impl Reading {
 }
 
 impl NewMessages<'_> {
-    /// Whether the message at an offset is new. It counts as taken then.
+    /// Whether the message at an offset is new. If so, it counts as taken.
     pub(super) fn take(&mut self, offset: Offset) -> bool {
         let is_new = offset >= self.reading.next;
         if is_new {

@@ -1,34 +1,34 @@
-//! Whether more messages may be taken. The byte budget and the next stage bound it, with one exception: claims of earlier owners cannot
-//! be cut, so where nothing else could give bytes back, they are read to their end past the budget. Pure: time is a parameter.
+//! Whether more messages may be taken. The byte budget and the next stage limit this, with one exception. Claims of earlier owners cannot
+//! be cut in another way, so if nothing else can release bytes, they are read to their end past the budget. Pure: time is a parameter.
 
 use std::time::{Duration, Instant};
 
-/// Reading that is held up for longer counts as paused.
+/// Reading that is held up for this long counts as paused.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
-/// After this long with the budget spent and nothing on its way that could give bytes back, reading goes on all the same.
+/// A replay is read past the budget after this long with no byte left and no batch in flight that could release some.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(1);
 
-/// What bounds reading, at one moment.
+/// What limits reading at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     /// No byte of the budget is left.
     pub(super) budget_is_spent: bool,
-    /// Batches that are cut and not stored yet: they give their bytes back.
+    /// The number of batches that are cut and not stored yet. When they are stored, they release their bytes.
     pub(super) batches_under_way: usize,
-    /// Partitions with claims of earlier owners that are not read to their end.
+    /// The number of partitions with claims of earlier owners that are not read to their end.
     pub(super) replaying: usize,
     /// A chunk waits for room in the next stage.
     pub(super) next_stage_is_full: bool,
 }
 
-/// See the module's head.
+/// Decides whether messages may be taken; see the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
     /// Messages are taken past the budget.
     pub(super) overdraws: bool,
-    /// Reading is held up, and has been for a while.
+    /// Reading has been held up for [`PATIENCE`] or longer.
     pub(super) is_paused: bool,
 }
 
@@ -80,7 +80,7 @@ mod tests {
         assert!(paused_at(SPENT, 402));
     }
 
-    /// Claims that together need more than the budget would wait for ever: see `it/narrow.rs`.
+    /// Without this, claims that together need more than the budget would wait for ever: see `it/narrow.rs`.
     #[test]
     fn a_replay_is_read_past_the_budget_where_nothing_can_give_bytes_back() {
         let (mut room, now) = (Room::default(), Instant::now());

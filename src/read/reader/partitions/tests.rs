@@ -13,7 +13,7 @@ use crate::limits::REPLAYS_MAX;
 use crate::read::commands::{Command, CommandQueue, Commands, Commit, commands};
 use crate::read::tests::ownership;
 
-/// A reader without librdkafka: what it would be asked to do.
+/// A reader without librdkafka: its calls return what librdkafka would be asked to do.
 struct Script {
     commands: Commands,
     queue: CommandQueue,
@@ -27,7 +27,7 @@ impl Script {
         Self { commands, queue, partitions: Partitions::default(), now: Instant::now() }
     }
 
-    /// One round of the reader's loop: what it does about these commands, and about those that wait.
+    /// One round of the reader's loop. Returns what it does about these commands and about waiting partitions.
     fn round(&mut self, sent: impl IntoIterator<Item = Command>) -> Vec<Action> {
         sent.into_iter().for_each(|command| self.commands.send(command).unwrap());
         let mut actions = self.partitions.follow(self.queue.take());
@@ -35,7 +35,7 @@ impl Script {
         actions
     }
 
-    /// Reads a partition from its start on.
+    /// A reader that reads a partition from its start.
     fn reads(ownership: &Arc<Ownership>) -> Self {
         let mut script = Self::new();
         let partition = ownership.partition;
@@ -44,7 +44,7 @@ impl Script {
         script
     }
 
-    /// Messages come: the offsets of those that go into a chunk, or what is done instead.
+    /// Messages come. Returns the offsets of those that go into a chunk, or what is done instead.
     fn messages(
         &mut self,
         partition: Partition,
@@ -58,7 +58,7 @@ impl Script {
         self.partitions.readings.error(InPlaceError { partition, offset, code, why: "words".into() })
     }
 
-    /// A take lasts for a while.
+    /// One take lasts for `time`.
     fn takes(&mut self, none_came: bool, time: Duration) -> Option<Action> {
         self.now += time;
         self.partitions.taken(none_came, time, self.now)
@@ -94,7 +94,7 @@ fn commands_are_done_in_their_order() {
     assert!(script.round([Command::Close]).is_empty() && script.partitions.closed);
 }
 
-/// librdkafka takes the next assignment for the answer of a revoke.
+/// librdkafka takes the next assignment for the answer to a revoke.
 #[test]
 fn a_revoke_is_answered_before_anything_is_assigned() {
     let mut script = Script::reads(&ownership(1, 0));
@@ -105,7 +105,7 @@ fn a_revoke_is_answered_before_anything_is_assigned() {
     let actions = script.round([Command::Release(vec![1])]);
     assert_eq!(actions, [Action::Release(vec![1]), Action::Fetch { partition: 2, from: 0 }]);
     assert_eq!(script.messages(1, 3..5), Err(None), "nobody wants it any more");
-    // the group may ask for partitions that are not read; it waits for an answer all the same
+    // the group may revoke partitions that are not read, and still waits for an answer
     script.partitions.group_changed(revoked());
     assert_eq!(script.round([Command::Release(vec![])]), [Action::Release(vec![])]);
     let given = Event::Assigned(vec![4]);
@@ -167,7 +167,7 @@ fn a_halted_partition_is_paused_and_read_again_where_it_is_assigned() {
     assert_eq!(script.messages(1, 0..3), Ok(vec![0, 1, 2]));
 }
 
-/// The story: librdkafka reads on behind a batch that it cannot read, and the claim moved past it: see `it/unreadable.rs`.
+/// The story: librdkafka reads on behind a batch that it cannot read, and so a claim moved past it. See `it/unreadable.rs`.
 #[test]
 fn nothing_behind_an_error_is_taken() {
     let mut script = Script::reads(&ownership(1, 0));
@@ -205,8 +205,8 @@ fn records_that_are_given_up_are_read_past() {
     assert!(matches!(again[..], [Action::Report(Event::Unreadable { offset: 12, sent_below: 12, .. })]), "{again:?}");
 }
 
-/// The story: a log that ends in control records never looked read to its end: its batch stayed open, and the partition looked as
-/// if it were behind for ever. Only the position passes them.
+/// The story: a log that ends in control records never seemed to be read to its end. Its batch stayed open, and the partition seemed to be
+/// behind for ever. Only the position passes control records.
 #[test]
 fn control_records_at_a_logs_end_are_passed_by_the_position() {
     let mut script = Script::reads(&ownership(1, 0));
