@@ -1,4 +1,4 @@
-//! The pipeline of one route. Only this file knows all stages. It builds the channels from the tail, and supervises the stages: when
+//! The pipeline of one route. Only this file knows all stages. It builds the channels, the last one first, and supervises the stages: if
 //! one of them ends early, all end.
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl StoredRows for PostgresRows {
     }
 }
 
-/// What the stages of one route are made from.
+/// What the stages of one route are built from.
 struct Parts<'a> {
     config: &'a Config,
     route: &'a Arc<Route>,
@@ -84,7 +84,7 @@ pub async fn run(
     let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.into()))?;
     let definition = Arc::new(definition);
 
-    // built from the tail: each stage gets the channel of the next one
+    // the last stage first: each stage gets the channel of the next one
     let mut stages = Stages::new();
     let (ack_sender, acks) = mpsc::channel(COORDINATOR_CHANNEL_CAPACITY);
     let lanes = parts.writers(&ack_sender, &mut stages);
@@ -109,7 +109,7 @@ pub async fn run(
 
     let result = supervise(coordinator, &mut stages).await;
     stages.shutdown().await;
-    // an error here means that the thread has ended, which is what is waited for
+    // an error means that the thread has ended, and that is all this waits for
     if timeout(LEAVE_TIMEOUT, left).await.is_err() {
         debug!("the reader did not leave the group in {LEAVE_TIMEOUT:?}");
     }
