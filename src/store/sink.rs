@@ -50,14 +50,6 @@ pub enum SinkError {
     Stop(Trouble),
 }
 
-impl SinkError {
-    /// Why the batch is not stored.
-    pub fn trouble(self) -> Trouble {
-        let (Self::Retry(trouble) | Self::Uncertain(trouble) | Self::Unclear(trouble) | Self::Stop(trouble)) = self;
-        trouble
-    }
-}
-
 impl From<ClickHouseError> for SinkError {
     fn from(error: ClickHouseError) -> Self {
         let class = match &error {
