@@ -12,16 +12,22 @@ fn first<T>(sent: &[(i32, i64, T)]) -> i64 {
     sent.iter().map(|&(_, offset, _)| offset).min().unwrap()
 }
 
-fn end_open(name: &str, commits: bool) {
-    let _calm = calm();
-    let mut world = World::new(name, 1, 0.0);
-    let source = world.source();
-    let mut consumer = world.consumer();
+/// A transactional producer that has committed 500 records.
+fn committed_500(world: &mut World, source: i64) -> Feed {
     let mut producer = Feed::transactional(&world.topic, 1, 7);
     producer.begin();
     let committed = producer.send(500);
     producer.commit();
     world.oracle.note(source, committed);
+    producer
+}
+
+fn end_open(name: &str, commits: bool) {
+    let _calm = calm();
+    let mut world = World::new(name, 1, 0.0);
+    let source = world.source();
+    let mut consumer = world.consumer();
+    let mut producer = committed_500(&mut world, source);
     producer.begin();
     let aborted = producer.send(300);
     producer.abort();
@@ -71,11 +77,7 @@ fn a_log_that_ends_in_an_aborted_transaction_is_read_to_its_end() {
     let _calm = calm();
     let mut world = World::new("endsaborted", 1, 0.0);
     let source = world.source();
-    let mut producer = Feed::transactional(&world.topic, 1, 7);
-    producer.begin();
-    let committed = producer.send(500);
-    producer.commit();
-    world.oracle.note(source, committed);
+    let mut producer = committed_500(&mut world, source);
     producer.begin();
     producer.send(300);
     producer.abort();
