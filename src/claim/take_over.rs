@@ -28,7 +28,7 @@ use crate::ledger::statements::{Ledger, LedgerError};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,9 +98,9 @@ impl TakeOverError {
 
     fn of_sink(error: SinkError, partition: Partition) -> Self {
         match error {
-            SinkError::Retry(trouble) | SinkError::Uncertain(trouble) => Self::Passing(trouble.into()),
-            SinkError::Unclear(trouble) => Self::Unclear(trouble.into()),
-            SinkError::Stop(trouble) => Self::stop(partition, trouble),
+            SinkError::Retry(failure) | SinkError::Uncertain(failure) => Self::Passing(failure.into()),
+            SinkError::Unclear(failure) => Self::Unclear(failure.into()),
+            SinkError::Stop(failure) => Self::stop(partition, failure),
         }
     }
 
@@ -184,7 +184,7 @@ async fn ask<T: Send + 'static>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) if error.is_final() => Err(TakeOverError::stop(partition, error)),
         Ok(Err(error)) => Err(TakeOverError::Passing(error.into())),
-        Err(error) => Err(TakeOverError::Passing(Trouble::Thread(error).into())),
+        Err(error) => Err(TakeOverError::Passing(WriteFailure::Thread(error).into())),
     }
 }
 

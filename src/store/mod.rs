@@ -5,5 +5,5 @@ pub mod lanes;
 pub mod postgres;
 pub mod refused_records;
 pub mod sink;
-pub mod trouble;
+pub mod write_failure;
 pub mod writer;

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use crate::ledger::ownership::Ownership;
 use crate::store::sink::SinkError;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// Reads refused records again.
 pub struct RefusedRecords {
@@ -41,7 +41,7 @@ impl RefusedRecords {
     ) -> Result<T, SinkError> {
         let timeout = self.timeout;
         let Some(mut reader) = self.reader.take() else {
-            return Err(SinkError::Retry(Trouble::GivenUp));
+            return Err(SinkError::Retry(WriteFailure::GivenUp));
         };
         let (reader, answer) = in_thread(move || {
             let answer = question(&mut reader, timeout);
@@ -79,7 +79,7 @@ impl RefusedRecords {
             return Ok(());
         }
         // the coordinator also notices the new topic, and ends the ownership
-        Err(SinkError::Retry(Trouble::Replaced))
+        Err(SinkError::Retry(WriteFailure::Replaced))
     }
 }
 
@@ -97,7 +97,7 @@ async fn in_thread<T: Send + 'static>(
 ) -> Result<T, SinkError> {
     match spawn_blocking(work).await {
         Ok(answer) => answer.map_err(sink_error),
-        Err(error) => Err(SinkError::Retry(Trouble::Thread(error))),
+        Err(error) => Err(SinkError::Retry(WriteFailure::Thread(error))),
     }
 }
 

@@ -8,7 +8,7 @@ use footprint_service::clickhouse::error::ClickHouseError;
 
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How the write of a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +37,17 @@ pub struct Ack {
 pub enum SinkError {
     /// Try again, with backoff and without end. Nothing of this write has landed.
     #[error(transparent)]
-    Retry(Trouble),
+    Retry(WriteFailure),
     /// Try again, with backoff and without end. The write may have landed.
     #[error(transparent)]
-    Uncertain(Trouble),
+    Uncertain(WriteFailure),
     /// Try again, with backoff, [`crate::limits::UNCLEAR_TRIES_MAX`] times; then stop. It is not known whether such a refusal passes. The
     /// write may have landed.
     #[error(transparent)]
-    Unclear(Trouble),
+    Unclear(WriteFailure),
     /// Stop the program: trying again does not help.
     #[error(transparent)]
-    Stop(Trouble),
+    Stop(WriteFailure),
 }
 
 impl From<ClickHouseError> for SinkError {
@@ -58,7 +58,7 @@ impl From<ClickHouseError> for SinkError {
             ClickHouseError::Unclear { .. } => Self::Unclear,
             ClickHouseError::Place { .. } => Self::Stop,
         };
-        class(Trouble::ClickHouse(error))
+        class(WriteFailure::ClickHouse(error))
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::batch::Batch;
 use crate::limits::UNCLEAR_TRIES_MAX;
 use crate::store::sink::{Ack, Sink, SinkError, Verdict};
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// Serves one lane until the channel of batches closes.
 ///
@@ -66,7 +66,7 @@ async fn write_group(
     let name = sink.name();
     loop {
         let started = Instant::now();
-        let trouble = match sink.write(&group, uncertain).await {
+        let failure = match sink.write(&group, uncertain).await {
             Ok(verdicts) => {
                 assert!(verdicts.len() == group.len(), "a verdict for each batch");
                 if backoff.tries() > 0 {
@@ -77,29 +77,29 @@ async fn write_group(
                 metrics::written(name, &counted(name, &group, &verdicts), took);
                 return Ok(acknowledge(group, &verdicts, sink, acks).await);
             }
-            Err(SinkError::Retry(trouble)) => {
+            Err(SinkError::Retry(failure)) => {
                 unclear = 0;
-                trouble
+                failure
             }
-            Err(SinkError::Uncertain(trouble)) => {
+            Err(SinkError::Uncertain(failure)) => {
                 uncertain = true;
                 unclear = 0;
-                trouble
+                failure
             }
-            Err(SinkError::Unclear(trouble)) => {
+            Err(SinkError::Unclear(failure)) => {
                 uncertain = true;
                 unclear += 1;
                 if unclear > UNCLEAR_TRIES_MAX {
-                    let source = Box::new(trouble);
-                    return Err(SinkError::Stop(Trouble::Repeated { tries: unclear, source }));
+                    let source = Box::new(failure);
+                    return Err(SinkError::Stop(WriteFailure::Repeated { tries: unclear, source }));
                 }
-                trouble
+                failure
             }
             Err(stop @ SinkError::Stop(_)) => return Err(stop),
         };
         let wait = backoff.next_wait();
         metrics::retried(name);
-        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&trouble));
+        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&failure));
         tokio::time::sleep(wait).await;
         group.retain(|batch| !batch.ownership.has_ended());
         if group.is_empty() {

@@ -186,8 +186,8 @@ fn rows_that_are_answered_ok_and_cannot_be_read_stop_the_route_at_the_second_tim
     let runtime = runtime();
     for _start in 0..3 {
         let (stopped, _) = runtime.block_on(write(&mut sink, &proofs, &batch, false));
-        let Err(SinkError::Stop(trouble)) = stopped else { panic!("{stopped:?}") };
-        let why = Chain(&trouble).to_string();
+        let Err(SinkError::Stop(failure)) = stopped else { panic!("{stopped:?}") };
+        let why = Chain(&failure).to_string();
         assert!(why.contains("partition 0, range [1000, 1003)") && why.contains("3 of their rows"), "{why}");
         assert!(why.contains("row policy"), "{why}");
         // once under each token, however often the program is started again

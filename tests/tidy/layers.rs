@@ -107,7 +107,7 @@ const ROOMS: [Room; 4] = [
             ],
             &["ledger/statements/definitions"],
             // the sinks
-            &["store/trouble"],
+            &["store/write_failure"],
             &["store/sink"],
             &["store/lanes", "store/refused_records", "store/writer"],
             &["store/postgres/halving", "store/postgres/observer", "store/postgres/shares", "store/postgres/stored"],

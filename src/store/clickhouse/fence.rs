@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::sink::SinkError;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How long the server waits for the end of the insert, for each question. If the client of an insert has stopped in the middle of the
 /// body, the insert ends after the server's http_receive_timeout, 30 s by default. Until then [`drain`] asks again.
@@ -77,8 +77,8 @@ pub async fn drain(client: &Client, id: &InsertId, within: Duration) -> Result<(
             Err(_) => format!("no answer in {:?}", wait + ANSWER_WAIT).into(),
         };
         if Instant::now() >= until {
-            let trouble = Trouble::NotDrained { id: id.to_string(), waited: within, source: cause };
-            return Err(SinkError::Uncertain(trouble));
+            let failure = WriteFailure::NotDrained { id: id.to_string(), waited: within, source: cause };
+            return Err(SinkError::Uncertain(failure));
         }
         let _ = timeout_at(until, sleep(backoff.next_wait())).await;
     }

@@ -15,7 +15,7 @@ use super::fence::{InsertId, drain};
 use super::insert::insert_time_max;
 use super::native;
 use crate::store::sink::SinkError;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How long the server waits for the next byte of a body, by default (http_receive_timeout).
 const SILENT_CLIENT_MAX: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ impl Questions {
         match timeout(self.timeout, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(ClickHouseError::from(error).into()),
-            Err(_) => Err(SinkError::Uncertain(Trouble::NoAnswer { server: "clickhouse", waited: self.timeout })),
+            Err(_) => Err(SinkError::Uncertain(WriteFailure::NoAnswer { server: "clickhouse", waited: self.timeout })),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::limits::REFUSED_ROWS_MIN;
 use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
-use crate::store::trouble::{TAKE_SUCH_ROWS, Trouble};
+use crate::store::write_failure::{TAKE_SUCH_ROWS, WriteFailure};
 
 /// What the sink needs to deal with rows that ClickHouse refuses.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl DeadLetterWriter {
         let before = ownership.left_out.of(SinkName::ClickHouse, batch.range).len();
         let allowed = ((refusals.share_max * batch.rows.len() as f64) as usize).max(REFUSED_ROWS_MIN);
         if before >= allowed {
-            return Err(SinkError::Stop(Trouble::TooManyRefused {
+            return Err(SinkError::Stop(WriteFailure::TooManyRefused {
                 server: "clickhouse",
                 count: before + 1,
                 rows: batch.rows.len(),
@@ -96,7 +96,7 @@ impl DeadLetterWriter {
         let is_ours = failpoint::sent(Point::LeaveOutSent, leaving).await.map_err(sink_error)?;
         failpoint::hit(Point::LeaveOutAnswered);
         if !is_ours {
-            return Err(SinkError::Uncertain(Trouble::NotLeftOut));
+            return Err(SinkError::Uncertain(WriteFailure::NotLeftOut));
         }
         ownership.left_out.add(SinkName::ClickHouse, offset);
         metrics::refused(SinkName::ClickHouse, 1);
@@ -123,9 +123,9 @@ pub(super) fn named(route: &Route, batch: &Batch, error: SinkError) -> SinkError
         )
     };
     match error {
-        SinkError::Unclear(trouble) => {
-            let source = Remedy::new(command(), trouble);
-            SinkError::Unclear(Trouble::Batch { partition, range: batch.range, source })
+        SinkError::Unclear(failure) => {
+            let source = Remedy::new(command(), failure);
+            SinkError::Unclear(WriteFailure::Batch { partition, range: batch.range, source })
         }
         other => other,
     }

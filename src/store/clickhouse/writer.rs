@@ -27,7 +27,7 @@ use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::{Proofs, Sighting};
 use crate::store::sink::{Sink, SinkError, Verdict};
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How long a repair waits for the end of an older insert of the partition. After that, the repair starts from the beginning. The limit
 /// is longer than the 30 s that the server waits for a silent client.
@@ -96,7 +96,7 @@ enum InsertAnswer {
     /// The server answered OK.
     Stored,
     /// Another insert has its query id. This one was refused before any of it was read.
-    Taken,
+    QueryIdInUse,
 }
 
 fn identity_of(batch: &Batch) -> Identity {
@@ -163,7 +163,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 self.answered_at = Some(Instant::now());
                 Ok(InsertAnswer::Stored)
             }
-            Err(NotInserted::Failed { error, .. }) if error.is_taken() => Ok(InsertAnswer::Taken),
+            Err(NotInserted::Failed { error, .. }) if error.is_taken() => Ok(InsertAnswer::QueryIdInUse),
             Err(NotInserted::Failed { error, refused }) => {
                 if error.is_broken() {
                     self.proofs.void();
@@ -174,7 +174,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             }
             Err(NotInserted::Silent(source)) => {
                 self.proofs.void();
-                Err(SinkError::Uncertain(Trouble::Silent { server: "clickhouse", source }))
+                Err(SinkError::Uncertain(WriteFailure::Silent { server: "clickhouse", source }))
             }
         }
     }
@@ -199,11 +199,11 @@ impl<S: StoredRows> ClickHouseSink<S> {
             sleep(wait).await;
         }
         // it is not our own previous insert, so what it stores is read back before anything is sent
-        Err(self.taken(batch))
+        Err(self.query_id_in_use(batch))
     }
 
-    fn taken(&self, batch: &Batch) -> SinkError {
-        SinkError::Uncertain(Trouble::Taken { id: self.insert_id(batch).to_string() })
+    fn query_id_in_use(&self, batch: &Batch) -> SinkError {
+        SinkError::Uncertain(WriteFailure::QueryIdInUse { id: self.insert_id(batch).to_string() })
     }
 
     /// Reads back which rows are missing. `left_out`: offsets that ClickHouse must never hold.
@@ -273,7 +273,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
                         .await?;
                     failpoint::hit(Point::WaitOutAnswered);
                 }
-                Step::Contradicted => return Err(contradicted(identity, missing.len())),
+                Step::Contradicted => return Err(stored_rows_unreadable(identity, missing.len())),
                 Step::Insert { level } => {
                     if !batch.ownership.proof.is_good(sighting) {
                         return Ok(false);
@@ -283,11 +283,11 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     failpoint::hit(Point::RepairAnswered);
                     match answer {
                         Ok(InsertAnswer::Stored) => drop(repair.inserted(true)),
-                        Ok(InsertAnswer::Taken) if refusals < REFUSALS_MAX => {
+                        Ok(InsertAnswer::QueryIdInUse) if refusals < REFUSALS_MAX => {
                             refusals += 1;
                             repair.refused();
                         }
-                        Ok(InsertAnswer::Taken) => return Err(self.taken(batch)),
+                        Ok(InsertAnswer::QueryIdInUse) => return Err(self.query_id_in_use(batch)),
                         Err(error) => {
                             repair.inserted(false);
                             self.open_repair = Some(OpenRepair { identity, sighting, repair: *repair });
@@ -383,14 +383,15 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
 }
 
 /// The error if ClickHouse answered OK twice and the rows cannot be read.
-fn contradicted(identity: Identity, missing: usize) -> SinkError {
+fn stored_rows_unreadable(identity: Identity, missing: usize) -> SinkError {
     let Identity { partition, range, .. } = identity;
-    SinkError::Stop(Trouble::Contradicted { partition, range, missing, source: Remedy::only(HIDDEN_REMEDY) })
+    let source = Remedy::only(HIDDEN_REMEDY);
+    SinkError::Stop(WriteFailure::StoredRowsUnreadable { partition, range, missing, source })
 }
 
 fn left_uncertain(error: SinkError) -> SinkError {
     match error {
-        SinkError::Retry(trouble) => SinkError::Uncertain(trouble),
+        SinkError::Retry(failure) => SinkError::Uncertain(failure),
         // uncertain already, or final
         other => other,
     }

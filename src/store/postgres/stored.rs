@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::store::sink::SinkError;
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// Reads stored rows. Each read makes a new connection: this happens at most once after an upgrade.
 pub struct PostgresRows {
@@ -45,14 +45,14 @@ impl PostgresRows {
         failpoint::hit(Point::StoredRowsAnswered);
         match answer {
             Ok(answer) => answer.map_err(SinkError::Uncertain),
-            Err(_) => Err(SinkError::Uncertain(Trouble::NoAnswer { server: "postgresql", waited: self.timeout })),
+            Err(_) => Err(SinkError::Uncertain(WriteFailure::NoAnswer { server: "postgresql", waited: self.timeout })),
         }
     }
 
-    async fn read(&self, batch: &Batch) -> Result<Rows, Trouble> {
+    async fn read(&self, batch: &Batch) -> Result<Rows, WriteFailure> {
         let purpose = Purpose::StoredRows(self.timeout);
         let client = connect(&self.settings, &self.application_name, purpose).await?;
-        let refused = |error: tokio_postgres::Error| Trouble::Postgres(PostgresError::from(error).into());
+        let refused = |error: tokio_postgres::Error| WriteFailure::Postgres(PostgresError::from(error).into());
         let columns: Vec<String> = self.route.columns.iter().map(expression).collect();
         let sql = format!(
             "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \

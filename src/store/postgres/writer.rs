@@ -29,7 +29,7 @@ use super::observer::Observer;
 use super::shares::{Share, share_of, shares};
 use crate::batch::Batch;
 use crate::store::sink::{Sink, SinkError, Verdict};
-use crate::store::trouble::Trouble;
+use crate::store::write_failure::WriteFailure;
 
 /// How many times in a row PostgreSQL may refuse the rows with a passing code (a lock, a deadlock, a time-out). After that, the sink looks
 /// for a refused row, because a trigger may raise any code for one row, every time.
@@ -176,21 +176,21 @@ impl PostgresSink {
     async fn sink_error(&self, error: NotCommitted, columns: &[String]) -> SinkError {
         let stop = |error, what_to_do: String| {
             let source = Remedy::new(what_to_do, PostgresError::without_values(error));
-            SinkError::Stop(Trouble::Postgres(source.into()))
+            SinkError::Stop(WriteFailure::Postgres(source.into()))
         };
         match error {
             NotCommitted::Other(error) => *error,
-            NotCommitted::Silent(source) => SinkError::Uncertain(Trouble::Silent { server: "postgresql", source }),
+            NotCommitted::Silent(source) => SinkError::Uncertain(WriteFailure::Silent { server: "postgresql", source }),
             // the error says only that some share did not match; the next try reads the ledger's rows to find out which
-            NotCommitted::Fenced => SinkError::Uncertain(Trouble::Fenced),
+            NotCommitted::Fenced => SinkError::Uncertain(WriteFailure::Fenced),
             NotCommitted::Short { table, sent, copied } => {
                 let dropper = self.observer.droppers(&table).await;
                 let what_to_do =
                     "a row that is dropped is neither stored nor a dead letter: let the table take every row";
-                SinkError::Stop(Trouble::Dropped { table, sent, copied, dropper, source: Remedy::only(what_to_do) })
+                SinkError::Stop(WriteFailure::Dropped { table, sent, copied, dropper, source: Remedy::only(what_to_do) })
             }
             NotCommitted::Failed { error, during } => match class_of(&error, during, columns) {
-                Class::Passing => SinkError::Uncertain(Trouble::Postgres(PostgresError::from(error).into())),
+                Class::Passing => SinkError::Uncertain(WriteFailure::Postgres(PostgresError::from(error).into())),
                 _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                     let tables: [(&str, &[&str]); 3] = [
                         (&self.route.postgres_table, &["insert"]),

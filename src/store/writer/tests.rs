@@ -73,13 +73,13 @@ impl Sink for ScriptedSink {
         match self.script.pop_front().unwrap_or(Scripted::Store) {
             Scripted::Store => Ok(vec![Verdict::Stored; group.len()]),
             Scripted::Fence => Ok(vec![Verdict::Fenced; group.len()]),
-            Scripted::Reject => Err(SinkError::Retry(Trouble::GivenUp)),
-            Scripted::FailAfterWrite => Err(SinkError::Uncertain(Trouble::GivenUp)),
+            Scripted::Reject => Err(SinkError::Retry(WriteFailure::GivenUp)),
+            Scripted::FailAfterWrite => Err(SinkError::Uncertain(WriteFailure::GivenUp)),
             Scripted::Hold => {
                 self.seen.let_go.notified().await;
                 Ok(vec![Verdict::Stored; group.len()])
             }
-            Scripted::Stop => Err(SinkError::Stop(Trouble::GivenUp)),
+            Scripted::Stop => Err(SinkError::Stop(WriteFailure::GivenUp)),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::store::postgres::halving::{Halving, Hopeless, Piece, Refused};
 use crate::store::postgres::shares::Share;
 use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
-use crate::store::trouble::{TAKE_SUCH_ROWS, Trouble};
+use crate::store::write_failure::{TAKE_SUCH_ROWS, WriteFailure};
 
 impl PostgresSink {
     /// Writes the group again by halves. A row that PostgreSQL refuses alone becomes a dead letter for PostgreSQL.
@@ -42,7 +42,7 @@ impl PostgresSink {
         let columns = columns(group[0]);
         while let Some(piece) = halving.next() {
             if group.iter().any(|batch| batch.ownership.has_ended()) {
-                return Err(NotCommitted::other(SinkError::Retry(Trouble::OwnershipEnded)));
+                return Err(NotCommitted::other(SinkError::Retry(WriteFailure::OwnershipEnded)));
             }
             match self.within(self.try_piece(client, &statement, group, &piece)).await {
                 Ok(()) => halving.took(&piece),
@@ -125,7 +125,7 @@ impl PostgresSink {
         let (partition, offset, range) = (batch.ownership.partition, batch.rows.offsets[first.row], batch.range);
         let why = first.why.clone();
         NotCommitted::other(SinkError::Stop(match hopeless {
-            Hopeless::TooMany(_, count) => Trouble::TooManyRefused {
+            Hopeless::TooMany(_, count) => WriteFailure::TooManyRefused {
                 server: "postgresql",
                 count,
                 rows: batch.rows.len(),
@@ -140,7 +140,7 @@ impl PostgresSink {
                      --route {} --partition {partition} --offset {offset} --database postgres",
                     self.route.name
                 );
-                Trouble::NoRowTaken { partition, range, offset, source: Remedy::new(what_to_do, why) }
+                WriteFailure::NoRowTaken { partition, range, offset, source: Remedy::new(what_to_do, why) }
             }
         }))
     }

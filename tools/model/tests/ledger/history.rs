@@ -4,7 +4,7 @@ use std::fmt;
 
 use footprint::ledger::statements::{self, holder::Holder};
 use footprint::store::sink::{Sink, SinkError, Verdict};
-use footprint::store::trouble::Trouble;
+use footprint::store::write_failure::WriteFailure;
 use footprint_model::guard::Guards;
 use footprint_model::ledger::{self as reference, Advance, Fence, LedgerRow};
 use footprint_protocol::first_start::Starts;
@@ -215,7 +215,7 @@ impl History {
                         assert_eq!(verdicts, each.collect::<Vec<_>>(), "{}", what());
                     }
                     (Err(SinkError::Uncertain(why)), None) => {
-                        assert!(matches!(why, Trouble::Fenced), "{why}\n{}", what());
+                        assert!(matches!(why, WriteFailure::Fenced), "{why}\n{}", what());
                     }
                     (answer, expected) => panic!("{answer:?}, expected {expected:?}\n{}", what()),
                 }

@@ -12,13 +12,13 @@ use tokio::task::JoinError;
 
 use crate::ledger::error::LedgerError;
 
-/// What to do about [`Trouble::TooManyRefused`].
+/// What to do about [`WriteFailure::TooManyRefused`].
 pub const TAKE_SUCH_ROWS: &str = "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then \
                                   becomes a dead letter";
 
 /// Why a batch is not stored.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum WriteFailure {
     /// No connection to PostgreSQL.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -102,7 +102,7 @@ pub enum Trouble {
     },
     /// ClickHouse runs another insert of the partition.
     #[error("clickhouse: another insert of the partition runs under query id {id}")]
-    Taken {
+    QueryIdInUse {
         /// The query id of all inserts of the partition.
         id: String,
     },
@@ -121,7 +121,7 @@ pub enum Trouble {
         "clickhouse: partition {partition}, range {range}: inserts were answered ok under two tokens, and {missing} of their rows \
          cannot be read back"
     )]
-    Contradicted {
+    StoredRowsUnreadable {
         /// The batch's partition.
         partition: Partition,
         /// The batch's range.
@@ -150,7 +150,7 @@ pub enum Trouble {
         /// The number of tries.
         tries: u32,
         /// The last refusal.
-        source: Box<Trouble>,
+        source: Box<WriteFailure>,
     },
     /// The reader of refused records is gone, because an earlier question was given up.
     #[error("kafka: an earlier question was given up")]
@@ -175,30 +175,30 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_tells_its_cause_once_and_what_to_do_last() {
+    fn each_failure_tells_its_cause_once_and_what_to_do_last() {
         let refused =
             || ClickHouseError::from(clickhouse::error::Error::BadResponse("Code: 395. DB::Exception: no".into()));
         let (partition, range, offset) = (3, Range::new(10, 20), 12);
         let unclear = "clickhouse: Code: 395. DB::Exception: no; see what ClickHouse's error 395 is about: it refuses what \
                        footprint sends";
         let whole =
-            Trouble::Batch { partition, range, source: Remedy::new("leave it out", Trouble::ClickHouse(refused())) };
+            WriteFailure::Batch { partition, range, source: Remedy::new("leave it out", WriteFailure::ClickHouse(refused())) };
         let cases = [
             (
-                Trouble::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into()),
+                WriteFailure::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into()),
                 "postgresql: invalid connection string: invalid value for option `port`; look at DB_PORT".to_owned(),
             ),
-            (Trouble::ClickHouse(refused()), unclear.to_owned()),
+            (WriteFailure::ClickHouse(refused()), unclear.to_owned()),
             (
-                Trouble::Repeated { tries: 5, source: Box::new(whole) },
+                WriteFailure::Repeated { tries: 5, source: Box::new(whole) },
                 format!("refused 5 times in a row: partition 3, offsets [10, 20): {unclear}; leave it out"),
             ),
             (
-                Trouble::Silent { server: "postgresql", source: Silent::Still(Duration::from_secs(60)) },
+                WriteFailure::Silent { server: "postgresql", source: Silent::Still(Duration::from_secs(60)) },
                 "postgresql: no answer: nothing has moved on its connection in 60s (pipeline.sink_timeout_ms)".to_owned(),
             ),
             (
-                Trouble::TooManyRefused {
+                WriteFailure::TooManyRefused {
                     server: "postgresql",
                     count: 101,
                     rows: 1_000,
@@ -212,7 +212,7 @@ mod tests {
                     .to_owned(),
             ),
             (
-                Trouble::NotDrained {
+                WriteFailure::NotDrained {
                     id: "footprint-visits-3".into(),
                     waited: Duration::from_secs(60),
                     source: refused().into(),
@@ -222,14 +222,14 @@ mod tests {
                     .to_owned(),
             ),
             (
-                Trouble::from(LedgerError::Locked(postgres_error())),
+                WriteFailure::from(LedgerError::Locked(postgres_error())),
                 "ledger: a row stayed locked: invalid connection string: invalid value for option `port`".to_owned(),
             ),
         ];
-        for (trouble, told) in cases {
-            assert_eq!(printed_once(&trouble), told);
+        for (failure, told) in cases {
+            assert_eq!(printed_once(&failure), told);
         }
-        let deep = Trouble::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into());
+        let deep = WriteFailure::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into());
         assert_eq!(causes(&deep).count(), 4, "the server, what to do, the client's error and its cause");
     }
 }
