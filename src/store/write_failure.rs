@@ -13,8 +13,8 @@ use tokio::task::JoinError;
 use crate::ledger::error::LedgerError;
 
 /// What to do about [`WriteFailure::TooManyRefused`].
-pub const TAKE_SUCH_ROWS: &str = "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row then \
-                                  becomes a dead letter";
+pub const REFUSED_ROWS_REMEDY: &str = "let the table take such rows, or raise pipeline.refused_rows_share_max: each refused row \
+                                       then becomes a dead letter";
 
 /// Why a batch is not stored.
 #[derive(Debug, thiserror::Error)]

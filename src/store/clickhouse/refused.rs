@@ -20,7 +20,7 @@ use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::limits::REFUSED_ROWS_MIN;
 use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
-use crate::store::write_failure::{TAKE_SUCH_ROWS, WriteFailure};
+use crate::store::write_failure::{REFUSED_ROWS_REMEDY, WriteFailure};
 
 /// What the sink needs to deal with rows that ClickHouse refuses.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl DeadLetterWriter {
                 partition,
                 range: batch.range,
                 offset,
-                source: Remedy::new(TAKE_SUCH_ROWS, refused.why.clone()),
+                source: Remedy::new(REFUSED_ROWS_REMEDY, refused.why.clone()),
             }));
         }
         let (records, ledger) = match &mut self.0 {

@@ -30,7 +30,7 @@ pub(super) struct Refused {
 
 /// Why the search cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hopeless {
+pub(super) enum SearchFailed {
     /// More rows of one batch are refused than allowed: the first refused row, and the number of refused rows.
     TooMany(Refused, usize),
     /// No row was taken, and the error code of this row does not say that the row is the reason.
@@ -44,7 +44,7 @@ pub(super) struct Halving {
     share_max: f64,
     left: Vec<Piece>,
     refused: Vec<Refused>,
-    taken: usize,
+    accepted: usize,
     unclear: Option<Refused>,
 }
 
@@ -54,7 +54,7 @@ impl Halving {
     pub(super) fn new(pieces: Vec<Piece>, rows: Vec<usize>, share_max: f64) -> Self {
         let mut left = pieces;
         left.reverse();
-        Self { rows, share_max, left, refused: Vec::new(), taken: 0, unclear: None }
+        Self { rows, share_max, left, refused: Vec::new(), accepted: 0, unclear: None }
     }
 
     /// The next piece to try, in the rows' order.
@@ -63,12 +63,12 @@ impl Halving {
     }
 
     /// Notes that PostgreSQL took the piece.
-    pub(super) fn took(&mut self, piece: &Piece) {
-        self.taken += piece.rows.len();
+    pub(super) fn note_accepted(&mut self, piece: &Piece) {
+        self.accepted += piece.rows.len();
     }
 
     /// Notes that PostgreSQL refused the piece. Its halves come next. If it has only one row, that row is refused.
-    pub(super) fn refused(&mut self, piece: Piece, class: Class, why: &str) -> Result<(), Hopeless> {
+    pub(super) fn note_refused(&mut self, piece: Piece, class: Class, why: &str) -> Result<(), SearchFailed> {
         let Rows { start, end } = piece.rows;
         if end - start > 1 {
             let middle = start + (end - start) / 2;
@@ -84,7 +84,7 @@ impl Halving {
         let of_batch = || self.refused.iter().filter(|refused| refused.batch == piece.batch);
         let count = of_batch().count();
         match of_batch().next() {
-            Some(first) if count > self.allowed(piece.batch) => Err(Hopeless::TooMany(first.clone(), count)),
+            Some(first) if count > self.allowed(piece.batch) => Err(SearchFailed::TooMany(first.clone(), count)),
             _ => Ok(()),
         }
     }
@@ -96,9 +96,9 @@ impl Halving {
     }
 
     /// The refused rows, in the order of batch and row. All pieces must have been tried before.
-    pub(super) fn end(self) -> Result<Vec<Refused>, Hopeless> {
+    pub(super) fn finish(self) -> Result<Vec<Refused>, SearchFailed> {
         match self.unclear {
-            Some(first) if self.taken == 0 => Err(Hopeless::Unclear(first)),
+            Some(first) if self.accepted == 0 => Err(SearchFailed::Unclear(first)),
             _ => Ok(self.refused),
         }
     }
@@ -112,22 +112,22 @@ mod tests {
     fn halve(
         rows: &[usize],
         bad: impl Fn(usize, usize) -> Option<Class>,
-    ) -> (Result<Vec<(usize, usize)>, Hopeless>, usize) {
+    ) -> (Result<Vec<(usize, usize)>, SearchFailed>, usize) {
         let whole = |(batch, &count): (usize, &usize)| (count > 0).then_some(Piece { batch, rows: 0..count });
         let mut halving = Halving::new(rows.iter().enumerate().filter_map(whole).collect(), rows.to_vec(), 0.01);
         let mut tries = 0;
         while let Some(piece) = halving.next() {
             tries += 1;
             match piece.rows.clone().find_map(|row| bad(piece.batch, row)) {
-                None => halving.took(&piece),
+                None => halving.note_accepted(&piece),
                 Some(class) => {
-                    if let Err(hopeless) = halving.refused(piece, class, "no") {
-                        return (Err(hopeless), tries);
+                    if let Err(failed) = halving.note_refused(piece, class, "no") {
+                        return (Err(failed), tries);
                     }
                 }
             }
         }
-        let found = halving.end().map(|found| found.into_iter().map(|row| (row.batch, row.row)).collect());
+        let found = halving.finish().map(|found| found.into_iter().map(|row| (row.batch, row.row)).collect());
         (found, tries)
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn too_many_refused_rows_of_one_batch_end_it() {
         let (found, tries) = halve(&[1_000], |_, row| (row % 5 == 0).then_some(Class::Row));
-        assert!(matches!(found, Err(Hopeless::TooMany(first, 101)) if first.row == 0));
+        assert!(matches!(found, Err(SearchFailed::TooMany(first, 101)) if first.row == 0));
         assert!(tries < 1_000);
         let (found, _) = halve(&[20_000], |_, row| (row % 100 == 0).then_some(Class::Row));
         assert_eq!(found.map(|found| found.len()), Ok(200), "one in a hundred is allowed");
@@ -155,8 +155,8 @@ mod tests {
         let (found, _) = halve(&[3], |_, row| (row == 1).then_some(Class::Unclear));
         assert_eq!(found, Ok(vec![(0, 1)]));
         let (found, _) = halve(&[3], |_, _| Some(Class::Unclear));
-        assert!(matches!(found, Err(Hopeless::Unclear(first)) if first.row == 0));
+        assert!(matches!(found, Err(SearchFailed::Unclear(first)) if first.row == 0));
         let (found, _) = halve(&[1], |_, _| Some(Class::Unclear));
-        assert!(matches!(found, Err(Hopeless::Unclear(_))));
+        assert!(matches!(found, Err(SearchFailed::Unclear(_))));
     }
 }

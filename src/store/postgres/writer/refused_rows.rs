@@ -15,11 +15,11 @@ use super::transaction::{NotCommitted, pieces, rows_statement};
 use super::{PostgresSink, columns};
 use crate::batch::Batch;
 use crate::limits::{COPY_CHUNK_BYTES, DEAD_LETTER_OVERHEAD_BYTES};
-use crate::store::postgres::halving::{Halving, Hopeless, Piece, Refused};
+use crate::store::postgres::halving::{Halving, Piece, Refused, SearchFailed};
 use crate::store::postgres::shares::Share;
 use crate::store::refused_records::RefusedRecords;
 use crate::store::sink::SinkError;
-use crate::store::write_failure::{TAKE_SUCH_ROWS, WriteFailure};
+use crate::store::write_failure::{REFUSED_ROWS_REMEDY, WriteFailure};
 
 impl PostgresSink {
     /// Writes the group again by halves. A row that PostgreSQL refuses alone becomes a dead letter for PostgreSQL.
@@ -45,19 +45,19 @@ impl PostgresSink {
                 return Err(NotCommitted::other(SinkError::Retry(WriteFailure::OwnershipEnded)));
             }
             match self.within(self.try_piece(client, &statement, group, &piece)).await {
-                Ok(()) => halving.took(&piece),
+                Ok(()) => halving.note_accepted(&piece),
                 Err(NotCommitted::Failed { error, during: During::Rows }) if self.may_be_a_row(&error, &columns) => {
                     let back = client.batch_execute("rollback to savepoint piece");
                     self.within(async { back.await.map_err(NotCommitted::statement) }).await?;
                     let class = class_of(&error, During::Rows, &columns);
                     halving
-                        .refused(piece, class, &message(&error))
-                        .map_err(|hopeless| self.hopeless(group, hopeless))?;
+                        .note_refused(piece, class, &message(&error))
+                        .map_err(|failed| self.search_failed(group, failed))?;
                 }
                 Err(other) => return Err(other),
             }
         }
-        let refused = halving.end().map_err(|hopeless| self.hopeless(group, hopeless))?;
+        let refused = halving.finish().map_err(|failed| self.search_failed(group, failed))?;
         failpoint::hit(Point::HalveAnswered);
         self.within(self.copy_dead_letters(client, group)).await?;
         self.copy_refused(client, group, &refused).await?;
@@ -119,22 +119,22 @@ impl PostgresSink {
     }
 
     /// The error of a search that cannot continue. It names the first refused row.
-    fn hopeless(&self, group: &[&Arc<Batch>], hopeless: Hopeless) -> NotCommitted {
-        let (Hopeless::TooMany(first, _) | Hopeless::Unclear(first)) = &hopeless;
+    fn search_failed(&self, group: &[&Arc<Batch>], failed: SearchFailed) -> NotCommitted {
+        let (SearchFailed::TooMany(first, _) | SearchFailed::Unclear(first)) = &failed;
         let batch = group[first.batch];
         let (partition, offset, range) = (batch.ownership.partition, batch.rows.offsets[first.row], batch.range);
         let why = first.why.clone();
-        NotCommitted::other(SinkError::Stop(match hopeless {
-            Hopeless::TooMany(_, count) => WriteFailure::TooManyRefused {
+        NotCommitted::other(SinkError::Stop(match failed {
+            SearchFailed::TooMany(_, count) => WriteFailure::TooManyRefused {
                 server: "postgresql",
                 count,
                 rows: batch.rows.len(),
                 partition,
                 range,
                 offset,
-                source: Remedy::new(TAKE_SUCH_ROWS, why),
+                source: Remedy::new(REFUSED_ROWS_REMEDY, why),
             },
-            Hopeless::Unclear(_) => {
+            SearchFailed::Unclear(_) => {
                 let what_to_do = format!(
                     "set right what the message names; if it is this record alone, leave it out: footprint dead-letters add \
                      --route {} --partition {partition} --offset {offset} --database postgres",
