@@ -90,7 +90,7 @@ fn each_batch(criterion: &mut Criterion) {
                     plan.clickhouse_delivery(black_box(range)),
                     plan.postgres_wants_rows(range),
                     plan.wants_dead_letters(range),
-                    plan.is_anothers_truth(range, 1),
+                    plan.postgres_is_truth(range, 1),
                 ));
             }
         });

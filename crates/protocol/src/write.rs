@@ -49,7 +49,7 @@ impl Plan {
     }
 
     /// Whether another definition claimed `range`, and PostgreSQL has stored it. PostgreSQL's rows and dead letters are then the truth.
-    pub fn is_anothers_truth(&self, range: Range, fingerprint: i64) -> bool {
+    pub fn postgres_is_truth(&self, range: Range, fingerprint: i64) -> bool {
         self.claims.iter().any(|claim| claim.end == range.end && claim.fingerprint != fingerprint)
             && !self.postgres_wants_rows(range)
             && self.nexts.postgres.is_some()

@@ -26,7 +26,7 @@ pub struct ReadBack {
     /// Indices of the batch's rows that ClickHouse does not hold, in rising order.
     pub missing: Vec<usize>,
     /// The number of rows beyond one for each offset.
-    pub doubled: u64,
+    pub surplus_rows: u64,
 }
 
 /// Compares the offsets of a batch (rising) with those read back (in any order).
@@ -34,10 +34,10 @@ pub fn missing_rows(offsets: &[Offset], mut present: Vec<Offset>) -> ReadBack {
     present.sort_unstable();
     let held = present.len();
     present.dedup();
-    let doubled = (held - present.len()) as u64;
+    let surplus_rows = (held - present.len()) as u64;
     let missing =
         offsets.iter().enumerate().filter(|(_, offset)| present.binary_search(offset).is_err()).map(|(index, _)| index);
-    ReadBack { missing: missing.collect(), doubled }
+    ReadBack { missing: missing.collect(), surplus_rows }
 }
 
 /// Asks about one table.
@@ -164,6 +164,6 @@ mod tests {
     #[test]
     fn missing_and_doubled_rows_are_told_apart() {
         let found = missing_rows(&[3, 5, 8, 9], vec![9, 3, 9, 4]);
-        assert_eq!(found, ReadBack { missing: vec![1, 2], doubled: 1 });
+        assert_eq!(found, ReadBack { missing: vec![1, 2], surplus_rows: 1 });
     }
 }

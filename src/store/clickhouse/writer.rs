@@ -219,12 +219,12 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
         let mut found = missing_rows(&rows.offsets, present);
         found.missing.retain(|&row| left_out.binary_search(&rows.offsets[row]).is_err());
-        if found.doubled > 0 {
-            metrics::doubled(found.doubled);
+        if found.surplus_rows > 0 {
+            metrics::doubled(found.surplus_rows);
             error!(
                 partition = identity.partition,
                 range = %identity.range,
-                doubled = found.doubled,
+                doubled = found.surplus_rows,
                 "clickhouse holds identities twice; run `footprint verify`"
             );
         }
@@ -300,7 +300,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
     }
 
     /// Stores a batch. A row that the table refuses becomes a dead letter for ClickHouse, and the others are sent again.
-    async fn store_what_is_taken(&mut self, batch: &Batch, mut uncertain: bool) -> Result<(), SinkError> {
+    async fn store_accepted_rows(&mut self, batch: &Batch, mut uncertain: bool) -> Result<(), SinkError> {
         let mut dead_letters = DeadLetterWriter::default();
         loop {
             self.refused = None;
@@ -325,12 +325,12 @@ impl<S: StoredRows> ClickHouseSink<S> {
             delivery if uncertain && delivery != Delivery::ReadBackFirst => Delivery::ReadBackFirst,
             delivery => delivery,
         };
-        let truth;
-        let rows = if plan.is_anothers_truth(batch.range, batch.definition.fingerprint()) {
+        let postgres_rows;
+        let rows = if plan.postgres_is_truth(batch.range, batch.definition.fingerprint()) {
             // PostgreSQL lacks the rows that only PostgreSQL refused; ClickHouse must get them
             let refused = batch.ownership.left_out.of(SinkName::Postgres, batch.range);
-            truth = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
-            &truth
+            postgres_rows = self.stored_rows.stored(batch).await?.with(&batch.rows, &refused);
+            &postgres_rows
         } else {
             &batch.rows
         };
@@ -365,7 +365,7 @@ impl<S: StoredRows> Sink for ClickHouseSink<S> {
             let stored = tokio::select! {
                 biased;
                 () = ended.cancelled() => None,
-                stored = self.store_what_is_taken(batch, uncertain) => Some(stored),
+                stored = self.store_accepted_rows(batch, uncertain) => Some(stored),
             };
             if !matches!(stored, Some(Ok(()))) {
                 // given up or refused: a request that is still under way must not keep the lane's only connection

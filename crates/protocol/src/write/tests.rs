@@ -43,12 +43,12 @@ fn rows_and_dead_letters_are_wanted_above_their_frontiers() {
 fn the_rows_of_another_definition_are_the_truth_where_postgresql_has_them() {
     let plan = plan();
     let (stored, open) = (Range::new(10, 20), Range::new(20, 30));
-    assert!(plan.is_anothers_truth(stored, 1));
-    assert!(!plan.is_anothers_truth(stored, 2), "it is our own definition");
-    assert!(!plan.is_anothers_truth(open, 1), "postgresql does not have it");
-    assert!(!plan.is_anothers_truth(Range::new(10, 15), 1), "no such claim");
+    assert!(plan.postgres_is_truth(stored, 1));
+    assert!(!plan.postgres_is_truth(stored, 2), "it is our own definition");
+    assert!(!plan.postgres_is_truth(open, 1), "postgresql does not have it");
+    assert!(!plan.postgres_is_truth(Range::new(10, 15), 1), "no such claim");
     let off = Plan { nexts: Nexts { postgres: None, ..plan.nexts }, ..plan };
-    assert!(!off.is_anothers_truth(stored, 1), "postgresql is off, and has none");
+    assert!(!off.postgres_is_truth(stored, 1), "postgresql is off, and has none");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl PostgresSink {
         self.begin(client, shares).await?;
         if failpoint::compares_first() {
             let compare = compare_and_set(&self.route.name, &advances(shares));
-            client.batch_execute(&compare).await.map_err(|error| of_last(error, shares, false))?;
+            client.batch_execute(&compare).await.map_err(|error| class_last_error(error, shares, false))?;
         }
         let pieces = pieces(group);
         if !pieces.is_empty() {
@@ -203,7 +203,7 @@ impl PostgresSink {
         };
         failpoint::hit(Point::Commit);
         let answer = failpoint::sent(Point::CommitSent, client.batch_execute(&last)).await;
-        answer.map_err(|error| of_last(error, shares, rows))?;
+        answer.map_err(|error| class_last_error(error, shares, rows))?;
         failpoint::hit(Point::CommitAnswered);
         Ok(())
     }
@@ -235,7 +235,7 @@ pub(super) fn pieces(group: &[&Arc<Batch>]) -> Vec<Piece> {
 }
 
 /// Classes an error of the last message: the compare-and-set did not match, or a deferred constraint refused a row.
-fn of_last(error: Error, shares: &[Share<'_>], rows: bool) -> NotCommitted {
+fn class_last_error(error: Error, shares: &[Share<'_>], rows: bool) -> NotCommitted {
     match rows {
         _ if is_refusal(&error, &advances(shares)) => NotCommitted::Fenced,
         true => NotCommitted::rows(error),
