@@ -45,22 +45,22 @@ async fn may_migrate(
     clickhouse: &clickhouse::migrate::Migrator,
 ) -> Result<(), MigrationError> {
     let routes: Vec<_> = config.routes.iter().map(|route| (route, clickhouse_table(config, route))).collect();
-    let lacking_in_postgres = postgres.lacks(&routes, config.postgres.enabled).await?;
-    let mut lacking = Vec::new();
+    let missing_in_postgres = postgres.missing_rights(&routes, config.postgres.enabled).await?;
+    let mut missing = Vec::new();
     if config.clickhouse.enabled {
         for (route, _) in &routes {
-            for right in clickhouse.lacks(route).await? {
-                if !lacking.contains(&right) {
-                    lacking.push(right);
+            for right in clickhouse.missing_rights(route).await? {
+                if !missing.contains(&right) {
+                    missing.push(right);
                 }
             }
         }
     }
-    let statement = clickhouse::rights::grant(&lacking, &config.clickhouse.user);
-    if statement.is_none() && lacking_in_postgres.is_empty() {
+    let statement = clickhouse::rights::grant(&missing, &config.clickhouse.user);
+    if statement.is_none() && missing_in_postgres.is_empty() {
         return Ok(());
     }
-    Err(MigrationError::Rights { clickhouse: statement, postgres: lacking_in_postgres })
+    Err(MigrationError::Rights { clickhouse: statement, postgres: missing_in_postgres })
 }
 
 /// `database.table` of a route.

@@ -22,7 +22,7 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
             report.ok("clickhouse settings", "the user may set every setting that footprint depends on");
         }
         // every request would be refused in the same way
-        Err(error) if migrator.lets_in().await.is_ok() => {
+        Err(error) if migrator.check_login().await.is_ok() => {
             return report.fault("clickhouse settings", format!("{address}: {}", error.why()));
         }
         Err(error) => return report.fault("clickhouse", format!("{address}: {}", error.why())),
@@ -98,8 +98,8 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
 
 /// Whether the user has the rights that `run` needs, and what `migrate` still has to do.
 async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report<'_>) {
-    match migrator.lacks(route).await {
-        Ok(lacking) => match grant(&lacking, &config.clickhouse.user) {
+    match migrator.missing_rights(route).await {
+        Ok(missing) => match grant(&missing, &config.clickhouse.user) {
             None => report.ok(what, "the user has the rights that it needs"),
             Some(statement) => report.fault(what, format!("as an administrator, run: {statement}")),
         },

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::Report;
 use crate::ledger::statements::routes::registered;
-use crate::store::postgres::migrate::{MigrateError, find, lacks, newest_version};
+use crate::store::postgres::migrate::{MigrateError, find, missing_rights, newest_version};
 use crate::store::postgres::rights::VERSION_TABLE;
 use crate::store::postgres::shape::plan;
 
@@ -104,10 +104,10 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
             (route, format!("{database}.{table}"))
         })
         .collect();
-    match lacks(client, &routes, config.postgres.enabled).await {
-        Ok(lacking) if lacking.is_empty() => report.ok("postgresql rights", "the user has the rights that it needs"),
-        Ok(lacking) => {
-            report.fault("postgresql rights", format!("as an administrator, run: {}", lacking.join("; ")));
+    match missing_rights(client, &routes, config.postgres.enabled).await {
+        Ok(missing) if missing.is_empty() => report.ok("postgresql rights", "the user has the rights that it needs"),
+        Ok(missing) => {
+            report.fault("postgresql rights", format!("as an administrator, run: {}", missing.join("; ")));
         }
         // reported with the route and the table themselves
         Err(MigrateError::Shape(_) | MigrateError::Taken(_)) => {}

@@ -96,7 +96,7 @@ impl Migrator {
     ///
     /// # Errors
     /// ClickHouse refuses or does not answer.
-    pub async fn lets_in(&self) -> Result<(), MigrateError> {
+    pub async fn check_login(&self) -> Result<(), MigrateError> {
         self.answer("connecting", QUESTION_TIMEOUT, self.plain.query("select 1").execute()).await
     }
 
@@ -125,7 +125,7 @@ impl Migrator {
     ///
     /// # Errors
     /// ClickHouse refuses, or the table cannot be adopted.
-    pub async fn lacks(&self, route: &Route) -> Result<Vec<Right>, MigrateError> {
+    pub async fn missing_rights(&self, route: &Route) -> Result<Vec<Right>, MigrateError> {
         let (database, _) = route.clickhouse_names(&self.database);
         let mut wanted = Vec::new();
         if !self.has_database(database).await? {
@@ -134,14 +134,14 @@ impl Migrator {
         let found = self.find(route).await?;
         let changes = plan(route, &self.database, found.as_ref())?;
         wanted.extend(Right::of_route(route, &self.database, &changes));
-        let mut lacking = Vec::new();
+        let mut missing = Vec::new();
         for right in wanted {
             let has = self.has(&right).await?;
-            if !has && !lacking.contains(&right) {
-                lacking.push(right);
+            if !has && !missing.contains(&right) {
+                missing.push(right);
             }
         }
-        Ok(lacking)
+        Ok(missing)
     }
 
     /// Makes or adopts the table of a route. Returns what was done.

@@ -42,10 +42,10 @@ impl Right {
     }
 }
 
-/// One statement that grants all rights in `lacking` to `user`. None if no right is missing.
-pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
+/// One statement that grants all rights in `missing` to `user`. None if no right is missing.
+pub fn grant(missing: &[Right], user: &str) -> Option<String> {
     let mut targets: Vec<&str> = Vec::new();
-    for right in lacking {
+    for right in missing {
         if !targets.contains(&right.on.as_str()) {
             targets.push(&right.on);
         }
@@ -53,7 +53,7 @@ pub fn grant(lacking: &[Right], user: &str) -> Option<String> {
     let parts: Vec<String> = targets
         .into_iter()
         .map(|on| {
-            let rights = lacking.iter().filter(|right| right.on == on).map(|right| right.right);
+            let rights = missing.iter().filter(|right| right.on == on).map(|right| right.right);
             format!("{} ON {on}", rights.collect::<Vec<_>>().join(", "))
         })
         .collect();
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn one_statement_grants_all_that_is_missing() {
         assert_eq!(grant(&[], "u"), None);
-        let lacking = [right("SELECT", "prd.a"), right("ALTER ADD COLUMN", "prd.b"), right("INSERT", "prd.a")];
-        let statement = grant(&lacking, "web user").unwrap();
+        let missing = [right("SELECT", "prd.a"), right("ALTER ADD COLUMN", "prd.b"), right("INSERT", "prd.a")];
+        let statement = grant(&missing, "web user").unwrap();
         assert_eq!(statement, "GRANT SELECT, INSERT ON prd.a, ALTER ADD COLUMN ON prd.b TO `web user`");
     }
 

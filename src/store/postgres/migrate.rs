@@ -18,7 +18,7 @@ use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::rights::{VERSION_TABLE, lacking_for_ledger, lacking_for_route};
+use super::rights::{VERSION_TABLE, missing_rights_for_ledger, missing_rights_for_route};
 use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 use crate::ledger::statements::routes;
 
@@ -111,8 +111,8 @@ impl Migrator {
     ///
     /// # Errors
     /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
-    pub async fn lacks(&self, routes: &[(&Route, String)], with_tables: bool) -> Result<Vec<String>, MigrateError> {
-        lacks(&self.client, routes, with_tables).await
+    pub async fn missing_rights(&self, routes: &[(&Route, String)], with_tables: bool) -> Result<Vec<String>, MigrateError> {
+        missing_rights(&self.client, routes, with_tables).await
     }
 
     /// Runs the migration files that were not run yet. Returns what was done.
@@ -185,7 +185,7 @@ impl Migrator {
 ///
 /// # Errors
 /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
-pub async fn lacks(
+pub async fn missing_rights(
     client: &Client,
     routes: &[(&Route, String)],
     with_tables: bool,
@@ -194,7 +194,7 @@ pub async fn lacks(
     let asking = async {
         let version = version(client).await.map_err(MigrateError::refused(what))?;
         let is_pending = version.is_none_or(|version| version < newest_version());
-        let mut lacking = lacking_for_ledger(client, is_pending).await.map_err(MigrateError::refused(what))?;
+        let mut missing = missing_rights_for_ledger(client, is_pending).await.map_err(MigrateError::refused(what))?;
         for (route, clickhouse_table) in routes {
             if version.is_some() {
                 is_free(client, route, clickhouse_table).await?;
@@ -204,14 +204,14 @@ pub async fn lacks(
             }
             let found = find(client, &route.postgres_table).await.map_err(MigrateError::refused(what))?;
             let changes = plan(route, found.as_ref())?;
-            let more = lacking_for_route(client, route, found.as_ref(), &changes).await;
+            let more = missing_rights_for_route(client, route, found.as_ref(), &changes).await;
             for statement in more.map_err(MigrateError::refused(what))? {
-                if !lacking.contains(&statement) {
-                    lacking.push(statement);
+                if !missing.contains(&statement) {
+                    missing.push(statement);
                 }
             }
         }
-        Ok(lacking)
+        Ok(missing)
     };
     let waited = LOCK_TIMEOUT;
     timeout(waited, asking).await.unwrap_or_else(|_| Err(MigrateError::TimedOut { what: what.into(), waited }))

@@ -13,22 +13,22 @@ pub const VERSION_TABLE: &str = "footprint_migration";
 ///
 /// # Errors
 /// PostgreSQL refuses.
-pub async fn lacking_for_ledger(client: &impl GenericClient, pending: bool) -> Result<Vec<String>, Error> {
-    let mut lacking = Vec::new();
+pub async fn missing_rights_for_ledger(client: &impl GenericClient, pending: bool) -> Result<Vec<String>, Error> {
+    let mut missing = Vec::new();
     if pending {
-        lacking.extend(lacking_to_make(client, VERSION_TABLE).await?);
+        missing.extend(missing_create_right(client, VERSION_TABLE).await?);
         for table in TABLES.iter().map(|table| table.name).chain([VERSION_TABLE]) {
-            lacking.extend(lacking_to_own(client, table).await?);
+            missing.extend(missing_ownership(client, table).await?);
         }
     }
-    Ok(lacking)
+    Ok(missing)
 }
 
 /// The rights that are missing to change a route's table and to write to it.
 ///
 /// # Errors
 /// PostgreSQL refuses.
-pub async fn lacking_for_route(
+pub async fn missing_rights_for_route(
     client: &impl GenericClient,
     route: &Route,
     found: Option<&FoundTable>,
@@ -36,16 +36,16 @@ pub async fn lacking_for_route(
 ) -> Result<Vec<String>, Error> {
     let table = route.postgres_table.as_str();
     if found.is_none() {
-        return lacking_to_make(client, table).await.map(Vec::from_iter);
+        return missing_create_right(client, table).await.map(Vec::from_iter);
     }
     if !changes.is_empty() {
-        let lacking: Vec<String> = lacking_to_own(client, table).await?.into_iter().collect();
-        if !lacking.is_empty() {
-            return Ok(lacking);
+        let missing: Vec<String> = missing_ownership(client, table).await?.into_iter().collect();
+        if !missing.is_empty() {
+            return Ok(missing);
         }
         // an index is made in the table's schema
         if changes.iter().any(|change| change.sql.starts_with("create index")) {
-            return lacking_to_make(client, table).await.map(Vec::from_iter);
+            return missing_create_right(client, table).await.map(Vec::from_iter);
         }
         return Ok(Vec::new());
     }
@@ -57,7 +57,7 @@ pub async fn lacking_for_route(
 }
 
 /// The right to make something in the table's schema, if it is missing.
-async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
+async fn missing_create_right(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let schema = table.split_once('.').map(|(schema, _)| schema);
     let sql = "select s.name is null, quote_ident(coalesce(s.name, $1::text, 'public')), quote_ident(current_user), \
                coalesce(has_schema_privilege(s.name, 'create') and has_schema_privilege(s.name, 'usage'), false) \
@@ -74,7 +74,7 @@ async fn lacking_to_make(client: &impl GenericClient, table: &str) -> Result<Opt
 }
 
 /// The ownership of the table, if it is missing. Only the owner may change a table.
-async fn lacking_to_own(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
+async fn missing_ownership(client: &impl GenericClient, table: &str) -> Result<Option<String>, Error> {
     let sql = "select quote_ident(current_user) from pg_class where oid = to_regclass($1::text) \
                and not pg_has_role(relowner, 'usage')";
     let row = client.query_opt(sql, &[&quoted(table)]).await?;
