@@ -85,7 +85,7 @@ pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), 
     for route in &config.routes {
         // before any table is touched, because a table of another route is not ours to change
         let clickhouse_table = clickhouse_table(config, route);
-        postgres.is_free(route, &clickhouse_table).await?;
+        postgres.check_free(route, &clickhouse_table).await?;
         if config.postgres.enabled {
             tell(postgres.route_table(route).await?);
         }

@@ -54,7 +54,7 @@ pub(super) async fn earlier(
         let text = found.iter().find(|(of, _)| *of == fingerprint).map(|(_, text)| text);
         match text.map(|text| Definition::kept(text, context.definition.route())) {
             Some(Ok(definition)) => {
-                is_taken(context, ledger, partition, range, &definition).await?;
+                check_tables_fit(context, ledger, partition, range, &definition).await?;
                 info!(partition, %range, "claimed under an earlier definition of the route: finished by that");
                 earlier.push(Earlier { range, definition: Arc::new(definition) });
             }
@@ -79,8 +79,8 @@ fn log_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
     }
 }
 
-/// Whether both tables still take the rows of a definition. A column may have been dropped since, or a new column may demand a value.
-async fn is_taken(
+/// Checks that both tables still take the rows of a definition. A column may have been dropped since, or a new column may demand a value.
+async fn check_tables_fit(
     context: &Context,
     ledger: &Ledger,
     partition: Partition,
@@ -92,11 +92,11 @@ async fn is_taken(
         TakeOverError::stop(partition, claimed)
     };
     if context.switches.postgres.is_some() {
-        let taken = ledger.table_takes(definition.route()).await;
-        taken.map_err(|error| TakeOverError::of_ledger(error, partition))?.map_err(|error| stop(error.into()))?;
+        let fits = ledger.check_table_fits(definition.route()).await;
+        fits.map_err(|error| TakeOverError::of_ledger(error, partition))?.map_err(|error| stop(error.into()))?;
     }
     if let Some(tables) = &context.clickhouse_tables {
-        match tables.takes(definition.route()).await {
+        match tables.check_fits(definition.route()).await {
             Ok(()) => {}
             Err(MigrateError::Shape(error)) => return Err(stop(error.into())),
             Err(MigrateError::TimedOut { .. }) => {

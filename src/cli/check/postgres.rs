@@ -110,7 +110,7 @@ async fn rights_to_migrate(client: &Client, config: &Config, report: &mut Report
             report.fault("postgresql rights", format!("as an administrator, run: {}", missing.join("; ")));
         }
         // reported with the route and the table themselves
-        Err(MigrateError::Shape(_) | MigrateError::Taken(_)) => {}
+        Err(MigrateError::Shape(_) | MigrateError::TablesInUse(_)) => {}
         Err(error) => return Err(Chain(&error).to_string()),
     }
     Ok(())

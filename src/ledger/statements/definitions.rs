@@ -5,7 +5,7 @@ use footprint_event::route::Route;
 
 use super::{Ledger, LedgerError};
 use crate::store::postgres::migrate::find;
-use crate::store::postgres::shape::{ShapeError, takes};
+use crate::store::postgres::shape::{ShapeError, check_fits};
 
 impl Ledger {
     /// Stores a definition, unless it is stored already.
@@ -31,12 +31,12 @@ impl Ledger {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Whether the table in PostgreSQL takes the rows of a route without a change.
+    /// Checks that the table in PostgreSQL takes the rows of a route without a change.
     ///
     /// # Errors
     /// PostgreSQL refuses or does not answer.
-    pub async fn table_takes(&self, route: &Route) -> Result<Result<(), ShapeError>, LedgerError> {
+    pub async fn check_table_fits(&self, route: &Route) -> Result<Result<(), ShapeError>, LedgerError> {
         let found = super::within(find(&self.client, &route.postgres_table)).await?;
-        Ok(takes(route, found.as_ref()))
+        Ok(check_fits(route, found.as_ref()))
     }
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::rights::Right;
-use super::shape::{FoundColumn, FoundTable, ShapeError, minmax_columns, plan, takes};
+use super::shape::{FoundColumn, FoundTable, ShapeError, check_fits, minmax_columns, plan};
 
 /// The time limit of one statement. Adding a column touches no data.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -176,8 +176,8 @@ impl Migrator {
     ///
     /// # Errors
     /// The table does not take them ([`MigrateError::Shape`]), or ClickHouse refuses or does not answer.
-    pub async fn takes(&self, route: &Route) -> Result<(), MigrateError> {
-        Ok(takes(route, &self.database, self.find(route).await?.as_ref())?)
+    pub async fn check_fits(&self, route: &Route) -> Result<(), MigrateError> {
+        Ok(check_fits(route, &self.database, self.find(route).await?.as_ref())?)
     }
 
     async fn has_database(&self, database: &str) -> Result<bool, MigrateError> {

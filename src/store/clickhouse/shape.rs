@@ -137,7 +137,7 @@ pub fn plan(route: &Route, database: &str, found: Option<&FoundTable>) -> Result
 ///
 /// # Errors
 /// The table does not take them; the error says what to do first.
-pub fn takes(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
+pub fn check_fits(route: &Route, database: &str, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &table(route, database), found)?;
     if changes.is_empty() {

@@ -68,7 +68,7 @@ pub enum MigrateError {
     Shape(#[from] ShapeError),
     /// The tables belong to another route, or the route to other tables.
     #[error("{0}")]
-    Taken(String),
+    TablesInUse(String),
 }
 
 impl MigrateError {
@@ -160,8 +160,8 @@ impl Migrator {
     ///
     /// # Errors
     /// PostgreSQL refuses, the route has other tables, or another route has one of these.
-    pub async fn is_free(&self, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
-        is_free(&self.client, route, clickhouse_table).await
+    pub async fn check_free(&self, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+        check_free(&self.client, route, clickhouse_table).await
     }
 
     /// Registers the pair of tables for the route.
@@ -175,7 +175,7 @@ impl Migrator {
             Ok(is_new) => is_new.map_err(MigrateError::refused(what))?,
             Err(_) => return Err(MigrateError::TimedOut { what: what.into(), waited: LOCK_TIMEOUT }),
         };
-        self.is_free(route, clickhouse_table).await?;
+        self.check_free(route, clickhouse_table).await?;
         Ok(if is_new { vec![format!("registered route {}", route.name)] } else { Vec::new() })
     }
 }
@@ -197,7 +197,7 @@ pub async fn missing_rights(
         let mut missing = missing_rights_for_ledger(client, is_pending).await.map_err(MigrateError::refused(what))?;
         for (route, clickhouse_table) in routes {
             if version.is_some() {
-                is_free(client, route, clickhouse_table).await?;
+                check_free(client, route, clickhouse_table).await?;
             }
             if !with_tables {
                 continue;
@@ -227,7 +227,7 @@ async fn version(client: &Client) -> Result<Option<i32>, tokio_postgres::Error> 
     Ok(client.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
+async fn check_free(client: &Client, route: &Route, clickhouse_table: &str) -> Result<(), MigrateError> {
     let asking = routes::registered(client, route, clickhouse_table);
     let what = "looking for the route's tables";
     let owners = match timeout(LOCK_TIMEOUT, asking).await {
@@ -236,7 +236,7 @@ async fn is_free(client: &Client, route: &Route, clickhouse_table: &str) -> Resu
     };
     match owners.into_iter().find(|owner| !owner.is_ours) {
         None => Ok(()),
-        Some(other) => Err(MigrateError::Taken(format!(
+        Some(other) => Err(MigrateError::TablesInUse(format!(
             "route {}: tables {} and {clickhouse_table} are configured, but {} and {} belong to route {} for good, because \
              its ledger counts what they hold; give other tables another route name",
             route.name, route.postgres_table, other.postgres_table, other.clickhouse_table, other.route

@@ -94,7 +94,7 @@ pub fn plan(route: &Route, found: Option<&FoundTable>) -> Result<Vec<Change>, Sh
 ///
 /// # Errors
 /// The table does not take them; the error says what to do first.
-pub fn takes(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
+pub fn check_fits(route: &Route, found: Option<&FoundTable>) -> Result<(), ShapeError> {
     let found = found.ok_or_else(|| error(route, "it is gone; `footprint migrate` makes it".into()))?;
     let changes = plan_columns(route, &quoted(&route.postgres_table), found)?;
     if changes.is_empty() {
