@@ -59,7 +59,7 @@ impl From<&crate::ledger::ownership::Ownership> for Fence {
 
 /// The answer to a take-over.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct TakeOverAnswer {
     /// The row. Its epoch and owner are new; everything else is unchanged.
     pub row: Row,
     /// Whether the PostgreSQL that runs now is another than the one under which the last owner settled the row. Only what the settling
@@ -67,7 +67,7 @@ pub struct Taken {
     pub may_have_gone_back: bool,
     /// Whether the row was settled under another system identifier, or replaces a lost row and is not settled yet. Inserts of earlier
     /// owners may then have had other query ids.
-    pub is_anothers: bool,
+    pub is_from_other_cluster: bool,
 }
 
 /// One connection to the ledger of one route. When the connection is lost, every proof is void.
@@ -222,7 +222,7 @@ impl Ledger {
         owner: OwnerId,
         start: &FirstStart,
         holder: &Holder,
-    ) -> Result<Taken, LedgerError> {
+    ) -> Result<TakeOverAnswer, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
              clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format, \
@@ -260,8 +260,8 @@ impl Ledger {
             )
             .await?;
         let row = rows.first().ok_or(LedgerError::Unexpected("the take-over returned no row"))?;
-        let (may_have_gone_back, is_anothers) = (row.get("gone_back"), row.get("is_anothers"));
-        Ok(Taken { row: read_row(row).map_err(LedgerError::from)?, may_have_gone_back, is_anothers })
+        let (may_have_gone_back, is_from_other_cluster) = (row.get("gone_back"), row.get("is_anothers"));
+        Ok(TakeOverAnswer { row: read_row(row).map_err(LedgerError::from)?, may_have_gone_back, is_from_other_cluster })
     }
 
     /// Writes what the new owner decided: switches, H (`doubtful_below`), gaps and the server's identity. False: fenced.

@@ -164,10 +164,10 @@ pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool
 }
 
 /// Whether all older inserts that may be in flight use the query id of this ledger's inserts, so that a drain ends them. Otherwise the
-/// take-over can only wait: the ledger was lost, or the row is from another cluster (`is_anothers`), or its owner was a program that did
-/// not use this id yet.
-pub fn insert_id_is_known(row: &Row, ledger_lost: bool, is_anothers: bool) -> bool {
-    !ledger_lost && !is_anothers && row.format >= FORMAT_OF_ONE_INSERT_ID
+/// take-over can only wait: the ledger was lost, or the row is from another cluster (`is_from_other_cluster`), or its owner was a program
+/// that did not use this id yet.
+pub fn insert_id_is_known(row: &Row, ledger_lost: bool, is_from_other_cluster: bool) -> bool {
+    !ledger_lost && !is_from_other_cluster && row.format >= FORMAT_OF_ONE_INSERT_ID
 }
 
 /// The offset from which on ClickHouse is asked for the highest offset that it holds. It should hold none there.

@@ -18,7 +18,7 @@ use super::{Context, Skip, TakeOverError, TopicLife, ask, definitions, first_sta
 use crate::ledger::identity::new_owner;
 use crate::ledger::ownership::{Earlier, LeftOut, Ownership};
 use crate::ledger::proof::{Proof, Sighting};
-use crate::ledger::statements::holder::{Blocker, Holder, Known};
+use crate::ledger::statements::holder::{Blocker, Holder, PartitionState};
 use crate::ledger::statements::{Fence, Ledger, LedgerError};
 use crate::store::clickhouse::readback::Questions;
 use crate::store::sink::SinkError;
@@ -74,12 +74,12 @@ impl<'a> Asking<'a> {
             }
             Ask::Row => {
                 failpoint::hit(Point::Known);
-                let known = ledger.knows(life.source, partition, &context.holder.group).await.map_err(ledger_error)?;
+                let state = ledger.partition_state(life.source, partition, &context.holder.group).await.map_err(ledger_error)?;
                 failpoint::hit(Point::KnownAnswered);
-                match known {
-                    Known::No => Answer::Row(false),
-                    Known::Row => Answer::Row(true),
-                    Known::OfAnotherGroup { holder, renewed_s } => return Err(contended(&holder, renewed_s)),
+                match state {
+                    PartitionState::NoRow => Answer::Row(false),
+                    PartitionState::HasRow => Answer::Row(true),
+                    PartitionState::HeldByOtherGroup { holder, renewed_s } => return Err(contended(&holder, renewed_s)),
                 }
             }
             Ask::Starts => {
@@ -140,7 +140,7 @@ impl<'a> Asking<'a> {
         failpoint::hit(Point::TakeOverAnswered);
         let fence = Fence { source: life.source, partition, epoch: taken.row.epoch, owner };
         self.taken = Some((fence, sighting));
-        Ok(Taken { row: taken.row, may_have_gone_back: taken.may_have_gone_back, is_anothers: taken.is_anothers })
+        Ok(Taken { row: taken.row, may_have_gone_back: taken.may_have_gone_back, is_from_other_cluster: taken.is_from_other_cluster })
     }
 
     /// Ends the insert that runs under the partition's query id. Older inserts may use an id that nobody knows any more, because the ledger

@@ -34,7 +34,7 @@ pub struct Frontiers {
 
 /// The query that reads the fences without a lock. It lets an owner that was fenced stop before it sends rows. It returns one row for each
 /// partition that is still ours.
-pub fn still_ours(route: &str, advances: &[Advance]) -> String {
+pub fn fence_query(route: &str, advances: &[Advance]) -> String {
     let mut sql = String::from("select 1 from footprint_ledger l join (values ");
     for (index, Advance { fence, .. }) in advances.iter().enumerate() {
         let (Fence { source, partition, epoch, .. }, owner) = (fence, uuid_of(fence.owner));

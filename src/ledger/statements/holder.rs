@@ -43,13 +43,13 @@ fn this_host() -> String {
 
 /// What the ledger says about a partition before the take-over.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Known {
+pub enum PartitionState {
     /// There is no row.
-    No,
+    NoRow,
     /// There is a row.
-    Row,
+    HasRow,
     /// A running process of another consumer group holds the partition.
-    OfAnotherGroup {
+    HeldByOtherGroup {
         /// The process.
         holder: Holder,
         /// Seconds since it renewed the row.
@@ -69,25 +69,25 @@ pub struct Blocker {
 }
 
 impl Ledger {
-    /// Whether the ledger has a row of the partition, and whether a running process of another group than `own_group` holds it.
+    /// Asks whether the ledger has a row of the partition, and whether a running process of another group than `own_group` holds it.
     ///
     /// # Errors
     /// PostgreSQL refuses or does not answer.
-    pub async fn knows(&self, source: SourceId, partition: Partition, own_group: &str) -> Result<Known, LedgerError> {
+    pub async fn partition_state(&self, source: SourceId, partition: Partition, own_group: &str) -> Result<PartitionState, LedgerError> {
         let sql = "select holder_group, holder_host, holder_pid, \
                    extract(epoch from clock_timestamp() - updated_at)::float8 as renewed_s \
                    from footprint_ledger where route = $1 and source = $2 and partition = $3";
         let rows = self.query(sql, &[&self.route, &source.0, &partition]).await?;
-        let Some(row) = rows.first() else { return Ok(Known::No) };
+        let Some(row) = rows.first() else { return Ok(PartitionState::NoRow) };
         let (group, host, pid): (Option<String>, Option<String>, Option<i32>) = (row.get(0), row.get(1), row.get(2));
         let renewed_s: f64 = row.get(3);
         let is_alive = renewed_s < ALIVE.as_secs_f64();
         Ok(match (group, host, pid) {
             (Some(group), Some(host), Some(pid)) if is_alive && group != own_group => {
                 let holder = Holder { group, host, pid };
-                if holder.has_ended() { Known::Row } else { Known::OfAnotherGroup { holder, renewed_s } }
+                if holder.has_ended() { PartitionState::HasRow } else { PartitionState::HeldByOtherGroup { holder, renewed_s } }
             }
-            _ => Known::Row,
+            _ => PartitionState::HasRow,
         })
     }
 

@@ -65,7 +65,7 @@ pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) 
 
 /// The result of a take-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct TakeOverAnswer {
     /// The row.
     pub row: Row,
     /// The ledger may have gone back in time.
@@ -75,7 +75,7 @@ pub struct Taken {
 }
 
 /// Takes the row over, or creates it at `start` with `birth`.
-pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStart, birth: i64) -> Taken {
+pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStart, birth: i64) -> TakeOverAnswer {
     let ledger_lost = start.ledger_lost;
     let (start, first_offset) = (start.offset, start.first_offset());
     let found = slot.get_or_insert_with(|| LedgerRow {
@@ -98,7 +98,7 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStar
     found.row.epoch += 1;
     found.row.owner = owner;
     let gone_back = found.row.epoch > 1 && !found.fresh;
-    Taken { row: found.row.clone(), gone_back, another: found.another }
+    TakeOverAnswer { row: found.row.clone(), gone_back, another: found.another }
 }
 
 fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner: bool) -> Option<&'a mut LedgerRow> {

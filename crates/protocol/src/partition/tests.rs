@@ -93,7 +93,7 @@ impl Ledger {
                     row.epoch += 1;
                     epoch = row.epoch;
                     let row = row.clone();
-                    Answer::Taken(Box::new(Taken { row, may_have_gone_back: false, is_anothers: false }))
+                    Answer::Taken(Box::new(Taken { row, may_have_gone_back: false, is_from_other_cluster: false }))
                 }
                 Ok(Ask::Drain { .. }) => Answer::Drained,
                 Ok(Ask::Highest { .. }) => Answer::Highest(None),

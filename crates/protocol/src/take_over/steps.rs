@@ -91,7 +91,7 @@ pub struct Taken {
     /// The row was settled under another PostgreSQL server, or before this one started.
     pub may_have_gone_back: bool,
     /// The row was settled under another PostgreSQL cluster, whose inserts used other query ids.
-    pub is_anothers: bool,
+    pub is_from_other_cluster: bool,
 }
 
 /// How an attempt ended.
@@ -274,11 +274,11 @@ impl TakeOver {
 
     /// The step after the statement that takes the row.
     fn after_taking(&self, log: Log, has_row: bool, start: FirstStart, taken: Taken) -> Step {
-        let Taken { row, may_have_gone_back, is_anothers } = taken;
+        let Taken { row, may_have_gone_back, is_from_other_cluster } = taken;
         let ledger_lost = start.ledger_lost;
         let drains = must_drain(&row, has_row && !ledger_lost, may_have_gone_back);
         let (row, gaps) = switch(row, &self.known.switches);
-        let id_is_known = insert_id_is_known(&row, ledger_lost, is_anothers);
+        let id_is_known = insert_id_is_known(&row, ledger_lost, is_from_other_cluster);
         let held = Box::new(TakenRow { log, row, gaps, may_have_gone_back, ledger_lost });
         match self.known.switches.clickhouse {
             None => Step::End(held, None),

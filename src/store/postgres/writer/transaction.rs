@@ -18,7 +18,7 @@ use super::PostgresSink;
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::Fence;
-use crate::ledger::statements::advance::{Frontiers, compare_and_set, frontiers, is_refusal, still_ours};
+use crate::ledger::statements::advance::{Frontiers, compare_and_set, fence_query, frontiers, is_refusal};
 use crate::limits::COPY_CHUNK_BYTES;
 use crate::store::postgres::copy;
 use crate::store::postgres::halving::Piece;
@@ -72,7 +72,7 @@ impl PostgresSink {
         client.batch_execute("begin").await.map_err(NotCommitted::statement)?;
         failpoint::hit(Point::EpochRead);
         let ours = client
-            .query(&still_ours(&self.route.name, &advances(shares)), &[])
+            .query(&fence_query(&self.route.name, &advances(shares)), &[])
             .await
             .map_err(NotCommitted::statement)?
             .len();

@@ -175,9 +175,9 @@ impl World {
                 }
                 let birth = self.fresh_birth(life);
                 let slot = &mut self.postgres.tables.ledger[life];
-                let ledger::Taken { row, gone_back, another } = ledger::take_over(slot, owner, &start, birth);
+                let ledger::TakeOverAnswer { row, gone_back, another } = ledger::take_over(slot, owner, &start, birth);
                 (taking.fence, taking.sighted) = (Some(Fence { epoch: row.epoch, owner }), true);
-                Answered::Taken(Box::new(Taken { row, may_have_gone_back: gone_back, is_anothers: another }))
+                Answered::Taken(Box::new(Taken { row, may_have_gone_back: gone_back, is_from_other_cluster: another }))
             }
             Ask::Settle(settled) => {
                 let Some(fence) = taking.fence else { return true };

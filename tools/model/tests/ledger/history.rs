@@ -141,10 +141,10 @@ impl History {
                     server.ledger.take_over(self.source, key(*partition), *owner, start, &holder).await.unwrap();
                 // the program draws the birth of a new row at random, so the reference takes it from the answer
                 let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
-                let found = reference::Taken {
+                let found = reference::TakeOverAnswer {
                     row: taken.row,
                     gone_back: taken.may_have_gone_back,
-                    another: taken.is_anothers,
+                    another: taken.is_from_other_cluster,
                 };
                 assert_eq!(found, expected, "{}", what());
                 self.known.push(Fence { epoch: expected.row.epoch, owner: *owner });

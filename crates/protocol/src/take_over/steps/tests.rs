@@ -32,7 +32,7 @@ fn row(next: Offset) -> Row {
 }
 
 fn taken(row: Row) -> Answer {
-    Answer::Taken(Box::new(Taken { row, may_have_gone_back: false, is_anothers: false }))
+    Answer::Taken(Box::new(Taken { row, may_have_gone_back: false, is_from_other_cluster: false }))
 }
 
 /// Gives the answers in order. Returns the question after the last one, or how the attempt ended.
@@ -74,7 +74,7 @@ fn whatever_may_have_left_something_on_its_way_is_drained_first() {
     let drains = |answers: Vec<Answer>| after(ON, answers);
     let claimed = Row { claimed: 30, claims: vec![Claim { end: 30, fingerprint: 1 }], ..row(20) };
     assert_eq!(drains([with_row(), vec![taken(claimed)]].concat()), Ok(Ask::Drain { id_is_known: true }));
-    let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: true };
+    let back = Taken { row: row(20), may_have_gone_back: true, is_from_other_cluster: true };
     let back = Answer::Taken(Box::new(back));
     assert_eq!(drains([with_row(), vec![back]].concat()), Ok(Ask::Drain { id_is_known: false }));
     // a row that was just created says nothing about earlier inserts
@@ -97,7 +97,7 @@ fn without_clickhouse_it_is_not_asked() {
 /// after the statement.
 #[test]
 fn what_may_have_been_written_reaches_to_the_logs_end_after_the_statement() {
-    let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: false };
+    let back = Taken { row: row(20), may_have_gone_back: true, is_from_other_cluster: false };
     let doubtful_below = |end| {
         let answers =
             vec![Answer::Taken(Box::new(back.clone())), Answer::Drained, Answer::Highest(None), Answer::End(end)];
@@ -153,7 +153,7 @@ fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
 #[test]
 fn the_row_can_be_reached_from_the_statement_to_its_settling() {
     let mut steps = TakeOver::new(known(ON));
-    let back = Taken { row: row(20), may_have_gone_back: true, is_anothers: false };
+    let back = Taken { row: row(20), may_have_gone_back: true, is_from_other_cluster: false };
     let before = with_row();
     let held = [Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::TopicId(true)];
     for answer in before {
