@@ -138,7 +138,7 @@ fn postgresql_that_falls_silent_is_given_up_in_the_limit_and_the_batch_is_stored
     let source = send_large(&mut world, 160);
     let mut consumer = world.consumer();
     given_up_in_the_limit(&consumer, &proxy, "postgres");
-    proxy.talk();
+    proxy.end_silence();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
@@ -153,7 +153,7 @@ fn clickhouse_that_falls_silent_is_given_up_in_the_limit_and_the_batch_is_stored
     let source = send_large(&mut world, 300);
     let mut consumer = world.consumer();
     given_up_in_the_limit(&consumer, &proxy, "clickhouse");
-    proxy.talk();
+    proxy.end_silence();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();

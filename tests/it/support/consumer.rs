@@ -37,7 +37,7 @@ impl Consumer {
 
     /// Its output so far.
     pub fn log(&self) -> String {
-        self.0.log()
+        self.0.stderr_text()
     }
 
     /// The last lines of it.

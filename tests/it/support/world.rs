@@ -208,7 +208,7 @@ impl World {
         command.args(arguments);
         let what = arguments.join(" ");
         let mut process = Process::start(command, &what, Output::File(&said), Output::File(&said)).unwrap();
-        (process.wait(deadline).unwrap().status.code(), process.log())
+        (process.wait(deadline).unwrap().status.code(), process.stderr_text())
     }
 
     /// `check` must report a fault that contains `word`, and `run` must end with it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use footprint_stack::{Progress, Stack, StackOptions};
-use footprint_trials::trial::oracle::{Fits, Scope, judge};
+use footprint_trials::trial::oracle::{RowConditions, Scope, judge};
 use footprint_trials::trial::{
     Dice, Fixture, LedgerRow, Line, Process, Program, Sent, StoredCounts, Watch, build, grouped, keep_log,
 };
@@ -141,7 +141,7 @@ fn show(arguments: &Arguments, seed: u64, fixture: &Fixture<'_>, program: &mut P
     let [source] = sources.as_slice() else { bail!("the ledger knows other sources than one: {sources:?}") };
     let ends = fixture.stack.kafka()?.end_offsets(TOPIC)?;
     let ends = ends.into_iter().map(|(partition, end)| ((source.clone(), partition), end)).collect();
-    judge(&watch, &ends, Scope { sources: "true", counts_offsets: true }, &Fits::any_values())?.must_be_clean()?;
+    judge(&watch, &ends, Scope { sources: "true", counts_offsets: true }, &RowConditions::any_values())?.must_be_clean()?;
     let stored = watch.stored()?;
     println!("5. Comparing the databases' answers");
     compare_counts(sent, stored)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use footprint_stack::{Progress, Stack, StackOptions};
-use footprint_trials::trial::oracle::{Fits, Judgement, Scope, judge};
+use footprint_trials::trial::oracle::{RowConditions, Judgement, Scope, judge};
 use footprint_trials::trial::{
     Dice, Fixture, Generate, LedgerRow, Line, Process, Program, Watch, build, grouped, keep_log,
 };
@@ -315,5 +315,5 @@ fn identities(expected: &BTreeMap<i32, i64>, watch: &Watch<'_>) -> Result<Judgem
         bail!("the ledger knows the topic by other sources than one: {sources:?}")
     };
     let ends = expected.iter().map(|(&partition, &end)| ((source.clone(), partition), end)).collect();
-    judge(watch, &ends, Scope { sources: "true", counts_offsets: true }, &Fits::any_values())
+    judge(watch, &ends, Scope { sources: "true", counts_offsets: true }, &RowConditions::any_values())
 }

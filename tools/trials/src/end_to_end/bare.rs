@@ -82,10 +82,10 @@ pub(super) fn load(
         let (mut postgres, mut clickhouse) = (Vec::new(), Vec::new());
         for number in 0..sending.connections {
             let client = connect(&config.postgres, "bench", Purpose::Check).await?;
-            postgres.push((client, dealt(&copies, number, sending.connections)));
+            postgres.push((client, pieces_of(&copies, number, sending.connections)));
             let client = footprint_service::clickhouse::client(&config.clickhouse);
             ensure!(client.query("select 1").fetch_all::<u8>().await? == [1], "ClickHouse cannot count to one");
-            clickhouse.push((client, dealt(&blocks, number, sending.connections)));
+            clickhouse.push((client, pieces_of(&blocks, number, sending.connections)));
         }
         let (copy, insert) = (copy_statement(&route), insert_statement(&route, &site.name));
         let (cpu, started) = (own_cpu(), Instant::now());
@@ -110,7 +110,7 @@ pub(super) fn load(
 }
 
 /// The pieces that connection `number` of `connections` sends.
-fn dealt<T: Clone>(pieces: &[T], number: usize, connections: usize) -> Vec<T> {
+fn pieces_of<T: Clone>(pieces: &[T], number: usize, connections: usize) -> Vec<T> {
     pieces.iter().skip(number).step_by(connections).cloned().collect()
 }
 

@@ -8,7 +8,7 @@ use super::bare::Sinks;
 use super::prepared::{BARE_SOURCE, Prepared, Totals};
 use super::site::Site;
 use crate::trial::Watch;
-use crate::trial::oracle::{Fits, Judgement, Scope, judge_clickhouse, judge_postgres};
+use crate::trial::oracle::{RowConditions, Judgement, Scope, judge_clickhouse, judge_postgres};
 
 /// Up to this many rows, different identities are counted. With more rows, counts and sums must be enough.
 const DISTINCT_ROWS_MAX: u64 = 2_000_000;
@@ -26,9 +26,9 @@ pub(super) fn topic(site: &Site<'_>, sinks: Sinks) -> Result<u64> {
     let none = BTreeMap::new();
     let others = format!("kafka_source <> {BARE_SOURCE}");
     let scope = Scope { sources: &others, counts_offsets: total <= DISTINCT_ROWS_MAX };
-    let fits = Fits::any_values();
-    let postgres = judge_postgres(&watch, if sinks.postgres { &wanted } else { &none }, scope, &fits)?;
-    let clickhouse = judge_clickhouse(&watch, if sinks.clickhouse { &wanted } else { &none }, scope, &fits)?;
+    let conditions = RowConditions::any_values();
+    let postgres = judge_postgres(&watch, if sinks.postgres { &wanted } else { &none }, scope, &conditions)?;
+    let clickhouse = judge_clickhouse(&watch, if sinks.clickhouse { &wanted } else { &none }, scope, &conditions)?;
     Judgement { postgres, clickhouse }.must_be_clean()?;
     Ok(total)
 }

@@ -68,7 +68,7 @@ impl<'a> Site<'a> {
     pub(super) fn footprint(&self, arguments: &[&str]) -> Result<(Ended, String)> {
         let mut process = self.start(arguments)?;
         let ended = process.succeed(DEADLINE)?;
-        Ok((ended, process.said()))
+        Ok((ended, process.stdout_text()))
     }
 
     /// Sends `count` events, all good, to the topic, as fast as Kafka takes them.

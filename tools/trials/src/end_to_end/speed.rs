@@ -96,11 +96,11 @@ pub(super) fn run(bench: &Bench, args: &SpeedArgs) -> Result<()> {
     for round in 0..args.rounds {
         // each half goes first in every other round, so that a drift of the machine favours neither
         if round % 2 == 0 {
-            bare_half(bench, &prepared, args.events, sinks, bares.iter_mut())?;
-            runs.push(footprint_half(bench, topic, sinks)?);
+            run_bare_loads(bench, &prepared, args.events, sinks, bares.iter_mut())?;
+            runs.push(run_footprint(bench, topic, sinks)?);
         } else {
-            runs.push(footprint_half(bench, topic, sinks)?);
-            bare_half(bench, &prepared, args.events, sinks, bares.iter_mut().rev())?;
+            runs.push(run_footprint(bench, topic, sinks)?);
+            run_bare_loads(bench, &prepared, args.events, sinks, bares.iter_mut().rev())?;
         }
         print_round(round, &bares, &runs);
     }
@@ -148,7 +148,7 @@ fn ratio(bare: &Load, time: Duration) -> f64 {
 }
 
 /// Does one bare load with each number of connections, each into empty tables.
-fn bare_half<'a>(
+fn run_bare_loads<'a>(
     bench: &Bench,
     prepared: &Prepared,
     events: u64,
@@ -169,7 +169,7 @@ fn bare_half<'a>(
     Ok(())
 }
 
-fn footprint_half(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
+fn run_footprint(bench: &Bench, topic: &str, sinks: Sinks) -> Result<Run> {
     let mut site = Site::new(bench, topic)?;
     rest(&bench.stack)?;
     let run = caught_up::run(&mut site, sinks)?;

@@ -48,7 +48,7 @@ impl Consumer {
     /// A page of its HTTP server. None before the server listens.
     fn page(&mut self, path: &str) -> Result<Option<String>> {
         if self.address.is_none() {
-            let log = self.process.log();
+            let log = self.process.stderr_text();
             self.address = log
                 .split_once("metrics at http://")
                 .and_then(|(_, rest)| Some(rest.split_once("/metrics")?.0.to_owned()));

@@ -23,7 +23,7 @@ pub(super) enum Arrangement {
         hits_max: u32,
     },
     /// A program starts and finds a claim that ClickHouse has acknowledged, but whose rows are no longer there.
-    Deceived,
+    RowsDeleted,
     /// A program starts and finds claims of another definition, stored in PostgreSQL alone.
     Redefined {
         /// Whether the ledger has kept the definition.
@@ -35,12 +35,12 @@ pub(super) enum Arrangement {
         hits_max: u32,
     },
     /// A running program stops at `at`. Its ledger rows get another owner, and it continues.
-    Robbed {
+    OwnerChanged {
         /// Where it stops.
         at: Point,
     },
     /// A running program stops at `at`, in a transaction. Its connection is ended, and it continues.
-    CutOff {
+    Disconnected {
         /// Where it stops.
         at: Point,
     },
@@ -100,13 +100,13 @@ impl Arrangement {
                 Self::Replaying { hits_max: 1 }
             }
             P::ReadBack | P::ReadBackAnswered => Self::Replaying { hits_max: 2 },
-            P::WaitOut | P::WaitOutSent | P::WaitOutAnswered => Self::Deceived,
+            P::WaitOut | P::WaitOutSent | P::WaitOutAnswered => Self::RowsDeleted,
             P::StoredRows | P::StoredRowsAnswered => Self::Redefined { kept: false },
             P::Definitions | P::DefinitionsAnswered => Self::Redefined { kept: true },
-            P::ClaimReread | P::ClaimRereadAnswered => Self::Robbed { at: P::Claim },
+            P::ClaimReread | P::ClaimRereadAnswered => Self::OwnerChanged { at: P::Claim },
             P::Halve | P::HalveAnswered | P::Reread | P::RereadAnswered => Self::Refused,
             P::LeaveOut | P::LeaveOutSent | P::LeaveOutAnswered => Self::RefusedByClickHouse,
-            P::Resolve | P::ResolveAnswered => Self::CutOff { at: P::Commit },
+            P::Resolve | P::ResolveAnswered => Self::Disconnected { at: P::Commit },
             P::Insert | P::InsertFirstByte | P::InsertSent | P::InsertAnswered => Self::Running { hits_max: EACH },
             P::Claim | P::ClaimSent | P::ClaimAnswered => Self::Running { hits_max: 2 },
             P::SourceAsk
@@ -140,7 +140,7 @@ impl Arrangement {
             self,
             Self::Starting { .. }
                 | Self::Replaying { .. }
-                | Self::Deceived
+                | Self::RowsDeleted
                 | Self::Redefined { .. }
                 | Self::Unknown { .. }
         )

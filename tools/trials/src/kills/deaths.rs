@@ -111,7 +111,7 @@ impl<'a, 's> Deaths<'a, 's> {
                 let hit = self.choose_hit(hits_max);
                 self.kill_at_start(protocol, aim(hit))
             }
-            Arrangement::Deceived => {
+            Arrangement::RowsDeleted => {
                 self.kill_first(Point::InsertAnswered, protocol)?;
                 self.forget_acknowledged()?;
                 self.kill_at_start(protocol, aim(1))
@@ -132,12 +132,12 @@ impl<'a, 's> Deaths<'a, 's> {
                 let hit = self.choose_hit(hits_max);
                 self.kill_on_new_topic(protocol, aim(hit))
             }
-            Arrangement::Robbed { at } => {
+            Arrangement::OwnerChanged { at } => {
                 let member = self.stop_at(at, protocol)?;
                 self.change_ledger("owner = gen_random_uuid()")?;
                 self.resume(member, aim(1))
             }
-            Arrangement::CutOff { at } => {
+            Arrangement::Disconnected { at } => {
                 let member = self.stop_at(at, protocol)?;
                 self.site.watch.ask(
                     "select pg_terminate_backend(pid) from pg_stat_activity \

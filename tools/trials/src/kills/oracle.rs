@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::member::Member;
 use super::site::{BAD_EVERY, BAD_REMAINDER, EVENTS_BEGIN_S, REFUSED_REMAINDER, Site, Topic};
-use crate::trial::oracle::{Fits, Scope, judge};
+use crate::trial::oracle::{RowConditions, Scope, judge};
 
 /// Everything that was sent must be stored within this time.
 const STORED_LIMIT: Duration = Duration::from_secs(90);
@@ -85,7 +85,7 @@ impl Site<'_> {
         let ids: Vec<&str> = sources.iter().map(|(id, _)| id.as_str()).collect();
         let limit = if all { "true".to_owned() } else { format!("kafka_source in ({})", ids.join(", ")) };
         let scope = Scope { sources: &limit, counts_offsets: true };
-        judge(&self.watch, &ends, scope, &self.fits(&sources))?.must_be_clean()
+        judge(&self.watch, &ends, scope, &self.conditions(&sources))?.must_be_clean()
     }
 
     fn sources<'t>(&self, topics: &'t [Topic]) -> Result<Vec<(String, &'t Topic)>> {
@@ -101,7 +101,7 @@ impl Site<'_> {
     }
 
     /// The conditions that rows and dead letters hold what was sent to their places.
-    fn fits(&self, sources: &[(String, &Topic)]) -> Fits {
+    fn conditions(&self, sources: &[(String, &Topic)]) -> RowConditions {
         let began_ms = self.began_ms;
         let ids: Vec<String> = sources.iter().map(|(id, _)| format!("toInt64({id})")).collect();
         let topics: Vec<String> = sources.iter().map(|(_, topic)| format!("'{}'", topic.name)).collect();
@@ -127,7 +127,7 @@ impl Site<'_> {
              and payload = convert_to('no event: ' || topic || '/' || kafka_partition || '/' || kafka_offset, 'UTF8') \
              else {REFUSED_FITS} end"
         );
-        Fits { postgres_row, clickhouse_row, letter }
+        RowConditions { postgres_row, clickhouse_row, letter }
     }
 }
 

@@ -208,7 +208,7 @@ impl<'a> Site<'a> {
 
     /// Fails if a stopped program holds a row of the ledger locked: nothing frees a row whose owner is stuck in COPY. The limit only
     /// leaves PostgreSQL time for a commit that was sent before the stop: a busy machine once needed more than a second.
-    pub(super) fn ledger_is_free(&self) -> Result<()> {
+    pub(super) fn check_ledger_unlocked(&self) -> Result<()> {
         let lock = "begin; set local lock_timeout = '10s'; select partition from footprint_ledger for update; commit";
         self.watch.ask(lock).context("the stopped program holds a row of the ledger locked")?;
         Ok(())

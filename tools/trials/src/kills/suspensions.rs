@@ -66,7 +66,7 @@ impl<'a, 's> Suspensions<'a, 's> {
 
     fn round(&mut self, entry: Entry) -> Result<bool> {
         let Some(mut sleeper) = self.stop_at(entry)? else { return Ok(false) };
-        self.site.ledger_is_free()?;
+        self.site.check_ledger_unlocked()?;
         let membership = self.site.joining(&sleeper.membership)?;
         let mut other = self.site.start_as(membership, None, "aim-2")?;
         self.site.wave(self.dice)?;

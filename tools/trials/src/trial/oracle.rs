@@ -14,7 +14,7 @@ use super::watch::Watch;
 
 /// Conditions that are true of the rows that were sent. PostgreSQL's conditions see the topic of the row's source as `topic`.
 #[derive(Clone, Debug)]
-pub struct Fits {
+pub struct RowConditions {
     /// The condition on a row in PostgreSQL.
     pub postgres_row: String,
     /// The condition on a row in ClickHouse.
@@ -23,7 +23,7 @@ pub struct Fits {
     pub letter: String,
 }
 
-impl Fits {
+impl RowConditions {
     /// Conditions for a trial that knows nothing of the values, and in which no database refuses a row.
     pub fn any_values() -> Self {
         Self { postgres_row: "true".into(), clickhouse_row: "1".into(), letter: "sink = 'both'".into() }
@@ -78,7 +78,7 @@ pub struct Scope<'a> {
 
 /// What one database holds of one partition of one source: rows, and the dead letters in their place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Held {
+struct StoredOffsets {
     count: i64,
     distinct: i64,
     first: i64,
@@ -88,9 +88,9 @@ struct Held {
     wrong: i64,
 }
 
-type Holdings = BTreeMap<Place, Held>;
+type Holdings = BTreeMap<Place, StoredOffsets>;
 
-impl Held {
+impl StoredOffsets {
     /// The offsets 0, 1, ... below `end`, once each and as they were sent.
     fn all_below(end: i64) -> Self {
         let count = i128::from(end);
@@ -123,9 +123,9 @@ impl Held {
 ///
 /// # Errors
 /// A database does not answer.
-pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, fits: &Fits) -> Result<Judgement> {
+pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, conditions: &RowConditions) -> Result<Judgement> {
     let (postgres, clickhouse) =
-        (judge_postgres(watch, ends, scope, fits)?, judge_clickhouse(watch, ends, scope, fits)?);
+        (judge_postgres(watch, ends, scope, conditions)?, judge_clickhouse(watch, ends, scope, conditions)?);
     Ok(Judgement { postgres, clickhouse })
 }
 
@@ -133,8 +133,8 @@ pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, f
 ///
 /// # Errors
 /// PostgreSQL does not answer.
-pub fn judge_postgres(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, fits: &Fits) -> Result<Faults> {
-    Ok(faults("PostgreSQL", ends, &holdings(&watch.ask(&in_postgres(scope, fits))?)?))
+pub fn judge_postgres(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, conditions: &RowConditions) -> Result<Faults> {
+    Ok(faults("PostgreSQL", ends, &holdings(&watch.ask(&in_postgres(scope, conditions))?)?))
 }
 
 /// Does the same as [`judge`], for ClickHouse alone.
@@ -145,10 +145,10 @@ pub fn judge_clickhouse(
     watch: &Watch<'_>,
     ends: &BTreeMap<Place, i64>,
     scope: Scope<'_>,
-    fits: &Fits,
+    conditions: &RowConditions,
 ) -> Result<Faults> {
-    let mut held = holdings(&watch.clickhouse(&in_clickhouse(watch.database(), scope, fits))?)?;
-    for (place, letters) in holdings(&watch.ask(&letters_for_clickhouse(scope, fits))?)? {
+    let mut held = holdings(&watch.clickhouse(&in_clickhouse(watch.database(), scope, conditions))?)?;
+    for (place, letters) in holdings(&watch.ask(&letters_for_clickhouse(scope, conditions))?)? {
         let both = held.get(&place).map_or(letters, |rows| rows.plus(letters));
         held.insert(place, both);
     }
@@ -159,7 +159,7 @@ fn faults(database: &str, ends: &BTreeMap<Place, i64>, holdings: &Holdings) -> F
     let mut faults = Faults::default();
     for (place, &end) in ends {
         let held = holdings.get(place).copied().unwrap_or_default();
-        if held == Held::all_below(end) {
+        if held == StoredOffsets::all_below(end) {
             continue;
         }
         let (lost, doubled) = (end - held.distinct, held.count - held.distinct);
@@ -180,11 +180,11 @@ fn faults(database: &str, ends: &BTreeMap<Place, i64>, holdings: &Holdings) -> F
     faults
 }
 
-/// The aggregates of offsets, in the order of [`Held`]. They come after the count of offsets and the count of different offsets.
+/// The aggregates of offsets, in the order of [`StoredOffsets`]. They come after the count of offsets and the count of different offsets.
 const SUMS: &str = "min(kafka_offset), max(kafka_offset), sum(kafka_offset), sum(kafka_offset * kafka_offset)";
 
-fn in_postgres(Scope { sources, counts_offsets }: Scope<'_>, fits: &Fits) -> String {
-    let Fits { postgres_row, letter, .. } = fits;
+fn in_postgres(Scope { sources, counts_offsets }: Scope<'_>, conditions: &RowConditions) -> String {
+    let RowConditions { postgres_row, letter, .. } = conditions;
     let stored = format!(
         "select kafka_source, kafka_partition, kafka_offset, {postgres_row} as fits \
          from user_footprint left join footprint_source s on s.id = kafka_source where {sources} \
@@ -206,22 +206,22 @@ fn in_postgres(Scope { sources, counts_offsets }: Scope<'_>, fits: &Fits) -> Str
     )
 }
 
-fn letters_for_clickhouse(Scope { sources, .. }: Scope<'_>, fits: &Fits) -> String {
+fn letters_for_clickhouse(Scope { sources, .. }: Scope<'_>, conditions: &RowConditions) -> String {
     format!(
         "select kafka_source, kafka_partition, count(*), count(distinct kafka_offset), {SUMS}, \
          count(*) filter (where ({}) is not true) from dead_letters \
          left join footprint_source s on s.id = kafka_source where sink <> 'postgres' and {sources} group by 1, 2",
-        fits.letter
+        conditions.letter
     )
 }
 
-fn in_clickhouse(database: &str, Scope { sources, counts_offsets }: Scope<'_>, fits: &Fits) -> String {
+fn in_clickhouse(database: &str, Scope { sources, counts_offsets }: Scope<'_>, conditions: &RowConditions) -> String {
     let distinct = if counts_offsets { "uniqExact(kafka_offset)" } else { "count()" };
     format!(
         "select kafka_source, kafka_partition, count(), {distinct}, min(kafka_offset), max(kafka_offset), \
          sum(toInt128(kafka_offset)), sum(toInt128(kafka_offset) * kafka_offset), countIf(not ({})) \
          from {database}.user_footprint where {sources} group by 1, 2",
-        fits.clickhouse_row
+        conditions.clickhouse_row
     )
 }
 
@@ -232,7 +232,7 @@ fn holdings(rows: &[Vec<String>]) -> Result<Holdings> {
             row.get(column).and_then(|cell| cell.parse().ok()).with_context(|| format!("no number in {row:?}"))
         };
         let small = |column: usize| -> Result<i64> { Ok(i64::try_from(number(column)?)?) };
-        let held = Held {
+        let held = StoredOffsets {
             count: small(2)?,
             distinct: small(3)?,
             first: small(4)?,
@@ -250,11 +250,11 @@ fn holdings(rows: &[Vec<String>]) -> Result<Holdings> {
 mod tests {
     use super::*;
 
-    fn held(offsets: &[i64], wrong: i64) -> Held {
+    fn held(offsets: &[i64], wrong: i64) -> StoredOffsets {
         let mut distinct = offsets.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
-        Held {
+        StoredOffsets {
             count: offsets.len() as i64,
             distinct: distinct.len() as i64,
             first: distinct.first().copied().unwrap_or(0),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     /// The faults if ten records were sent and a database holds `held`.
-    fn found(held: Held) -> Faults {
+    fn found(held: StoredOffsets) -> Faults {
         let place = ("7".to_owned(), 0);
         faults("PostgreSQL", &BTreeMap::from([(place.clone(), 10)]), &BTreeMap::from([(place, held)]))
     }

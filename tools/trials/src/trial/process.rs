@@ -32,8 +32,8 @@ pub struct Process {
     /// Readable when the process has ended (pidfd_open(2)).
     ending: OwnedFd,
     what: String,
-    said: Option<Kept>,
-    log: Option<Kept>,
+    stdout: Option<OutputFile>,
+    stderr: Option<OutputFile>,
     started: Instant,
     peak_bytes: u64,
     ended: Option<Ended>,
@@ -41,7 +41,7 @@ pub struct Process {
 
 /// A file, and where in it the output of one process begins.
 #[derive(Debug)]
-struct Kept {
+struct OutputFile {
     file: PathBuf,
     from: u64,
 }
@@ -66,8 +66,8 @@ impl Process {
     /// It does not start, or a file cannot be written.
     #[allow(unsafe_code)]
     pub fn start(mut command: Command, what: &str, stdout: Output<'_>, stderr: Output<'_>) -> Result<Self> {
-        let (stdout, said) = opened(stdout)?;
-        let (stderr, log) = opened(stderr)?;
+        let (stdout, stdout_file) = opened(stdout)?;
+        let (stderr, stderr_file) = opened(stderr)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let started = Instant::now();
         let mut child = footprint_stack::spawn(command).with_context(|| format!("cannot start {what}"))?;
@@ -80,7 +80,16 @@ impl Process {
         }
         // SAFETY: the descriptor is new, and nobody else owns it.
         let ending = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
-        Ok(Self { child, ending, what: what.to_owned(), said, log, started, peak_bytes: 0, ended: None })
+        Ok(Self {
+            child,
+            ending,
+            what: what.to_owned(),
+            stdout: stdout_file,
+            stderr: stderr_file,
+            started,
+            peak_bytes: 0,
+            ended: None,
+        })
     }
 
     /// The process number.
@@ -89,20 +98,20 @@ impl Process {
     }
 
     /// The process's standard output so far. Empty if it goes where ours goes.
-    pub fn said(&self) -> String {
-        self.said.as_ref().map(Kept::text).unwrap_or_default()
+    pub fn stdout_text(&self) -> String {
+        self.stdout.as_ref().map(OutputFile::text).unwrap_or_default()
     }
 
     /// The process's standard error so far. Empty if it goes where ours goes.
-    pub fn log(&self) -> String {
-        self.log.as_ref().map(Kept::text).unwrap_or_default()
+    pub fn stderr_text(&self) -> String {
+        self.stderr.as_ref().map(OutputFile::text).unwrap_or_default()
     }
 
     /// The last lines of the log, and where the log is.
     pub fn tail(&self) -> String {
-        let log = self.log();
+        let log = self.stderr_text();
         let lines: Vec<&str> = log.lines().collect();
-        let file = self.log.as_ref().map_or_else(String::new, |log| log.file.display().to_string());
+        let file = self.stderr.as_ref().map_or_else(String::new, |log| log.file.display().to_string());
         format!("{file}:\n{}", lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
     }
 
@@ -229,19 +238,19 @@ impl Drop for Process {
     }
 }
 
-fn opened(output: Output<'_>) -> Result<(Stdio, Option<Kept>)> {
+fn opened(output: Output<'_>) -> Result<(Stdio, Option<OutputFile>)> {
     match output {
         Output::Ours => Ok((Stdio::inherit(), None)),
         Output::File(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path);
             let file = file.with_context(|| format!("cannot write {}", path.display()))?;
             let from = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
-            Ok((Stdio::from(file), Some(Kept { file: path.to_owned(), from })))
+            Ok((Stdio::from(file), Some(OutputFile { file: path.to_owned(), from })))
         }
     }
 }
 
-impl Kept {
+impl OutputFile {
     /// The text written so far. Empty if the file cannot be read.
     fn text(&self) -> String {
         let mut bytes = Vec::new();
@@ -304,8 +313,8 @@ mod tests {
         let mut other = shell("echo other; exit 3", &log);
         let error = format!("{:#}", other.succeed(LIMIT).unwrap_err());
         assert!(error.contains("exit status: 3") && error.contains("other") && !error.contains("trouble"), "{error}");
-        assert_eq!(other.said(), "other\n");
-        assert!(one.said().starts_with("one\ntrouble\n"));
+        assert_eq!(other.stdout_text(), "other\n");
+        assert!(one.stdout_text().starts_with("one\ntrouble\n"));
         let _ = std::fs::remove_file(log);
     }
 

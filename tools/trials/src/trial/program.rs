@@ -230,7 +230,7 @@ impl Generate {
     /// The process fails, or its last line has an unknown form.
     pub fn finish(mut self) -> Result<(Sent, String)> {
         let status = self.0.wait(COMMAND_LIMIT)?.status;
-        let said = self.0.said();
+        let said = self.0.stdout_text();
         // if it was asked to stop before it had sent everything, its exit status says so too
         let is_interrupted = said.trim_end().ends_with(", interrupted");
         ensure!(status.success() || is_interrupted, "footprint generate failed ({status})");

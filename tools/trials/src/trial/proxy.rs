@@ -116,7 +116,7 @@ impl Proxy {
     }
 
     /// Ends the connections that are silent. From now on no connection falls silent.
-    pub fn talk(&self) {
+    pub fn end_silence(&self) {
         self.shared.silent_after.send_replace(None);
     }
 
@@ -147,7 +147,7 @@ impl Shared {
     }
 
     /// True for the one connection that loses the answer.
-    fn take(&self, loss: Loss) -> bool {
+    fn claim_loss(&self, loss: Loss) -> bool {
         let mut current = self.loss.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = *current == Some(loss);
         if is_current {
@@ -161,9 +161,9 @@ impl Shared {
         let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
-    /// Whether a connection that has passed on this many bytes is silent. If it is, this waits until the proxy talks again, and returns
-    /// true.
-    async fn is_silent_after(&self, passed: usize) -> bool {
+    /// If a connection that has passed on this many bytes is silent, this waits for the end of the silence and returns true. Otherwise it
+    /// returns false at once.
+    async fn wait_if_silent(&self, passed: usize) -> bool {
         let mut silent_after = self.silent_after.subscribe();
         if silent_after.borrow().is_none_or(|bytes| passed < bytes) {
             return false;
@@ -223,7 +223,7 @@ async fn requests(
         }
         if let Some((loss, search)) = &mut search
             && search.is_complete_with(&piece[..count])
-            && shared.take(*loss)
+            && shared.claim_loss(*loss)
         {
             // before the last bytes of the request are passed on, so that no reply to it slips through
             let _ = losing.send(Some(*loss));
@@ -232,7 +232,7 @@ async fn requests(
             return;
         }
         passed += count;
-        if shared.is_silent_after(passed).await {
+        if shared.wait_if_silent(passed).await {
             return was_silent.notify_one();
         }
         if let Some(bytes_per_second) = shared.bytes_per_second {
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_falls_silent_after_so_many_bytes_and_ends_when_the_proxy_talks() {
+    fn a_connection_falls_silent_after_so_many_bytes_and_ends_when_the_silence_ends() {
         let (proxy, mut client) = echoed(|port| Proxy::slow(port, 1 << 20, Some(8)));
         client.write_all(b"one.").unwrap();
         assert_eq!(answer(&mut client), "one.");
@@ -375,7 +375,7 @@ mod tests {
             assert!(began.elapsed() < LIMIT, "the connection does not fall silent");
             std::thread::yield_now();
         }
-        proxy.talk();
+        proxy.end_silence();
         assert!(matches!(client.read(&mut [0; 4]), Ok(0) | Err(_)), "the connection ends");
     }
 }
