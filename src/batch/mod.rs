@@ -14,7 +14,7 @@ use footprint_event::recycle::Recycled;
 use footprint_event::reject::DeadLetter;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::Range;
-use footprint_protocol::partition::Cut;
+use footprint_protocol::partition::CutBatch;
 use footprint_service::kafka::brokers::Brokers;
 
 use self::budget::Permit;
@@ -46,7 +46,7 @@ pub struct Batch {
     pub under_way: UnderWayGuard,
 }
 
-impl Cut for Batch {
+impl CutBatch for Batch {
     fn range(&self) -> Range {
         self.range
     }

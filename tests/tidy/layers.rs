@@ -22,7 +22,7 @@ const ROOMS: [Room; 4] = [
             &["first_start", "take_over"],
             &["take_over/steps", "tracker", "write"],
             &["partition/attempt"],
-            &["partition/asked", "partition/unreadable", "partition"],
+            &["partition/questions", "partition/unreadable", "partition"],
         ],
     },
     Room {

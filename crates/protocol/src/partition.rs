@@ -4,15 +4,15 @@
 //! The calls come in three classes:
 //! - events: [`Machine::assign`], [`revoke`](Machine::revoke), [`taken_over`](Machine::taken_over), [`cut`](Machine::cut),
 //!   [`topic_id_seen`](Machine::topic_id_seen), [`claimed`](Machine::claimed), [`stored`](Machine::stored),
-//!   [`heartbeat_answered`](Machine::heartbeat_answered), [`unreadable`](Machine::unreadable), and [`end`](Machine::end) for anything else
-//!   that ends an ownership: a fenced write, another life of the topic, the loss of the ledger;
+//!   [`heartbeat_answered`](Machine::heartbeat_answered), [`on_unreadable`](Machine::on_unreadable), and [`end`](Machine::end) for
+//!   anything else that ends an ownership: a fenced write, another life of the topic, the loss of the ledger;
 //! - work to do: [`wants_take_over`](Machine::wants_take_over), [`to_claim`](Machine::to_claim), [`next_to_send`](Machine::next_to_send),
-//!   [`beat`](Machine::beat), [`to_commit`](Machine::to_commit), [`release`](Machine::release),
+//!   [`heartbeat`](Machine::heartbeat), [`to_commit`](Machine::to_commit), [`release`](Machine::release),
 //!   [`end_unreadable`](Machine::end_unreadable);
 //! - questions: the tracker, the right, whether a batch is in flight.
 
-mod asked;
 mod attempt;
+mod questions;
 mod unreadable;
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::attempt::Attempt;
 use self::unreadable::Unreadable;
-pub use self::unreadable::{AfterUnreadable, AtUnreadable, STORED_WAIT, UnreadablePolicy};
+pub use self::unreadable::{STORED_WAIT, UnreadableOutcome, UnreadablePolicy, UnreadableVerdict};
 use crate::ledger::{Nexts, Progress, SinkName};
 use crate::offset::{Offset, Range};
 use crate::take_over::Plan;
@@ -52,12 +52,12 @@ impl<T: Right> Right for Arc<T> {
 }
 
 /// A batch, as the protocol sees it.
-pub trait Cut {
+pub trait CutBatch {
     /// The offsets that the batch covers.
     fn range(&self) -> Range;
 }
 
-impl<T: Cut> Cut for Arc<T> {
+impl<T: CutBatch> CutBatch for Arc<T> {
     fn range(&self) -> Range {
         T::range(self)
     }
@@ -68,8 +68,8 @@ impl<T: Cut> Cut for Arc<T> {
 pub struct Machine<R, B> {
     state: State<R, B>,
     attempt: Attempt,
-    leaving: Option<Leaving>,
-    /// The error at which the reading stopped, until its records are stored or given up, or the partition leaves.
+    releasing: Option<Releasing>,
+    /// The error at which the reading stopped, until its records are stored or given up, or the partition is released.
     unreadable: Option<Unreadable>,
 }
 
@@ -100,9 +100,9 @@ struct Ready<B> {
     is_topic_checked: bool,
 }
 
-/// The partition is leaving: the group has revoked it, or the program stops.
+/// The release of a partition: the group has revoked it, or the program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Leaving {
+struct Releasing {
     /// Until this time, work continues as before.
     begins_at: Instant,
     /// From this time on, the partition is released even if batches are in flight. The next owner finishes them.
@@ -139,10 +139,10 @@ pub enum Release {
     },
 }
 
-impl<R: Right, B: Cut> Machine<R, B> {
+impl<R: Right, B: CutBatch> Machine<R, B> {
     /// A partition that the group has just assigned to us.
     pub fn assigned() -> Self {
-        Self { state: State::TakingOver, attempt: Attempt::None, leaving: None, unreadable: None }
+        Self { state: State::TakingOver, attempt: Attempt::None, releasing: None, unreadable: None }
     }
 
     // --- events ---
@@ -150,11 +150,11 @@ impl<R: Right, B: Cut> Machine<R, B> {
     /// The group assigns the partition to us, perhaps again. A take-over that is under way was for an earlier assignment, so its result
     /// will not count.
     pub fn assign(&mut self) {
-        self.leaving = None;
+        self.releasing = None;
         if matches!(self.state, State::Idle) {
             self.state = State::TakingOver;
         }
-        self.attempt.disown();
+        self.attempt.mark_unwanted();
     }
 
     /// The group revokes the partition, or the program stops. Until `begins_at`, work continues as before. Then nothing new is claimed, and
@@ -163,17 +163,17 @@ impl<R: Right, B: Cut> Machine<R, B> {
         if matches!(self.state, State::TakingOver) {
             self.state = State::Idle;
         }
-        self.attempt.disown();
+        self.attempt.mark_unwanted();
         self.unreadable = None;
-        self.leaving = Some(Leaving { begins_at, deadline, committing_until: None });
+        self.releasing = Some(Releasing { begins_at, deadline, committing_until: None });
     }
 
-    /// Ends the ownership, for any reason. If the partition is still assigned to us and not leaving, it is taken over again.
+    /// Ends the ownership, for any reason. If the partition is still assigned to us and not being released, it is taken over again.
     pub fn end(&mut self, why: &'static str) -> Option<Ended<R>> {
-        self.attempt.disown();
+        self.attempt.mark_unwanted();
         let next = match self.state {
             State::Idle => State::Idle,
-            _ if self.leaving.is_some() => State::Idle,
+            _ if self.releasing.is_some() => State::Idle,
             _ => State::TakingOver,
         };
         match std::mem::replace(&mut self.state, next) {
@@ -220,11 +220,11 @@ impl<R: Right, B: Cut> Machine<R, B> {
     }
 
     /// A batch was cut under the present right. `is_topic_checked` says whether the topic's id was seen after the batch's last record was
-    /// read. Returns false if the batch is thrown away, because the partition is leaving or no longer ours.
+    /// read. Returns false if the batch is thrown away, because the partition is being released or no longer ours.
     pub fn cut(&mut self, batch: B, is_topic_checked: bool, now: Instant) -> bool {
-        let is_leaving = self.has_begun_to_leave(now);
+        let is_draining = self.is_draining(now);
         let State::Owned(owned) = &mut self.state else { return false };
-        if is_leaving {
+        if is_draining {
             return false;
         }
         owned.ready.push_back(Ready { batch, is_topic_checked });
@@ -246,11 +246,11 @@ impl<R: Right, B: Cut> Machine<R, B> {
     /// The ownership has ended: the claim was fenced, or the row does not fit what this process knows.
     pub fn claimed(&mut self, range: Range, progress: Option<&Progress>) -> Result<(), Ended<R>> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
-        let Some(progress) = progress else { return self.over("a claim was fenced") };
+        let Some(progress) = progress else { return self.end_with("a claim was fenced") };
         owned.tracker.claimed_range(range);
         match owned.tracker.recorded(progress) {
             Ok(()) => Ok(()),
-            Err(_) => self.over("the ledger is behind memory"),
+            Err(_) => self.end_with("the ledger is behind memory"),
         }
     }
 
@@ -269,7 +269,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
         match progress.map(|progress| owned.tracker.recorded(progress)) {
             Some(Ok(())) => Ok(()),
-            _ => self.over("the ledger is not what it was"),
+            _ => self.end_with("the ledger is not what it was"),
         }
     }
 
@@ -296,7 +296,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// The batch whose range must be claimed next, and ClickHouse's frontier, which the same statement records.
     pub fn to_claim(&self, now: Instant) -> Option<(&B, Option<Offset>)> {
-        let owned = self.owned().filter(|_| !self.has_begun_to_leave(now))?;
+        let owned = self.owned().filter(|_| !self.is_draining(now))?;
         let Ready { batch, is_topic_checked } = owned.ready.front()?;
         let is_next = batch.range().start == owned.tracker.claimed();
         (is_next && *is_topic_checked && owned.tracker.may_claim()).then(|| (batch, owned.tracker.clickhouse_next()))
@@ -320,7 +320,7 @@ impl<R: Right, B: Cut> Machine<R, B> {
 
     /// ClickHouse's frontier, which a heartbeat writes to the ledger. The outer `None` means that the partition is not ours and needs no
     /// heartbeat.
-    pub fn beat(&self) -> Option<Option<Offset>> {
+    pub fn heartbeat(&self) -> Option<Option<Offset>> {
         self.owned().map(|owned| owned.tracker.clickhouse_next())
     }
 
@@ -332,26 +332,26 @@ impl<R: Right, B: Cut> Machine<R, B> {
     /// Whether the partition may go back to the group. From the start of its release on, batches that were not sent to the writers are
     /// thrown away. `commits_answered` says that no commit waits for its answer.
     pub fn release(&mut self, now: Instant, commits_answered: bool) -> Release {
-        let Some(leaving) = self.leaving else { return Release::NotYet };
+        let Some(releasing) = self.releasing else { return Release::NotYet };
         let State::Owned(owned) = &mut self.state else { return Release::Ready { is_late: false } };
-        if now < leaving.begins_at {
+        if now < releasing.begins_at {
             return Release::NotYet;
         }
         owned.ready.clear();
         let is_under_way = owned.is_under_way();
-        match leaving.committing_until {
+        match releasing.committing_until {
             Some(until) if commits_answered || now >= until => Release::Ready { is_late: is_under_way },
             Some(_) => Release::NotYet,
             None if !is_under_way => Release::Commit,
-            None if now >= leaving.deadline => Release::Ready { is_late: true },
+            None if now >= releasing.deadline => Release::Ready { is_late: true },
             None => Release::NotYet,
         }
     }
 
     /// The last heartbeat and its commit were sent. The release now waits for the answer, at most [`COMMIT_TIMEOUT`].
     pub fn committing(&mut self, now: Instant) {
-        if let Some(leaving) = &mut self.leaving {
-            leaving.committing_until = Some(now + COMMIT_TIMEOUT);
+        if let Some(releasing) = &mut self.releasing {
+            releasing.committing_until = Some(now + COMMIT_TIMEOUT);
         }
     }
 
@@ -362,16 +362,16 @@ impl<R: Right, B: Cut> Machine<R, B> {
         }
     }
 
-    fn has_begun_to_leave(&self, now: Instant) -> bool {
-        self.leaving.is_some_and(|leaving| leaving.begins_at <= now)
+    fn is_draining(&self, now: Instant) -> bool {
+        self.releasing.is_some_and(|releasing| releasing.begins_at <= now)
     }
 
-    fn over(&mut self, why: &'static str) -> Result<(), Ended<R>> {
+    fn end_with(&mut self, why: &'static str) -> Result<(), Ended<R>> {
         self.end(why).map_or(Ok(()), Err)
     }
 }
 
-impl<R, B: Cut> Owned<R, B> {
+impl<R, B: CutBatch> Owned<R, B> {
     fn front_may_go(&self) -> bool {
         let is_claimed = |range: Range| range.end <= self.tracker.claimed();
         self.ready.front().is_some_and(|ready| ready.is_topic_checked && is_claimed(ready.batch.range()))

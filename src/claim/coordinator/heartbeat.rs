@@ -41,7 +41,7 @@ impl Coordinator {
         self.heartbeat_at = Instant::now();
         let beats: Vec<(Fence, Option<Offset>)> = {
             let machines = self.partitions.values().map(|held| &held.machine);
-            let beats = machines.filter_map(|machine| machine.right().zip(machine.beat()));
+            let beats = machines.filter_map(|machine| machine.right().zip(machine.heartbeat()));
             beats.map(|(ownership, clickhouse_next)| (Fence::from(&**ownership), clickhouse_next)).collect()
         };
         if beats.is_empty() {

@@ -135,7 +135,7 @@ impl Coordinator {
     fn released(&mut self, partition: Partition) {
         let Some(machine) = self.machine(partition) else { return };
         let ended = machine.end("released");
-        if machine.is_over() {
+        if machine.may_be_dropped() {
             self.partitions.remove(&partition);
         }
         if let Some(ended) = ended {

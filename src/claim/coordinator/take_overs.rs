@@ -58,7 +58,7 @@ impl Coordinator {
             Err(error) => self.on_take_over_failed(partition, &ledger, error)?,
         }
         // the partition has left, and only waited for this unwanted take-over to end
-        if self.partitions.get(&partition).is_some_and(|held| held.machine.is_over()) {
+        if self.partitions.get(&partition).is_some_and(|held| held.machine.may_be_dropped()) {
             self.partitions.remove(&partition);
         }
         Ok(())
@@ -84,7 +84,7 @@ impl Coordinator {
         error: TakeOverError,
     ) -> Result<(), PipelineError> {
         let Some(held) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        let is_wanted = held.machine.wants_attempt();
+        let is_wanted = held.machine.is_attempt_wanted();
         match error {
             TakeOverError::Stop { .. } if is_wanted => return Err(PipelineError::Stop(error.into())),
             TakeOverError::Unclear(source) if is_wanted && held.backoff.tries() >= UNCLEAR_TRIES_MAX => {

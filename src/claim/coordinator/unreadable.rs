@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use footprint_protocol::offset::{Offset, Partition};
-use footprint_protocol::partition::{AfterUnreadable, AtUnreadable};
+use footprint_protocol::partition::{UnreadableOutcome, UnreadableVerdict};
 use footprint_service::metrics;
 use footprint_service::retry::wait_after;
 use tracing::{info, warn};
@@ -23,19 +23,19 @@ impl Coordinator {
     ) -> Result<(), PipelineError> {
         let (policy, now) = (self.settings.unreadable, Instant::now());
         let machine = self.machine(partition);
-        let Some(verdict) = machine.and_then(|machine| machine.unreadable(offset, sent_below, policy, now)) else {
+        let Some(verdict) = machine.and_then(|machine| machine.on_unreadable(offset, sent_below, policy, now)) else {
             return Ok(());
         };
         metrics::unreadable();
         warn!(partition, offset, "kafka: {why}; reading again from there");
         match verdict {
-            AtUnreadable::ReadAgain => Ok(()),
-            AtUnreadable::GiveUp(ended) => {
+            UnreadableVerdict::ReadAgain => Ok(()),
+            UnreadableVerdict::GiveUp(ended) => {
                 self.skips.entry(partition).or_default().push(Skip { start: offset, end: None, is_noted: false });
                 self.on_ended(&ended);
                 Ok(())
             }
-            AtUnreadable::Stop { lasted } => Err(PipelineError::Stop(format!(
+            UnreadableVerdict::Stop { lasted } => Err(PipelineError::Stop(format!(
                 "topic {}, partition {partition}: the records from offset {offset} on cannot be read, tried for {} s: \
                  kafka: {why}; look at the broker's disk and log, and restore the partition's log, or set \
                  kafka.on_unreadable_records = \"skip\" to note the gap in footprint_gap and go on behind it",
@@ -52,8 +52,8 @@ impl Coordinator {
         for (&partition, held) in &mut self.partitions {
             match held.machine.end_unreadable(now, wait_after) {
                 None => {}
-                Some(AfterUnreadable::WasRead(offset)) => info!(partition, offset, "what could not be read was read"),
-                Some(AfterUnreadable::Ended(ended)) => ends.push(ended),
+                Some(UnreadableOutcome::WasRead(offset)) => info!(partition, offset, "what could not be read was read"),
+                Some(UnreadableOutcome::Ended(ended)) => ends.push(ended),
             }
         }
         for ended in ends {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Range};
-use footprint_protocol::partition::{self, Cut, Right};
+use footprint_protocol::partition::{self, CutBatch, Right};
 use footprint_protocol::take_over::Plan;
 use footprint_protocol::take_over::steps::TakeOver;
 use footprint_protocol::tracker::Tracker;
@@ -90,8 +90,8 @@ impl Consumer {
     }
 
     /// Whether the take-over under way is still wanted.
-    pub fn wants_attempt(&self) -> bool {
-        self.machine.as_ref().is_some_and(Machine::wants_attempt)
+    pub fn is_attempt_wanted(&self) -> bool {
+        self.machine.as_ref().is_some_and(Machine::is_attempt_wanted)
     }
 
     /// Batches that wait for their claim, or for room.
@@ -148,7 +148,7 @@ pub struct Batch {
     pub definition: Fingerprint,
 }
 
-impl Cut for Batch {
+impl CutBatch for Batch {
     fn range(&self) -> Range {
         self.range
     }

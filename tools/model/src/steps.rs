@@ -63,10 +63,10 @@ impl World {
         let waits = consumer.taking.as_ref().is_some_and(|taking| self.waits_out(config, taking));
         let may_begin = self.kafka.member == Some(by) || self.budget.retakes > 0;
         let begins = consumer.taking.is_none() && consumer.wants_take_over() && may_begin;
-        if begins || consumer.wants_attempt() && !waits {
+        if begins || consumer.is_attempt_wanted() && !waits {
             let is_statement = Self::take_over_is_statement(config, consumer.taking.as_ref()) && !consumer.broken;
             steps.extend(self.answers(is_statement).map(|answer| Step::TakeOver(by, answer)));
-        } else if consumer.taking.is_some() && !consumer.wants_attempt() && !waits {
+        } else if consumer.taking.is_some() && !consumer.is_attempt_wanted() && !waits {
             steps.push(Step::Stray(by, Answer::Fine));
         }
     }
@@ -188,7 +188,7 @@ impl World {
         let seen = inserts.iter().all(|insert| !insert.unseen);
         let age = self.consumers.iter().any(|consumer| {
             consumer.owning().is_some_and(|owning| owning.proof)
-                || consumer.wants_attempt() && consumer.taking.as_ref().is_some_and(|taking| taking.fence.is_some())
+                || consumer.is_attempt_wanted() && consumer.taking.as_ref().is_some_and(|taking| taking.fence.is_some())
         });
         let optional = [
             (budget.ages > 0 && age, Step::Age),

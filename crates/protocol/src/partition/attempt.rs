@@ -34,7 +34,7 @@ impl Attempt {
     }
 
     /// The assignment under which the attempt began has ended.
-    pub(super) fn disown(&mut self) {
+    pub(super) fn mark_unwanted(&mut self) {
         if self.is_under_way() {
             *self = Self::UnderWay { is_wanted: false };
         }

@@ -23,7 +23,7 @@ impl Right for Epoch {
     }
 }
 
-impl Cut for Range {
+impl CutBatch for Range {
     fn range(&self) -> Range {
         *self
     }
@@ -113,7 +113,7 @@ impl Ledger {
         let row = self.row(epoch).filter(|row| row.claimed == range.start)?;
         row.claimed = range.end;
         row.claims.push(Claim { end: range.end, fingerprint: 1 });
-        self.beat(epoch, None)
+        self.heartbeat(epoch, None)
     }
 
     /// PostgreSQL's write: its frontier moves in the transaction of its rows.
@@ -123,7 +123,7 @@ impl Ledger {
         true
     }
 
-    fn beat(&mut self, epoch: i64, clickhouse: Option<Offset>) -> Option<Progress> {
+    fn heartbeat(&mut self, epoch: i64, clickhouse: Option<Offset>) -> Option<Progress> {
         let row = self.row(epoch)?;
         row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse);
         let lowest = row.nexts.lowest();
@@ -196,7 +196,7 @@ fn only_what_the_ledger_returned_is_committed() {
         machine.stored(sink, Range::new(0, 10));
     }
     assert_eq!(machine.to_commit(), Some(0), "memory is not the ledger");
-    assert_eq!(machine.beat(), Some(Some(10)));
+    assert_eq!(machine.heartbeat(), Some(Some(10)));
     machine.heartbeat_answered(Some(&progress(10, 10))).unwrap();
     assert_eq!(machine.to_commit(), Some(10));
     machine.committed(10);
@@ -215,7 +215,7 @@ fn a_refused_claim_a_lost_row_and_a_ledger_behind_memory_end_the_ownership() {
     let mut machine = owned(plan(10, &[20]));
     assert!(machine.heartbeat_answered(Some(&progress(10, 10))).is_err(), "the claim is gone from the ledger");
     assert!(machine.wants_take_over(Instant::now()), "the group still gives it to us");
-    assert!(machine.right().is_none() && machine.beat().is_none() && machine.to_commit().is_none());
+    assert!(machine.right().is_none() && machine.heartbeat().is_none() && machine.to_commit().is_none());
 }
 
 #[test]
@@ -238,9 +238,9 @@ fn a_take_over_of_an_earlier_assignment_gives_no_right() {
     machine.take_over_began();
     machine.revoke(now, now);
     assert_eq!(machine.release(now, true), Release::Ready { is_late: false });
-    assert!(!machine.is_over(), "its take-over is under way");
+    assert!(!machine.may_be_dropped(), "its take-over is under way");
     machine.assign();
-    assert!(machine.is_taking_over() && !machine.wants_attempt() && !machine.wants_take_over(now));
+    assert!(machine.is_taking_over() && !machine.is_attempt_wanted() && !machine.wants_take_over(now));
     assert!(!machine.taken_over(Epoch(1, plan(0, &[]))), "nobody wants it any more");
     assert!(machine.wants_take_over(now));
     machine.take_over_began();
@@ -269,8 +269,8 @@ fn a_revoked_partition_drains_commits_and_goes() {
         SINKS.into_iter().for_each(|sink| machine.stored(sink, range));
     }
     assert_eq!(machine.release(begins_at, true), Release::Commit);
-    let beat = machine.beat().unwrap();
-    machine.heartbeat_answered(ledger.beat(1, beat).as_ref()).unwrap();
+    let beat = machine.heartbeat().unwrap();
+    machine.heartbeat_answered(ledger.heartbeat(1, beat).as_ref()).unwrap();
     assert_eq!(machine.to_commit(), Some(20));
     machine.committed(20);
     machine.committing(begins_at);
@@ -279,7 +279,7 @@ fn a_revoked_partition_drains_commits_and_goes() {
     assert_eq!(machine.release(begins_at, true), Release::Ready { is_late: false });
     let ended = machine.end("released").unwrap();
     assert_eq!((ended.stored.lowest(), ended.sent), (20, 20));
-    assert!(machine.is_over());
+    assert!(machine.may_be_dropped());
 }
 
 #[test]
@@ -322,8 +322,8 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     first.revoke(now, now);
     assert_eq!(first.release(now, true), Release::Ready { is_late: false });
     // the second continues
-    let beat = second.beat().unwrap();
-    second.heartbeat_answered(ledger.beat(2, beat).as_ref()).unwrap();
+    let beat = second.heartbeat().unwrap();
+    second.heartbeat_answered(ledger.heartbeat(2, beat).as_ref()).unwrap();
     assert_eq!(second.to_commit(), Some(10));
     claim_and_send(&mut second, &mut ledger, Range::new(10, 20), now);
     assert!(ledger.write(2, Range::new(10, 20)));
@@ -362,13 +362,13 @@ fn what_may_be_sent_is_said_before_it_is_taken() {
 fn questions_change_nothing_and_tell_the_state() {
     let now = Instant::now();
     let fresh = Process::assigned();
-    assert!(fresh.is_assigned() && fresh.is_taking_over() && !fresh.is_leaving() && !fresh.is_over());
+    assert!(fresh.is_assigned() && fresh.is_taking_over() && !fresh.is_releasing() && !fresh.may_be_dropped());
     assert!(
-        !fresh.wants_attempt() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_topic_check()
+        !fresh.is_attempt_wanted() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_topic_check()
     );
     let mut trying = fresh.clone();
     trying.take_over_began();
-    assert!(trying.wants_attempt());
+    assert!(trying.is_attempt_wanted());
     let mut machine = owned(plan(0, &[10]));
     assert!(machine.is_assigned() && !machine.is_taking_over() && !machine.is_under_way());
     assert_eq!(machine.tracker().unwrap().claimed(), 10);
@@ -384,7 +384,7 @@ fn questions_change_nothing_and_tell_the_state() {
     }
     assert!(!machine.is_under_way());
     machine.revoke(now, now);
-    assert!(machine.is_leaving() && machine.is_assigned(), "until it is released it is ours");
+    assert!(machine.is_releasing() && machine.is_assigned(), "until it is released it is ours");
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn a_wait_is_set_from_outside_unless_a_try_is_under_way() {
 fn an_idle_partition_stays_idle_whatever_ends() {
     let (mut machine, now) = (Process::assigned(), Instant::now());
     machine.revoke(now, now);
-    assert!(machine.end("lost").is_none() && !machine.is_assigned() && machine.is_leaving() && machine.is_over());
+    assert!(machine.end("lost").is_none() && !machine.is_assigned() && machine.is_releasing() && machine.may_be_dropped());
     machine.assign();
-    assert!(machine.is_assigned() && !machine.is_leaving() && !machine.is_over());
+    assert!(machine.is_assigned() && !machine.is_releasing() && !machine.may_be_dropped());
 }

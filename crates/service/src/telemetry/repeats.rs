@@ -78,11 +78,11 @@ impl Repeats {
         self.swept_at = Some(now);
         let mut hidden = Vec::new();
         self.lines.retain(|_, line| {
-            let is_over = now >= line.shown_at + INTERVAL;
-            if is_over && line.hidden > 0 {
+            let may_be_dropped = now >= line.shown_at + INTERVAL;
+            if may_be_dropped && line.hidden > 0 {
                 hidden.push((std::mem::take(&mut line.text), line.hidden));
             }
-            !is_over
+            !may_be_dropped
         });
         hidden
     }

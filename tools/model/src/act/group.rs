@@ -51,7 +51,7 @@ impl World {
     /// Drops a machine when nothing is left of it, as the coordinator does.
     pub(super) fn forget_machine(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
-        if consumer.seat == Seat::Out && consumer.machine.as_ref().is_some_and(Machine::is_over) {
+        if consumer.seat == Seat::Out && consumer.machine.as_ref().is_some_and(Machine::may_be_dropped) {
             consumer.machine = None;
         }
     }

@@ -127,7 +127,7 @@ impl World {
         }
         let consumer = &mut self.consumers[by];
         let Some(machine) = &mut consumer.machine else { return };
-        let (Some(owning), Some(next)) = (machine.right(), machine.beat()) else { return };
+        let (Some(owning), Some(next)) = (machine.right(), machine.heartbeat()) else { return };
         let (fence, slot) = (owning.fence, &mut self.postgres.tables.ledger[owning.life]);
         let progress = ledger::heartbeat(slot, &fence, next, config.guards);
         if answer == Answer::Lost {

@@ -58,7 +58,7 @@ impl World {
     /// The ledger's connection was lost during it.
     fn take_over_lost(&mut self, by: usize) {
         let consumer = &mut self.consumers[by];
-        if consumer.wants_attempt() {
+        if consumer.is_attempt_wanted() {
             consumer.broken = false;
         }
         if let Some(machine) = &mut consumer.machine {

@@ -1,9 +1,9 @@
 //! Questions about a partition. They change nothing.
 
-use super::{Cut, Machine, Owned, Right, State};
+use super::{CutBatch, Machine, Owned, Right, State};
 use crate::tracker::Tracker;
 
-impl<R: Right, B: Cut> Machine<R, B> {
+impl<R: Right, B: CutBatch> Machine<R, B> {
     /// Whether the partition is assigned to us. An owned partition that was revoked counts until it is released.
     pub fn is_assigned(&self) -> bool {
         !matches!(self.state, State::Idle)
@@ -14,18 +14,18 @@ impl<R: Right, B: Cut> Machine<R, B> {
         matches!(self.state, State::TakingOver)
     }
 
-    /// Whether the partition is leaving or has left.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
+    /// Whether the partition is being released or was released.
+    pub fn is_releasing(&self) -> bool {
+        self.releasing.is_some()
     }
 
     /// Whether the take-over that is under way is still wanted.
-    pub fn wants_attempt(&self) -> bool {
+    pub fn is_attempt_wanted(&self) -> bool {
         self.attempt.is_wanted()
     }
 
     /// Whether the machine may be dropped: the partition is not assigned to us, and no take-over is under way, not even an unwanted one.
-    pub fn is_over(&self) -> bool {
+    pub fn may_be_dropped(&self) -> bool {
         matches!(self.state, State::Idle) && !self.attempt.is_under_way()
     }
 
