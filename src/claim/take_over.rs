@@ -11,7 +11,7 @@ use std::time::Duration;
 use footprint_event::definition::Definition;
 use footprint_protocol::ledger::SourceId;
 use footprint_protocol::offset::{Offset, Partition};
-use footprint_protocol::take_over::steps::{Ended, Known, TakeOver};
+use footprint_protocol::take_over::steps::{Ended, Given, TakeOver};
 use footprint_protocol::take_over::{Plan, Switches};
 use footprint_service::config::OffsetReset;
 use footprint_service::failpoint::{self, Point};
@@ -143,9 +143,9 @@ pub async fn take_over(
     skips: &[Skip],
 ) -> Result<Arc<Ownership>, TakeOverError> {
     let (switches, other_lives_known) = (context.switches, life.others_known);
-    let known = Known { source: life.source, partition, switches, other_lives_known };
+    let given = Given { source: life.source, partition, switches, other_lives_known };
     let mut asking = Asking::new(context, ledger, life, partition, skips);
-    let mut steps = TakeOver::new(known);
+    let mut steps = TakeOver::new(given);
     loop {
         match steps.ask() {
             Ok(ask) => {

@@ -1,12 +1,12 @@
 //! Decides where a partition without a ledger row starts. This depends on the partition alone, not on who takes it over or when. Therefore
-//! the route's first start on a source is recorded once, for all partitions ([`Starts`]). Pure.
+//! the route's first start on a source is recorded once, for all partitions ([`FirstStarts`]). Pure.
 
 use crate::ledger::SourceId;
 use crate::offset::{Offset, Partition};
 
 /// The record of a route's first start on a source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Starts {
+pub struct FirstStarts {
     /// For each partition that existed then: the offset that another consumer had committed in the group.
     pub commits: Vec<Option<Offset>>,
     /// For each partition that existed then: its log's end. None if partitions start at the log's start.
@@ -35,7 +35,7 @@ pub fn starts_at_end(is_latest: bool, source: SourceId, other_lives_known: bool,
     is_latest && !other_lives_known && !committed.iter().any(is_ours)
 }
 
-impl Starts {
+impl FirstStarts {
     /// Makes the record from what Kafka said of every partition.
     pub fn new(other_lives_known: bool, committed: &[Committed], ends: Option<Vec<Offset>>) -> Self {
         let commit = |committed: &Committed| {
@@ -46,16 +46,16 @@ impl Starts {
     }
 
     /// What the record says of a partition. None if the partition was added later.
-    pub fn of(&self, partition: Partition) -> Option<Written> {
+    pub fn of(&self, partition: Partition) -> Option<RecordedStart> {
         let index = usize::try_from(partition).ok()?;
         let end = self.ends.as_ref().and_then(|ends| ends.get(index).copied());
-        self.commits.get(index).map(|&commit| Written { commit, end })
+        self.commits.get(index).map(|&commit| RecordedStart { commit, end })
     }
 }
 
 /// What the record of the first start says of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Written {
+pub struct RecordedStart {
     /// The offset that another consumer had committed.
     pub commit: Option<Offset>,
     /// The log's end at that time, if partitions start there.
@@ -82,7 +82,7 @@ impl FirstStart {
 
 /// What is known about a partition without a ledger row.
 #[derive(Clone, Copy, Debug)]
-pub struct Unknown<'a> {
+pub struct UnknownPartition<'a> {
     /// The group's committed offset and its metadata, as they are now.
     pub committed: Option<(Offset, &'a str)>,
     /// The mark that our own commits for this source carry.
@@ -91,7 +91,7 @@ pub struct Unknown<'a> {
     pub clickhouse_holds_rows: bool,
     /// What the record of the first start says of the partition. None if the partition was added later, or if an older program, which kept
     /// no record, made the first start.
-    pub written: Option<Written>,
+    pub written: Option<RecordedStart>,
     /// Whether the ledger knows another life of the topic.
     pub other_lives_known: bool,
     /// The log's first offset.
@@ -105,15 +105,15 @@ pub struct Unknown<'a> {
 /// A commit counts as it is now, because the old consumer may store and commit more until the partition moves to us. An end counts as it
 /// was at the first start, because all later records are ours. The end is not raised to the log's start: the records between the two were
 /// deleted before they were stored, and the take-over reports them as lost.
-pub fn first_start(unknown: &Unknown<'_>) -> FirstStart {
-    let Unknown { log_start, log_end, other_lives_known, .. } = *unknown;
+pub fn first_start(unknown: &UnknownPartition<'_>) -> FirstStart {
+    let UnknownPartition { log_start, log_end, other_lives_known, .. } = *unknown;
     let ours = unknown.committed.is_some_and(|(_, metadata)| metadata == unknown.our_mark);
     if ours || unknown.clickhouse_holds_rows {
         return FirstStart { offset: log_start, ledger_lost: true, why: "the ledger was lost" };
     }
     let start = |offset, why| FirstStart { offset, ledger_lost: false, why };
     let committed = foreign(unknown.committed).filter(|_| !other_lives_known);
-    let written = unknown.written.unwrap_or(Written { commit: None, end: None });
+    let written = unknown.written.unwrap_or(RecordedStart { commit: None, end: None });
     match (committed.or(written.commit), written.end) {
         (Some(commit), _) => start(commit.clamp(log_start, log_end), "another consumer had committed so far"),
         (None, Some(end)) => start(end.min(log_end), "the log's end at the first start"),
@@ -127,19 +127,19 @@ mod tests {
 
     const SOURCE: SourceId = SourceId(7);
 
-    fn unknown(committed: Option<(Offset, &str)>) -> Unknown<'_> {
-        Unknown {
+    fn unknown(committed: Option<(Offset, &str)>) -> UnknownPartition<'_> {
+        UnknownPartition {
             committed,
             our_mark: "footprint 7",
             clickhouse_holds_rows: false,
-            written: Some(Written { commit: None, end: None }),
+            written: Some(RecordedStart { commit: None, end: None }),
             other_lives_known: false,
             log_start: 3,
             log_end: 90,
         }
     }
 
-    fn at(unknown: &Unknown<'_>) -> (Offset, bool) {
+    fn at(unknown: &UnknownPartition<'_>) -> (Offset, bool) {
         let start = first_start(unknown);
         (start.offset, start.ledger_lost)
     }
@@ -152,24 +152,24 @@ mod tests {
         assert_eq!(at(&unknown(Some((999, "")))), (90, false), "past the log");
         assert_eq!(at(&unknown(Some((40, "footprint 7")))), (3, true), "our own mark");
         assert_eq!(at(&unknown(Some((40, "footprint 8")))), (3, false), "our mark of another life");
-        let held = Unknown { clickhouse_holds_rows: true, ..unknown(None) };
+        let held = UnknownPartition { clickhouse_holds_rows: true, ..unknown(None) };
         assert_eq!(at(&held), (3, true));
-        let another_life = Unknown { other_lives_known: true, ..unknown(Some((40, ""))) };
+        let another_life = UnknownPartition { other_lives_known: true, ..unknown(Some((40, ""))) };
         assert_eq!(at(&another_life), (3, false), "a new life of a topic is read whole");
     }
 
     /// The story: once one partition had a ledger row, all others ignored the old consumer's commit and `latest`.
     #[test]
     fn where_a_partition_starts_depends_on_it_alone() {
-        let starts = Starts { commits: vec![Some(40), None, None], ends: Some(vec![90, 60, 200]) };
-        let with = |partition, committed| Unknown { written: starts.of(partition), ..unknown(committed) };
+        let starts = FirstStarts { commits: vec![Some(40), None, None], ends: Some(vec![90, 60, 200]) };
+        let with = |partition, committed| UnknownPartition { written: starts.of(partition), ..unknown(committed) };
         assert_eq!(at(&with(0, Some((55, "")))), (55, false), "the old consumer went on until its partition moved");
         assert_eq!(at(&with(0, None)), (40, false), "its commit has gone meanwhile");
         assert_eq!(at(&with(1, None)), (60, false), "the end at the first start, not now");
         assert_eq!(at(&with(2, None)), (90, false), "the log lost its end since");
         assert_eq!(at(&with(3, None)), (3, false), "added later");
         assert_eq!(at(&with(3, Some((40, "")))), (40, false), "added later, and read by another consumer first");
-        let retained = Unknown { log_start: 70, ..with(1, None) };
+        let retained = UnknownPartition { log_start: 70, ..with(1, None) };
         assert_eq!(at(&retained), (60, false), "what retention took since the first start must be reported as lost");
         assert_eq!(starts.of(-1), None);
     }
@@ -185,9 +185,9 @@ mod tests {
     fn what_is_written_down_is_of_other_consumers_alone() {
         let committed = |metadata: &str| Some((40, metadata.to_owned()));
         let all = [committed(""), None, committed("footprint 8"), committed("footprint 7")];
-        let starts = Starts::new(false, &all, None);
+        let starts = FirstStarts::new(false, &all, None);
         assert_eq!(starts.commits, [Some(40), None, None, None]);
-        assert_eq!(Starts::new(true, &all, None).commits, [None; 4], "another life is known");
+        assert_eq!(FirstStarts::new(true, &all, None).commits, [None; 4], "another life is known");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl<'a> Asking<'a> {
                 Answer::Committed(first_start::committed(context, partition).await?)
             }
             Ask::HoldsRows => Answer::HoldsRows(first_start::holds_rows(context, life, partition).await?),
-            Ask::Take { start, has_row } => {
+            Ask::TakeRow { start, has_row } => {
                 if !has_row {
                     first_start::log_start(partition, &start);
                 }

@@ -1,7 +1,7 @@
 //! The questions for the start of a partition without a ledger row. They go to Kafka, ClickHouse and the ledger. If no process has recorded
 //! the route's first start on the source yet, this one does.
 
-use footprint_protocol::first_start::{Committed, FirstStart, Starts, starts_at_end};
+use footprint_protocol::first_start::{Committed, FirstStart, FirstStarts, starts_at_end};
 use footprint_protocol::offset::Partition;
 use footprint_service::config::OffsetReset;
 use footprint_service::failpoint::{self, Point};
@@ -21,7 +21,7 @@ pub(super) async fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, TakeO
 }
 
 /// The record of the route's first start on the source, if there is one.
-pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<Starts>, LedgerError> {
+pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<FirstStarts>, LedgerError> {
     failpoint::hit(Point::Starts);
     let written = ledger.starts(life.source).await?;
     failpoint::hit(Point::StartsAnswered);
@@ -29,7 +29,7 @@ pub(super) async fn starts(ledger: &Ledger, life: &TopicLife) -> Result<Option<S
 }
 
 /// Writes the record, unless another process has written one.
-pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &Starts) -> Result<(), LedgerError> {
+pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &FirstStarts) -> Result<(), LedgerError> {
     failpoint::hit(Point::StartsWrite);
     failpoint::sent(Point::StartsWriteSent, ledger.write_starts(life.source, starts)).await?;
     failpoint::hit(Point::StartsWriteAnswered);
@@ -38,7 +38,7 @@ pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &Starts) ->
 
 /// Asks Kafka for what the record must say. If partitions start at the log's end, the end of every partition is needed. So a partition
 /// without a leader delays a first start at the log's end, but not one at its start.
-pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partition) -> Result<Starts, TakeOverError> {
+pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partition) -> Result<FirstStarts, TakeOverError> {
     let topic = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     let count = topic.partition_count;
     let committed =
@@ -52,7 +52,7 @@ pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partiti
     };
     // the answers above are about the topic that has the name now: it must be of this life
     match has_same_topic_id(context, life, partition).await? {
-        true => Ok(Starts::new(life.others_known, &committed, ends)),
+        true => Ok(FirstStarts::new(life.others_known, &committed, ends)),
         false => Err(TakeOverError::Replaced),
     }
 }

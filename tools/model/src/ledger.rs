@@ -1,7 +1,7 @@
 //! The ledger's statements as PostgreSQL executes them, one row at a time: the same as the SQL of `footprint::ledger::statements`
 //! and of the PostgreSQL sink. `tests/ledger` compares the two on a real server.
 
-use footprint_protocol::first_start::{FirstStart, Starts};
+use footprint_protocol::first_start::{FirstStart, FirstStarts};
 use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::Settled;
@@ -55,7 +55,7 @@ pub struct Advance {
 }
 
 /// Records a route's first start on a source, unless one is recorded, or the source has rows already. True: written.
-pub fn write_starts(slot: &mut Option<Starts>, has_rows: bool, starts: &Starts) -> bool {
+pub fn write_starts(slot: &mut Option<FirstStarts>, has_rows: bool, starts: &FirstStarts) -> bool {
     let writes = slot.is_none() && !has_rows;
     if writes {
         *slot = Some(starts.clone());

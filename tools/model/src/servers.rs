@@ -1,6 +1,6 @@
 //! The three servers: what they hold, and what is still in flight to them.
 
-use footprint_protocol::first_start::{FirstStart, Starts};
+use footprint_protocol::first_start::{FirstStart, FirstStarts};
 use footprint_protocol::ledger::OwnerId;
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::Settled;
@@ -90,7 +90,7 @@ pub struct Kafka {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tables {
     /// The route's first start on each life.
-    pub starts: [Option<Starts>; LIVES],
+    pub starts: [Option<FirstStarts>; LIVES],
     /// The ledger's row of each life.
     pub ledger: [Option<LedgerRow>; LIVES],
     /// Stored rows.
@@ -110,7 +110,7 @@ pub struct Tables {
 #[allow(missing_docs, reason = "a statement carries the parameters of its function in `ledger`")]
 pub enum Late {
     /// The first start.
-    Starts { life: usize, starts: Starts },
+    Starts { life: usize, starts: FirstStarts },
     /// A take-over.
     TakeOver { life: usize, owner: OwnerId, start: FirstStart },
     /// Its second half.

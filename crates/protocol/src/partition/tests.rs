@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::{Claim, FORMAT, OwnerId, Row, SourceId};
-use crate::take_over::steps::{Answer, Ask, Ended as TakeOverEnded, Known, TakeOver, Taken};
+use crate::take_over::steps::{Answer, Ask, Ended as TakeOverEnded, Given, TakeOver, Taken};
 use crate::take_over::{OnLostRecords, Settled, Switches, WhenSwitchedOn};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -74,8 +74,8 @@ impl Ledger {
 
     /// Takes the partition over by the program's own steps. Returns the epoch and the plan.
     fn take_over(&mut self) -> Epoch {
-        let known = Known { source: SourceId(7), partition: 0, switches: ON, other_lives_known: false };
-        let mut steps = TakeOver::new(known);
+        let given = Given { source: SourceId(7), partition: 0, switches: ON, other_lives_known: false };
+        let mut steps = TakeOver::new(given);
         let mut epoch = 0;
         loop {
             let answer = match steps.ask() {
@@ -84,11 +84,11 @@ impl Ledger {
                 Ok(Ask::Watermarks) => Answer::Watermarks(0, self.log_end),
                 Ok(Ask::Row) => Answer::Row(self.row.is_some()),
                 Ok(Ask::Starts) => Answer::Starts(None),
-                Ok(Ask::FirstStart) => Answer::FirstStart(crate::first_start::Starts::new(false, &[None], None)),
+                Ok(Ask::FirstStart) => Answer::FirstStart(crate::first_start::FirstStarts::new(false, &[None], None)),
                 Ok(Ask::WriteStarts(_)) => Answer::Written,
                 Ok(Ask::Committed) => Answer::Committed(None),
                 Ok(Ask::HoldsRows) => Answer::HoldsRows(false),
-                Ok(Ask::Take { start, .. }) => {
+                Ok(Ask::TakeRow { start, .. }) => {
                     let row = self.row.get_or_insert_with(|| fresh_row(start.offset));
                     row.epoch += 1;
                     epoch = row.epoch;

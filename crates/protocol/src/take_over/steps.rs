@@ -4,7 +4,7 @@
 use super::{
     Corrupt, Gap, Observed, Plan, Settled, Switches, insert_id_is_known, must_drain, question_from, settle, switch,
 };
-use crate::first_start::{Committed, FirstStart, Starts, Unknown, Written, commit_mark, first_start};
+use crate::first_start::{Committed, FirstStart, FirstStarts, RecordedStart, UnknownPartition, commit_mark, first_start};
 use crate::ledger::{Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 
@@ -20,13 +20,13 @@ pub enum Ask {
     /// What the record of a first start must say of every partition.
     FirstStart,
     /// Write this record, unless another process has written one.
-    WriteStarts(Starts),
+    WriteStarts(FirstStarts),
     /// The offset that the group has committed for the partition.
     Committed,
     /// Whether ClickHouse holds any row of the source and partition.
     HoldsRows,
     /// Send the statement that takes the row or creates it. It proves the ownership as of the moment before it was sent.
-    Take {
+    TakeRow {
         /// Where the row begins if it is created.
         start: FirstStart,
         /// Whether the ledger had a row.
@@ -60,9 +60,9 @@ pub enum Answer {
     /// Whether there is a row.
     Row(bool),
     /// The record, if there is one.
-    Starts(Option<Starts>),
+    Starts(Option<FirstStarts>),
     /// The record to write.
-    FirstStart(Starts),
+    FirstStart(FirstStarts),
     /// The record was written, or another process had written one.
     Written,
     /// The committed offset, if there is one.
@@ -105,9 +105,9 @@ pub enum Ended {
     Fenced,
 }
 
-/// What is known before the first question and does not change during the attempt.
+/// What is given before the first question and does not change during the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Known {
+pub struct Given {
     /// The source.
     pub source: SourceId,
     /// The partition.
@@ -121,7 +121,7 @@ pub struct Known {
 /// One attempt to take a partition over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TakeOver {
-    known: Known,
+    given: Given,
     step: Step,
 }
 
@@ -132,10 +132,10 @@ enum Step {
     Row(Log),
     Starts { log: Log, were_written: bool },
     FirstStart(Log),
-    WriteStarts(Log, Starts),
-    Committed(Log, Option<Written>),
-    HoldsRows(Log, Option<Written>, Committed),
-    Take { log: Log, has_row: bool, start: FirstStart },
+    WriteStarts(Log, FirstStarts),
+    Committed(Log, Option<RecordedStart>),
+    HoldsRows(Log, Option<RecordedStart>, Committed),
+    TakeRow { log: Log, has_row: bool, start: FirstStart },
     Drain { held: Box<TakenRow>, id_is_known: bool },
     Highest(Box<TakenRow>),
     End(Box<TakenRow>, Option<Offset>),
@@ -170,8 +170,8 @@ impl TakenRow {
 
 impl TakeOver {
     /// An attempt that has asked nothing yet.
-    pub fn new(known: Known) -> Self {
-        Self { known, step: Step::Watermarks }
+    pub fn new(given: Given) -> Self {
+        Self { given, step: Step::Watermarks }
     }
 
     /// The open question.
@@ -187,7 +187,7 @@ impl TakeOver {
             Step::WriteStarts(_, starts) => Ask::WriteStarts(starts.clone()),
             Step::Committed(..) => Ask::Committed,
             Step::HoldsRows(..) => Ask::HoldsRows,
-            Step::Take { start, has_row, .. } => Ask::Take { start: *start, has_row: *has_row },
+            Step::TakeRow { start, has_row, .. } => Ask::TakeRow { start: *start, has_row: *has_row },
             Step::Drain { id_is_known, .. } => Ask::Drain { id_is_known: *id_is_known },
             Step::Highest(held) => Ask::Highest { from: question_from(&held.row), stored: held.stored() },
             Step::End(..) => Ask::End,
@@ -211,11 +211,11 @@ impl TakeOver {
             (Step::Row(log), Answer::Row(true)) => {
                 // if the row vanishes before the statement, it is created again at 0, as after the loss of the ledger
                 let start = FirstStart { offset: 0, ledger_lost: false, why: "a row is there" };
-                Step::Take { log, has_row: true, start }
+                Step::TakeRow { log, has_row: true, start }
             }
             (Step::Row(log), Answer::Row(false)) => Step::Starts { log, were_written: false },
             (Step::Starts { log, were_written }, Answer::Starts(starts)) => match starts {
-                Some(starts) => Step::Committed(log, starts.of(self.known.partition)),
+                Some(starts) => Step::Committed(log, starts.of(self.given.partition)),
                 // an older program made the first start, and kept no record
                 None if were_written => Step::Committed(log, None),
                 None => Step::FirstStart(log),
@@ -223,14 +223,14 @@ impl TakeOver {
             (Step::FirstStart(log), Answer::FirstStart(starts)) => Step::WriteStarts(log, starts),
             // another process may have written its record first, so it is read back
             (Step::WriteStarts(log, _), Answer::Written) => Step::Starts { log, were_written: true },
-            (Step::Committed(log, written), Answer::Committed(committed)) => match self.known.switches.clickhouse {
+            (Step::Committed(log, written), Answer::Committed(committed)) => match self.given.switches.clickhouse {
                 Some(_) => Step::HoldsRows(log, written, committed),
                 None => self.begin(log, written, &committed, false),
             },
             (Step::HoldsRows(log, written, committed), Answer::HoldsRows(holds)) => {
                 self.begin(log, written, &committed, holds)
             }
-            (Step::Take { log, has_row, start }, Answer::Taken(taken)) => {
+            (Step::TakeRow { log, has_row, start }, Answer::Taken(taken)) => {
                 self.after_taking(log, has_row, start, *taken)
             }
             (Step::Drain { held, .. }, Answer::Drained) => Step::Highest(held),
@@ -247,7 +247,7 @@ impl TakeOver {
             }
             (Step::TopicId(..), Answer::TopicId(false)) => Step::Ended(Ended::Replaced),
             (Step::TopicId(held, observed), Answer::TopicId(true)) => {
-                let mut settled = settle(held.row, &observed, &self.known.switches)?;
+                let mut settled = settle(held.row, &observed, &self.given.switches)?;
                 settled.gaps.extend(held.gaps);
                 Step::Settle(Box::new(settled))
             }
@@ -259,17 +259,17 @@ impl TakeOver {
     }
 
     /// Decides where a partition without a row starts.
-    fn begin(&self, log: Log, written: Option<Written>, committed: &Committed, clickhouse_holds_rows: bool) -> Step {
-        let start = first_start(&Unknown {
+    fn begin(&self, log: Log, written: Option<RecordedStart>, committed: &Committed, clickhouse_holds_rows: bool) -> Step {
+        let start = first_start(&UnknownPartition {
             committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
-            our_mark: &commit_mark(self.known.source),
+            our_mark: &commit_mark(self.given.source),
             clickhouse_holds_rows,
             written,
-            other_lives_known: self.known.other_lives_known,
+            other_lives_known: self.given.other_lives_known,
             log_start: log.start,
             log_end: log.end,
         });
-        Step::Take { log, has_row: false, start }
+        Step::TakeRow { log, has_row: false, start }
     }
 
     /// The step after the statement that takes the row.
@@ -277,10 +277,10 @@ impl TakeOver {
         let Taken { row, may_have_gone_back, is_from_other_cluster } = taken;
         let ledger_lost = start.ledger_lost;
         let drains = must_drain(&row, has_row && !ledger_lost, may_have_gone_back);
-        let (row, gaps) = switch(row, &self.known.switches);
+        let (row, gaps) = switch(row, &self.given.switches);
         let id_is_known = insert_id_is_known(&row, ledger_lost, is_from_other_cluster);
         let held = Box::new(TakenRow { log, row, gaps, may_have_gone_back, ledger_lost });
-        match self.known.switches.clickhouse {
+        match self.given.switches.clickhouse {
             None => Step::End(held, None),
             Some(_) if drains => Step::Drain { held, id_is_known },
             Some(_) => Step::Highest(held),

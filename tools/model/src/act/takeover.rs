@@ -1,9 +1,9 @@
 //! A take-over's steps, like those of `claim/take_over.rs` and `claim/coordinator/take_overs.rs`.
 
-use footprint_protocol::first_start::{Starts, Written, starts_at_end};
+use footprint_protocol::first_start::{FirstStarts, RecordedStart, starts_at_end};
 use footprint_protocol::ledger::{OwnerId, SinkName};
 use footprint_protocol::offset::Offset;
-use footprint_protocol::take_over::steps::{Answer as Answered, Ask, Ended, Known, TakeOver, Taken};
+use footprint_protocol::take_over::steps::{Answer as Answered, Ask, Ended, Given, TakeOver, Taken};
 use footprint_protocol::take_over::{Plan, Settled};
 
 use crate::config::Config;
@@ -37,7 +37,7 @@ impl World {
         if !is_statement(&taking.steps) {
             self.look(config, &mut taking);
             // answers before the statement stay true until it is sent, except the topic's life: a restore breaks the connection
-            if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::Take { .. } | Ask::WriteStarts(_))) {
+            if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::TakeRow { .. } | Ask::WriteStarts(_))) {
                 return self.go_on(config, by, taking);
             }
         }
@@ -46,13 +46,13 @@ impl World {
 
     fn begin(&self, config: &Config) -> Taking {
         let life = self.kafka.life;
-        let known = Known {
+        let given = Given {
             source: source(life),
             partition: 0,
             switches: config.switches(self.postgres_on, self.clickhouse_on),
             other_lives_known: self.other_lives_known(life),
         };
-        Taking { life, steps: TakeOver::new(known), fence: None, sighted: true }
+        Taking { life, steps: TakeOver::new(given), fence: None, sighted: true }
     }
 
     /// The ledger's connection was lost during it.
@@ -98,7 +98,7 @@ impl World {
     /// Answers every question that is not a statement, up to the next statement or the end.
     fn look(&mut self, config: &Config, taking: &mut Taking) {
         while let Ok(ask) = taking.steps.ask().map_err(|_| ()) {
-            if matches!(ask, Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_)) {
+            if matches!(ask, Ask::WriteStarts(_) | Ask::TakeRow { .. } | Ask::Settle(_)) {
                 return;
             }
             let answer = self.answer_to(config, taking.life, &ask);
@@ -116,11 +116,11 @@ impl World {
             Ask::Watermarks => Answered::Watermarks(0, self.kafka.end),
             Ask::Row => Answered::Row(self.postgres.tables.ledger[life].is_some()),
             Ask::Starts if !config.has_first_start() => {
-                Answered::Starts(Some(Starts { commits: vec![None], ends: None }))
+                Answered::Starts(Some(FirstStarts { commits: vec![None], ends: None }))
             }
             Ask::Starts if !holds(Guard::FirstStart) => {
                 let end = config.starts_at_end.then_some(vec![self.kafka.end]);
-                Answered::Starts(Some(Starts { commits: vec![None], ends: end }))
+                Answered::Starts(Some(FirstStarts { commits: vec![None], ends: end }))
             }
             Ask::Starts => Answered::Starts(self.postgres.tables.starts[life].clone()),
             Ask::FirstStart => Answered::FirstStart(self.starts_seen(config, life)),
@@ -141,7 +141,7 @@ impl World {
             }
             Ask::End => Answered::End(self.kafka.end),
             Ask::TopicId => Answered::TopicId(self.kafka.life == life || !holds(Guard::TopicId)),
-            Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_) => unreachable!("a statement"),
+            Ask::WriteStarts(_) | Ask::TakeRow { .. } | Ask::Settle(_) => unreachable!("a statement"),
         }
     }
 
@@ -167,7 +167,7 @@ impl World {
                 self.land_starts(config, life, &starts);
                 Answered::Written
             }
-            Ask::Take { start, .. } => {
+            Ask::TakeRow { start, .. } => {
                 let owner = if config.guards.hold(Guard::FreshOwner) { self.fresh_owner() } else { OwnerId(0) };
                 if answer == Answer::Late {
                     self.postgres.late.push(Late::TakeOver { life, owner, start });
@@ -203,17 +203,17 @@ impl World {
     }
 
     /// The first start that would be recorded.
-    fn starts_seen(&self, config: &Config, life: usize) -> Starts {
+    fn starts_seen(&self, config: &Config, life: usize) -> FirstStarts {
         let (committed, others) = ([self.kafka.committed.clone()], self.other_lives_known(life));
         let at_end = starts_at_end(config.starts_at_end, source(life), others, &committed);
-        Starts::new(others, &committed, at_end.then(|| vec![self.kafka.end]))
+        FirstStarts::new(others, &committed, at_end.then(|| vec![self.kafka.end]))
     }
 
     /// Records the first start. The log's end at that time is where we must start.
-    pub(super) fn land_starts(&mut self, config: &Config, life: usize, starts: &Starts) {
+    pub(super) fn land_starts(&mut self, config: &Config, life: usize, starts: &FirstStarts) {
         let tables = &mut self.postgres.tables;
         let written = ledger::write_starts(&mut tables.starts[life], tables.ledger[life].is_some(), starts);
-        if let Some(Written { commit: None, end: Some(end) }) = starts.of(0).filter(|_| written && config.starts_at_end)
+        if let Some(RecordedStart { commit: None, end: Some(end) }) = starts.of(0).filter(|_| written && config.starts_at_end)
         {
             self.floor[life] = end;
         }
@@ -232,7 +232,7 @@ impl World {
     pub fn take_over_is_statement(config: &Config, taking: Option<&Taking>) -> bool {
         match taking.map(|taking| taking.steps.ask()) {
             None => !config.topic_may_change(),
-            Some(Ok(Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_))) => true,
+            Some(Ok(Ask::WriteStarts(_) | Ask::TakeRow { .. } | Ask::Settle(_))) => true,
             Some(Ok(Ask::Drain { .. } | Ask::Highest { .. } | Ask::End | Ask::TopicId)) => false,
             Some(Ok(_)) => !config.topic_may_change(),
             Some(Err(_)) => false,
@@ -270,7 +270,7 @@ impl World {
 }
 
 fn is_statement(steps: &TakeOver) -> bool {
-    matches!(steps.ask(), Ok(Ask::WriteStarts(_) | Ask::Take { .. } | Ask::Settle(_)))
+    matches!(steps.ask(), Ok(Ask::WriteStarts(_) | Ask::TakeRow { .. } | Ask::Settle(_)))
 }
 
 impl Taking {

@@ -7,7 +7,7 @@ use footprint::store::sink::{Sink, SinkError, Verdict};
 use footprint::store::write_failure::WriteFailure;
 use footprint_model::guard::Guards;
 use footprint_model::ledger::{self as reference, Advance, Fence, LedgerRow};
-use footprint_protocol::first_start::Starts;
+use footprint_protocol::first_start::FirstStarts;
 use footprint_protocol::ledger::{Progress, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::write::{Resolution, resolve};
@@ -26,7 +26,7 @@ pub struct History {
     chance: StdRng,
     source: SourceId,
     slots: Slots,
-    starts: Option<Starts>,
+    starts: Option<FirstStarts>,
     known: Vec<Fence>,
     rows: Vec<(Partition, Offset)>,
     dead_letters: Vec<(Partition, Offset)>,

@@ -2,7 +2,7 @@
 //! that many are refused.
 
 use footprint_model::ledger::{ClaimWanted, Fence, LedgerRow};
-use footprint_protocol::first_start::{FirstStart, Starts};
+use footprint_protocol::first_start::{FirstStart, FirstStarts};
 use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Row, SinkName};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::{Gap, Plan, Settled};
@@ -28,7 +28,7 @@ pub struct Share {
 /// An operation, with at most one part for each partition.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    Starts(Starts),
+    Starts(FirstStarts),
     TakeOver {
         partition: usize,
         owner: OwnerId,
@@ -152,10 +152,10 @@ impl Dice<'_> {
         Operation::TakeOver { partition, owner: self.owner(), start: FirstStart { offset, ledger_lost, why: "" } }
     }
 
-    fn starts(&mut self) -> Starts {
+    fn starts(&mut self) -> FirstStarts {
         let offsets = |chance: &mut StdRng| (0..3).map(|_| chance.random_range(0..9)).collect::<Vec<Offset>>();
         let commits = offsets(self.chance).into_iter().map(|offset| (offset > 4).then_some(offset)).collect();
-        Starts { commits, ends: self.chance.random_bool(0.5).then(|| offsets(self.chance)) }
+        FirstStarts { commits, ends: self.chance.random_bool(0.5).then(|| offsets(self.chance)) }
     }
 
     fn claim(&mut self, partition: usize) -> ClaimWanted {

@@ -10,8 +10,8 @@ const ON: Switches = Switches {
     on_lost_records: OnLostRecords::Stop,
 };
 
-fn known(switches: Switches) -> Known {
-    Known { source: SourceId(7), partition: 0, switches, other_lives_known: false }
+fn given(switches: Switches) -> Given {
+    Given { source: SourceId(7), partition: 0, switches, other_lives_known: false }
 }
 
 /// A row whose last owner has stored everything below `next`, and claimed nothing more.
@@ -37,7 +37,7 @@ fn taken(row: Row) -> Answer {
 
 /// Gives the answers in order. Returns the question after the last one, or how the attempt ended.
 fn after(switches: Switches, answers: Vec<Answer>) -> Result<Ask, Ended> {
-    let mut steps = TakeOver::new(known(switches));
+    let mut steps = TakeOver::new(given(switches));
     for answer in answers {
         steps.answer(answer).unwrap();
     }
@@ -51,7 +51,7 @@ fn with_row() -> Vec<Answer> {
 
 /// The answers up to the statement, for a partition without a row. `holds_rows` says whether ClickHouse holds rows of it.
 fn without_row(holds_rows: bool) -> Vec<Answer> {
-    let starts = Starts { commits: vec![None], ends: None };
+    let starts = FirstStarts { commits: vec![None], ends: None };
     let answers = [Answer::Watermarks(0, 50), Answer::Row(false), Answer::Starts(Some(starts))];
     answers.into_iter().chain([Answer::Committed(None), Answer::HoldsRows(holds_rows)]).collect()
 }
@@ -87,10 +87,10 @@ fn whatever_may_have_left_something_on_its_way_is_drained_first() {
 fn without_clickhouse_it_is_not_asked() {
     let off = Switches { clickhouse: None, ..ON };
     assert_eq!(after(off, [with_row(), vec![taken(row(20))]].concat()), Ok(Ask::End));
-    let starts = Starts { commits: vec![None], ends: None };
+    let starts = FirstStarts { commits: vec![None], ends: None };
     let answers =
         vec![Answer::Watermarks(0, 50), Answer::Row(false), Answer::Starts(Some(starts)), Answer::Committed(None)];
-    assert!(matches!(after(off, answers), Ok(Ask::Take { has_row: false, .. })));
+    assert!(matches!(after(off, answers), Ok(Ask::TakeRow { has_row: false, .. })));
 }
 
 /// H bounds what an older owner can have written. That owner could write until the statement fenced it, so the log's end is asked for again
@@ -120,7 +120,7 @@ fn another_life_of_the_topic_and_another_owner_end_the_try() {
 
 #[test]
 fn a_first_start_is_written_down_once_and_read_again() {
-    let starts = Starts { commits: vec![Some(12)], ends: None };
+    let starts = FirstStarts { commits: vec![Some(12)], ends: None };
     let mut answers = vec![Answer::Watermarks(3, 50), Answer::Row(false), Answer::Starts(None)];
     assert_eq!(after(ON, answers.clone()), Ok(Ask::FirstStart));
     answers.push(Answer::FirstStart(starts.clone()));
@@ -128,14 +128,14 @@ fn a_first_start_is_written_down_once_and_read_again() {
     answers.push(Answer::Written);
     assert_eq!(after(ON, answers.clone()), Ok(Ask::Starts));
     // another process wrote its record first
-    let theirs = Starts { commits: vec![Some(20)], ends: None };
+    let theirs = FirstStarts { commits: vec![Some(20)], ends: None };
     let rest = [Answer::Starts(Some(theirs)), Answer::Committed(None), Answer::HoldsRows(false)];
     let begins = after(ON, answers.iter().cloned().chain(rest).collect());
-    assert!(matches!(begins, Ok(Ask::Take { start: FirstStart { offset: 20, .. }, has_row: false })), "{begins:?}");
+    assert!(matches!(begins, Ok(Ask::TakeRow { start: FirstStart { offset: 20, .. }, has_row: false })), "{begins:?}");
     // an older program made the first start, and kept no record
     let rest = [Answer::Starts(None), Answer::Committed(None), Answer::HoldsRows(false)];
     let begins = after(ON, answers.into_iter().chain(rest).collect());
-    assert!(matches!(begins, Ok(Ask::Take { start: FirstStart { offset: 3, .. }, has_row: false })), "{begins:?}");
+    assert!(matches!(begins, Ok(Ask::TakeRow { start: FirstStart { offset: 3, .. }, has_row: false })), "{begins:?}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
 /// The model changes the epoch in every state that holds a row, because it counts epochs from one.
 #[test]
 fn the_row_can_be_reached_from_the_statement_to_its_settling() {
-    let mut steps = TakeOver::new(known(ON));
+    let mut steps = TakeOver::new(given(ON));
     let back = Taken { row: row(20), may_have_gone_back: true, is_from_other_cluster: false };
     let before = with_row();
     let held = [Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::TopicId(true)];
@@ -173,5 +173,5 @@ fn the_row_can_be_reached_from_the_statement_to_its_settling() {
 #[test]
 #[should_panic(expected = "answers another question")]
 fn an_answer_of_another_question_is_a_bug() {
-    let _ = TakeOver::new(known(ON)).answer(Answer::Drained);
+    let _ = TakeOver::new(given(ON)).answer(Answer::Drained);
 }
