@@ -9,7 +9,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row, SinkName};
+use footprint_protocol::ledger::{Claim, FORMAT, Frontiers, OwnerId, Progress, Row, SinkName};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::{Observed, Plan, Switches, must_drain, settle, switch};
 use footprint_protocol::take_over::{OnLostRecords, WhenSwitchedOn};
@@ -48,7 +48,7 @@ fn row() -> Row {
         epoch: 1,
         owner: OwnerId(0),
         claimed: CLAIMED,
-        nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
+        frontiers: Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
         postgres_stopped: None,
         clickhouse_stopped: None,
         claims: (0..CLAIMS_PENDING_MAX as Offset).map(claim).collect(),
@@ -65,7 +65,7 @@ fn plan() -> Plan {
 
 fn takeover(criterion: &mut Criterion) {
     let row = row();
-    let off = Row { nexts: Nexts { clickhouse: None, ..row.nexts }, clickhouse_stopped: Some(0), ..row.clone() };
+    let off = Row { frontiers: Frontiers { clickhouse: None, ..row.frontiers }, clickhouse_stopped: Some(0), ..row.clone() };
     let mut group = criterion.benchmark_group("protocol/take-over of 64 claims");
     for (name, row) in [("switch, nothing changes", &row), ("switch, clickhouse on again and filled", &off)] {
         group.bench_function(name, |bencher| {
@@ -123,7 +123,7 @@ fn tracker(criterion: &mut Criterion) {
                 tracker.claimed_range(range(number));
                 tracker.acknowledged(SinkName::Postgres, range(number - BEHIND));
                 tracker.acknowledged(SinkName::ClickHouse, range(number - BEHIND));
-                let progress = Progress { partition: 0, claimed: tracker.claimed(), nexts: tracker.nexts() };
+                let progress = Progress { partition: 0, claimed: tracker.claimed(), frontiers: tracker.frontiers() };
                 assert!(tracker.recorded(&progress).is_ok());
                 if let Some(offset) = tracker.to_commit() {
                     tracker.committed(offset);

@@ -21,7 +21,7 @@ use footprint_event::record::{Record, Records as _};
 use footprint_event::recycle::Pool;
 use footprint_event::route::{Presence, Route};
 use footprint_event::rows::Rows;
-use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
+use footprint_protocol::ledger::{Frontiers, LedgerId, OwnerId, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::Plan;
 use footprint_service::config::Config;
@@ -148,7 +148,7 @@ pub fn ownership(partition: Partition) -> Arc<Ownership> {
             claimed: 0,
             cuts: Vec::new(),
             claims: Vec::new(),
-            nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
+            frontiers: Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
             uncertain_through: None,
             doubtful_below: None,
             birth: 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use footprint_event::route::Route;
-use footprint_protocol::ledger::{Nexts, Row, SourceId};
+use footprint_protocol::ledger::{Frontiers, Row, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Config;
 use footprint_service::kafka::{AskError, Inquirer, source_id};
@@ -53,10 +53,10 @@ struct Wanted {
 impl Wanted {
     /// The offset below which every wanted sink has stored. A wanted sink without a frontier in the row was switched on again.
     /// Until a take-over has recorded that, it has stored nothing that counts.
-    fn stored_below(self, nexts: Nexts) -> Offset {
+    fn stored_below(self, frontiers: Frontiers) -> Offset {
         let awaits_take_over =
-            (self.postgres && nexts.postgres.is_none()) || (self.clickhouse && nexts.clickhouse.is_none());
-        if awaits_take_over { 0 } else { nexts.lowest() }
+            (self.postgres && frontiers.postgres.is_none()) || (self.clickhouse && frontiers.clickhouse.is_none());
+        if awaits_take_over { 0 } else { frontiers.lowest() }
     }
 }
 
@@ -68,7 +68,7 @@ impl Goal {
         for (&partition, &(start, end)) in &self.bounds {
             let row = rows.iter().find(|(of, _)| *of == partition).map(|(_, row)| row);
             let start = row.and_then(|row| row.first_offset).unwrap_or(0).clamp(start, end);
-            let next = row.map_or(0, |row| wanted.stored_below(row.nexts));
+            let next = row.map_or(0, |row| wanted.stored_below(row.frontiers));
             sum.wanted += end.abs_diff(start);
             sum.stored += next.clamp(start, end).abs_diff(start);
             is_reached &= next >= end;
@@ -199,7 +199,7 @@ mod tests {
             epoch: 1,
             owner: OwnerId(0),
             claimed: 0,
-            nexts: Nexts { dead_letters, postgres, clickhouse },
+            frontiers: Frontiers { dead_letters, postgres, clickhouse },
             postgres_stopped: None,
             clickhouse_stopped: None,
             claims: Vec::new(),

@@ -220,8 +220,8 @@ async fn refuse_stored(args: &AddArgs, ledger: &Ledger, source: SourceId) -> any
         );
     };
     let (next, name) = match args.database {
-        Database::Postgres => (row.nexts.postgres, "postgres"),
-        Database::Clickhouse => (row.nexts.clickhouse, "clickhouse"),
+        Database::Postgres => (row.frontiers.postgres, "postgres"),
+        Database::Clickhouse => (row.frontiers.clickhouse, "clickhouse"),
     };
     match next {
         None => bail!("{name} is switched off; switch it on first"),

@@ -13,7 +13,7 @@ mod starts;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::first_start::FirstStart;
-use footprint_protocol::ledger::{Claim, FORMAT, LedgerId, Nexts, OwnerId, Row, SinkName, SourceId};
+use footprint_protocol::ledger::{Claim, FORMAT, Frontiers, LedgerId, OwnerId, Row, SinkName, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::{Gap, Settled};
 use footprint_service::config::Postgres;
@@ -100,7 +100,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
         epoch: row.try_get("epoch")?,
         owner: owner_of(row.try_get("owner")?),
         claimed: row.try_get("claimed")?,
-        nexts: read_nexts(row)?,
+        frontiers: read_frontiers(row)?,
         postgres_stopped: row.try_get("postgres_stopped")?,
         clickhouse_stopped: row.try_get("clickhouse_stopped")?,
         claims: ends.into_iter().zip(fingerprints).map(|(end, fingerprint)| Claim { end, fingerprint }).collect(),
@@ -111,8 +111,8 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     })
 }
 
-fn read_nexts(row: &tokio_postgres::Row) -> Result<Nexts, Error> {
-    Ok(Nexts {
+fn read_frontiers(row: &tokio_postgres::Row) -> Result<Frontiers, Error> {
+    Ok(Frontiers {
         dead_letters: row.try_get("dead_letters_next")?,
         postgres: row.try_get("postgres_next")?,
         clickhouse: row.try_get("clickhouse_next")?,
@@ -295,8 +295,8 @@ impl Ledger {
                     ("epoch", &fence.epoch),
                     ("owner", &uuid_of(fence.owner)),
                     ("claimed", &row.claimed),
-                    ("postgres_next", &row.nexts.postgres),
-                    ("clickhouse_next", &row.nexts.clickhouse),
+                    ("postgres_next", &row.frontiers.postgres),
+                    ("clickhouse_next", &row.frontiers.clickhouse),
                     ("postgres_stopped", &row.postgres_stopped),
                     ("clickhouse_stopped", &row.clickhouse_stopped),
                     ("claims", &ends),

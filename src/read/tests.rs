@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
+use footprint_protocol::ledger::{Frontiers, LedgerId, OwnerId, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::take_over::Plan;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::ledger::proof::{Proof, Proofs};
 pub(crate) fn ownership(partition: Partition, claimed: Offset) -> Arc<Ownership> {
     let proofs = Arc::new(Proofs::default());
     let sighting = proofs.before_sending();
-    let nexts = Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) };
+    let frontiers = Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) };
     Arc::new(Ownership {
         ledger: LedgerId(1),
         source: SourceId(1),
@@ -27,7 +27,7 @@ pub(crate) fn ownership(partition: Partition, claimed: Offset) -> Arc<Ownership>
             claimed,
             cuts: Vec::new(),
             claims: Vec::new(),
-            nexts,
+            frontiers,
             uncertain_through: None,
             doubtful_below: None,
             birth: 1,

@@ -21,7 +21,7 @@ use footprint_event::definition::Definition;
 use footprint_event::route::Route;
 use footprint_event::rows::Rows;
 use footprint_protocol::first_start::FirstStart;
-use footprint_protocol::ledger::{LedgerId, Nexts, SourceId};
+use footprint_protocol::ledger::{Frontiers, LedgerId, SourceId};
 use footprint_protocol::offset::{Partition, Range};
 use footprint_protocol::take_over::Plan;
 use tokio_postgres::Client;
@@ -111,7 +111,7 @@ fn batch(route: &Arc<Route>, fence: Fence) -> Arc<Batch> {
             claimed: 0,
             cuts: Vec::new(),
             claims: Vec::new(),
-            nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
+            frontiers: Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
             uncertain_through: None,
             doubtful_below: None,
             birth: 1,

@@ -16,7 +16,7 @@ use footprint::store::sink::{Sink, SinkError, Verdict};
 use footprint_event::definition::Definition;
 use footprint_event::route::{Column, Kind, Presence, Route};
 use footprint_event::rows::{ColumnData, Rows, Values};
-use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
+use footprint_protocol::ledger::{Frontiers, LedgerId, OwnerId, SourceId};
 use footprint_protocol::offset::Range;
 use footprint_protocol::take_over::Plan;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,14 +139,14 @@ pub(super) enum Found {
 }
 
 pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, found: Found) -> Arc<Batch> {
-    let nexts = Nexts { dead_letters: range.end, postgres: None, clickhouse: Some(range.start) };
+    let frontiers = Frontiers { dead_letters: range.end, postgres: None, clickhouse: Some(range.start) };
     let plan = Plan {
         start: range.start,
         read_from: range.start,
         claimed: if matches!(found, Found::Claimed) { range.end } else { range.start },
         cuts: Vec::new(),
         claims: Vec::new(),
-        nexts,
+        frontiers,
         uncertain_through: None,
         doubtful_below: matches!(found, Found::Doubtful).then_some(range.end),
         birth: 1,

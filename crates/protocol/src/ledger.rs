@@ -63,7 +63,7 @@ pub struct Claim {
 
 /// The frontiers of a ledger row. Each is the next offset to store. A sink that is switched off has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Nexts {
+pub struct Frontiers {
     /// The frontier of the dead letters. While PostgreSQL's rows are on, it moves with theirs, except while they are being filled.
     pub dead_letters: Offset,
     /// The frontier of PostgreSQL's rows.
@@ -72,7 +72,7 @@ pub struct Nexts {
     pub clickhouse: Option<Offset>,
 }
 
-impl Nexts {
+impl Frontiers {
     /// The lowest frontier. Every sink that is on has stored everything below it, so only this offset is committed to Kafka.
     pub fn lowest(self) -> Offset {
         [self.postgres, self.clickhouse].into_iter().flatten().fold(self.dead_letters, Offset::min)
@@ -94,7 +94,7 @@ pub struct Row {
     /// The end of the claimed offsets. Every batch that was ever sent to a sink ends at or below it, except while a sink is being filled.
     pub claimed: Offset,
     /// The frontiers of the dead letters and the sinks.
-    pub nexts: Nexts,
+    pub frontiers: Frontiers,
     /// Where PostgreSQL's rows stopped when they were switched off.
     pub postgres_stopped: Option<Offset>,
     /// Where ClickHouse's rows stopped when they were switched off.
@@ -121,7 +121,7 @@ pub struct Progress {
     /// The end of the claimed offsets.
     pub claimed: Offset,
     /// The frontiers of the dead letters and the sinks.
-    pub nexts: Nexts,
+    pub frontiers: Frontiers,
 }
 
 /// The place of a batch: its source, its partition and its range.
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn the_frontiers_of_the_sinks_that_are_on_count() {
-        let nexts = |postgres, clickhouse| Nexts { dead_letters: 20, postgres, clickhouse };
-        assert_eq!((nexts(Some(30), Some(10)).lowest(), nexts(Some(30), Some(10)).highest()), (10, 30));
-        assert_eq!((nexts(None, None).lowest(), nexts(None, None).highest()), (20, 20));
+        let frontiers = |postgres, clickhouse| Frontiers { dead_letters: 20, postgres, clickhouse };
+        assert_eq!((frontiers(Some(30), Some(10)).lowest(), frontiers(Some(30), Some(10)).highest()), (10, 30));
+        assert_eq!((frontiers(None, None).lowest(), frontiers(None, None).highest()), (20, 20));
     }
 
     /// Query ids, tables and metrics hold these texts, and later versions look for them there.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use self::attempt::Attempt;
 use self::unreadable::Unreadable;
 pub use self::unreadable::{STORED_WAIT, UnreadableOutcome, UnreadablePolicy, UnreadableVerdict};
-use crate::ledger::{Nexts, Progress, SinkName};
+use crate::ledger::{Frontiers, Progress, SinkName};
 use crate::offset::{Offset, Range};
 use crate::take_over::Plan;
 use crate::tracker::Tracker;
@@ -117,7 +117,7 @@ pub struct Ended<R> {
     /// The right, which is void now.
     pub right: R,
     /// The frontiers, as far as this process knows.
-    pub stored: Nexts,
+    pub stored: Frontiers,
     /// The end of the last range that was sent to the writers.
     pub sent: Offset,
     /// The reason, for the log.
@@ -178,7 +178,7 @@ impl<R: Right, B: CutBatch> Machine<R, B> {
         };
         match std::mem::replace(&mut self.state, next) {
             State::Owned(owned) => {
-                Some(Ended { stored: owned.tracker.nexts(), sent: owned.sent, right: owned.right, why })
+                Some(Ended { stored: owned.tracker.frontiers(), sent: owned.sent, right: owned.right, why })
             }
             State::Idle | State::TakingOver => None,
         }
@@ -378,6 +378,6 @@ impl<R, B: CutBatch> Owned<R, B> {
     }
 
     fn is_under_way(&self) -> bool {
-        self.tracker.nexts().lowest() < self.sent
+        self.tracker.frontiers().lowest() < self.sent
     }
 }

@@ -6,7 +6,7 @@ pub mod steps;
 use std::error::Error;
 use std::fmt;
 
-use crate::ledger::{Claim, FORMAT, Nexts, Row, SinkName};
+use crate::ledger::{Claim, FORMAT, Frontiers, Row, SinkName};
 use crate::offset::{Offset, Range};
 
 /// The first row format in which all inserts of a partition use one query id.
@@ -119,8 +119,8 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
     let mut filled = false;
     let claimed = row.claimed;
     for (sink, next, stopped, wanted) in [
-        (SinkName::Postgres, &mut row.nexts.postgres, &mut row.postgres_stopped, switches.postgres),
-        (SinkName::ClickHouse, &mut row.nexts.clickhouse, &mut row.clickhouse_stopped, switches.clickhouse),
+        (SinkName::Postgres, &mut row.frontiers.postgres, &mut row.postgres_stopped, switches.postgres),
+        (SinkName::ClickHouse, &mut row.frontiers.clickhouse, &mut row.clickhouse_stopped, switches.clickhouse),
     ] {
         match (*next, wanted) {
             (Some(_), Some(_)) | (None, None) => {}
@@ -144,10 +144,10 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
         // the old claims. PostgreSQL holds a claimed range as a whole or not at all. ClickHouse may remember tokens of old claims whose
         // rows were lost.
         row.doubtful_below = row.doubtful_below.max(Some(claimed));
-        row.claimed = row.nexts.lowest();
+        row.claimed = row.frontiers.lowest();
         row.claims.clear();
     }
-    let lowest = row.nexts.lowest();
+    let lowest = row.frontiers.lowest();
     row.claims.retain(|claim| claim.end > lowest);
     (row, gaps)
 }
@@ -159,8 +159,8 @@ pub fn switch(mut row: Row, switches: &Switches) -> (Row, Vec<Gap>) {
 /// - the ledger cannot have gone back in time: a row restored from before a claim looks clean;
 /// - ClickHouse was on: a row whose ClickHouse was off has forgotten its claims.
 pub fn must_drain(row: &Row, is_certain: bool, may_have_gone_back: bool) -> bool {
-    let was_clean = row.claims.iter().all(|claim| claim.end <= row.nexts.lowest());
-    !was_clean || !is_certain || may_have_gone_back || row.nexts.clickhouse.is_none()
+    let was_clean = row.claims.iter().all(|claim| claim.end <= row.frontiers.lowest());
+    !was_clean || !is_certain || may_have_gone_back || row.frontiers.clickhouse.is_none()
 }
 
 /// Whether all older inserts that may be in flight use the query id of this ledger's inserts, so that a drain ends them. Otherwise the
@@ -172,7 +172,7 @@ pub fn insert_id_is_known(row: &Row, ledger_lost: bool, is_from_other_cluster: b
 
 /// The offset from which on ClickHouse is asked for the highest offset that it holds. It should hold none there.
 pub fn question_from(row: &Row) -> Offset {
-    row.claimed.max(row.nexts.clickhouse.unwrap_or(0))
+    row.claimed.max(row.frontiers.clickhouse.unwrap_or(0))
 }
 
 /// What a take-over saw besides the row itself.
@@ -204,7 +204,7 @@ pub struct Plan {
     /// The claims found in the row, in rising order.
     pub claims: Vec<Claim>,
     /// The frontiers found in the row.
-    pub nexts: Nexts,
+    pub frontiers: Frontiers,
     /// A range that starts at or below this offset may already be in ClickHouse, cut in any way.
     pub uncertain_through: Option<Offset>,
     /// H: a range that starts below it is read back even after an OK.
@@ -234,7 +234,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
     }
     check_claims(&row)?;
     let mut gaps = Vec::new();
-    let start = row.nexts.lowest();
+    let start = row.frontiers.lowest();
     if observed.log_end < row.claimed {
         return Err(Corrupt::LogWentBack { log_end: observed.log_end, claimed: row.claimed });
     }
@@ -252,9 +252,9 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
     row.doubtful_below = row.doubtful_below.filter(|&h| h > start);
     row.format = FORMAT;
     let mut cuts: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
-    cuts.push(row.nexts.dead_letters);
-    cuts.extend(row.nexts.postgres);
-    cuts.extend(row.nexts.clickhouse);
+    cuts.push(row.frontiers.dead_letters);
+    cuts.extend(row.frontiers.postgres);
+    cuts.extend(row.frontiers.clickhouse);
     cuts.push(row.claimed);
     cuts.retain(|&cut| cut > start);
     cuts.sort_unstable();
@@ -265,7 +265,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
         claimed: row.claimed,
         cuts,
         claims: row.claims.clone(),
-        nexts: row.nexts,
+        frontiers: row.frontiers,
         uncertain_through: if observed.ledger_lost { Some(observed.log_end) } else { observed.clickhouse_highest },
         doubtful_below: row.doubtful_below,
         birth: row.birth,
@@ -275,7 +275,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
 
 fn check_claims(row: &Row) -> Result<(), Corrupt> {
     let ends: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
-    let lowest = row.nexts.lowest();
+    let lowest = row.frontiers.lowest();
     let rising = ends.windows(2).all(|pair| pair[0] < pair[1]);
     let reach = match (ends.first(), ends.last()) {
         (Some(&first), Some(&last)) => first > lowest && last == row.claimed,
@@ -288,9 +288,9 @@ fn check_claims(row: &Row) -> Result<(), Corrupt> {
     for end in ends {
         let range = Range::new(start, end);
         for (sink, next) in [
-            ("the dead letters", Some(row.nexts.dead_letters)),
-            ("postgresql", row.nexts.postgres),
-            ("clickhouse", row.nexts.clickhouse),
+            ("the dead letters", Some(row.frontiers.dead_letters)),
+            ("postgresql", row.frontiers.postgres),
+            ("clickhouse", row.frontiers.clickhouse),
         ] {
             if let Some(next) = next.filter(|&next| range.start < next && next < range.end) {
                 return Err(Corrupt::InsideClaim { sink, next, range });

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::{Nexts, Progress, SinkName};
+use crate::ledger::{Frontiers, Progress, SinkName};
 use crate::offset::{Frontier, Offset, Range};
 use crate::take_over::Plan;
 
@@ -24,7 +24,7 @@ pub struct Tracker {
     dead_letters: Frontier,
     clickhouse: Option<Frontier>,
     /// The frontiers that the last fenced statement returned.
-    recorded: Nexts,
+    recorded: Frontiers,
     committed: Option<Offset>,
 }
 
@@ -34,10 +34,10 @@ impl Tracker {
         Self {
             claimed: plan.claimed,
             pending: plan.claims.iter().map(|claim| claim.end).collect(),
-            postgres: plan.nexts.postgres.map(Frontier::at),
-            dead_letters: Frontier::at(plan.nexts.dead_letters),
-            clickhouse: plan.nexts.clickhouse.map(Frontier::at),
-            recorded: plan.nexts,
+            postgres: plan.frontiers.postgres.map(Frontier::at),
+            dead_letters: Frontier::at(plan.frontiers.dead_letters),
+            clickhouse: plan.frontiers.clickhouse.map(Frontier::at),
+            recorded: plan.frontiers,
             committed: None,
         }
     }
@@ -79,15 +79,15 @@ impl Tracker {
                 }
             }
         }
-        let lowest = self.nexts().lowest();
+        let lowest = self.frontiers().lowest();
         while self.pending.front().is_some_and(|&end| end <= lowest) {
             self.pending.pop_front();
         }
     }
 
     /// The frontiers, as this process knows them.
-    pub fn nexts(&self) -> Nexts {
-        Nexts {
+    pub fn frontiers(&self) -> Frontiers {
+        Frontiers {
             dead_letters: self.dead_letters.next(),
             postgres: self.postgres.map(Frontier::next),
             clickhouse: self.clickhouse.map(Frontier::next),
@@ -102,7 +102,7 @@ impl Tracker {
     /// Whether the ledger's last answer differs from memory: the ledger does not know yet what ClickHouse acknowledged, or no fenced answer
     /// has shown yet what PostgreSQL's own transactions moved.
     pub fn is_unrecorded(&self) -> bool {
-        self.recorded != self.nexts()
+        self.recorded != self.frontiers()
     }
 
     /// A fenced statement has returned the row.
@@ -110,16 +110,16 @@ impl Tracker {
     /// # Errors
     /// [`Unexpected`] if the row is behind memory or has other sinks on.
     pub fn recorded(&mut self, progress: &Progress) -> Result<(), Unexpected> {
-        let memory = self.nexts();
+        let memory = self.frontiers();
         let behind = progress.claimed < self.claimed
-            || progress.nexts.dead_letters < memory.dead_letters
-            || progress.nexts.postgres < memory.postgres
-            || progress.nexts.postgres.is_some() != memory.postgres.is_some()
-            || progress.nexts.clickhouse.is_some() != memory.clickhouse.is_some();
+            || progress.frontiers.dead_letters < memory.dead_letters
+            || progress.frontiers.postgres < memory.postgres
+            || progress.frontiers.postgres.is_some() != memory.postgres.is_some()
+            || progress.frontiers.clickhouse.is_some() != memory.clickhouse.is_some();
         if behind {
             return Err(Unexpected);
         }
-        self.recorded = progress.nexts;
+        self.recorded = progress.frontiers;
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Tracker {
     }
 
     /// The frontiers as the ledger last returned them.
-    pub fn recorded_nexts(&self) -> Nexts {
+    pub fn recorded_frontiers(&self) -> Frontiers {
         self.recorded
     }
 
@@ -155,22 +155,22 @@ fn advance(frontier: &mut Frontier, range: Range) {
 mod tests {
     use super::*;
 
-    fn plan(nexts: Nexts, claimed: Offset) -> Plan {
+    fn plan(frontiers: Frontiers, claimed: Offset) -> Plan {
         Plan {
-            start: nexts.lowest(),
-            read_from: nexts.lowest(),
+            start: frontiers.lowest(),
+            read_from: frontiers.lowest(),
             claimed,
             cuts: Vec::new(),
             claims: Vec::new(),
-            nexts,
+            frontiers,
             uncertain_through: None,
             doubtful_below: None,
             birth: 0,
         }
     }
 
-    fn at(next: Offset) -> Nexts {
-        Nexts { dead_letters: next, postgres: Some(next), clickhouse: Some(next) }
+    fn at(next: Offset) -> Frontiers {
+        Frontiers { dead_letters: next, postgres: Some(next), clickhouse: Some(next) }
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         tracker.acknowledged(SinkName::ClickHouse, Range::new(10, 20));
         assert_eq!(tracker.to_commit(), Some(10), "memory is not the ledger");
         assert!(tracker.is_unrecorded() && tracker.pending_count() == 0);
-        let progress = Progress { partition: 0, claimed: 20, nexts: at(20) };
+        let progress = Progress { partition: 0, claimed: 20, frontiers: at(20) };
         tracker.recorded(&progress).unwrap();
         assert_eq!(tracker.to_commit(), Some(20));
         tracker.committed(20);
@@ -198,20 +198,20 @@ mod tests {
             tracker.acknowledged(SinkName::ClickHouse, Range::new(10, 20));
             tracker
         };
-        let answered = |nexts| stored().recorded(&Progress { partition: 0, claimed: 20, nexts });
+        let answered = |frontiers| stored().recorded(&Progress { partition: 0, claimed: 20, frontiers });
         assert_eq!(answered(at(20)), Ok(()));
-        assert_eq!(answered(Nexts { clickhouse: Some(10), ..at(20) }), Ok(()), "memory tells the ledger of clickhouse");
+        assert_eq!(answered(Frontiers { clickhouse: Some(10), ..at(20) }), Ok(()), "memory tells the ledger of clickhouse");
         assert_eq!(answered(at(30)), Ok(()), "ahead of memory is no fault");
         for behind in [
-            Nexts { dead_letters: 10, ..at(20) },
-            Nexts { postgres: Some(10), ..at(20) },
-            Nexts { postgres: None, ..at(20) },
-            Nexts { clickhouse: None, ..at(20) },
+            Frontiers { dead_letters: 10, ..at(20) },
+            Frontiers { postgres: Some(10), ..at(20) },
+            Frontiers { postgres: None, ..at(20) },
+            Frontiers { clickhouse: None, ..at(20) },
         ] {
             assert_eq!(answered(behind), Err(Unexpected), "{behind:?}");
         }
         let mut recorded = stored();
-        recorded.recorded(&Progress { partition: 0, claimed: 20, nexts: at(20) }).unwrap();
+        recorded.recorded(&Progress { partition: 0, claimed: 20, frontiers: at(20) }).unwrap();
         assert!(!recorded.is_unrecorded() && stored().is_unrecorded());
     }
 
@@ -219,7 +219,7 @@ mod tests {
     fn what_was_stored_before_the_take_over_is_acknowledged_again_without_moving_anything() {
         let mut tracker = Tracker::new(&plan(at(10), 20));
         tracker.acknowledged(SinkName::Postgres, Range::new(0, 10));
-        assert_eq!(tracker.nexts(), at(10));
+        assert_eq!(tracker.frontiers(), at(10));
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
     fn a_ledger_behind_memory_is_unexpected() {
         let mut tracker = Tracker::new(&plan(at(10), 10));
         tracker.claimed_range(Range::new(10, 20));
-        let progress = Progress { partition: 0, claimed: 10, nexts: at(10) };
+        let progress = Progress { partition: 0, claimed: 10, frontiers: at(10) };
         assert_eq!(tracker.recorded(&progress), Err(Unexpected));
     }
 
@@ -250,8 +250,8 @@ mod tests {
         tracker.claimed_range(Range::new(0, 5));
         tracker.acknowledged(SinkName::Postgres, Range::new(0, 5));
         assert_eq!(tracker.pending_count(), 1);
-        let nexts = Nexts { clickhouse: Some(0), ..at(5) };
-        tracker.recorded(&Progress { partition: 0, claimed: 5, nexts }).unwrap();
+        let frontiers = Frontiers { clickhouse: Some(0), ..at(5) };
+        tracker.recorded(&Progress { partition: 0, claimed: 5, frontiers }).unwrap();
         assert_eq!(tracker.to_commit(), Some(0));
     }
 }

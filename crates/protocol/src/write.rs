@@ -20,7 +20,7 @@ pub enum Delivery {
 impl Plan {
     /// How `range` goes to ClickHouse.
     pub fn clickhouse_delivery(&self, range: Range) -> Delivery {
-        match self.nexts.clickhouse {
+        match self.frontiers.clickhouse {
             None => Delivery::Skip,
             Some(next) if next >= range.end => Delivery::Skip,
             _ if range.end <= self.claimed => Delivery::ReadBackFirst,
@@ -32,12 +32,12 @@ impl Plan {
 
     /// Whether PostgreSQL still needs the rows of `range`.
     pub fn postgres_wants_rows(&self, range: Range) -> bool {
-        self.nexts.postgres.is_some_and(|next| next < range.end)
+        self.frontiers.postgres.is_some_and(|next| next < range.end)
     }
 
     /// Whether PostgreSQL still needs the dead letters of `range`.
     pub fn wants_dead_letters(&self, range: Range) -> bool {
-        self.nexts.dead_letters < range.end
+        self.frontiers.dead_letters < range.end
     }
 
     /// The claims found that were made by another definition than `own`, in rising order, each with that definition's fingerprint. The
@@ -52,7 +52,7 @@ impl Plan {
     pub fn postgres_is_truth(&self, range: Range, fingerprint: i64) -> bool {
         self.claims.iter().any(|claim| claim.end == range.end && claim.fingerprint != fingerprint)
             && !self.postgres_wants_rows(range)
-            && self.nexts.postgres.is_some()
+            && self.frontiers.postgres.is_some()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::LazyLock;
 
 use footprint_event::rows::Values;
-use footprint_protocol::ledger::{LedgerId, Nexts, OwnerId, SourceId};
+use footprint_protocol::ledger::{Frontiers, LedgerId, OwnerId, SourceId};
 use footprint_protocol::take_over::Plan;
 use footprint_service::config::Config;
 use proptest::prelude::*;
@@ -33,7 +33,7 @@ fn ownership(start: Offset, claimed: Offset, cuts: &[Offset]) -> Arc<Ownership> 
             claimed,
             cuts: cuts.to_vec(),
             claims: Vec::new(),
-            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            frontiers: Frontiers { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
             uncertain_through: None,
             doubtful_below: None,
             birth: 0,

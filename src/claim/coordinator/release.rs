@@ -32,8 +32,8 @@ pub(super) struct Unfinished {
 impl Unfinished {
     /// Notes what an ownership leaves unfinished. What an earlier ownership left is finished once this one has stored it.
     pub(super) fn note(unfinished: &mut BTreeMap<Partition, Self>, ended: &Ended<Arc<Ownership>>) {
-        let (partition, nexts) = (ended.right.partition, ended.stored);
-        let stored = nexts.lowest();
+        let (partition, frontiers) = (ended.right.partition, ended.stored);
+        let stored = frontiers.lowest();
         let earlier = unfinished.get(&partition).map_or(Offset::MIN, |left| left.sent);
         let sent = ended.sent.max(earlier);
         if stored >= sent {
@@ -41,9 +41,9 @@ impl Unfinished {
             return;
         }
         let is_behind = |next: Option<Offset>| next.is_some_and(|next| next < sent);
-        let (postgres, clickhouse) = (is_behind(nexts.postgres), is_behind(nexts.clickhouse));
+        let (postgres, clickhouse) = (is_behind(frontiers.postgres), is_behind(frontiers.clickhouse));
         // PostgreSQL also stores the dead letters
-        let postgres = postgres || nexts.dead_letters < sent;
+        let postgres = postgres || frontiers.dead_letters < sent;
         unfinished.insert(partition, Self { stored, sent, postgres, clickhouse });
     }
 }

@@ -39,8 +39,8 @@ impl Coordinator {
         let route: Arc<str> = self.context.route.as_str().into();
         metrics::owned(&route, self.owned().count());
         for (ownership, tracker) in self.owned() {
-            let nexts = tracker.recorded_nexts();
-            for (sink, next) in [(SinkName::Postgres, nexts.postgres), (SinkName::ClickHouse, nexts.clickhouse)] {
+            let frontiers = tracker.recorded_frontiers();
+            for (sink, next) in [(SinkName::Postgres, frontiers.postgres), (SinkName::ClickHouse, frontiers.clickhouse)] {
                 if let Some(next) = next {
                     metrics::frontier(&route, ownership.partition, sink, next);
                 }
@@ -73,7 +73,7 @@ impl Coordinator {
         for &(partition, end) in ends {
             let Some(machine) = self.partitions.get(&partition).map(|held| &held.machine) else { continue };
             let Some((ownership, tracker)) = machine.right().zip(machine.tracker()) else { continue };
-            let next = tracker.recorded_nexts().lowest();
+            let next = tracker.recorded_frontiers().lowest();
             metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
             let waits = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
             let after = self.settings.unreadable.after;

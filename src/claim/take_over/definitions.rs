@@ -68,7 +68,7 @@ pub(super) async fn earlier(
 /// Logs that the definition of a claim is not available. If PostgreSQL has stored the range, its rows are the truth. Otherwise the present
 /// definition decodes the range.
 fn log_lost(plan: &Plan, partition: Partition, range: Range, why: &str) {
-    if plan.nexts.postgres.is_some() && !plan.postgres_wants_rows(range) {
+    if plan.frontiers.postgres.is_some() && !plan.postgres_wants_rows(range) {
         info!(partition, %range, "claimed under another definition, {why}: clickhouse gets the rows that postgresql holds");
     } else {
         warn!(

@@ -25,7 +25,7 @@ pub struct Advance {
 
 /// The frontiers of one partition in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frontiers {
+pub struct PostgresFrontiers {
     /// The frontier of the dead letters.
     pub dead_letters: Offset,
     /// The frontier of the rows. None while PostgreSQL is switched off.
@@ -104,11 +104,11 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
 ///
 /// # Errors
 /// PostgreSQL refuses or does not answer.
-pub async fn frontiers(client: &Client, route: &str, fence: Fence) -> Result<Option<Frontiers>, Error> {
+pub async fn postgres_frontiers(client: &Client, route: &str, fence: Fence) -> Result<Option<PostgresFrontiers>, Error> {
     let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";
     let Fence { source, partition, epoch, owner } = fence;
     let owner = uuid_of(owner);
     let row = client.query_opt(sql, &[&route, &source.0, &partition, &epoch, &owner]).await?;
-    Ok(row.map(|row| Frontiers { dead_letters: row.get(0), rows: row.get(1) }))
+    Ok(row.map(|row| PostgresFrontiers { dead_letters: row.get(0), rows: row.get(1) }))
 }

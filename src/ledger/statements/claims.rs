@@ -5,7 +5,7 @@ use footprint_protocol::offset::{Offset, Partition, Range};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
-use super::{Fence, Ledger, LedgerError, read_nexts};
+use super::{Fence, Ledger, LedgerError, read_frontiers};
 use crate::ledger::identity::uuid_of;
 
 /// Locks the rows of `given` that are still ours, in the order of their key. Every statement that changes several rows of the ledger begins
@@ -16,7 +16,7 @@ const LOCKED: &str = "locked as (select l.source, l.partition from footprint_led
                       where l.route = :route order by l.source, l.partition for no key update of l)";
 
 fn read_progress(row: &Row) -> Result<Progress, Error> {
-    Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, nexts: read_nexts(row)? })
+    Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, frontiers: read_frontiers(row)? })
 }
 
 /// A range to claim.

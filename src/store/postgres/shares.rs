@@ -24,7 +24,7 @@ impl Share<'_> {
     }
 
     fn dead_letters_move(&self) -> (Offset, Offset) {
-        let still = self.ownership.plan.nexts.dead_letters;
+        let still = self.ownership.plan.frontiers.dead_letters;
         if self.dead_letters { (self.range.start, self.range.end) } else { (still, still) }
     }
 
@@ -39,7 +39,7 @@ impl Share<'_> {
     }
 
     fn postgres_move(&self) -> Option<(Offset, Offset)> {
-        let still = self.ownership.plan.nexts.postgres?;
+        let still = self.ownership.plan.frontiers.postgres?;
         Some(if self.rows { (self.range.start, self.range.end) } else { (still, still) })
     }
 }

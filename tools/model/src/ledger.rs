@@ -2,7 +2,7 @@
 //! and of the PostgreSQL sink. `tests/ledger` compares the two on a real server.
 
 use footprint_protocol::first_start::{FirstStart, FirstStarts};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Progress, Row};
+use footprint_protocol::ledger::{Claim, FORMAT, Frontiers, OwnerId, Progress, Row};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::Settled;
 
@@ -83,7 +83,7 @@ pub fn take_over(slot: &mut Option<LedgerRow>, owner: OwnerId, start: &FirstStar
             epoch: 0,
             owner,
             claimed: start,
-            nexts: Nexts { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
+            frontiers: Frontiers { dead_letters: start, postgres: Some(start), clickhouse: Some(start) },
             postgres_stopped: None,
             clickhouse_stopped: None,
             claims: Vec::new(),
@@ -107,15 +107,15 @@ fn owned<'a>(slot: &'a mut Option<LedgerRow>, fence: &Fence, epoch: bool, owner:
 }
 
 fn progress(found: &LedgerRow) -> Progress {
-    Progress { partition: 0, claimed: found.row.claimed, nexts: found.row.nexts }
+    Progress { partition: 0, claimed: found.row.claimed, frontiers: found.row.frontiers }
 }
 
 /// Writes what the new owner decided. False: fenced.
 pub fn settle(slot: &mut Option<LedgerRow>, fence: &Fence, settled: &Settled) -> bool {
     let Some(found) = owned(slot, fence, true, true) else { return false };
-    let Row { epoch, owner, birth, first_offset, nexts: Nexts { dead_letters, .. }, .. } = found.row;
-    let nexts = Nexts { dead_letters, ..settled.row.nexts };
-    found.row = Row { epoch, owner, birth, first_offset, nexts, ..settled.row.clone() };
+    let Row { epoch, owner, birth, first_offset, frontiers: Frontiers { dead_letters, .. }, .. } = found.row;
+    let frontiers = Frontiers { dead_letters, ..settled.row.frontiers };
+    found.row = Row { epoch, owner, birth, first_offset, frontiers, ..settled.row.clone() };
     (found.fresh, found.another) = (true, false);
     true
 }
@@ -148,8 +148,8 @@ pub fn heartbeat(
 
 fn record(row: &mut Row, clickhouse_next: Option<Offset>) {
     // greatest() ignores null
-    row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse_next);
-    let lowest = row.nexts.lowest();
+    row.frontiers.clickhouse = row.frontiers.clickhouse.max(clickhouse_next);
+    let lowest = row.frontiers.lowest();
     row.claims.retain(|claim| claim.end > lowest);
 }
 
@@ -161,7 +161,7 @@ pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
 /// Whether a dead letter of `offset` for ClickHouse alone may be written: the writer owns the partition, and ClickHouse has not
 /// stored the record.
 pub fn may_leave_out(slot: &mut Option<LedgerRow>, fence: &Fence, offset: Offset) -> bool {
-    owned(slot, fence, true, true).is_some_and(|found| found.row.nexts.clickhouse.is_some_and(|next| offset >= next))
+    owned(slot, fence, true, true).is_some_and(|found| found.row.frontiers.clickhouse.is_some_and(|next| offset >= next))
 }
 
 /// The compare-and-set of a write. False: it is refused, and so is the transaction.
@@ -171,11 +171,11 @@ pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) 
     let row = &mut found.row;
     let claimed = !guards.hold(Guard::EndIsClaimed) || row.claims.iter().any(|claim| claim.end == advance.end);
     let is_current =
-        row.nexts.dead_letters == advance.dead_letters.0 && row.nexts.postgres == advance.rows.map(|(from, _)| from);
+        row.frontiers.dead_letters == advance.dead_letters.0 && row.frontiers.postgres == advance.rows.map(|(from, _)| from);
     if !claimed || !is_current {
         return false;
     }
-    row.nexts.dead_letters = advance.dead_letters.1;
-    row.nexts.postgres = advance.rows.map(|(_, to)| to);
+    row.frontiers.dead_letters = advance.dead_letters.1;
+    row.frontiers.postgres = advance.rows.map(|(_, to)| to);
     true
 }

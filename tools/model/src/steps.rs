@@ -104,7 +104,7 @@ impl World {
         if config.slow_commits && self.would_commit(config, owning, machine) {
             steps.push(Step::Commit(by));
         } else if self.kafka.life == owning.life
-            && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < tracker.recorded_nexts().lowest())
+            && self.kafka.committed.as_ref().is_some_and(|(offset, _)| *offset < tracker.recorded_frontiers().lowest())
         {
             steps.push(Step::Recommit(by));
         }
@@ -142,7 +142,7 @@ impl World {
             return machine.to_commit().is_some();
         }
         let committed = self.kafka.committed.as_ref().map(|(offset, _)| *offset);
-        self.kafka.life == owning.life && committed != machine.tracker().map(|tracker| tracker.nexts().lowest())
+        self.kafka.life == owning.life && committed != machine.tracker().map(|tracker| tracker.frontiers().lowest())
     }
 
     /// How many offsets the next batch may cover. It never crosses a cut, and below `claimed` it ends exactly at one.

@@ -251,15 +251,15 @@ impl World {
             if config.has_first_start() && found.row.first_offset != Some(self.floor[life]) {
                 return Some(Broken::StartedElsewhere);
             }
-            let nexts = found.row.nexts;
+            let frontiers = found.row.frontiers;
             let (good, bad) = (self.ours(config.good(), life), self.ours(config.bad(), life));
-            let rows = nexts.postgres.map_or(Offsets::default(), Offsets::below).and(good);
-            let dead_letters = Offsets::below(nexts.dead_letters).and(bad);
+            let rows = frontiers.postgres.map_or(Offsets::default(), Offsets::below).and(good);
+            let dead_letters = Offsets::below(frontiers.dead_letters).and(bad);
             let held = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]);
             if !rows.minus(held).is_empty() || !dead_letters.minus(tables.dead_letters[life]).is_empty() {
                 return Some(Broken::LostInPostgres);
             }
-            let rows = nexts.clickhouse.map_or(Offsets::default(), Offsets::below).and(good);
+            let rows = frontiers.clickhouse.map_or(Offsets::default(), Offsets::below).and(good);
             let held = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
             if !rows.minus(held).is_empty() {
                 return Some(Broken::LostInClickHouse);
@@ -282,14 +282,14 @@ impl World {
         let life = self.kafka.life;
         let tables = &self.postgres.tables;
         let Some(found) = &tables.ledger[life] else { return false };
-        let nexts = found.row.nexts;
+        let frontiers = found.row.frontiers;
         let end = config.records;
         let (good, bad) = (self.ours(config.good(), life), self.ours(config.bad(), life));
         let stored = tables.rows[life].or(tables.gaps[life][0]).or(tables.refused[life][0]).and(config.good());
         let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
         let mark = footprint_protocol::first_start::commit_mark(source(life));
         self.kafka.end == end
-            && [nexts.dead_letters, nexts.postgres.unwrap_or(-1), nexts.clickhouse.unwrap_or(-1)] == [end; 3]
+            && [frontiers.dead_letters, frontiers.postgres.unwrap_or(-1), frontiers.clickhouse.unwrap_or(-1)] == [end; 3]
             && stored == good
             && tables.dead_letters[life] == bad
             && in_clickhouse.and(config.good()) == good

@@ -31,8 +31,8 @@ impl CutBatch for Range {
 
 pub(super) type Process = Machine<Epoch, Range>;
 
-pub(super) fn at(offset: Offset) -> Nexts {
-    Nexts { dead_letters: offset, postgres: Some(offset), clickhouse: Some(offset) }
+pub(super) fn at(offset: Offset) -> Frontiers {
+    Frontiers { dead_letters: offset, postgres: Some(offset), clickhouse: Some(offset) }
 }
 
 pub(super) fn plan(start: Offset, claims: &[Offset]) -> Plan {
@@ -42,7 +42,7 @@ pub(super) fn plan(start: Offset, claims: &[Offset]) -> Plan {
         claimed: claims.last().copied().unwrap_or(start),
         cuts: claims.to_vec(),
         claims: claims.iter().map(|&end| Claim { end, fingerprint: 1 }).collect(),
-        nexts: at(start),
+        frontiers: at(start),
         uncertain_through: None,
         doubtful_below: None,
         birth: 1,
@@ -50,7 +50,7 @@ pub(super) fn plan(start: Offset, claims: &[Offset]) -> Plan {
 }
 
 pub(super) fn progress(claimed: Offset, stored: Offset) -> Progress {
-    Progress { partition: 0, claimed, nexts: at(stored) }
+    Progress { partition: 0, claimed, frontiers: at(stored) }
 }
 
 /// A partition that was taken over with this plan.
@@ -118,17 +118,17 @@ impl Ledger {
 
     /// PostgreSQL's write: its frontier moves in the transaction of its rows.
     fn write(&mut self, epoch: i64, range: Range) -> bool {
-        let Some(row) = self.row(epoch).filter(|row| row.nexts.postgres == Some(range.start)) else { return false };
-        (row.nexts.postgres, row.nexts.dead_letters) = (Some(range.end), range.end);
+        let Some(row) = self.row(epoch).filter(|row| row.frontiers.postgres == Some(range.start)) else { return false };
+        (row.frontiers.postgres, row.frontiers.dead_letters) = (Some(range.end), range.end);
         true
     }
 
     fn heartbeat(&mut self, epoch: i64, clickhouse: Option<Offset>) -> Option<Progress> {
         let row = self.row(epoch)?;
-        row.nexts.clickhouse = row.nexts.clickhouse.max(clickhouse);
-        let lowest = row.nexts.lowest();
+        row.frontiers.clickhouse = row.frontiers.clickhouse.max(clickhouse);
+        let lowest = row.frontiers.lowest();
         row.claims.retain(|claim| claim.end > lowest);
-        Some(Progress { partition: 0, claimed: row.claimed, nexts: row.nexts })
+        Some(Progress { partition: 0, claimed: row.claimed, frontiers: row.frontiers })
     }
 }
 
@@ -137,7 +137,7 @@ fn fresh_row(start: Offset) -> Row {
         epoch: 0,
         owner: OwnerId(0),
         claimed: start,
-        nexts: at(start),
+        frontiers: at(start),
         postgres_stopped: None,
         clickhouse_stopped: None,
         claims: Vec::new(),
@@ -327,7 +327,7 @@ fn a_pair_that_passes_the_partition_on_writes_each_record_once() {
     assert_eq!(second.to_commit(), Some(10));
     claim_and_send(&mut second, &mut ledger, Range::new(10, 20), now);
     assert!(ledger.write(2, Range::new(10, 20)));
-    assert_eq!(ledger.row.unwrap().nexts.postgres, Some(20));
+    assert_eq!(ledger.row.unwrap().frontiers.postgres, Some(20));
 }
 
 /// The loss of the ledger's connection ends the ownership, whatever is in flight. Late answers change nothing.

@@ -98,7 +98,7 @@ impl<R: Right, B: CutBatch> Machine<R, B> {
             known.ending = None;
             return None;
         };
-        let stored_below = owned.tracker.nexts().lowest();
+        let stored_below = owned.tracker.frontiers().lowest();
         if stored_below > known.offset {
             let offset = known.offset;
             self.unreadable = None;

@@ -164,7 +164,7 @@ struct TakenRow {
 impl TakenRow {
     fn stored(&self) -> Option<Range> {
         let first = self.row.first_offset.unwrap_or(0);
-        self.row.nexts.clickhouse.filter(|&next| next > first).map(|next| Range::new(first, next))
+        self.row.frontiers.clickhouse.filter(|&next| next > first).map(|next| Range::new(first, next))
     }
 }
 

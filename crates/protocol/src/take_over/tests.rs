@@ -15,7 +15,7 @@ fn row(postgres: Offset, clickhouse: Offset, ends: &[Offset], claimed: Offset) -
         epoch: 3,
         owner: OwnerId(0),
         claimed,
-        nexts: Nexts { dead_letters: postgres, postgres: Some(postgres), clickhouse: Some(clickhouse) },
+        frontiers: Frontiers { dead_letters: postgres, postgres: Some(postgres), clickhouse: Some(clickhouse) },
         postgres_stopped: None,
         clickhouse_stopped: None,
         claims: ends.iter().map(|&end| Claim { end, fingerprint: 7 }).collect(),
@@ -87,7 +87,7 @@ fn h_is_kept_until_it_is_passed() {
     let mut doubtful = row(10, 10, &[], 10);
     doubtful.doubtful_below = Some(40);
     assert_eq!(settle(doubtful.clone(), &seen(100), &ON).unwrap().row.doubtful_below, Some(40));
-    doubtful.nexts = Nexts { dead_letters: 40, postgres: Some(40), clickhouse: Some(40) };
+    doubtful.frontiers = Frontiers { dead_letters: 40, postgres: Some(40), clickhouse: Some(40) };
     doubtful.claimed = 40;
     assert_eq!(settle(doubtful, &seen(100), &ON).unwrap().row.doubtful_below, None);
 }
@@ -120,14 +120,14 @@ fn a_newer_row_is_refused() {
 fn a_sink_that_is_off_remembers_where_it_stopped_and_is_filled_from_there() {
     let off = Switches { clickhouse: None, ..ON };
     let (stopped, gaps) = switch(row(30, 10, &[20, 30], 30), &off);
-    assert_eq!((stopped.nexts.clickhouse, stopped.clickhouse_stopped), (None, Some(10)));
+    assert_eq!((stopped.frontiers.clickhouse, stopped.clickhouse_stopped), (None, Some(10)));
     assert!(gaps.is_empty());
     let mut later = stopped;
-    (later.nexts.postgres, later.nexts.dead_letters, later.claimed) = (Some(90), 90, 90);
+    (later.frontiers.postgres, later.frontiers.dead_letters, later.claimed) = (Some(90), 90, 90);
     later.claims.clear();
 
     let (filled, gaps) = switch(later.clone(), &ON);
-    assert_eq!((filled.claimed, filled.nexts.clickhouse, filled.clickhouse_stopped), (10, Some(10), None));
+    assert_eq!((filled.claimed, filled.frontiers.clickhouse, filled.clickhouse_stopped), (10, Some(10), None));
     assert!(gaps.is_empty() && filled.claims.is_empty());
     assert_eq!(question_from(&filled), 10, "inserts that landed by half are found");
     let plan = settle(filled, &seen(100), &ON).unwrap().plan;
@@ -140,7 +140,7 @@ fn a_sink_that_is_off_remembers_where_it_stopped_and_is_filled_from_there() {
 
     let skip = Switches { clickhouse: Some(WhenSwitchedOn::Skip), ..ON };
     let (skipped, gaps) = switch(later, &skip);
-    assert_eq!((skipped.nexts.clickhouse, skipped.claimed), (Some(90), 90));
+    assert_eq!((skipped.frontiers.clickhouse, skipped.claimed), (Some(90), 90));
     assert_eq!((gaps[0].sink, gaps[0].range), (Some(SinkName::ClickHouse), Range::new(10, 90)));
 }
 
@@ -230,15 +230,15 @@ fn a_sink_that_is_filled_meets_old_tokens() {
 fn a_sink_that_missed_nothing_leaves_no_gap() {
     let skip = Switches { clickhouse: Some(WhenSwitchedOn::Skip), ..ON };
     let mut off = row(20, 20, &[], 20);
-    (off.nexts.clickhouse, off.clickhouse_stopped) = (None, Some(20));
+    (off.frontiers.clickhouse, off.clickhouse_stopped) = (None, Some(20));
     let (on, gaps) = switch(off, &skip);
-    assert_eq!((on.nexts.clickhouse, gaps.len()), (Some(20), 0));
+    assert_eq!((on.frontiers.clickhouse, gaps.len()), (Some(20), 0));
 }
 
 #[test]
 fn a_row_below_zero_is_corruption() {
     let mut negative = row(0, 0, &[], -5);
-    negative.nexts = Nexts { dead_letters: -5, postgres: Some(-5), clickhouse: Some(-5) };
+    negative.frontiers = Frontiers { dead_letters: -5, postgres: Some(-5), clickhouse: Some(-5) };
     assert!(matches!(settle(negative, &seen(100), &ON), Err(Corrupt::Claims(..))));
     let repeated = row(10, 10, &[20, 20], 20);
     assert!(matches!(settle(repeated, &seen(100), &ON), Err(Corrupt::Claims(..))), "the same claim twice");

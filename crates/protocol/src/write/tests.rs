@@ -1,7 +1,7 @@
 //! What each sink still needs of a range.
 
 use super::*;
-use crate::ledger::{Claim, Nexts};
+use crate::ledger::{Claim, Frontiers};
 
 /// An owner that found two claims of another definition, up to 30. PostgreSQL is at 20 and ClickHouse at 10.
 fn plan() -> Plan {
@@ -11,7 +11,7 @@ fn plan() -> Plan {
         claimed: 30,
         cuts: vec![20, 30],
         claims: vec![Claim { end: 20, fingerprint: 2 }, Claim { end: 30, fingerprint: 2 }],
-        nexts: Nexts { dead_letters: 20, postgres: Some(20), clickhouse: Some(10) },
+        frontiers: Frontiers { dead_letters: 20, postgres: Some(20), clickhouse: Some(10) },
         uncertain_through: None,
         doubtful_below: None,
         birth: 1,
@@ -20,13 +20,13 @@ fn plan() -> Plan {
 
 #[test]
 fn clickhouse_gets_what_it_has_not_acknowledged() {
-    let delivery = |nexts: Nexts, range| Plan { nexts, ..plan() }.clickhouse_delivery(range);
-    let nexts = plan().nexts;
+    let delivery = |frontiers: Frontiers, range| Plan { frontiers, ..plan() }.clickhouse_delivery(range);
+    let frontiers = plan().frontiers;
     let new = Range::new(30, 40);
-    assert_eq!(delivery(nexts, new), Delivery::Insert);
-    assert_eq!(delivery(Nexts { clickhouse: None, ..nexts }, new), Delivery::Skip, "it is off");
-    assert_eq!(delivery(Nexts { clickhouse: Some(40), ..nexts }, new), Delivery::Skip, "it has it");
-    assert_eq!(delivery(nexts, Range::new(20, 30)), Delivery::ReadBackFirst, "it was claimed by another");
+    assert_eq!(delivery(frontiers, new), Delivery::Insert);
+    assert_eq!(delivery(Frontiers { clickhouse: None, ..frontiers }, new), Delivery::Skip, "it is off");
+    assert_eq!(delivery(Frontiers { clickhouse: Some(40), ..frontiers }, new), Delivery::Skip, "it has it");
+    assert_eq!(delivery(frontiers, Range::new(20, 30)), Delivery::ReadBackFirst, "it was claimed by another");
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn rows_and_dead_letters_are_wanted_above_their_frontiers() {
     let plan = plan();
     assert!(!plan.wants_dead_letters(Range::new(10, 20)) && plan.wants_dead_letters(Range::new(20, 30)));
     assert!(!plan.postgres_wants_rows(Range::new(10, 20)) && plan.postgres_wants_rows(Range::new(20, 30)));
-    let off = Plan { nexts: Nexts { postgres: None, ..plan.nexts }, ..plan };
+    let off = Plan { frontiers: Frontiers { postgres: None, ..plan.frontiers }, ..plan };
     assert!(!off.postgres_wants_rows(Range::new(20, 30)) && off.wants_dead_letters(Range::new(20, 30)));
 }
 
@@ -47,7 +47,7 @@ fn the_rows_of_another_definition_are_the_truth_where_postgresql_has_them() {
     assert!(!plan.postgres_is_truth(stored, 2), "it is our own definition");
     assert!(!plan.postgres_is_truth(open, 1), "postgresql does not have it");
     assert!(!plan.postgres_is_truth(Range::new(10, 15), 1), "no such claim");
-    let off = Plan { nexts: Nexts { postgres: None, ..plan.nexts }, ..plan };
+    let off = Plan { frontiers: Frontiers { postgres: None, ..plan.frontiers }, ..plan };
     assert!(!off.postgres_is_truth(stored, 1), "postgresql is off, and has none");
 }
 

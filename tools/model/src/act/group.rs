@@ -64,7 +64,7 @@ impl World {
             && let Some(tracker) = self.consumers[by].tracker()
         {
             let mark = commit_mark(source(owning.life));
-            self.kafka.late_commit = Some((tracker.recorded_nexts().lowest(), mark));
+            self.kafka.late_commit = Some((tracker.recorded_frontiers().lowest(), mark));
         }
         if let Some(machine) = &mut self.consumers[by].machine
             && !matches!(machine.release(later(), true), Release::Commit | Release::Ready { .. })

@@ -67,9 +67,9 @@ impl World {
         let Some(machine) = &mut self.consumers[by].machine else { return };
         let range = machine.ready().next().map(|batch| batch.range);
         if let Some(range) = range.filter(|_| !machine.wants_to_send())
-            && let Some(nexts) = machine.tracker().map(Tracker::nexts)
+            && let Some(frontiers) = machine.tracker().map(Tracker::frontiers)
         {
-            let heard = machine.claimed(range, Some(&Progress { partition: 0, claimed: range.end, nexts }));
+            let heard = machine.claimed(range, Some(&Progress { partition: 0, claimed: range.end, frontiers }));
             self.heard(by, heard);
         }
     }
@@ -78,7 +78,7 @@ impl World {
         let Some(batch) = self.consumers[by].machine.as_mut().and_then(Machine::next_to_send) else { return };
         let Some(owning) = self.consumers[by].owning_mut() else { return };
         owning.queue.push(batch);
-        if owning.plan.nexts.clickhouse.is_none() {
+        if owning.plan.frontiers.clickhouse.is_none() {
             owning.clickhouse_done += 1;
         }
     }
@@ -153,7 +153,7 @@ impl World {
     pub(super) fn commit(&mut self, config: &Config, by: usize) {
         let from_ledger = config.guards.hold(Guard::CommitFromLedger);
         let Some(machine) = &mut self.consumers[by].machine else { return };
-        let memory = machine.tracker().map(|tracker| tracker.nexts().lowest());
+        let memory = machine.tracker().map(|tracker| tracker.frontiers().lowest());
         let Some(offset) = (if from_ledger { machine.to_commit() } else { memory }) else { return };
         machine.committed(offset);
         let Some(life) = machine.right().map(|owning| owning.life) else { return };

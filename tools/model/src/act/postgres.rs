@@ -49,7 +49,7 @@ impl World {
             return self.consumers[by].acknowledge(SinkName::Postgres, count);
         }
         let (life, range) = (owning.life, share.range);
-        let still = owning.plan.nexts;
+        let still = owning.plan.frontiers;
         let advance = Advance {
             fence: owning.fence,
             dead_letters: if share.dead_letters {
@@ -120,7 +120,7 @@ impl World {
         let Some(share) = owning.share(count) else { return };
         let found = ledger::reread(&mut self.postgres.tables.ledger[owning.life], &owning.fence);
         let value =
-            found.and_then(|row| if share.dead_letters { Some(row.nexts.dead_letters) } else { row.nexts.postgres });
+            found.and_then(|row| if share.dead_letters { Some(row.frontiers.dead_letters) } else { row.frontiers.postgres });
         match resolve(found.is_some(), value, share.range) {
             Resolution::Landed => self.consumers[by].acknowledge(SinkName::Postgres, count),
             Resolution::SendAgain => {}

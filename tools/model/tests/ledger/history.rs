@@ -84,13 +84,13 @@ fn sorted(mut progress: Vec<Progress>) -> Vec<Progress> {
 
 /// The compare-and-set that the sink makes for a share. None: nothing of it is left to do.
 fn advance_of(share: &Share) -> Option<Advance> {
-    let Share { fence, nexts, range, .. } = *share;
-    let (rows, dead_letters) = (plan(nexts).postgres_wants_rows(range), plan(nexts).wants_dead_letters(range));
+    let Share { fence, frontiers, range, .. } = *share;
+    let (rows, dead_letters) = (plan(frontiers).postgres_wants_rows(range), plan(frontiers).wants_dead_letters(range));
     let moved = (range.start, range.end);
     (rows || dead_letters).then_some(Advance {
         fence,
-        dead_letters: if dead_letters { moved } else { (nexts.dead_letters, nexts.dead_letters) },
-        rows: nexts.postgres.map(|next| if rows { moved } else { (next, next) }),
+        dead_letters: if dead_letters { moved } else { (frontiers.dead_letters, frontiers.dead_letters) },
+        rows: frontiers.postgres.map(|next| if rows { moved } else { (next, next) }),
         end: range.end,
     })
 }
@@ -241,10 +241,10 @@ impl History {
                 verdicts.push(Verdict::Stored);
                 continue;
             };
-            let wants = plan(share.nexts).wants_dead_letters(share.range);
+            let wants = plan(share.frontiers).wants_dead_letters(share.range);
             let found = reference::reread(slot, &share.fence);
             let value =
-                found.and_then(|found| if wants { Some(found.nexts.dead_letters) } else { found.nexts.postgres });
+                found.and_then(|found| if wants { Some(found.frontiers.dead_letters) } else { found.frontiers.postgres });
             match if uncertain { resolve(found.is_some(), value, share.range) } else { Resolution::SendAgain } {
                 Resolution::Landed => verdicts.push(Verdict::Stored),
                 Resolution::TakeOver => verdicts.push(Verdict::Fenced),
@@ -261,10 +261,10 @@ impl History {
                 let offsets = (share.range.start..share.range.end).filter(move |offset| offset % 2 == remainder);
                 offsets.map(move |offset| (key(partition), offset))
             };
-            if plan(share.nexts).postgres_wants_rows(share.range) {
+            if plan(share.frontiers).postgres_wants_rows(share.range) {
                 self.rows.extend(of(0));
             }
-            if plan(share.nexts).wants_dead_letters(share.range) {
+            if plan(share.frontiers).wants_dead_letters(share.range) {
                 self.dead_letters.extend(of(1));
             }
         }
@@ -290,7 +290,7 @@ impl Share {
     fn joinable(self) -> Self {
         let moves = |end: Offset| {
             let range = footprint_protocol::offset::Range::new(self.range.start, end);
-            (plan(self.nexts).postgres_wants_rows(range), plan(self.nexts).wants_dead_letters(range))
+            (plan(self.frontiers).postgres_wants_rows(range), plan(self.frontiers).wants_dead_letters(range))
         };
         Self { split: self.split.filter(|&middle| moves(middle) == moves(self.range.end)), ..self }
     }

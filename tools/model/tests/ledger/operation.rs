@@ -3,7 +3,7 @@
 
 use footprint_model::ledger::{ClaimWanted, Fence, LedgerRow};
 use footprint_protocol::first_start::{FirstStart, FirstStarts};
-use footprint_protocol::ledger::{Claim, FORMAT, Nexts, OwnerId, Row, SinkName};
+use footprint_protocol::ledger::{Claim, FORMAT, Frontiers, OwnerId, Row, SinkName};
 use footprint_protocol::offset::{Offset, Range};
 use footprint_protocol::take_over::{Gap, Plan, Settled};
 use rand::Rng;
@@ -18,7 +18,7 @@ pub struct Share {
     /// The ownership's fence.
     pub fence: Fence,
     /// The frontiers that its take-over found.
-    pub nexts: Nexts,
+    pub frontiers: Frontiers,
     /// The range that it writes.
     pub range: Range,
     /// Where the range is split into two batches.
@@ -86,8 +86,8 @@ impl Dice<'_> {
     fn offset(&mut self, partition: usize) -> Offset {
         let mut held = vec![0];
         if let Some(row) = self.row(partition) {
-            held.extend([row.claimed, row.claimed, row.nexts.dead_letters]);
-            held.extend([row.nexts.postgres, row.nexts.clickhouse].into_iter().flatten());
+            held.extend([row.claimed, row.claimed, row.frontiers.dead_letters]);
+            held.extend([row.frontiers.postgres, row.frontiers.clickhouse].into_iter().flatten());
             held.extend(row.claims.iter().map(|claim| claim.end));
         }
         let difference = self.pick(&[0, 0, 0, 0, 1, 2, -1]);
@@ -170,15 +170,15 @@ impl Dice<'_> {
     }
 
     fn share(&mut self, partition: usize) -> Share {
-        let mut nexts =
-            self.row(partition).map_or(Nexts { dead_letters: 0, postgres: Some(0), clickhouse: None }, |row| row.nexts);
+        let mut frontiers =
+            self.row(partition).map_or(Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: None }, |row| row.frontiers);
         if !self.often() {
-            nexts.dead_letters = self.offset(partition);
+            frontiers.dead_letters = self.offset(partition);
         }
         if !self.often() {
-            nexts.postgres = self.maybe_offset(partition);
+            frontiers.postgres = self.maybe_offset(partition);
         }
-        let lowest = Nexts { clickhouse: None, ..nexts }.lowest();
+        let lowest = Frontiers { clickhouse: None, ..frontiers }.lowest();
         let start = if self.often() { lowest } else { self.offset(partition) };
         let claims = self.row(partition).map_or(&[][..], |row| &row.claims);
         let ends: Vec<Offset> = claims.iter().map(|claim| claim.end).filter(|&end| start < end).collect();
@@ -186,7 +186,7 @@ impl Dice<'_> {
             if ends.is_empty() || !self.often() { start + self.chance.random_range(1..4) } else { self.pick(&ends) };
         let split =
             (end - start >= 2 && self.chance.random_bool(0.3)).then(|| self.chance.random_range(start + 1..end));
-        Share { fence: self.fence(partition), nexts, range: Range::new(start, end), split }
+        Share { fence: self.fence(partition), frontiers, range: Range::new(start, end), split }
     }
 
     /// A decision that a take-over might have made, and more. Its epoch, owner, birth, start and dead letters must be
@@ -196,7 +196,7 @@ impl Dice<'_> {
         for next in 0..2 {
             if self.chance.random_bool(0.3) {
                 let value = self.maybe_offset(partition);
-                *(if next == 0 { &mut row.nexts.postgres } else { &mut row.nexts.clickhouse }) = value;
+                *(if next == 0 { &mut row.frontiers.postgres } else { &mut row.frontiers.clickhouse }) = value;
             }
         }
         if self.chance.random_bool(0.3) {
@@ -219,16 +219,16 @@ impl Dice<'_> {
             row.owner = self.owner();
             row.birth += 1;
             row.first_offset = Some(77);
-            row.nexts.dead_letters += 1;
+            row.frontiers.dead_letters += 1;
         }
         let gaps = (0..self.chance.random_range(0..3)).map(|_| self.gap(partition)).collect();
         let plan = Plan {
-            start: row.nexts.lowest(),
-            read_from: row.nexts.lowest(),
+            start: row.frontiers.lowest(),
+            read_from: row.frontiers.lowest(),
             claimed: row.claimed,
             cuts: Vec::new(),
             claims: Vec::<Claim>::new(),
-            nexts: row.nexts,
+            frontiers: row.frontiers,
             uncertain_through: None,
             doubtful_below: row.doubtful_below,
             birth: row.birth,
@@ -251,7 +251,7 @@ fn empty() -> Row {
         epoch: 1,
         owner: OwnerId(0),
         claimed: 0,
-        nexts: Nexts { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
+        frontiers: Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: Some(0) },
         postgres_stopped: None,
         clickhouse_stopped: None,
         claims: Vec::new(),

@@ -17,7 +17,7 @@ use footprint_event::reject::{DeadLetter, Reason};
 use footprint_event::route::{Column, Kind, Presence, Route};
 use footprint_event::rows::{ColumnData, Rows, Values};
 use footprint_model::ledger::LedgerRow;
-use footprint_protocol::ledger::{Claim, LedgerId, Nexts, Row, SourceId};
+use footprint_protocol::ledger::{Claim, Frontiers, LedgerId, Row, SourceId};
 use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_protocol::take_over::Plan;
 use footprint_service::config::{Config, Postgres};
@@ -106,7 +106,7 @@ impl Server {
                 epoch: found.get(0),
                 owner: owner_of(found.get(1)),
                 claimed: found.get(2),
-                nexts: Nexts { dead_letters: found.get(3), postgres: found.get(4), clickhouse: found.get(5) },
+                frontiers: Frontiers { dead_letters: found.get(3), postgres: found.get(4), clickhouse: found.get(5) },
                 postgres_stopped: found.get(6),
                 clickhouse_stopped: found.get(7),
                 claims: claims.collect(),
@@ -150,7 +150,7 @@ impl Server {
 
     /// The batches of a share: rows at even offsets, dead letters at odd ones.
     pub fn batches(&self, source: SourceId, partition: Partition, share: &Share) -> Vec<Arc<Batch>> {
-        let Share { fence, nexts, range, split } = *share;
+        let Share { fence, frontiers, range, split } = *share;
         let ownership = Arc::new(Ownership {
             ledger: LedgerId(1),
             left_out: LeftOut::default(),
@@ -158,7 +158,7 @@ impl Server {
             partition,
             epoch: fence.epoch,
             owner: fence.owner,
-            plan: plan(nexts),
+            plan: plan(frontiers),
             proof: Proof::new(Arc::clone(&self.proofs), self.proofs.before_sending()),
             earlier: Vec::new(),
             skips: Vec::new(),
@@ -188,14 +188,14 @@ pub enum Table {
 }
 
 /// A plan with the parts that the PostgreSQL sink uses.
-pub fn plan(nexts: Nexts) -> Plan {
+pub fn plan(frontiers: Frontiers) -> Plan {
     Plan {
-        start: nexts.lowest(),
-        read_from: nexts.lowest(),
-        claimed: nexts.highest(),
+        start: frontiers.lowest(),
+        read_from: frontiers.lowest(),
+        claimed: frontiers.highest(),
         cuts: Vec::new(),
         claims: Vec::new(),
-        nexts,
+        frontiers,
         uncertain_through: None,
         doubtful_below: None,
         birth: 1,

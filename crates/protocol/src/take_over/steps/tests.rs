@@ -1,7 +1,7 @@
 //! The order of the questions, and what each answer changes.
 
 use super::*;
-use crate::ledger::{Claim, FORMAT, Nexts, OwnerId};
+use crate::ledger::{Claim, FORMAT, Frontiers, OwnerId};
 use crate::take_over::{OnLostRecords, WhenSwitchedOn};
 
 const ON: Switches = Switches {
@@ -20,7 +20,7 @@ fn row(next: Offset) -> Row {
         epoch: 3,
         owner: OwnerId(0),
         claimed: next,
-        nexts: Nexts { dead_letters: next, postgres: Some(next), clickhouse: Some(next) },
+        frontiers: Frontiers { dead_letters: next, postgres: Some(next), clickhouse: Some(next) },
         postgres_stopped: None,
         clickhouse_stopped: None,
         claims: Vec::new(),
@@ -142,7 +142,7 @@ fn a_first_start_is_written_down_once_and_read_again() {
 fn gaps_of_the_switches_are_noted_with_those_of_the_plan() {
     let skips = Switches { clickhouse: Some(WhenSwitchedOn::Skip), ..ON };
     let mut off = row(20);
-    (off.nexts.clickhouse, off.clickhouse_stopped) = (None, Some(5));
+    (off.frontiers.clickhouse, off.clickhouse_stopped) = (None, Some(5));
     let answers = vec![taken(off), Answer::Drained, Answer::Highest(None), Answer::End(50), Answer::TopicId(true)];
     let gaps = settled(skips, [with_row(), answers].concat()).gaps;
     assert_eq!(gaps.len(), 1);
