@@ -20,18 +20,18 @@ struct Place {
 }
 
 impl Silence {
-    /// Looks at a partition. `at` is its epoch, and the offset below which everything is stored. `waits` says that the log holds more, that
-    /// there is room for it, and that nothing of the partition is in flight. If the partition has been at the same place for `after` or
-    /// longer, returns for how long. It does this once until the partition moves.
-    pub fn look(
+    /// Observes a partition. `at` is its epoch, and the offset below which everything is stored. `is_waiting` says that the log holds
+    /// more, that there is room for it, and that nothing of the partition is in flight. If the partition has been at the same place for
+    /// `after` or longer, returns for how long. It does this once until the partition moves.
+    pub fn observe(
         &mut self,
         partition: Partition,
         at: (i64, Offset),
-        waits: bool,
+        is_waiting: bool,
         after: Duration,
         now: Instant,
     ) -> Option<Duration> {
-        if !waits {
+        if !is_waiting {
             self.0.remove(&partition);
             return None;
         }
@@ -54,17 +54,17 @@ mod tests {
     fn a_partition_that_is_silent_is_reported_once_until_it_moves() {
         const AFTER: Duration = Duration::from_secs(60);
         let (mut silence, start) = (Silence::default(), Instant::now());
-        let mut look_at = |at, waits, second| silence.look(3, at, waits, AFTER, start + Duration::from_secs(second));
-        let mut look = |next, waits, second| look_at((1, next), waits, second);
-        assert_eq!(look(7, true, 0), None);
-        assert_eq!(look(7, true, 59), None);
-        assert_eq!(look(7, true, 65), Some(Duration::from_secs(65)));
-        assert_eq!(look(7, true, 130), None, "said already");
-        assert_eq!(look(9, true, 131), None, "it has moved");
-        assert_eq!(look(9, true, 191), Some(AFTER));
-        assert_eq!(look(9, false, 192), None);
-        assert_eq!(look(9, true, 300), None, "it had not to wait meanwhile");
-        assert_eq!(look_at((2, 9), true, 400), None, "it was somebody else's meanwhile");
-        assert_eq!(look_at((2, 9), true, 460), Some(AFTER));
+        let mut observe_at = |at, is_waiting, second| silence.observe(3, at, is_waiting, AFTER, start + Duration::from_secs(second));
+        let mut observe = |next, is_waiting, second| observe_at((1, next), is_waiting, second);
+        assert_eq!(observe(7, true, 0), None);
+        assert_eq!(observe(7, true, 59), None);
+        assert_eq!(observe(7, true, 65), Some(Duration::from_secs(65)));
+        assert_eq!(observe(7, true, 130), None, "said already");
+        assert_eq!(observe(9, true, 131), None, "it has moved");
+        assert_eq!(observe(9, true, 191), Some(AFTER));
+        assert_eq!(observe(9, false, 192), None);
+        assert_eq!(observe(9, true, 300), None, "it had not to wait meanwhile");
+        assert_eq!(observe_at((2, 9), true, 400), None, "it was somebody else's meanwhile");
+        assert_eq!(observe_at((2, 9), true, 460), Some(AFTER));
     }
 }

@@ -67,10 +67,10 @@ pub enum Resolution {
     TakeOver,
 }
 
-/// Decides what a lost answer or a refusal means. `mine` says whether epoch and owner are still ours. `value` is the present value of the
-/// compared column.
-pub fn resolve(mine: bool, value: Option<Offset>, range: Range) -> Resolution {
-    match (mine, value) {
+/// Decides what a lost answer or a refusal means. `is_ours` says whether epoch and owner are still ours. `value` is the present value of
+/// the compared column.
+pub fn resolve(is_ours: bool, value: Option<Offset>, range: Range) -> Resolution {
+    match (is_ours, value) {
         (true, Some(value)) if value == range.end => Resolution::Landed,
         (true, Some(value)) if value == range.start => Resolution::SendAgain,
         _ => Resolution::TakeOver,
@@ -103,26 +103,26 @@ pub struct Repair {
     /// The last insert under this level was answered OK.
     answered_ok: bool,
     /// Older inserts were waited out since this repair's last insert.
-    waited: bool,
+    has_waited_out: bool,
 }
 
 impl Repair {
     /// A repair that knows nothing yet.
     pub fn new() -> Self {
-        Self { level: 0, answered_ok: false, waited: false }
+        Self { level: 0, answered_ok: false, has_waited_out: false }
     }
 
     /// A repair after a first write that was answered OK and must still be read back.
     pub fn after_ok() -> Self {
-        Self { level: 0, answered_ok: true, waited: false }
+        Self { level: 0, answered_ok: true, has_waited_out: false }
     }
 
     /// A read-back found that `missing` rows are not there.
     pub fn read_back(&mut self, missing: usize) -> Step {
-        match (missing, self.answered_ok, self.waited) {
+        match (missing, self.answered_ok, self.has_waited_out) {
             (0, _, _) => Step::Done,
             (_, _, false) => {
-                self.waited = true;
+                self.has_waited_out = true;
                 Step::WaitOut
             }
             (_, false, true) => Step::Insert { level: self.level },
@@ -138,13 +138,13 @@ impl Repair {
     /// An insert was refused as a whole, because another one runs. That one may bring the missing rows, so the repair waits it out and
     /// reads back first.
     pub fn refused(&mut self) -> Step {
-        self.waited = false;
+        self.has_waited_out = false;
         Step::ReadBack
     }
 
     /// An insert was answered with an OK or an error. The range is read back next. After an error the level stays.
     pub fn inserted(&mut self, ok: bool) -> Step {
-        (self.answered_ok, self.waited) = (ok, false);
+        (self.answered_ok, self.has_waited_out) = (ok, false);
         Step::ReadBack
     }
 }

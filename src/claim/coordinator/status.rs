@@ -75,9 +75,9 @@ impl Coordinator {
             let Some((ownership, tracker)) = machine.right().zip(machine.tracker()) else { continue };
             let next = tracker.recorded_frontiers().lowest();
             metrics::lag(&route, partition, end.saturating_sub(next).max(0).cast_unsigned());
-            let waits = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
+            let is_waiting = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
             let after = self.settings.unreadable.after;
-            if let Some(stood) = self.silence.look(partition, (ownership.epoch, next), waits, after, now) {
+            if let Some(stood) = self.silence.observe(partition, (ownership.epoch, next), is_waiting, after, now) {
                 warn!(
                     partition,
                     offset = next,
