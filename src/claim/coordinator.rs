@@ -7,9 +7,9 @@ mod claims;
 mod connection;
 mod events;
 mod heartbeat;
+mod other_consumers;
 mod release;
 mod status;
-mod strangers;
 mod take_overs;
 mod topic;
 mod unreadable;
@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
-use self::strangers::GroupWatch;
+use self::other_consumers::GroupWatch;
 use self::topic::{Described, Watch};
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
@@ -124,7 +124,7 @@ pub struct Settings {
 }
 
 /// A partition of this process: its machine, and what only the shell needs.
-struct Held {
+struct HeldPartition {
     machine: Machine<Arc<Ownership>, Arc<Batch>>,
     /// The lane of its batches in flight.
     lane: Lane,
@@ -132,14 +132,14 @@ struct Held {
     backoff: Backoff,
 }
 
-impl Held {
+impl HeldPartition {
     fn assigned() -> Self {
         Self { machine: Machine::assigned(), lane: 0, backoff: Backoff::new() }
     }
 }
 
 /// Partitions that the group has revoked together. They are released together.
-type Leaving = BTreeSet<Partition>;
+type Releasing = BTreeSet<Partition>;
 
 struct TakenOver {
     partition: Partition,
@@ -171,14 +171,14 @@ pub struct Coordinator {
     life: Option<TopicLife>,
     /// The number of the topic's partitions, as Kafka last described the topic.
     partition_count: usize,
-    partitions: BTreeMap<Partition, Held>,
+    partitions: BTreeMap<Partition, HeldPartition>,
     takeovers: JoinSet<TakenOver>,
     describes: JoinSet<Described>,
     watch: Watch,
     group: GroupWatch,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
-    leaving: Vec<Leaving>,
+    releasing: Vec<Releasing>,
     /// For partitions that this process no longer owns: what it has sent to the writers and has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
     /// Partitions from which nothing comes, although their logs hold more.
@@ -214,7 +214,7 @@ impl Coordinator {
             group: GroupWatch::default(),
             lags: JoinSet::new(),
             lag_at: now,
-            leaving: Vec::new(),
+            releasing: Vec::new(),
             unfinished: BTreeMap::new(),
             silence: Silence::default(),
             skips: BTreeMap::new(),
@@ -247,8 +247,8 @@ impl Coordinator {
                 Some(event) = self.channels.events.recv() => self.on_event(event)?,
                 Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
                 Some(ended) = self.describes.join_next() => self.on_description(finished(ended)?)?,
-                Some(ended) = self.lags.join_next() => self.on_ends(&finished(ended)?),
-                Some(ended) = self.group.answer() => self.on_strangers(finished(ended)?),
+                Some(ended) = self.lags.join_next() => self.on_log_ends(&finished(ended)?),
+                Some(ended) = self.group.answer() => self.on_other_consumers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,
                 batch = self.channels.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
                     Some(batch) => {
@@ -265,7 +265,7 @@ impl Coordinator {
                 () = tokio::time::sleep(TICK) => {}
             }
             self.work().await?;
-            if self.stopping && self.leaving.is_empty() {
+            if self.stopping && self.releasing.is_empty() {
                 failpoint::hit(Point::Drained);
                 self.command(Command::Close)?;
                 return Ok(self.outcome());
@@ -277,12 +277,12 @@ impl Coordinator {
     async fn work(&mut self) -> Result<(), PipelineError> {
         self.connect().await?;
         self.describe_when_needed();
-        self.look_for_strangers();
+        self.look_for_other_consumers();
         self.start_takeovers();
         self.dispatch().await?;
         self.end_unreadable();
         self.heartbeat_when_due().await?;
-        self.let_go().await?;
+        self.release_drained().await?;
         self.measure_lag();
         self.publish_status();
         Ok(())

@@ -1,9 +1,9 @@
 //! Takes a partition over: asks Kafka, the ledger and ClickHouse the questions of `protocol/take_over/steps.rs`, in its order. Each attempt
 //! runs beside the reader.
 
-mod asking;
 mod definitions;
 mod first_start;
+mod shell;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use footprint_service::report::Cause;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use self::asking::Asking;
+use self::shell::TakeOverShell;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::Proofs;
 use crate::ledger::statements::holder::Holder;
@@ -144,15 +144,15 @@ pub async fn take_over(
 ) -> Result<Arc<Ownership>, TakeOverError> {
     let (switches, other_lives_known) = (context.switches, life.others_known);
     let given = Given { source: life.source, partition, switches, other_lives_known };
-    let mut asking = Asking::new(context, ledger, life, partition, skips);
+    let mut shell = TakeOverShell::new(context, ledger, life, partition, skips);
     let mut steps = TakeOver::new(given);
     loop {
         match steps.ask() {
             Ok(ask) => {
-                let answer = asking.ask(ask).await?;
+                let answer = shell.ask(ask).await?;
                 steps.answer(answer).map_err(|corrupt| TakeOverError::stop(partition, corrupt))?;
             }
-            Err(Ended::Ours(plan)) => return asking.own(Plan::clone(plan)).await,
+            Err(Ended::Ours(plan)) => return shell.own(Plan::clone(plan)).await,
             Err(Ended::Replaced) => return Err(TakeOverError::Replaced),
             Err(Ended::Fenced) => {
                 return Err(TakeOverError::Passing("somebody else took the partition over meanwhile".into()));

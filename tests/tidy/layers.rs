@@ -119,8 +119,8 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
             &["claim/take_over/definitions", "claim/take_over/first_start"],
-            &["claim/take_over/asking", "claim/take_over"],
-            &["claim/coordinator/connection", "claim/coordinator/status", "claim/coordinator/strangers"],
+            &["claim/take_over/shell", "claim/take_over"],
+            &["claim/coordinator/connection", "claim/coordinator/other_consumers", "claim/coordinator/status"],
             &["claim/coordinator/claims", "claim/coordinator/release"],
             &["claim/coordinator/heartbeat"],
             &["claim/coordinator/events", "claim/coordinator/take_overs", "claim/coordinator/topic"],

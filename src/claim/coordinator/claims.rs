@@ -10,7 +10,7 @@ use footprint_service::failpoint::{self, Point};
 use footprint_service::metrics;
 use tracing::warn;
 
-use super::{Coordinator, Held, PipelineError};
+use super::{Coordinator, HeldPartition, PipelineError};
 use crate::ledger::ownership::Ownership;
 use crate::ledger::proof::Sighting;
 use crate::ledger::statements::{ClaimWanted, Fence, Ledger};
@@ -95,7 +95,7 @@ impl Coordinator {
         let under_way = self.partitions.values().filter(|held| held.machine.is_under_way());
         let bound: Vec<Lane> = under_way.map(|held| held.lane).collect();
         let Self { partitions, channels, .. } = self;
-        let is_free = |held: &&mut Held| !held.machine.is_under_way() && held.machine.ready_count() > 0;
+        let is_free = |held: &&mut HeldPartition| !held.machine.is_under_way() && held.machine.ready_count() > 0;
         let free = partitions.values_mut().filter(is_free).map(|held| &mut held.lane);
         channels.lanes.spread(bound.into_iter(), free);
     }

@@ -8,7 +8,7 @@ use footprint_service::failpoint::{self, Point};
 use tracing::{info, warn};
 
 use super::release::HAND_OVER_DELAY;
-use super::{Coordinator, Held, PipelineError};
+use super::{Coordinator, HeldPartition, PipelineError};
 use crate::batch::Batch;
 use crate::read::event::Event;
 use crate::store::sink::{Ack, Verdict};
@@ -34,7 +34,7 @@ impl Coordinator {
             Event::Assigned(partitions) => {
                 info!(?partitions, "assigned");
                 for partition in partitions {
-                    self.partitions.entry(partition).or_insert_with(Held::assigned).machine.assign();
+                    self.partitions.entry(partition).or_insert_with(HeldPartition::assigned).machine.assign();
                 }
                 self.channels.status.send_modify(|status| status.joined = true);
             }
@@ -45,7 +45,7 @@ impl Coordinator {
                         self.end(partition, "lost");
                     }
                 }
-                self.leave(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
+                self.begin_release(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
             }
             Event::Committed { count, .. } => self.commits_under_way = self.commits_under_way.saturating_sub(count),
             Event::Displaced { partitions, why } => {
@@ -74,7 +74,7 @@ impl Coordinator {
         info!("draining");
         self.stopping = true;
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
-        self.leave(partitions, Duration::ZERO);
+        self.begin_release(partitions, Duration::ZERO);
     }
 
     pub(super) fn on_batch(&mut self, batch: Batch) {

@@ -65,7 +65,7 @@ impl Coordinator {
     }
 
     /// Begins the release of partitions. An owned partition is released after `delay` and a drain.
-    pub(super) fn leave(&mut self, partitions: Vec<Partition>, delay: Duration) {
+    pub(super) fn begin_release(&mut self, partitions: Vec<Partition>, delay: Duration) {
         let begins_at = Instant::now() + delay;
         let deadline = begins_at + self.settings.drain_deadline;
         for &partition in &partitions {
@@ -73,30 +73,30 @@ impl Coordinator {
                 machine.revoke(begins_at, deadline);
             }
         }
-        self.leaving.push(partitions.into_iter().collect());
+        self.releasing.push(partitions.into_iter().collect());
     }
 
-    /// Releases leaving partitions once none of their batches is in flight and the last commit was answered. At the deadline they are
+    /// Releases revoked partitions once none of their batches is in flight and the last commit was answered. At the deadline they are
     /// released in any case, and the next owner replays their claims.
-    pub(super) async fn let_go(&mut self) -> Result<(), PipelineError> {
+    pub(super) async fn release_drained(&mut self) -> Result<(), PipelineError> {
         let mut index = 0;
-        while index < self.leaving.len() {
-            if !self.may_leave(index).await? {
+        while index < self.releasing.len() {
+            if !self.may_release(index).await? {
                 index += 1;
                 continue;
             }
-            let leaving = self.leaving.remove(index);
-            for &partition in &leaving {
+            let releasing = self.releasing.remove(index);
+            for &partition in &releasing {
                 self.released(partition);
             }
-            self.command(Command::Release(leaving.into_iter().collect()))?;
+            self.command(Command::Release(releasing.into_iter().collect()))?;
         }
         Ok(())
     }
 
-    /// Whether partitions that leave together may go back to the group. Once none of their batches is in flight, this sends the last
+    /// Whether partitions that are released together may go back to the group. Once none of their batches is in flight, this sends the last
     /// heartbeat and its commits.
-    async fn may_leave(&mut self, index: usize) -> Result<bool, PipelineError> {
+    async fn may_release(&mut self, index: usize) -> Result<bool, PipelineError> {
         let now = Instant::now();
         let releases = self.releases(index, now);
         if releases.iter().any(|(_, release)| *release == Release::NotYet) {
@@ -124,8 +124,8 @@ impl Coordinator {
 
     fn releases(&mut self, index: usize, now: Instant) -> Vec<(Partition, Release)> {
         let commits_answered = self.commits_under_way == 0;
-        let Self { leaving, partitions, .. } = self;
-        let together = &leaving[index];
+        let Self { releasing, partitions, .. } = self;
+        let together = &releasing[index];
         let held = partitions.iter_mut().filter(|(partition, _)| together.contains(partition));
         held.map(|(&partition, held)| (partition, held.machine.release(now, commits_answered))).collect()
     }

@@ -67,7 +67,7 @@ impl Coordinator {
         });
     }
 
-    pub(super) fn on_ends(&mut self, ends: &[(Partition, Offset)]) {
+    pub(super) fn on_log_ends(&mut self, ends: &[(Partition, Offset)]) {
         let route: Arc<str> = self.context.route.as_str().into();
         let (now, is_spent) = (Instant::now(), self.settings.budget.is_spent());
         for &(partition, end) in ends {

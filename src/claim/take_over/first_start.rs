@@ -15,7 +15,7 @@ use crate::store::sink::SinkError;
 
 /// Waits for its turn at the first start. All partitions of a process start at once: one of them asks and writes the record, the others
 /// wait and read it.
-pub(super) async fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, TakeOverError> {
+pub(super) async fn lock(context: &Context) -> Result<MutexGuard<'_, ()>, TakeOverError> {
     let waiting = timeout(ASK_TIMEOUT, context.starting.lock()).await;
     waiting.map_err(|_| TakeOverError::Passing("the first start of another partition takes long".into()))
 }

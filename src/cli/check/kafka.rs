@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use footprint_service::config::Config;
-use footprint_service::kafka::members::Strangers;
+use footprint_service::kafka::members::OtherConsumers;
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription, topic_timestamp_type};
 
 use footprint_service::report::Chain;
@@ -21,16 +21,18 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
         let inquirer = Inquirer::new(&kafka)?;
         let cluster = inquirer.cluster_id(TIMEOUT)?;
         let described = topics.iter().map(|topic| inquirer.describe_topic(topic, TIMEOUT)).collect();
-        let strangers = inquirer.strangers(TIMEOUT);
-        Ok::<(String, Vec<Result<TopicDescription, AskError>>, Result<Strangers, AskError>), AskError>((
-            cluster, described, strangers,
+        let other_consumers = inquirer.other_consumers(TIMEOUT);
+        Ok::<(String, Vec<Result<TopicDescription, AskError>>, Result<OtherConsumers, AskError>), AskError>((
+            cluster,
+            described,
+            other_consumers,
         ))
     });
     let servers = &config.kafka.bootstrap_servers;
     let described = match asked.await {
-        Ok(Ok((cluster, described, strangers))) => {
+        Ok(Ok((cluster, described, other_consumers))) => {
             report.ok("kafka", format!("{servers} answers, cluster {cluster}"));
-            check_group(&config.kafka.group_id, strangers, report);
+            check_group(&config.kafka.group_id, other_consumers, report);
             described
         }
         Ok(Err(error)) => {
@@ -60,11 +62,11 @@ pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
 }
 
 /// An old consumer that still runs keeps partitions of the group, and stores their records itself.
-fn check_group(group_id: &str, strangers: Result<Strangers, AskError>, report: &mut Report) {
+fn check_group(group_id: &str, other_consumers: Result<OtherConsumers, AskError>, report: &mut Report) {
     let what = format!("group {group_id}");
-    match strangers {
-        Ok(strangers) if strangers.is_empty() => report.ok(&what, "no other consumer is in it"),
-        Ok(strangers) => report.fault(&what, strangers.advice(group_id)),
+    match other_consumers {
+        Ok(others) if others.is_empty() => report.ok(&what, "no other consumer is in it"),
+        Ok(others) => report.fault(&what, others.advice(group_id)),
         Err(error) => report.fault(&what, Chain(&error)),
     }
 }

@@ -40,7 +40,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // the coordinator logs this error, with the members that keep us out: `claim/coordinator/strangers.rs`
+        // the coordinator logs this error, with the members that keep us out: `claim/coordinator/other_consumers.rs`
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) {
             return debug!("kafka: {error}: {reason}");
         }

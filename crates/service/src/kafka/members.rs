@@ -30,9 +30,9 @@ pub struct Member {
 
 /// Members that are not ours, by client id and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Strangers(Vec<Member>);
+pub struct OtherConsumers(Vec<Member>);
 
-impl Strangers {
+impl OtherConsumers {
     /// The group's members with a client id other than ours.
     pub fn of(mut members: Vec<Member>, our_client_id: &str) -> Self {
         members.retain(|member| member.client_id != our_client_id);
@@ -60,7 +60,7 @@ impl Strangers {
     }
 }
 
-impl fmt::Display for Strangers {
+impl fmt::Display for OtherConsumers {
     /// `client "a" on 10.0.0.1, client "b" on 10.0.0.2`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Member { client_id, host }) in self.0.iter().take(NAMED_MAX).enumerate() {
@@ -106,7 +106,7 @@ impl Inquirer {
     ///
     /// # Errors
     /// No answer in time, or the right to describe the group is missing.
-    pub fn strangers(&self, timeout: Duration) -> Result<Strangers, AskError> {
+    pub fn other_consumers(&self, timeout: Duration) -> Result<OtherConsumers, AskError> {
         let deadline = Instant::now() + timeout;
         loop {
             let members = match self.group_protocol {
@@ -114,7 +114,7 @@ impl Inquirer {
                 GroupProtocol::Consumer => self.described_members(timeout),
             };
             match members {
-                Ok(members) => return Ok(Strangers::of(members, self.config.get("client.id").unwrap_or_default())),
+                Ok(members) => return Ok(OtherConsumers::of(members, self.config.get("client.id").unwrap_or_default())),
                 // the group's broker has just started, or has changed
                 Err(Refusal { is_passing: true, .. }) if Instant::now() < deadline => thread::sleep(AGAIN),
                 Err(Refusal { why, .. }) => return Err(AskError::unanswered("describe group", why, self.events())),
@@ -221,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_named_by_client_id_and_host() {
+    fn other_consumers_are_named_by_client_id_and_host() {
         let members = vec![member("old", "/10.0.0.2"), member("footprint", "/10.0.0.1"), member("old", "/10.0.0.2")];
-        let strangers = Strangers::of(members, "footprint");
-        assert_eq!(strangers.to_string(), "client \"old\" on 10.0.0.2");
-        assert!(Strangers::of(vec![member("footprint", "/10.0.0.1")], "footprint").is_empty());
+        let others = OtherConsumers::of(members, "footprint");
+        assert_eq!(others.to_string(), "client \"old\" on 10.0.0.2");
+        assert!(OtherConsumers::of(vec![member("footprint", "/10.0.0.1")], "footprint").is_empty());
         let many = (0..7).map(|number| member(&format!("c{number}"), "/h")).collect();
-        assert!(Strangers::of(many, "footprint").to_string().ends_with("client \"c4\" on h and 2 more"));
+        assert!(OtherConsumers::of(many, "footprint").to_string().ends_with("client \"c4\" on h and 2 more"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_service::kafka::AskError;
-use footprint_service::kafka::members::Strangers;
+use footprint_service::kafka::members::OtherConsumers;
 use footprint_service::report::Chain;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::{debug, info, warn};
@@ -26,14 +26,14 @@ pub(super) struct GroupWatch {
     asked_at: Option<Instant>,
     /// The broker has refused us since the last question.
     refused: bool,
-    known: Strangers,
+    known: OtherConsumers,
     /// The question under way, at most one.
-    asking: JoinSet<Result<Strangers, AskError>>,
+    asking: JoinSet<Result<OtherConsumers, AskError>>,
 }
 
 impl GroupWatch {
     /// The answer to the question under way. None if there is no question.
-    pub(super) async fn answer(&mut self) -> Option<Result<Result<Strangers, AskError>, JoinError>> {
+    pub(super) async fn answer(&mut self) -> Option<Result<Result<OtherConsumers, AskError>, JoinError>> {
         self.asking.join_next().await
     }
 }
@@ -45,7 +45,7 @@ impl Coordinator {
     }
 
     /// Asks the group for its members while it keeps partitions from us.
-    pub(super) fn look_for_strangers(&mut self) {
+    pub(super) fn look_for_other_consumers(&mut self) {
         let interval = if self.group.refused { INTERVAL_REFUSED } else { INTERVAL };
         let is_due = self.group.asked_at.is_none_or(|at| at.elapsed() >= interval);
         // if every partition is ours, there is nobody to wait for; the partition count is known before the first take-over
@@ -58,21 +58,21 @@ impl Coordinator {
         self.group.refused = false;
         let inquirer = Arc::clone(&self.context.inquirer);
         self.group.asking.spawn(async move {
-            let asked = spawn_blocking(move || inquirer.strangers(TIMEOUT)).await;
+            let asked = spawn_blocking(move || inquirer.other_consumers(TIMEOUT)).await;
             asked.unwrap_or_else(|error| Err(AskError::refused("describe group", error)))
         });
     }
 
-    pub(super) fn on_strangers(&mut self, answer: Result<Strangers, AskError>) {
+    pub(super) fn on_other_consumers(&mut self, answer: Result<OtherConsumers, AskError>) {
         match answer {
-            Ok(strangers) if strangers == self.group.known => {}
-            Ok(strangers) => {
-                if strangers.is_empty() {
+            Ok(others) if others == self.group.known => {}
+            Ok(others) => {
+                if others.is_empty() {
                     info!("the other consumers have left the group");
                 } else {
-                    warn!("{}", strangers.advice(&self.context.holder.group));
+                    warn!("{}", others.advice(&self.context.holder.group));
                 }
-                self.group.known = strangers;
+                self.group.known = others;
             }
             Err(error) => debug!("{}", Chain(&error)),
         }

@@ -33,14 +33,14 @@ const UNREADABLE: &str = "could not be read from kafka's log";
 const LOST_ROWS_WINDOW: Offset = 1_000_000;
 
 /// The servers that a take-over asks, and the answers that only the shell needs.
-pub(super) struct Asking<'a> {
+pub(super) struct TakeOverShell<'a> {
     context: &'a Context,
     ledger: &'a Ledger,
     life: &'a TopicLife,
     partition: Partition,
     skips: &'a [Skip],
     /// Held while the record of the route's first start is read or made.
-    alone: Option<MutexGuard<'a, ()>>,
+    first_start_lock: Option<MutexGuard<'a, ()>>,
     /// The fence under which the statement took the row, and the moment before it was sent.
     taken: Option<(Fence, Sighting)>,
     log_end: Offset,
@@ -48,7 +48,7 @@ pub(super) struct Asking<'a> {
     given_up: Vec<Range>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> TakeOverShell<'a> {
     pub(super) fn new(
         context: &'a Context,
         ledger: &'a Ledger,
@@ -57,7 +57,7 @@ impl<'a> Asking<'a> {
         skips: &'a [Skip],
     ) -> Self {
         let (earlier, given_up) = (Vec::new(), Vec::new());
-        Self { context, ledger, life, partition, skips, alone: None, taken: None, log_end: 0, earlier, given_up }
+        Self { context, ledger, life, partition, skips, first_start_lock: None, taken: None, log_end: 0, earlier, given_up }
     }
 
     /// Asks one question and returns the answer.
@@ -83,8 +83,8 @@ impl<'a> Asking<'a> {
                 }
             }
             Ask::Starts => {
-                if self.alone.is_none() {
-                    self.alone = Some(first_start::alone(context).await?);
+                if self.first_start_lock.is_none() {
+                    self.first_start_lock = Some(first_start::lock(context).await?);
                 }
                 Answer::Starts(first_start::starts(ledger, life).await.map_err(ledger_error)?)
             }
@@ -94,7 +94,7 @@ impl<'a> Asking<'a> {
                 Answer::Written
             }
             Ask::Committed => {
-                self.alone = None;
+                self.first_start_lock = None;
                 failpoint::hit(Point::FirstStart);
                 Answer::Committed(first_start::committed(context, partition).await?)
             }
