@@ -46,7 +46,7 @@ pub struct Commit {
 
 /// The commands that the reader has not taken yet.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct PendingCommands {
     /// Offsets to commit.
     pub commit: Option<Commit>,
     /// Partitions to stop fetching.
@@ -56,7 +56,7 @@ pub struct Wanted {
     /// Partitions to read.
     pub assigned: BTreeMap<Partition, Arc<Ownership>>,
     /// The reader must end.
-    pub closes: bool,
+    pub is_closing: bool,
     /// The reader has ended.
     is_gone: bool,
 }
@@ -68,16 +68,16 @@ pub struct ReaderGone;
 
 /// The coordinator's end of the queue. If it is dropped, the reader ends.
 #[derive(Debug)]
-pub struct Commands(Arc<Mutex<Wanted>>);
+pub struct Commands(Arc<Mutex<PendingCommands>>);
 
 /// The reader's end of the queue.
 #[derive(Debug)]
-pub struct CommandQueue(Arc<Mutex<Wanted>>);
+pub struct CommandQueue(Arc<Mutex<PendingCommands>>);
 
 /// Makes both ends of an empty queue.
 pub fn commands() -> (Commands, CommandQueue) {
-    let wanted = Arc::new(Mutex::new(Wanted::default()));
-    (Commands(Arc::clone(&wanted)), CommandQueue(wanted))
+    let pending = Arc::new(Mutex::new(PendingCommands::default()));
+    (Commands(Arc::clone(&pending)), CommandQueue(pending))
 }
 
 impl Commands {
@@ -86,16 +86,16 @@ impl Commands {
     /// # Errors
     /// The reader has ended.
     pub fn send(&self, command: Command) -> Result<(), ReaderGone> {
-        let mut wanted = self.0.lock();
-        if wanted.is_gone {
+        let mut pending = self.0.lock();
+        if pending.is_gone {
             return Err(ReaderGone);
         }
-        wanted.add(command);
+        pending.add(command);
         Ok(())
     }
 }
 
-impl Wanted {
+impl PendingCommands {
     fn add(&mut self, command: Command) {
         match command {
             Command::Assign(ownership) => {
@@ -123,21 +123,21 @@ impl Wanted {
                 commit.offsets.extend(offsets);
                 commit.count += 1;
             }
-            Command::Close => self.closes = true,
+            Command::Close => self.is_closing = true,
         }
     }
 }
 
 impl CommandQueue {
     /// Takes all commands.
-    pub fn take(&self) -> Wanted {
+    pub fn take(&self) -> PendingCommands {
         std::mem::take(&mut *self.0.lock())
     }
 }
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        self.0.lock().closes = true;
+        self.0.lock().is_closing = true;
     }
 }
 
@@ -170,10 +170,10 @@ mod tests {
             }
         }
         commands.send(Command::Assign(ownership(7, 0))).unwrap();
-        let wanted = queue.take();
-        assert_eq!(wanted.assigned.keys().copied().collect::<Vec<_>>(), [7], "the latest wish");
-        assert!(wanted.halted.iter().copied().eq(partitions().filter(|&partition| partition != 7)));
-        let commit = wanted.commit.unwrap();
+        let pending = queue.take();
+        assert_eq!(pending.assigned.keys().copied().collect::<Vec<_>>(), [7], "the latest wish");
+        assert!(pending.halted.iter().copied().eq(partitions().filter(|&partition| partition != 7)));
+        let commit = pending.commit.unwrap();
         assert!(commit.offsets.into_iter().eq(partitions().map(|partition| (partition, 2))), "the latest offsets");
         assert_eq!(commit.count, 3 * PARTITIONS_MAX, "each is answered");
         assert!(queue.take().assigned.is_empty(), "and taken once");
@@ -188,10 +188,10 @@ mod tests {
         commands.send(Command::Commit { offsets: vec![(1, 10)], metadata: "mark".into() }).unwrap();
         commands.send(Command::Release(vec![1])).unwrap();
         commands.send(Command::Release(vec![])).unwrap();
-        let wanted = queue.take();
-        assert_eq!(wanted.assigned.keys().copied().collect::<Vec<_>>(), [2]);
-        assert_eq!(wanted.released, Some([1].into()));
-        assert_eq!(wanted.commit.unwrap().offsets, [(1, 10)].into());
+        let pending = queue.take();
+        assert_eq!(pending.assigned.keys().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!(pending.released, Some([1].into()));
+        assert_eq!(pending.commit.unwrap().offsets, [(1, 10)].into());
         commands.send(Command::Release(vec![])).unwrap();
         assert_eq!(queue.take().released, Some([].into()), "the group waits for an answer");
     }
@@ -211,8 +211,8 @@ mod tests {
         drop(queue);
         assert_eq!(commands.send(Command::Close), Err(ReaderGone));
         let (commands, queue) = super::commands();
-        assert!(!queue.take().closes);
+        assert!(!queue.take().is_closing);
         drop(commands);
-        assert!(queue.take().closes);
+        assert!(queue.take().is_closing);
     }
 }

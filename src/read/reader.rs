@@ -71,8 +71,8 @@ pub struct Reader {
     partitions: Partitions,
     intake: Intake,
     woken_at: Instant,
-    /// The coordinator is gone: nobody takes events any more.
-    is_alone: bool,
+    /// Nobody takes events any more.
+    coordinator_is_gone: bool,
 }
 
 impl Reader {
@@ -102,14 +102,14 @@ impl Reader {
             partitions: Partitions::default(),
             intake: Intake::new(chunks, budget, under_way),
             woken_at: Instant::now(),
-            is_alone: false,
+            coordinator_is_gone: false,
         })
     }
 
     /// Reads until it receives `Close`, or until the coordinator or the next stage is gone. The consumer leaves the group when it is
     /// dropped.
     pub fn run(mut self) {
-        while !self.partitions.closed && !self.is_alone && !self.intake.closed {
+        while !self.partitions.closed && !self.coordinator_is_gone && !self.intake.closed {
             let actions = self.partitions.follow(self.commands.take());
             self.do_all(actions);
             let actions = self.partitions.start_deferred();
@@ -253,7 +253,7 @@ impl Reader {
             let action = self.partitions.group_changed(change);
             self.perform(action);
         }
-        self.is_alone |= !send_waiting(&mut self.events_waiting, &self.events);
+        self.coordinator_is_gone |= !send_waiting(&mut self.events_waiting, &self.events);
     }
 }
 

@@ -7,32 +7,32 @@ use std::sync::Arc;
 
 use footprint_protocol::offset::Partition;
 
-use super::readings::{Place, Readings};
+use super::readings::{ReadFrom, Readings};
 use crate::ledger::ownership::Ownership;
 use crate::limits::REPLAYS_MAX;
 
 /// The partitions that wait, in the order in which they get their turn.
 #[derive(Default)]
-pub(super) struct Deferred(VecDeque<Place>);
+pub(super) struct Deferred(VecDeque<ReadFrom>);
 
 /// What to do when a waiting partition gets its turn.
 pub(super) struct Turn {
     /// A replay that has given up its place. Stop fetching it for now.
     pub(super) paused: Option<Partition>,
     /// The partition to read now.
-    pub(super) next: Place,
+    pub(super) next: ReadFrom,
 }
 
 impl Deferred {
     /// Adds a partition that was just taken over.
     pub(super) fn add(&mut self, ownership: Arc<Ownership>) {
         let from = ownership.plan.read_from;
-        self.0.push_back(Place { ownership, from });
+        self.0.push_back(ReadFrom { ownership, from });
     }
 
     /// Removes partitions that nobody wants to read any more.
     pub(super) fn remove(&mut self, partitions: &[Partition]) {
-        self.0.retain(|place| !partitions.contains(&place.ownership.partition));
+        self.0.retain(|read_from| !partitions.contains(&read_from.ownership.partition));
     }
 
     /// The number of partitions that wait.
@@ -43,7 +43,7 @@ impl Deferred {
     /// Looks at the partition that has waited longest. It gets its turn, or goes behind the others, or is dropped if its ownership has
     /// ended.
     pub(super) fn turn(&mut self, readings: &mut Readings) -> Option<Turn> {
-        let next = self.0.pop_front().filter(|place| !place.ownership.has_ended())?;
+        let next = self.0.pop_front().filter(|read_from| !read_from.ownership.has_ended())?;
         let is_replay = next.ownership.plan.claimed > next.from;
         if !is_replay || readings.replaying() < REPLAYS_MAX {
             return Some(Turn { paused: None, next });
@@ -104,11 +104,11 @@ mod tests {
     #[test]
     fn a_replay_goes_on_where_it_has_got_to() {
         let mut readings = Readings::default();
-        readings.start(Place { ownership: ownership(1, 100), from: 0 });
+        readings.start(ReadFrom { ownership: ownership(1, 100), from: 0 });
         readings.position(1, 40);
         assert!(readings.stop_stalled().is_none(), "something came");
         readings.pass(STALLED_AFTER);
-        assert_eq!(readings.stop_stalled().map(|place| place.from), Some(40));
+        assert_eq!(readings.stop_stalled().map(|read_from| read_from.from), Some(40));
         assert!(readings.is_empty());
     }
 }

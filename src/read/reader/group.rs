@@ -60,7 +60,7 @@ impl GroupContext {
     }
 
     /// The partitions of our topic. Others are left out, because their numbers would be taken for ours.
-    fn ours_of(&self, list: &TopicPartitionList) -> Vec<Partition> {
+    fn of_our_topic(&self, list: &TopicPartitionList) -> Vec<Partition> {
         let elements = list.elements();
         let (ours, others): (Vec<_>, Vec<_>) = elements.iter().partition(|element| element.topic() == self.topic);
         if let Some(other) = others.first() {
@@ -73,7 +73,7 @@ impl GroupContext {
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let partitions = self.ours_of(list);
+        let partitions = self.of_our_topic(list);
         debug!(?partitions, assigns, "rebalance");
         failpoint::hit(if assigns { Point::Assigned } else { Point::Revoked });
         if assigns {

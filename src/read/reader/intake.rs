@@ -77,7 +77,7 @@ impl Intake {
             replaying,
             next_stage_is_full: !self.waiting.is_empty(),
         };
-        let Room { overdraws, is_paused, .. } = self.room;
+        let Room { is_past_budget, is_paused, .. } = self.room;
         let may = self.room.may_take(load, Instant::now());
         let taken = self.budget.taken();
         metrics::budget(taken, self.budget.bytes_max());
@@ -85,7 +85,7 @@ impl Intake {
             metrics::paused(self.room.is_paused);
             debug!(paused = self.room.is_paused, taken, "reading");
         }
-        if self.room.overdraws && !overdraws {
+        if self.room.is_past_budget && !is_past_budget {
             debug!(taken, "reading past the budget to the end of a claim of an earlier owner");
         }
         may
@@ -178,7 +178,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::reader::readings::Place;
+    use crate::read::reader::readings::ReadFrom;
     use crate::read::tests::ownership;
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let (chunks, mut received) = mpsc::channel(1);
         let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &UnderWay::default());
         let mut readings = Readings::default();
-        readings.start(Place { ownership: ownership(3, 0), from: 0 });
+        readings.start(ReadFrom { ownership: ownership(3, 0), from: 0 });
         for position in [5, 9] {
             assert!(intake.may_take(0));
             readings.position(3, position);

@@ -8,7 +8,7 @@ use footprint_protocol::offset::{Offset, Partition};
 use super::action::Action;
 use super::deferred::{Deferred, Turn};
 use super::readings::Readings;
-use crate::read::commands::Wanted;
+use crate::read::commands::PendingCommands;
 use crate::read::event::Event;
 
 /// How often positions are asked for while no message comes.
@@ -30,8 +30,8 @@ pub(super) struct Partitions {
 
 impl Partitions {
     /// Follows the coordinator's commands, in the order that `commands.rs` explains.
-    pub(super) fn follow(&mut self, wanted: Wanted) -> Vec<Action> {
-        let Wanted { commit, halted, released, assigned, closes, .. } = wanted;
+    pub(super) fn follow(&mut self, pending: PendingCommands) -> Vec<Action> {
+        let PendingCommands { commit, halted, released, assigned, is_closing, .. } = pending;
         let mut actions: Vec<Action> = commit.map(Action::Commit).into_iter().collect();
         for partition in halted {
             self.readings.stop(partition);
@@ -47,7 +47,7 @@ impl Partitions {
         for ownership in assigned.into_values() {
             self.deferred.add(ownership);
         }
-        self.closed |= closes;
+        self.closed |= is_closing;
         actions
     }
 

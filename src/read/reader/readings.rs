@@ -17,7 +17,7 @@ use crate::read::event::Event;
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// A partition, and the offset from which it must be read.
-pub(super) struct Place {
+pub(super) struct ReadFrom {
     pub(super) ownership: Arc<Ownership>,
     pub(super) from: Offset,
 }
@@ -49,8 +49,8 @@ pub(super) struct NewMessages<'a> {
 
 impl Readings {
     /// Starts to read a partition.
-    pub(super) fn start(&mut self, place: Place) {
-        let Place { ownership, from } = place;
+    pub(super) fn start(&mut self, read_from: ReadFrom) {
+        let ReadFrom { ownership, from } = read_from;
         self.broken.remove(&ownership.partition);
         self.reading.insert(ownership.partition, Reading { next: from, moved_at: self.clock, ownership });
     }
@@ -76,12 +76,12 @@ impl Readings {
     }
 
     /// Stops the replay from which nothing has come for the longest time, if that is [`STALLED_AFTER`] or longer.
-    pub(super) fn stop_stalled(&mut self) -> Option<Place> {
+    pub(super) fn stop_stalled(&mut self) -> Option<ReadFrom> {
         let stalled = |reading: &&Reading| reading.replays() && self.clock >= reading.moved_at + STALLED_AFTER;
         let oldest = self.reading.values().filter(stalled).min_by_key(|reading| reading.moved_at)?;
         let partition = oldest.ownership.partition;
         let Reading { ownership, next, .. } = self.reading.remove(&partition)?;
-        Some(Place { ownership, from: next })
+        Some(ReadFrom { ownership, from: next })
     }
 
     /// The reader took messages, or waited for them, for this long.

@@ -27,7 +27,7 @@ pub(super) struct Room {
     held_since: Option<Instant>,
     stuck_since: Option<Instant>,
     /// Messages are taken past the budget.
-    pub(super) overdraws: bool,
+    pub(super) is_past_budget: bool,
     /// Reading has been held up for [`PATIENCE`] or longer.
     pub(super) is_paused: bool,
 }
@@ -38,11 +38,11 @@ impl Room {
         let Load { budget_is_spent, batches_under_way, replaying, next_stage_is_full } = load;
         if !budget_is_spent || batches_under_way > 0 || replaying == 0 {
             self.stuck_since = None;
-            self.overdraws = false;
+            self.is_past_budget = false;
         } else {
-            self.overdraws |= now >= *self.stuck_since.get_or_insert(now) + STUCK_AFTER;
+            self.is_past_budget |= now >= *self.stuck_since.get_or_insert(now) + STUCK_AFTER;
         }
-        let may = !next_stage_is_full && (!budget_is_spent || self.overdraws);
+        let may = !next_stage_is_full && (!budget_is_spent || self.is_past_budget);
         if may {
             self.held_since = None;
         }
@@ -87,9 +87,9 @@ mod tests {
         let stuck = Load { batches_under_way: 0, replaying: 1, ..SPENT };
         assert!(!room.may_take(stuck, now));
         assert!(!room.may_take(stuck, now + STUCK_AFTER - Duration::from_millis(1)));
-        assert!(room.may_take(stuck, now + STUCK_AFTER) && room.overdraws);
+        assert!(room.may_take(stuck, now + STUCK_AFTER) && room.is_past_budget);
         assert!(room.may_take(stuck, now + STUCK_AFTER), "until something is on its way");
-        assert!(!room.may_take(SPENT, now + STUCK_AFTER) && !room.overdraws);
+        assert!(!room.may_take(SPENT, now + STUCK_AFTER) && !room.is_past_budget);
         assert!(!room.may_take(stuck, now + STUCK_AFTER), "then it waits again");
         let no_replay = Load { replaying: 0, ..stuck };
         assert!(!room.may_take(no_replay, now + 10 * STUCK_AFTER), "its batches can be cut");
