@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
 use crate::upkeep::verify::{
-    Finding, Kind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, Verdict,
+    Finding, FindingKind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, Verdict,
     verify,
 };
 
@@ -143,7 +143,7 @@ fn route_text(route: &RouteReport, show: usize, width: Option<usize>) -> String 
             }
         }
     }
-    for kind in Kind::ALL {
+    for kind in FindingKind::ALL {
         let total: u64 =
             route.sources.iter().flat_map(|source| &source.partitions).map(|partition| partition.counts.of(kind)).sum();
         text.push_str(&kind_text(kind, total, &route.findings, show));
@@ -151,7 +151,7 @@ fn route_text(route: &RouteReport, show: usize, width: Option<usize>) -> String 
     text
 }
 
-fn kind_text(kind: Kind, total: u64, findings: &[Finding], show: usize) -> String {
+fn kind_text(kind: FindingKind, total: u64, findings: &[Finding], show: usize) -> String {
     if total == 0 {
         return String::new();
     }
@@ -284,7 +284,7 @@ mod tests {
                 in_kafka: true,
                 partitions: vec![partition],
             }],
-            findings: vec![finding(Kind::Missing, 20, None), finding(Kind::Lost, 30, Some(40))],
+            findings: vec![finding(FindingKind::Missing, 20, None), finding(FindingKind::Lost, 30, Some(40))],
             notes: vec![],
         };
         Report::new(vec![route], strict)

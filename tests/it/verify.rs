@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use footprint::upkeep::verify::{Kind, Options, Place, Report, VerifyError, verify};
+use footprint::upkeep::verify::{FindingKind, Options, Place, Report, VerifyError, verify};
 use footprint_event::route::{Kind as ColumnKind, Route};
 use footprint_service::config::Config;
 use footprint_service::kafka::Inquirer;
@@ -19,7 +19,7 @@ const FIRST_MS: i64 = 1_760_000_000_000;
 const BAD_EVERY: i64 = 1_000;
 const SOURCE: i64 = 4_242;
 
-type Found = (Kind, Place, i32, i64);
+type Found = (FindingKind, Place, i32, i64);
 
 fn payload(offset: i64) -> String {
     if offset % BAD_EVERY == 0 {
@@ -128,7 +128,7 @@ impl World {
         let findings = report.routes[0].findings.iter();
         let mut found: Vec<Found> = findings.map(|f| (f.kind, f.place, f.partition, f.offset)).collect();
         found.sort();
-        assert_eq!(found.len() as u64, Kind::ALL.into_iter().map(|kind| report.count(kind)).sum::<u64>());
+        assert_eq!(found.len() as u64, FindingKind::ALL.into_iter().map(|kind| report.count(kind)).sum::<u64>());
         assert_eq!(report.clean, !found.iter().any(|(kind, ..)| kind.is_fault()), "{found:?}");
         found
     }
@@ -160,7 +160,7 @@ async fn a_row_that_is_doubled_above_the_frontier_is_reported() {
     world.pg("update footprint_ledger set clickhouse_next = 5000").await;
     assert_eq!(world.found().await, [], "rows in flight are no fault");
     world.site.change(Where::Clickhouse, "double", "kafka_offset = 7777").await;
-    assert_eq!(world.found().await, [(Kind::Doubled, Place::Clickhouse, 0, 7_777)]);
+    assert_eq!(world.found().await, [(FindingKind::Doubled, Place::Clickhouse, 0, 7_777)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +181,7 @@ async fn what_is_right_is_clean_also_where_the_log_was_shortened() {
     world.pg("delete from user_footprint where kafka_offset in (69, 70002) and kafka_partition = 0").await;
     assert_eq!(
         world.found().await,
-        [(Kind::Missing, Place::Postgres, 0, 69), (Kind::Missing, Place::Postgres, 0, 70_002)]
+        [(FindingKind::Missing, Place::Postgres, 0, 69), (FindingKind::Missing, Place::Postgres, 0, 70_002)]
     );
     let report = world.report().await;
     let first = &report.routes[0].sources[0].partitions[0];
@@ -228,24 +228,24 @@ async fn each_fault_in_each_database_is_named_and_nothing_else() {
         .await;
 
     let mut expected = vec![
-        (Kind::Unexpected, Place::Postgres, 0, 3_000),
-        (Kind::Unexpected, Place::DeadLetters, 0, 3_001),
-        (Kind::Unexpected, Place::DeadLetters, 0, 20_000),
-        (Kind::Missing, Place::DeadLetters, 0, 4_000),
-        (Kind::Differing, Place::DeadLetters, 0, 5_000),
-        (Kind::Doubled, Place::DeadLetters, 0, 6_000),
+        (FindingKind::Unexpected, Place::Postgres, 0, 3_000),
+        (FindingKind::Unexpected, Place::DeadLetters, 0, 3_001),
+        (FindingKind::Unexpected, Place::DeadLetters, 0, 20_000),
+        (FindingKind::Missing, Place::DeadLetters, 0, 4_000),
+        (FindingKind::Differing, Place::DeadLetters, 0, 5_000),
+        (FindingKind::Doubled, Place::DeadLetters, 0, 6_000),
     ];
     for (place, offset) in [(Place::Postgres, 100), (Place::Clickhouse, 200)] {
         expected.extend([
-            (Kind::Missing, place, 1, offset + 1),
-            (Kind::Doubled, place, 1, offset + 2),
-            (Kind::Differing, place, 1, offset + 3),
-            (Kind::Doubled, place, 1, offset + 4),
-            (Kind::Differing, place, 1, offset + 5),
-            (Kind::Missing, place, 1, offset + 6),
-            (Kind::Missing, place, 1, offset + 7),
-            (Kind::Unexpected, place, 1, 10_000),
-            (Kind::Unexpected, place, 1, -7),
+            (FindingKind::Missing, place, 1, offset + 1),
+            (FindingKind::Doubled, place, 1, offset + 2),
+            (FindingKind::Differing, place, 1, offset + 3),
+            (FindingKind::Doubled, place, 1, offset + 4),
+            (FindingKind::Differing, place, 1, offset + 5),
+            (FindingKind::Missing, place, 1, offset + 6),
+            (FindingKind::Missing, place, 1, offset + 7),
+            (FindingKind::Unexpected, place, 1, 10_000),
+            (FindingKind::Unexpected, place, 1, -7),
         ]);
     }
     expected.sort();
@@ -288,16 +288,16 @@ async fn lag_flight_gaps_and_a_sink_that_is_off_are_no_faults() {
     assert_eq!(
         world.found().await,
         [
-            (Kind::Missing, Place::Clickhouse, 0, 3_999),
-            (Kind::Missing, Place::Clickhouse, 0, 4_999),
-            (Kind::Missing, Place::Clickhouse, 0, 6_999),
-            (Kind::Missing, Place::Clickhouse, 1, 3_999),
-            (Kind::Missing, Place::Clickhouse, 1, 4_999),
-            (Kind::Missing, Place::Clickhouse, 2, 3_999),
-            (Kind::Missing, Place::Clickhouse, 2, 4_999),
-            (Kind::Missing, Place::Clickhouse, 2, 6_999),
-            (Kind::Unexpected, Place::Postgres, 0, 8_001),
-            (Kind::Unexpected, Place::Clickhouse, 0, 8_501),
+            (FindingKind::Missing, Place::Clickhouse, 0, 3_999),
+            (FindingKind::Missing, Place::Clickhouse, 0, 4_999),
+            (FindingKind::Missing, Place::Clickhouse, 0, 6_999),
+            (FindingKind::Missing, Place::Clickhouse, 1, 3_999),
+            (FindingKind::Missing, Place::Clickhouse, 1, 4_999),
+            (FindingKind::Missing, Place::Clickhouse, 2, 3_999),
+            (FindingKind::Missing, Place::Clickhouse, 2, 4_999),
+            (FindingKind::Missing, Place::Clickhouse, 2, 6_999),
+            (FindingKind::Unexpected, Place::Postgres, 0, 8_001),
+            (FindingKind::Unexpected, Place::Clickhouse, 0, 8_501),
         ]
     );
 }
@@ -318,11 +318,11 @@ async fn an_old_life_of_the_topic_is_compared_without_it_and_a_stranger_is_unexp
     assert_eq!(
         found,
         [
-            (Kind::Missing, Place::Postgres, 0, 10),
-            (Kind::Differing, Place::Either, 0, 9),
-            (Kind::Unexpected, Place::Clickhouse, 3, 5),
-            (Kind::Lost, Place::Postgres, 0, 3_000),
-            (Kind::Lost, Place::Clickhouse, 0, 3_000),
+            (FindingKind::Missing, Place::Postgres, 0, 10),
+            (FindingKind::Differing, Place::Either, 0, 9),
+            (FindingKind::Unexpected, Place::Clickhouse, 3, 5),
+            (FindingKind::Lost, Place::Postgres, 0, 3_000),
+            (FindingKind::Lost, Place::Clickhouse, 0, 3_000),
         ]
     );
     // the new life has the same offsets and another source
@@ -372,7 +372,7 @@ async fn aborted_and_control_records_are_no_records() {
     // a row of an aborted record matches no record
     world.store_postgres(SOURCE, 0, 12, 13).await;
     world.store_clickhouse(SOURCE, 0, 12, 13).await;
-    assert_eq!(world.found().await, [(Kind::NotInLog, Place::Log, 0, 12)]);
+    assert_eq!(world.found().await, [(FindingKind::NotInLog, Place::Log, 0, 12)]);
     let strict = Options { strict: true, ..world.options.clone() };
     assert!(!verify(&world.config, strict).await.unwrap().clean);
 }
@@ -514,16 +514,16 @@ async fn every_kind_of_value_is_the_same_on_all_three_sides() {
         ("u", "'00000000-0000-0000-0000-000000000000'"),
     ] {
         world.pg(&format!("update every_kind set {column} = {value} where kafka_offset = 1")).await;
-        assert_eq!(world.found().await, [(Kind::Differing, Place::Postgres, 0, 1)], "{column}");
+        assert_eq!(world.found().await, [(FindingKind::Differing, Place::Postgres, 0, 1)], "{column}");
         world.pg(&format!("update every_kind set {column} = null where kafka_offset = 1")).await;
     }
     // halves that change places are another UUID
     world.pg("update every_kind set u = '10325476-98ba-dcfe-0123-456789abcdef' where kafka_offset = 0").await;
-    assert_eq!(world.found().await, [(Kind::Differing, Place::Postgres, 0, 0)]);
+    assert_eq!(world.found().await, [(FindingKind::Differing, Place::Postgres, 0, 0)]);
     // zero is not minus zero, and a column that is cut short differs
     world.pg("update every_kind set f = 0 where kafka_offset = 0; update every_kind set t = left(t, -1) where kafka_offset = 2").await;
     assert_eq!(
         world.found().await,
-        [(Kind::Differing, Place::Postgres, 0, 0), (Kind::Differing, Place::Postgres, 0, 2)]
+        [(FindingKind::Differing, Place::Postgres, 0, 0), (FindingKind::Differing, Place::Postgres, 0, 2)]
     );
 }

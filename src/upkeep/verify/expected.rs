@@ -3,7 +3,7 @@
 use footprint_protocol::offset::{Offset, Range};
 
 use crate::upkeep::verify::postgres::{Gap, Key, Promised};
-use crate::upkeep::verify::report::{Findings, GapReport, Kind, PartitionReport, Place, SinkReport};
+use crate::upkeep::verify::report::{FindingKind, Findings, GapReport, PartitionReport, Place, SinkReport};
 use crate::upkeep::verify::window::Promise;
 
 /// What is known of a partition before its rows are read.
@@ -78,7 +78,7 @@ pub(super) fn expected(key: Key, known: &Known<'_>, findings: &mut Findings) -> 
     let due_below = rows.due_below.max(clickhouse.due_below).max(dead.due_below);
     find_lost(&promised, known, findings);
     if let Some((_, end)) = known.log.filter(|(_, end)| due_below > *end) {
-        findings.push_range(Kind::LogCut, Place::Log, end, Some(due_below));
+        findings.push_range(FindingKind::LogCut, Place::Log, end, Some(due_below));
     }
 
     let log = known
@@ -115,7 +115,7 @@ fn find_lost(promised: &Promised, known: &Known<'_>, findings: &mut Findings) {
         let gaps = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");
         let lost = next.map_or_else(Vec::new, |next| without(next, gone_below, gaps));
         for range in lost {
-            findings.push_range(Kind::Lost, place, range.start, Some(range.end));
+            findings.push_range(FindingKind::Lost, place, range.start, Some(range.end));
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         Gap { sink: sink.into(), start, end, reason: "test".into() }
     }
 
-    type Named = (Kind, Place, Offset, Option<Offset>);
+    type Named = (FindingKind, Place, Offset, Option<Offset>);
 
     fn planned(known: &Known<'_>) -> (Expected, PartitionReport, Vec<Named>) {
         let mut findings = Findings::new(9);
@@ -225,7 +225,7 @@ mod tests {
         let gaps = [gap("clickhouse", 50, 60), gap("postgres", 0, 200)];
         let known = Known { promised: Some(&promised), gaps: &gaps, log: Some((120, 90)), clickhouse_answers: true };
         let (expected, report, named) = planned(&known);
-        assert_eq!(named, [(Kind::Lost, Place::Clickhouse, 60, Some(120)), (Kind::LogCut, Place::Log, 90, Some(100))]);
+        assert_eq!(named, [(FindingKind::Lost, Place::Clickhouse, 60, Some(120)), (FindingKind::LogCut, Place::Log, 90, Some(100))]);
         assert!(expected.log.is_none());
         assert_eq!((report.lag, report.gaps.len()), (40, 2));
     }

@@ -22,7 +22,7 @@ pub enum Place {
 /// What is wrong. The first five break exactly once. The others are worth a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FindingKind {
     /// Below the frontier, and not there.
     Missing,
     /// There more than once, in any place: no retry and no race doubles a row even for a short time.
@@ -42,7 +42,7 @@ pub enum Kind {
     LogCut,
 }
 
-impl Kind {
+impl FindingKind {
     /// All of them, faults first.
     pub const ALL: [Self; 8] = [
         Self::Missing,
@@ -79,7 +79,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// The kind of finding.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The place of the finding.
     pub place: Place,
     /// The identity's source.
@@ -96,60 +96,60 @@ pub struct Finding {
 /// How many of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// See [`Kind::Missing`].
+    /// See [`FindingKind::Missing`].
     pub missing: u64,
-    /// See [`Kind::Doubled`].
+    /// See [`FindingKind::Doubled`].
     pub doubled: u64,
-    /// See [`Kind::Differing`].
+    /// See [`FindingKind::Differing`].
     pub differing: u64,
-    /// See [`Kind::Unexpected`].
+    /// See [`FindingKind::Unexpected`].
     pub unexpected: u64,
-    /// See [`Kind::Lost`]; counts ranges.
+    /// See [`FindingKind::Lost`]; counts ranges.
     pub lost: u64,
-    /// See [`Kind::DecodedOtherwise`].
+    /// See [`FindingKind::DecodedOtherwise`].
     pub decoded_otherwise: u64,
-    /// See [`Kind::NotInLog`].
+    /// See [`FindingKind::NotInLog`].
     pub not_in_log: u64,
-    /// See [`Kind::LogCut`].
+    /// See [`FindingKind::LogCut`].
     pub log_cut: u64,
 }
 
 impl Counts {
     /// How many of `kind`.
-    pub fn of(&self, kind: Kind) -> u64 {
+    pub fn of(&self, kind: FindingKind) -> u64 {
         match kind {
-            Kind::Missing => self.missing,
-            Kind::Doubled => self.doubled,
-            Kind::Differing => self.differing,
-            Kind::Unexpected => self.unexpected,
-            Kind::Lost => self.lost,
-            Kind::DecodedOtherwise => self.decoded_otherwise,
-            Kind::NotInLog => self.not_in_log,
-            Kind::LogCut => self.log_cut,
+            FindingKind::Missing => self.missing,
+            FindingKind::Doubled => self.doubled,
+            FindingKind::Differing => self.differing,
+            FindingKind::Unexpected => self.unexpected,
+            FindingKind::Lost => self.lost,
+            FindingKind::DecodedOtherwise => self.decoded_otherwise,
+            FindingKind::NotInLog => self.not_in_log,
+            FindingKind::LogCut => self.log_cut,
         }
     }
 
-    fn of_mut(&mut self, kind: Kind) -> &mut u64 {
+    fn of_mut(&mut self, kind: FindingKind) -> &mut u64 {
         match kind {
-            Kind::Missing => &mut self.missing,
-            Kind::Doubled => &mut self.doubled,
-            Kind::Differing => &mut self.differing,
-            Kind::Unexpected => &mut self.unexpected,
-            Kind::Lost => &mut self.lost,
-            Kind::DecodedOtherwise => &mut self.decoded_otherwise,
-            Kind::NotInLog => &mut self.not_in_log,
-            Kind::LogCut => &mut self.log_cut,
+            FindingKind::Missing => &mut self.missing,
+            FindingKind::Doubled => &mut self.doubled,
+            FindingKind::Differing => &mut self.differing,
+            FindingKind::Unexpected => &mut self.unexpected,
+            FindingKind::Lost => &mut self.lost,
+            FindingKind::DecodedOtherwise => &mut self.decoded_otherwise,
+            FindingKind::NotInLog => &mut self.not_in_log,
+            FindingKind::LogCut => &mut self.log_cut,
         }
     }
 
     /// The number of findings that break exactly once.
     pub fn faults(&self) -> u64 {
-        Kind::ALL.into_iter().filter(|kind| kind.is_fault()).map(|kind| self.of(kind)).sum()
+        FindingKind::ALL.into_iter().filter(|kind| kind.is_fault()).map(|kind| self.of(kind)).sum()
     }
 
     /// The number of findings that are worth a look.
     pub fn warnings(&self) -> u64 {
-        Kind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(|kind| self.of(kind)).sum()
+        FindingKind::ALL.into_iter().filter(|kind| !kind.is_fault()).map(|kind| self.of(kind)).sum()
     }
 }
 
@@ -157,7 +157,7 @@ impl Counts {
 #[derive(Debug)]
 pub(super) struct Findings {
     show: usize,
-    kept: [usize; Kind::ALL.len()],
+    kept: [usize; FindingKind::ALL.len()],
     named: Vec<Finding>,
     /// Counts of the present partition.
     counts: Counts,
@@ -168,7 +168,7 @@ pub(super) struct Findings {
 impl Findings {
     /// Starts without findings.
     pub(super) fn new(show: usize) -> Self {
-        Self { show, kept: [0; Kind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
+        Self { show, kept: [0; FindingKind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
     }
 
     /// Begins a partition: all that follows is about it, and its counts start at zero.
@@ -177,12 +177,12 @@ impl Findings {
     }
 
     /// Counts an identity, and keeps its name while there is room.
-    pub(super) fn push(&mut self, kind: Kind, place: Place, offset: Offset) {
+    pub(super) fn push(&mut self, kind: FindingKind, place: Place, offset: Offset) {
         self.push_range(kind, place, offset, None);
     }
 
     /// Counts a range of identities as one.
-    pub(super) fn push_range(&mut self, kind: Kind, place: Place, offset: Offset, end_offset: Option<Offset>) {
+    pub(super) fn push_range(&mut self, kind: FindingKind, place: Place, offset: Offset, end_offset: Option<Offset>) {
         *self.counts.of_mut(kind) += 1;
         let kept = &mut self.kept[kind as usize];
         if *kept < self.show {
@@ -360,7 +360,7 @@ impl Report {
     }
 
     /// The number of findings of `kind`, in all routes.
-    pub fn count(&self, kind: Kind) -> u64 {
+    pub fn count(&self, kind: FindingKind) -> u64 {
         self.routes.iter().flat_map(RouteReport::partitions).map(|partition| partition.counts.of(kind)).sum()
     }
 }

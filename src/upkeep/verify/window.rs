@@ -25,7 +25,7 @@ use footprint_protocol::offset::{Offset, Range};
 
 use self::tally::Logged;
 pub(super) use self::tally::{LogTally, Refused, Tally};
-use crate::upkeep::verify::report::{Findings, Kind, Place};
+use crate::upkeep::verify::report::{FindingKind, Findings, Place};
 
 /// What the ledger promises of one place.
 #[derive(Clone, Debug, Default)]
@@ -74,17 +74,17 @@ impl Side<'_> {
         let count = self.tally.counts[index];
         let due = self.promise.none_below <= offset && offset < self.promise.due_below;
         if count > 0 && (offset < self.promise.none_below || offset >= self.promise.none_from) {
-            findings.push(Kind::Unexpected, place, offset);
+            findings.push(FindingKind::Unexpected, place, offset);
         } else if count > 1 {
-            findings.push(Kind::Doubled, place, offset);
+            findings.push(FindingKind::Doubled, place, offset);
         }
         let number = (due && count == 1).then(|| self.tally.numbers[index]);
         let letter = self.refused.0.get(&offset).copied();
         if letter.is_some_and(|(letters, _)| letters > 1) {
-            findings.push(Kind::Doubled, Place::DeadLetters, offset);
+            findings.push(FindingKind::Doubled, Place::DeadLetters, offset);
         }
         if letter.is_some() && (count > 0 || offset < 0) {
-            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+            findings.push(FindingKind::Unexpected, Place::DeadLetters, offset);
         }
         let excused = letter.is_some() || self.promise.gaps.iter().any(|gap| gap.contains(offset));
         View {
@@ -155,20 +155,20 @@ impl Window<'_> {
         ];
         let dead = self.dead_letters.view(Place::DeadLetters, offset, findings);
         if dead.present && rows.iter().any(|row| row.letter.is_some()) {
-            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+            findings.push(FindingKind::Unexpected, Place::DeadLetters, offset);
         }
         match self.log.at(offset) {
             Logged::Good(number) => {
                 let sent = self.log.letters.get(&offset).copied().flatten();
                 if rows.iter().any(|row| row.letter.is_some_and(|letter| Some(letter) != sent)) {
-                    findings.push(Kind::Differing, Place::DeadLetters, offset);
+                    findings.push(FindingKind::Differing, Place::DeadLetters, offset);
                 }
                 compare_good(number, rows, dead, offset, findings);
             }
             Logged::Bad(number) => compare_bad(number, rows, dead, offset, findings),
             Logged::Nothing => {
                 if dead.present || rows.iter().any(|row| row.present) {
-                    findings.push(Kind::NotInLog, Place::Log, offset);
+                    findings.push(FindingKind::NotInLog, Place::Log, offset);
                 }
                 compare_unlogged(rows, dead, offset, findings);
             }
@@ -186,23 +186,23 @@ fn compare_good(number: u64, rows: [View; 2], dead: View, offset: Offset, findin
     let any_row = rows.iter().any(|row| row.present);
     if dead.present {
         if !any_row {
-            return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+            return findings.push(FindingKind::DecodedOtherwise, Place::Log, offset);
         }
-        findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+        findings.push(FindingKind::Unexpected, Place::DeadLetters, offset);
     }
     for row in rows.iter().filter(|row| row.is_missing()) {
-        findings.push(Kind::Missing, row.place, offset);
+        findings.push(FindingKind::Missing, row.place, offset);
     }
     match rows[0].number.zip(rows[1].number) {
         Some((one, other)) if one != other => {
             for row in rows.iter().filter(|row| row.number != Some(number)) {
-                findings.push(Kind::Differing, row.place, offset);
+                findings.push(FindingKind::Differing, row.place, offset);
             }
         }
         // one witness, or two that agree: another decoder may have made it
         _ => {
             if rows.iter().any(|row| row.number.is_some_and(|seen| seen != number)) {
-                findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+                findings.push(FindingKind::DecodedOtherwise, Place::Log, offset);
             }
         }
     }
@@ -212,15 +212,15 @@ fn compare_bad(number: u64, rows: [View; 2], dead: View, offset: Offset, finding
     let any_row = rows.iter().any(|row| row.present);
     if dead.present {
         if dead.number.is_some_and(|seen| seen != number) {
-            findings.push(Kind::Differing, Place::DeadLetters, offset);
+            findings.push(FindingKind::Differing, Place::DeadLetters, offset);
         }
     } else if (any_row || rows.iter().any(|row| row.letter.is_some())) && agree(rows) {
-        return findings.push(Kind::DecodedOtherwise, Place::Log, offset);
+        return findings.push(FindingKind::DecodedOtherwise, Place::Log, offset);
     } else if dead.is_missing() {
-        findings.push(Kind::Missing, Place::DeadLetters, offset);
+        findings.push(FindingKind::Missing, Place::DeadLetters, offset);
     }
     for row in rows.iter().filter(|row| row.present) {
-        findings.push(Kind::Unexpected, row.place, offset);
+        findings.push(FindingKind::Unexpected, row.place, offset);
     }
 }
 
@@ -228,7 +228,7 @@ fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut 
     let any_row = rows.iter().any(|row| row.present);
     if dead.present {
         if any_row {
-            findings.push(Kind::Unexpected, Place::DeadLetters, offset);
+            findings.push(FindingKind::Unexpected, Place::DeadLetters, offset);
         }
         return;
     }
@@ -237,10 +237,10 @@ fn compare_unlogged(rows: [View; 2], dead: View, offset: Offset, findings: &mut 
         return;
     }
     if rows[0].number.zip(rows[1].number).is_some_and(|(one, other)| one != other) {
-        findings.push(Kind::Differing, Place::Either, offset);
+        findings.push(FindingKind::Differing, Place::Either, offset);
     }
     for row in rows.iter().filter(|row| row.is_missing()) {
-        findings.push(Kind::Missing, row.place, offset);
+        findings.push(FindingKind::Missing, row.place, offset);
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
         self.tallies[place].add(offset, content);
     }
 
-    fn found(&self) -> Vec<(Kind, Place, Offset)> {
+    fn found(&self) -> Vec<(FindingKind, Place, Offset)> {
         let mut findings = Findings::new(10_000);
         findings.begin(1, 0);
         let side = |index: usize| Side {
@@ -117,7 +117,7 @@ fn rows_between_frontier_and_claim_are_in_flight_and_past_the_claim_they_are_not
     world.put(CLICKHOUSE, 45, number(45));
     // PostgreSQL's rows and frontier are committed together, so the frontier is the bound
     world.put(POSTGRES, 40, number(40));
-    assert_eq!(world.found(), [(Kind::Unexpected, Place::Postgres, 40), (Kind::Unexpected, Place::Clickhouse, 45)]);
+    assert_eq!(world.found(), [(FindingKind::Unexpected, Place::Postgres, 40), (FindingKind::Unexpected, Place::Clickhouse, 45)]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_row_at_a_negative_offset_is_unexpected() {
         tally.reset(-64);
     }
     world.tallies[CLICKHOUSE].add(-3, 1);
-    assert_eq!(world.found(), [(Kind::Unexpected, Place::Clickhouse, -3)]);
+    assert_eq!(world.found(), [(FindingKind::Unexpected, Place::Clickhouse, -3)]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_switched_off_sink_is_compared_below_where_it_stopped_only() {
     }
     assert_eq!(world.found(), []);
     world.remove(CLICKHOUSE, 19);
-    assert_eq!(world.found(), [(Kind::Missing, Place::Clickhouse, 19)]);
+    assert_eq!(world.found(), [(FindingKind::Missing, Place::Clickhouse, 19)]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_recorded_gap_is_not_missed_but_its_copies_are_counted() {
         world.remove(CLICKHOUSE, offset);
     }
     world.tallies[CLICKHOUSE].add(19, number(19));
-    assert_eq!(world.found(), [(Kind::Doubled, Place::Clickhouse, 19)]);
+    assert_eq!(world.found(), [(FindingKind::Doubled, Place::Clickhouse, 19)]);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn another_decoder_is_a_warning_while_both_databases_agree() {
     world.remove(DEAD, 7);
     world.put(POSTGRES, 7, 5);
     world.put(CLICKHOUSE, 7, 5);
-    assert_eq!(world.found(), [1, 2, 7].map(|offset| (Kind::DecodedOtherwise, Place::Log, offset)));
+    assert_eq!(world.found(), [1, 2, 7].map(|offset| (FindingKind::DecodedOtherwise, Place::Log, offset)));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_bad_record_that_only_one_database_took_for_a_row_is_a_fault() {
     let mut world = World::all_known(0);
     world.remove(DEAD, 7);
     world.put(CLICKHOUSE, 7, 5);
-    assert_eq!(world.found(), [(Kind::Missing, Place::DeadLetters, 7), (Kind::Unexpected, Place::Clickhouse, 7)]);
+    assert_eq!(world.found(), [(FindingKind::Missing, Place::DeadLetters, 7), (FindingKind::Unexpected, Place::Clickhouse, 7)]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn both_databases_wrong_in_two_ways_are_both_named() {
     let mut world = World::all_known(0);
     world.put(POSTGRES, 1, 5);
     world.put(CLICKHOUSE, 1, 6);
-    assert_eq!(world.found(), [(Kind::Differing, Place::Postgres, 1), (Kind::Differing, Place::Clickhouse, 1)]);
+    assert_eq!(world.found(), [(FindingKind::Differing, Place::Postgres, 1), (FindingKind::Differing, Place::Clickhouse, 1)]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_row_that_the_log_lacks_is_a_warning_and_still_compared() {
     world.put(POSTGRES, 22, 5);
     assert_eq!(
         world.found(),
-        [(Kind::Missing, Place::Clickhouse, 22), (Kind::NotInLog, Place::Log, 11), (Kind::NotInLog, Place::Log, 22)]
+        [(FindingKind::Missing, Place::Clickhouse, 22), (FindingKind::NotInLog, Place::Log, 11), (FindingKind::NotInLog, Place::Log, 22)]
     );
 }
 
@@ -206,7 +206,7 @@ fn a_log_that_was_shortened_meanwhile_leaves_the_databases_to_compare() {
     assert_eq!(world.log.records(), (32..64).filter(|offset| offset % 11 != 0).count() as u64);
     world.put(CLICKHOUSE, 3, 5);
     world.put(CLICKHOUSE, 33 + 1, 5);
-    assert_eq!(world.found(), [(Kind::Differing, Place::Clickhouse, 34), (Kind::Differing, Place::Either, 3)]);
+    assert_eq!(world.found(), [(FindingKind::Differing, Place::Clickhouse, 34), (FindingKind::Differing, Place::Either, 3)]);
     world.log.shorten(100);
     assert_eq!((world.log.known(), world.log.records()), (None, 0));
 }
@@ -230,43 +230,43 @@ fn harm() -> impl Strategy<Value = Harm> {
 }
 
 /// Damages `offset` and returns what must be found.
-fn do_harm(world: &mut World, harm: Harm, offset: Offset) -> (Kind, Place, Offset) {
+fn do_harm(world: &mut World, harm: Harm, offset: Offset) -> (FindingKind, Place, Offset) {
     let bad = offset % 7 == 0;
     let logged = world.log.at(offset) != Logged::Unknown;
     match harm {
         // a bad record is in one place only, and without the log nobody would miss its dead letter
         Harm::Remove(_) if bad && logged => {
             world.remove(DEAD, offset);
-            (Kind::Missing, Place::DeadLetters, offset)
+            (FindingKind::Missing, Place::DeadLetters, offset)
         }
         Harm::Change(_) if bad && logged => {
             world.put(DEAD, offset, 1);
-            (Kind::Differing, Place::DeadLetters, offset)
+            (FindingKind::Differing, Place::DeadLetters, offset)
         }
         Harm::Bury if bad => {
             world.put(POSTGRES, offset, 1);
             let place = if logged { Place::Postgres } else { Place::DeadLetters };
-            (Kind::Unexpected, place, offset)
+            (FindingKind::Unexpected, place, offset)
         }
         _ if bad => {
             world.tallies[DEAD].add(offset, number(offset));
-            (Kind::Doubled, Place::DeadLetters, offset)
+            (FindingKind::Doubled, Place::DeadLetters, offset)
         }
         Harm::Remove(place) => {
             world.remove(place, offset);
-            (Kind::Missing, PLACES[place], offset)
+            (FindingKind::Missing, PLACES[place], offset)
         }
         Harm::Double(place) => {
             world.tallies[place].add(offset, number(offset));
-            (Kind::Doubled, PLACES[place], offset)
+            (FindingKind::Doubled, PLACES[place], offset)
         }
         Harm::Change(place) => {
             world.put(place, offset, 1);
-            (Kind::Differing, if logged { PLACES[place] } else { Place::Either }, offset)
+            (FindingKind::Differing, if logged { PLACES[place] } else { Place::Either }, offset)
         }
         Harm::Bury => {
             world.put(DEAD, offset, 1);
-            (Kind::Unexpected, Place::DeadLetters, offset)
+            (FindingKind::Unexpected, Place::DeadLetters, offset)
         }
     }
 }
@@ -309,7 +309,7 @@ fn a_dead_letter_for_one_database_stands_in_its_rows_place() {
     let mut both = refused(CLICKHOUSE, 9);
     assert_eq!(both.found(), []);
     both.remove(POSTGRES, 9);
-    assert_eq!(both.found(), [(Kind::Missing, Place::Postgres, 9)], "the other database must have it");
+    assert_eq!(both.found(), [(FindingKind::Missing, Place::Postgres, 9)], "the other database must have it");
     both.refused[POSTGRES].add(9, 77);
     assert_eq!(both.found(), [], "refused by both");
 }
@@ -318,20 +318,20 @@ fn a_dead_letter_for_one_database_stands_in_its_rows_place() {
 fn a_dead_letter_for_a_database_that_has_the_row_is_unexpected() {
     let mut world = refused(POSTGRES, 9);
     world.put(POSTGRES, 9, number(9));
-    assert_eq!(world.found(), [(Kind::Unexpected, Place::DeadLetters, 9)]);
+    assert_eq!(world.found(), [(FindingKind::Unexpected, Place::DeadLetters, 9)]);
     let mut world = refused(POSTGRES, 9);
     world.put(DEAD, 9, 77);
-    assert!(world.found().contains(&(Kind::Unexpected, Place::DeadLetters, 9)), "for both and for one");
+    assert!(world.found().contains(&(FindingKind::Unexpected, Place::DeadLetters, 9)), "for both and for one");
 }
 
 #[test]
 fn a_dead_letter_for_one_database_is_compared_and_counted() {
     let mut world = refused(CLICKHOUSE, 9);
     world.refused[CLICKHOUSE].add(9, 77);
-    assert_eq!(world.found(), [(Kind::Doubled, Place::DeadLetters, 9)]);
+    assert_eq!(world.found(), [(FindingKind::Doubled, Place::DeadLetters, 9)]);
     let mut world = refused(CLICKHOUSE, 9);
     world.log.add_letter(9, 78);
-    assert_eq!(world.found(), [(Kind::Differing, Place::DeadLetters, 9)]);
+    assert_eq!(world.found(), [(FindingKind::Differing, Place::DeadLetters, 9)]);
 }
 
 #[test]
@@ -341,5 +341,5 @@ fn where_the_log_is_gone_the_other_database_must_still_have_a_refused_row() {
         world.remove(place, 9);
     }
     world.refused[POSTGRES].add(9, 77);
-    assert_eq!(world.found(), [(Kind::Missing, Place::Clickhouse, 9)]);
+    assert_eq!(world.found(), [(FindingKind::Missing, Place::Clickhouse, 9)]);
 }
