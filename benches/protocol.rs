@@ -65,7 +65,8 @@ fn plan() -> Plan {
 
 fn takeover(criterion: &mut Criterion) {
     let row = row();
-    let off = Row { frontiers: Frontiers { clickhouse: None, ..row.frontiers }, clickhouse_stopped: Some(0), ..row.clone() };
+    let off =
+        Row { frontiers: Frontiers { clickhouse: None, ..row.frontiers }, clickhouse_stopped: Some(0), ..row.clone() };
     let mut group = criterion.benchmark_group("protocol/take-over of 64 claims");
     for (name, row) in [("switch, nothing changes", &row), ("switch, clickhouse on again and filled", &off)] {
         group.bench_function(name, |bencher| {

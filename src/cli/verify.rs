@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
 use crate::upkeep::verify::{
-    Finding, FindingKind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step, Verdict,
-    verify,
+    Finding, FindingKind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step,
+    Verdict, verify,
 };
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse

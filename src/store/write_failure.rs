@@ -181,8 +181,11 @@ mod tests {
         let (partition, range, offset) = (3, Range::new(10, 20), 12);
         let unclear = "clickhouse: Code: 395. DB::Exception: no; see what ClickHouse's error 395 is about: it refuses what \
                        footprint sends";
-        let whole =
-            WriteFailure::Batch { partition, range, source: Remedy::new("leave it out", WriteFailure::ClickHouse(refused())) };
+        let whole = WriteFailure::Batch {
+            partition,
+            range,
+            source: Remedy::new("leave it out", WriteFailure::ClickHouse(refused())),
+        };
         let cases = [
             (
                 WriteFailure::Postgres(Remedy::new("look at DB_PORT", postgres_error()).into()),

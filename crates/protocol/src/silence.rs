@@ -54,7 +54,8 @@ mod tests {
     fn a_partition_that_is_silent_is_reported_once_until_it_moves() {
         const AFTER: Duration = Duration::from_secs(60);
         let (mut silence, start) = (Silence::default(), Instant::now());
-        let mut observe_at = |at, is_waiting, second| silence.observe(3, at, is_waiting, AFTER, start + Duration::from_secs(second));
+        let mut observe_at =
+            |at, is_waiting, second| silence.observe(3, at, is_waiting, AFTER, start + Duration::from_secs(second));
         let mut observe = |next, is_waiting, second| observe_at((1, next), is_waiting, second);
         assert_eq!(observe(7, true, 0), None);
         assert_eq!(observe(7, true, 59), None);

@@ -200,7 +200,11 @@ mod tests {
         };
         let answered = |frontiers| stored().recorded(&Progress { partition: 0, claimed: 20, frontiers });
         assert_eq!(answered(at(20)), Ok(()));
-        assert_eq!(answered(Frontiers { clickhouse: Some(10), ..at(20) }), Ok(()), "memory tells the ledger of clickhouse");
+        assert_eq!(
+            answered(Frontiers { clickhouse: Some(10), ..at(20) }),
+            Ok(()),
+            "memory tells the ledger of clickhouse"
+        );
         assert_eq!(answered(at(30)), Ok(()), "ahead of memory is no fault");
         for behind in [
             Frontiers { dead_letters: 10, ..at(20) },

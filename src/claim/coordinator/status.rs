@@ -40,7 +40,8 @@ impl Coordinator {
         metrics::owned(&route, self.owned().count());
         for (ownership, tracker) in self.owned() {
             let frontiers = tracker.recorded_frontiers();
-            for (sink, next) in [(SinkName::Postgres, frontiers.postgres), (SinkName::ClickHouse, frontiers.clickhouse)] {
+            for (sink, next) in [(SinkName::Postgres, frontiers.postgres), (SinkName::ClickHouse, frontiers.clickhouse)]
+            {
                 if let Some(next) = next {
                     metrics::frontier(&route, ownership.partition, sink, next);
                 }

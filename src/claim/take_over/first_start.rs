@@ -38,7 +38,11 @@ pub(super) async fn write(ledger: &Ledger, life: &TopicLife, starts: &FirstStart
 
 /// Asks Kafka for what the record must say. If partitions start at the log's end, the end of every partition is needed. So a partition
 /// without a leader delays a first start at the log's end, but not one at its start.
-pub(super) async fn look(context: &Context, life: &TopicLife, partition: Partition) -> Result<FirstStarts, TakeOverError> {
+pub(super) async fn look(
+    context: &Context,
+    life: &TopicLife,
+    partition: Partition,
+) -> Result<FirstStarts, TakeOverError> {
     let topic = ask(context, |inquirer, topic| inquirer.describe_topic(topic, ASK_TIMEOUT), partition).await?;
     let count = topic.partition_count;
     let committed =

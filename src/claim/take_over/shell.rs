@@ -57,7 +57,18 @@ impl<'a> TakeOverShell<'a> {
         skips: &'a [Skip],
     ) -> Self {
         let (earlier, given_up) = (Vec::new(), Vec::new());
-        Self { context, ledger, life, partition, skips, first_start_lock: None, taken: None, log_end: 0, earlier, given_up }
+        Self {
+            context,
+            ledger,
+            life,
+            partition,
+            skips,
+            first_start_lock: None,
+            taken: None,
+            log_end: 0,
+            earlier,
+            given_up,
+        }
     }
 
     /// Asks one question and returns the answer.
@@ -74,12 +85,17 @@ impl<'a> TakeOverShell<'a> {
             }
             Ask::Row => {
                 failpoint::hit(Point::Known);
-                let state = ledger.partition_state(life.source, partition, &context.holder.group).await.map_err(ledger_error)?;
+                let state = ledger
+                    .partition_state(life.source, partition, &context.holder.group)
+                    .await
+                    .map_err(ledger_error)?;
                 failpoint::hit(Point::KnownAnswered);
                 match state {
                     PartitionState::NoRow => Answer::Row(false),
                     PartitionState::HasRow => Answer::Row(true),
-                    PartitionState::HeldByOtherGroup { holder, renewed_s } => return Err(contended(&holder, renewed_s)),
+                    PartitionState::HeldByOtherGroup { holder, renewed_s } => {
+                        return Err(contended(&holder, renewed_s));
+                    }
                 }
             }
             Ask::Starts => {
@@ -140,7 +156,11 @@ impl<'a> TakeOverShell<'a> {
         failpoint::hit(Point::TakeOverAnswered);
         let fence = Fence { source: life.source, partition, epoch: taken.row.epoch, owner };
         self.taken = Some((fence, sighting));
-        Ok(Taken { row: taken.row, may_have_gone_back: taken.may_have_gone_back, is_from_other_cluster: taken.is_from_other_cluster })
+        Ok(Taken {
+            row: taken.row,
+            may_have_gone_back: taken.may_have_gone_back,
+            is_from_other_cluster: taken.is_from_other_cluster,
+        })
     }
 
     /// Ends the insert that runs under the partition's query id. Older inserts may use an id that nobody knows any more, because the ledger

@@ -104,7 +104,11 @@ pub fn compare_and_set(route: &str, advances: &[Advance]) -> String {
 ///
 /// # Errors
 /// PostgreSQL refuses or does not answer.
-pub async fn postgres_frontiers(client: &Client, route: &str, fence: Fence) -> Result<Option<PostgresFrontiers>, Error> {
+pub async fn postgres_frontiers(
+    client: &Client,
+    route: &str,
+    fence: Fence,
+) -> Result<Option<PostgresFrontiers>, Error> {
     let sql = "select dead_letters_next, postgres_next from footprint_ledger \
                where route = $1 and source = $2 and partition = $3 and epoch = $4 and owner = $5 for update";
     let Fence { source, partition, epoch, owner } = fence;

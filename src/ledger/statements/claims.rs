@@ -16,7 +16,11 @@ const LOCKED: &str = "locked as (select l.source, l.partition from footprint_led
                       where l.route = :route order by l.source, l.partition for no key update of l)";
 
 fn read_progress(row: &Row) -> Result<Progress, Error> {
-    Ok(Progress { partition: row.try_get("partition")?, claimed: row.try_get("claimed")?, frontiers: read_frontiers(row)? })
+    Ok(Progress {
+        partition: row.try_get("partition")?,
+        claimed: row.try_get("claimed")?,
+        frontiers: read_frontiers(row)?,
+    })
 }
 
 /// A range to claim.

@@ -73,7 +73,12 @@ impl Ledger {
     ///
     /// # Errors
     /// PostgreSQL refuses or does not answer.
-    pub async fn partition_state(&self, source: SourceId, partition: Partition, own_group: &str) -> Result<PartitionState, LedgerError> {
+    pub async fn partition_state(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        own_group: &str,
+    ) -> Result<PartitionState, LedgerError> {
         let sql = "select holder_group, holder_host, holder_pid, \
                    extract(epoch from clock_timestamp() - updated_at)::float8 as renewed_s \
                    from footprint_ledger where route = $1 and source = $2 and partition = $3";
@@ -85,7 +90,11 @@ impl Ledger {
         Ok(match (group, host, pid) {
             (Some(group), Some(host), Some(pid)) if is_alive && group != own_group => {
                 let holder = Holder { group, host, pid };
-                if holder.has_ended() { PartitionState::HasRow } else { PartitionState::HeldByOtherGroup { holder, renewed_s } }
+                if holder.has_ended() {
+                    PartitionState::HasRow
+                } else {
+                    PartitionState::HeldByOtherGroup { holder, renewed_s }
+                }
             }
             _ => PartitionState::HasRow,
         })

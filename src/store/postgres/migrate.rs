@@ -111,7 +111,11 @@ impl Migrator {
     ///
     /// # Errors
     /// PostgreSQL refuses, a table cannot be adopted, or it belongs to another route.
-    pub async fn missing_rights(&self, routes: &[(&Route, String)], with_tables: bool) -> Result<Vec<String>, MigrateError> {
+    pub async fn missing_rights(
+        &self,
+        routes: &[(&Route, String)],
+        with_tables: bool,
+    ) -> Result<Vec<String>, MigrateError> {
         missing_rights(&self.client, routes, with_tables).await
     }
 

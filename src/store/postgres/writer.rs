@@ -187,7 +187,13 @@ impl PostgresSink {
                 let dropper = self.observer.droppers(&table).await;
                 let what_to_do =
                     "a row that is dropped is neither stored nor a dead letter: let the table take every row";
-                SinkError::Stop(WriteFailure::Dropped { table, sent, copied, dropper, source: Remedy::only(what_to_do) })
+                SinkError::Stop(WriteFailure::Dropped {
+                    table,
+                    sent,
+                    copied,
+                    dropper,
+                    source: Remedy::only(what_to_do),
+                })
             }
             NotCommitted::Failed { error, during } => match class_of(&error, during, columns) {
                 Class::Passing => SinkError::Uncertain(WriteFailure::Postgres(PostgresError::from(error).into())),

@@ -225,7 +225,10 @@ mod tests {
         let gaps = [gap("clickhouse", 50, 60), gap("postgres", 0, 200)];
         let known = Known { promised: Some(&promised), gaps: &gaps, log: Some((120, 90)), clickhouse_answers: true };
         let (expected, report, named) = planned(&known);
-        assert_eq!(named, [(FindingKind::Lost, Place::Clickhouse, 60, Some(120)), (FindingKind::LogCut, Place::Log, 90, Some(100))]);
+        assert_eq!(
+            named,
+            [(FindingKind::Lost, Place::Clickhouse, 60, Some(120)), (FindingKind::LogCut, Place::Log, 90, Some(100))]
+        );
         assert!(expected.log.is_none());
         assert_eq!((report.lag, report.gaps.len()), (40, 2));
     }

@@ -39,7 +39,8 @@ mod window;
 
 pub use error::VerifyError;
 pub use report::{
-    Counts, Finding, FindingKind, GapReport, PartitionReport, Place, Report, RouteReport, SinkReport, SourceReport, Verdict,
+    Counts, Finding, FindingKind, GapReport, PartitionReport, Place, Report, RouteReport, SinkReport, SourceReport,
+    Verdict,
 };
 
 /// How far the walk has come.

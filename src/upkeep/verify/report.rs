@@ -168,7 +168,14 @@ pub(super) struct Findings {
 impl Findings {
     /// Starts without findings.
     pub(super) fn new(show: usize) -> Self {
-        Self { show, kept: [0; FindingKind::ALL.len()], named: Vec::new(), counts: Counts::default(), source: 0, partition: 0 }
+        Self {
+            show,
+            kept: [0; FindingKind::ALL.len()],
+            named: Vec::new(),
+            counts: Counts::default(),
+            source: 0,
+            partition: 0,
+        }
     }
 
     /// Begins a partition: all that follows is about it, and its counts start at zero.

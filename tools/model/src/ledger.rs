@@ -161,7 +161,8 @@ pub fn reread(slot: &mut Option<LedgerRow>, fence: &Fence) -> Option<Progress> {
 /// Whether a dead letter of `offset` for ClickHouse alone may be written: the writer owns the partition, and ClickHouse has not
 /// stored the record.
 pub fn may_leave_out(slot: &mut Option<LedgerRow>, fence: &Fence, offset: Offset) -> bool {
-    owned(slot, fence, true, true).is_some_and(|found| found.row.frontiers.clickhouse.is_some_and(|next| offset >= next))
+    owned(slot, fence, true, true)
+        .is_some_and(|found| found.row.frontiers.clickhouse.is_some_and(|next| offset >= next))
 }
 
 /// The compare-and-set of a write. False: it is refused, and so is the transaction.
@@ -170,8 +171,8 @@ pub fn advance(slot: &mut Option<LedgerRow>, advance: &Advance, guards: Guards) 
     let Some(found) = owned(slot, &advance.fence, epoch, owner) else { return false };
     let row = &mut found.row;
     let claimed = !guards.hold(Guard::EndIsClaimed) || row.claims.iter().any(|claim| claim.end == advance.end);
-    let is_current =
-        row.frontiers.dead_letters == advance.dead_letters.0 && row.frontiers.postgres == advance.rows.map(|(from, _)| from);
+    let is_current = row.frontiers.dead_letters == advance.dead_letters.0
+        && row.frontiers.postgres == advance.rows.map(|(from, _)| from);
     if !claimed || !is_current {
         return false;
     }

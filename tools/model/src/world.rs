@@ -289,7 +289,8 @@ impl World {
         let in_clickhouse = self.clickhouse.rows[life].or(tables.gaps[life][1]).or(tables.refused[life][1]);
         let mark = footprint_protocol::first_start::commit_mark(source(life));
         self.kafka.end == end
-            && [frontiers.dead_letters, frontiers.postgres.unwrap_or(-1), frontiers.clickhouse.unwrap_or(-1)] == [end; 3]
+            && [frontiers.dead_letters, frontiers.postgres.unwrap_or(-1), frontiers.clickhouse.unwrap_or(-1)]
+                == [end; 3]
             && stored == good
             && tables.dead_letters[life] == bad
             && in_clickhouse.and(config.good()) == good

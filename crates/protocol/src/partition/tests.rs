@@ -364,7 +364,10 @@ fn questions_change_nothing_and_tell_the_state() {
     let fresh = Process::assigned();
     assert!(fresh.is_assigned() && fresh.is_taking_over() && !fresh.is_releasing() && !fresh.may_be_dropped());
     assert!(
-        !fresh.is_attempt_wanted() && fresh.tracker().is_none() && !fresh.is_under_way() && !fresh.waits_for_topic_check()
+        !fresh.is_attempt_wanted()
+            && fresh.tracker().is_none()
+            && !fresh.is_under_way()
+            && !fresh.waits_for_topic_check()
     );
     let mut trying = fresh.clone();
     trying.take_over_began();
@@ -402,7 +405,9 @@ fn a_wait_is_set_from_outside_unless_a_try_is_under_way() {
 fn an_idle_partition_stays_idle_whatever_ends() {
     let (mut machine, now) = (Process::assigned(), Instant::now());
     machine.revoke(now, now);
-    assert!(machine.end("lost").is_none() && !machine.is_assigned() && machine.is_releasing() && machine.may_be_dropped());
+    assert!(
+        machine.end("lost").is_none() && !machine.is_assigned() && machine.is_releasing() && machine.may_be_dropped()
+    );
     machine.assign();
     assert!(machine.is_assigned() && !machine.is_releasing() && !machine.may_be_dropped());
 }

@@ -215,7 +215,11 @@ mod tests {
         machine.forget_unreadable();
         assert_eq!(machine.on_unreadable(12, 12, STOP, now + 140 * SECOND), Some(UnreadableVerdict::ReadAgain));
         machine.revoke(now, now);
-        assert_eq!(machine.on_unreadable(12, 12, STOP, now + 210 * SECOND), Some(UnreadableVerdict::ReadAgain), "it has left");
+        assert_eq!(
+            machine.on_unreadable(12, 12, STOP, now + 210 * SECOND),
+            Some(UnreadableVerdict::ReadAgain),
+            "it has left"
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use super::{
     Corrupt, Gap, Observed, Plan, Settled, Switches, insert_id_is_known, must_drain, question_from, settle, switch,
 };
-use crate::first_start::{Committed, FirstStart, FirstStarts, RecordedStart, UnknownPartition, commit_mark, first_start};
+use crate::first_start::{
+    Committed, FirstStart, FirstStarts, RecordedStart, UnknownPartition, commit_mark, first_start,
+};
 use crate::ledger::{Row, SourceId};
 use crate::offset::{Offset, Partition, Range};
 
@@ -259,7 +261,13 @@ impl TakeOver {
     }
 
     /// Decides where a partition without a row starts.
-    fn begin(&self, log: Log, written: Option<RecordedStart>, committed: &Committed, clickhouse_holds_rows: bool) -> Step {
+    fn begin(
+        &self,
+        log: Log,
+        written: Option<RecordedStart>,
+        committed: &Committed,
+        clickhouse_holds_rows: bool,
+    ) -> Step {
         let start = first_start(&UnknownPartition {
             committed: committed.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str())),
             our_mark: &commit_mark(self.given.source),

@@ -114,7 +114,9 @@ impl Inquirer {
                 GroupProtocol::Consumer => self.described_members(timeout),
             };
             match members {
-                Ok(members) => return Ok(OtherConsumers::of(members, self.config.get("client.id").unwrap_or_default())),
+                Ok(members) => {
+                    return Ok(OtherConsumers::of(members, self.config.get("client.id").unwrap_or_default()));
+                }
                 // the group's broker has just started, or has changed
                 Err(Refusal { is_passing: true, .. }) if Instant::now() < deadline => thread::sleep(AGAIN),
                 Err(Refusal { why, .. }) => return Err(AskError::unanswered("describe group", why, self.events())),

@@ -18,7 +18,9 @@ use super::PostgresSink;
 use crate::batch::Batch;
 use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::Fence;
-use crate::ledger::statements::advance::{PostgresFrontiers, compare_and_set, fence_query, is_refusal, postgres_frontiers};
+use crate::ledger::statements::advance::{
+    PostgresFrontiers, compare_and_set, fence_query, is_refusal, postgres_frontiers,
+};
 use crate::limits::COPY_CHUNK_BYTES;
 use crate::store::postgres::copy;
 use crate::store::postgres::halving::Piece;
@@ -60,7 +62,8 @@ impl PostgresSink {
         failpoint::hit(Point::Resolve);
         for share in shares {
             let found = postgres_frontiers(client, &self.route.name, Fence::from(share.ownership)).await?;
-            let of_share = |found: PostgresFrontiers| if share.dead_letters { Some(found.dead_letters) } else { found.rows };
+            let of_share =
+                |found: PostgresFrontiers| if share.dead_letters { Some(found.dead_letters) } else { found.rows };
             resolutions.push(resolve(found.is_some(), found.and_then(of_share), share.range));
         }
         failpoint::hit(Point::ResolveAnswered);

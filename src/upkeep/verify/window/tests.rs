@@ -117,7 +117,10 @@ fn rows_between_frontier_and_claim_are_in_flight_and_past_the_claim_they_are_not
     world.put(CLICKHOUSE, 45, number(45));
     // PostgreSQL's rows and frontier are committed together, so the frontier is the bound
     world.put(POSTGRES, 40, number(40));
-    assert_eq!(world.found(), [(FindingKind::Unexpected, Place::Postgres, 40), (FindingKind::Unexpected, Place::Clickhouse, 45)]);
+    assert_eq!(
+        world.found(),
+        [(FindingKind::Unexpected, Place::Postgres, 40), (FindingKind::Unexpected, Place::Clickhouse, 45)]
+    );
 }
 
 #[test]
@@ -175,7 +178,10 @@ fn a_bad_record_that_only_one_database_took_for_a_row_is_a_fault() {
     let mut world = World::all_known(0);
     world.remove(DEAD, 7);
     world.put(CLICKHOUSE, 7, 5);
-    assert_eq!(world.found(), [(FindingKind::Missing, Place::DeadLetters, 7), (FindingKind::Unexpected, Place::Clickhouse, 7)]);
+    assert_eq!(
+        world.found(),
+        [(FindingKind::Missing, Place::DeadLetters, 7), (FindingKind::Unexpected, Place::Clickhouse, 7)]
+    );
 }
 
 #[test]
@@ -183,7 +189,10 @@ fn both_databases_wrong_in_two_ways_are_both_named() {
     let mut world = World::all_known(0);
     world.put(POSTGRES, 1, 5);
     world.put(CLICKHOUSE, 1, 6);
-    assert_eq!(world.found(), [(FindingKind::Differing, Place::Postgres, 1), (FindingKind::Differing, Place::Clickhouse, 1)]);
+    assert_eq!(
+        world.found(),
+        [(FindingKind::Differing, Place::Postgres, 1), (FindingKind::Differing, Place::Clickhouse, 1)]
+    );
 }
 
 #[test]
@@ -194,7 +203,11 @@ fn a_row_that_the_log_lacks_is_a_warning_and_still_compared() {
     world.put(POSTGRES, 22, 5);
     assert_eq!(
         world.found(),
-        [(FindingKind::Missing, Place::Clickhouse, 22), (FindingKind::NotInLog, Place::Log, 11), (FindingKind::NotInLog, Place::Log, 22)]
+        [
+            (FindingKind::Missing, Place::Clickhouse, 22),
+            (FindingKind::NotInLog, Place::Log, 11),
+            (FindingKind::NotInLog, Place::Log, 22)
+        ]
     );
 }
 
@@ -206,7 +219,10 @@ fn a_log_that_was_shortened_meanwhile_leaves_the_databases_to_compare() {
     assert_eq!(world.log.records(), (32..64).filter(|offset| offset % 11 != 0).count() as u64);
     world.put(CLICKHOUSE, 3, 5);
     world.put(CLICKHOUSE, 33 + 1, 5);
-    assert_eq!(world.found(), [(FindingKind::Differing, Place::Clickhouse, 34), (FindingKind::Differing, Place::Either, 3)]);
+    assert_eq!(
+        world.found(),
+        [(FindingKind::Differing, Place::Clickhouse, 34), (FindingKind::Differing, Place::Either, 3)]
+    );
     world.log.shorten(100);
     assert_eq!((world.log.known(), world.log.records()), (None, 0));
 }

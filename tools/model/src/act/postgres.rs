@@ -119,8 +119,8 @@ impl World {
         let count = std::mem::take(&mut owning.postgres_uncertain);
         let Some(share) = owning.share(count) else { return };
         let found = ledger::reread(&mut self.postgres.tables.ledger[owning.life], &owning.fence);
-        let value =
-            found.and_then(|row| if share.dead_letters { Some(row.frontiers.dead_letters) } else { row.frontiers.postgres });
+        let value = found
+            .and_then(|row| if share.dead_letters { Some(row.frontiers.dead_letters) } else { row.frontiers.postgres });
         match resolve(found.is_some(), value, share.range) {
             Resolution::Landed => self.consumers[by].acknowledge(SinkName::Postgres, count),
             Resolution::SendAgain => {}

@@ -37,7 +37,8 @@ impl World {
         if !is_statement(&taking.steps) {
             self.look(config, &mut taking);
             // answers before the statement stay true until it is sent, except the topic's life: a restore breaks the connection
-            if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::TakeRow { .. } | Ask::WriteStarts(_))) {
+            if config.topic_may_change() || !matches!(taking.steps.ask(), Ok(Ask::TakeRow { .. } | Ask::WriteStarts(_)))
+            {
                 return self.go_on(config, by, taking);
             }
         }
@@ -213,7 +214,8 @@ impl World {
     pub(super) fn land_starts(&mut self, config: &Config, life: usize, starts: &FirstStarts) {
         let tables = &mut self.postgres.tables;
         let written = ledger::write_starts(&mut tables.starts[life], tables.ledger[life].is_some(), starts);
-        if let Some(RecordedStart { commit: None, end: Some(end) }) = starts.of(0).filter(|_| written && config.starts_at_end)
+        if let Some(RecordedStart { commit: None, end: Some(end) }) =
+            starts.of(0).filter(|_| written && config.starts_at_end)
         {
             self.floor[life] = end;
         }

@@ -243,8 +243,8 @@ impl History {
             };
             let wants = plan(share.frontiers).wants_dead_letters(share.range);
             let found = reference::reread(slot, &share.fence);
-            let value =
-                found.and_then(|found| if wants { Some(found.frontiers.dead_letters) } else { found.frontiers.postgres });
+            let value = found
+                .and_then(|found| if wants { Some(found.frontiers.dead_letters) } else { found.frontiers.postgres });
             match if uncertain { resolve(found.is_some(), value, share.range) } else { Resolution::SendAgain } {
                 Resolution::Landed => verdicts.push(Verdict::Stored),
                 Resolution::TakeOver => verdicts.push(Verdict::Fenced),

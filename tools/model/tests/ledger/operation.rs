@@ -170,8 +170,9 @@ impl Dice<'_> {
     }
 
     fn share(&mut self, partition: usize) -> Share {
-        let mut frontiers =
-            self.row(partition).map_or(Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: None }, |row| row.frontiers);
+        let mut frontiers = self
+            .row(partition)
+            .map_or(Frontiers { dead_letters: 0, postgres: Some(0), clickhouse: None }, |row| row.frontiers);
         if !self.often() {
             frontiers.dead_letters = self.offset(partition);
         }

@@ -141,7 +141,8 @@ fn show(arguments: &Arguments, seed: u64, fixture: &Fixture<'_>, program: &mut P
     let [source] = sources.as_slice() else { bail!("the ledger knows other sources than one: {sources:?}") };
     let ends = fixture.stack.kafka()?.end_offsets(TOPIC)?;
     let ends = ends.into_iter().map(|(partition, end)| ((source.clone(), partition), end)).collect();
-    judge(&watch, &ends, Scope { sources: "true", counts_offsets: true }, &RowConditions::any_values())?.must_be_clean()?;
+    judge(&watch, &ends, Scope { sources: "true", counts_offsets: true }, &RowConditions::any_values())?
+        .must_be_clean()?;
     let stored = watch.stored()?;
     println!("5. Comparing the databases' answers");
     compare_counts(sent, stored)?;

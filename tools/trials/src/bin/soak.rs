@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use footprint_stack::{Progress, Stack, StackOptions};
-use footprint_trials::trial::oracle::{RowConditions, Judgement, Scope, judge};
+use footprint_trials::trial::oracle::{Judgement, RowConditions, Scope, judge};
 use footprint_trials::trial::{
     Dice, Fixture, Generate, LedgerRow, Line, Process, Program, Watch, build, grouped, keep_log,
 };

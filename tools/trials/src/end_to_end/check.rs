@@ -8,7 +8,7 @@ use super::bare::Sinks;
 use super::prepared::{BARE_SOURCE, Prepared, Totals};
 use super::site::Site;
 use crate::trial::Watch;
-use crate::trial::oracle::{RowConditions, Judgement, Scope, judge_clickhouse, judge_postgres};
+use crate::trial::oracle::{Judgement, RowConditions, Scope, judge_clickhouse, judge_postgres};
 
 /// Up to this many rows, different identities are counted. With more rows, counts and sums must be enough.
 const DISTINCT_ROWS_MAX: u64 = 2_000_000;

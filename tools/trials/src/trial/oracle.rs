@@ -123,7 +123,12 @@ impl StoredOffsets {
 ///
 /// # Errors
 /// A database does not answer.
-pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, conditions: &RowConditions) -> Result<Judgement> {
+pub fn judge(
+    watch: &Watch<'_>,
+    ends: &BTreeMap<Place, i64>,
+    scope: Scope<'_>,
+    conditions: &RowConditions,
+) -> Result<Judgement> {
     let (postgres, clickhouse) =
         (judge_postgres(watch, ends, scope, conditions)?, judge_clickhouse(watch, ends, scope, conditions)?);
     Ok(Judgement { postgres, clickhouse })
@@ -133,7 +138,12 @@ pub fn judge(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, c
 ///
 /// # Errors
 /// PostgreSQL does not answer.
-pub fn judge_postgres(watch: &Watch<'_>, ends: &BTreeMap<Place, i64>, scope: Scope<'_>, conditions: &RowConditions) -> Result<Faults> {
+pub fn judge_postgres(
+    watch: &Watch<'_>,
+    ends: &BTreeMap<Place, i64>,
+    scope: Scope<'_>,
+    conditions: &RowConditions,
+) -> Result<Faults> {
     Ok(faults("PostgreSQL", ends, &holdings(&watch.ask(&in_postgres(scope, conditions))?)?))
 }
 
