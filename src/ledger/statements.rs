@@ -211,24 +211,28 @@ impl Ledger {
     }
 
     /// Takes a partition over. If there is no row, this makes one at `start`. Otherwise the row's epoch grows by one, and the row gets the
-    /// new owner. A row that replaces a lost row says so until it is settled.
+    /// new owner. A row that replaces a lost row says so until it is settled. With `has_row`, a row was there a moment ago, and no row is
+    /// made: nobody has looked for where a new one would have to start.
     ///
     /// # Errors
-    /// No answer, or the row stays locked.
+    /// No answer, the row stays locked, or the row that was there has vanished.
     pub async fn take_over(
         &self,
         source: SourceId,
         partition: Partition,
         owner: OwnerId,
         start: &FirstStart,
+        has_row: bool,
         holder: &Holder,
     ) -> Result<TakeOverAnswer, LedgerError> {
         let sql = format!(
             "insert into footprint_ledger (route, source, partition, epoch, owner, claimed, dead_letters_next, postgres_next, \
              clickhouse_next, claims, fingerprints, postgres_identity, birth, first_offset, format, \
              holder_group, holder_host, holder_pid) \
-             values (:route, :source, :partition, 1, :owner, :start, :start, :start, :start, '{{}}', '{{}}', :unsettled, :birth, \
-             :first_offset, {FORMAT}, :group, :host, :pid) \
+             select :route, :source, :partition, 1, :owner, :start, :start, :start, :start, '{{}}', '{{}}', :unsettled, :birth, \
+             :first_offset, {FORMAT}, :group, :host, :pid \
+             where not :has_row or exists (select from footprint_ledger \
+             where route = :route and source = :source and partition = :partition) \
              on conflict (route, source, partition) do update set epoch = footprint_ledger.epoch + 1, owner = excluded.owner, \
              holder_group = excluded.holder_group, holder_host = excluded.holder_host, holder_pid = excluded.holder_pid \
              returning {ROW}, (epoch > 1 and postgres_identity <> :identity) as gone_back, \
@@ -253,13 +257,15 @@ impl Ledger {
                     ("birth", &birth),
                     ("first_offset", &first_offset),
                     ("unsettled", &unsettled),
+                    ("has_row", &has_row),
                     ("group", group),
                     ("host", host),
                     ("pid", pid),
                 ],
             )
             .await?;
-        let row = rows.first().ok_or(LedgerError::Unexpected("the take-over returned no row"))?;
+        let row =
+            rows.first().ok_or(LedgerError::Unexpected("the row of a partition vanished before it was taken over"))?;
         let (may_have_gone_back, is_from_other_cluster) = (row.get("gone_back"), row.get("is_anothers"));
         Ok(TakeOverAnswer { row: read_row(row).map_err(LedgerError::from)?, may_have_gone_back, is_from_other_cluster })
     }

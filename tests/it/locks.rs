@@ -47,7 +47,8 @@ struct Crossing {
 async fn owned(ledger: &Ledger, partition: Partition) -> Fence {
     let start = FirstStart { offset: 0, ledger_lost: false, why: "a test" };
     let owner = new_owner(1);
-    let taken = ledger.take_over(SOURCE, partition, owner, &start, &Holder::this_process("locks")).await.unwrap();
+    let taken =
+        ledger.take_over(SOURCE, partition, owner, &start, false, &Holder::this_process("locks")).await.unwrap();
     Fence { source: SOURCE, partition, epoch: taken.row.epoch, owner }
 }
 
@@ -201,4 +202,29 @@ fn a_deadlocks_victim_keeps_every_ownership() {
 #[test]
 fn a_row_that_stays_locked_costs_no_ownership() {
     keeps_ownership("locked", "55P03", "a row stayed locked: not now (SQLSTATE 55P03)");
+}
+
+/// The story: somebody deletes a row of the ledger while its partition is taken over. A new row at offset 0 would store everything twice.
+#[test]
+fn a_row_that_vanishes_before_its_take_over_is_not_created() {
+    let databases = fresh_database("locks_vanished");
+    runtime().block_on(async {
+        databases.migrate().await;
+        let route = &databases.config.routes[0];
+        let ledger = Ledger::connect(&databases.config.postgres, &route.name, NAME).await.unwrap();
+        ledger.register_source(SOURCE, "cluster", "topic", "id").await.unwrap();
+        let start = FirstStart { offset: 0, ledger_lost: false, why: "a test" };
+        let (owner, holder) = (new_owner(1), Holder::this_process("locks"));
+        let vanished = ledger.take_over(SOURCE, 0, owner, &start, true, &holder).await.unwrap_err();
+        assert!(vanished.is_passing(), "{vanished}");
+        assert!(vanished.to_string().contains("vanished"), "{vanished}");
+        let onlooker = databases.postgres().await;
+        let count = onlooker.query_one("select count(*) from footprint_ledger", &[]).await.unwrap();
+        assert_eq!(count.get::<_, i64>(0), 0);
+        // without a row, one is created; with it, it is taken over
+        for (has_row, epoch) in [(false, 1), (true, 2)] {
+            let taken = ledger.take_over(SOURCE, 0, owner, &start, has_row, &holder).await.unwrap();
+            assert_eq!(taken.row.epoch, epoch);
+        }
+    });
 }

@@ -119,7 +119,7 @@ impl<'a> TakeOverShell<'a> {
                 if !has_row {
                     first_start::log_start(partition, &start);
                 }
-                Answer::Taken(Box::new(self.take(&start).await?))
+                Answer::Taken(Box::new(self.take(&start, has_row).await?))
             }
             Ask::Drain { id_is_known } => {
                 self.drain(id_is_known).await.map_err(|error| TakeOverError::of_sink(error, partition))?;
@@ -141,13 +141,13 @@ impl<'a> TakeOverShell<'a> {
 
     /// Sends the statement that takes the row. If another connection of footprint has locked the row, that connection is ended, so that the
     /// next attempt finds the row free.
-    async fn take(&mut self, start: &FirstStart) -> Result<Taken, TakeOverError> {
+    async fn take(&mut self, start: &FirstStart, has_row: bool) -> Result<Taken, TakeOverError> {
         let Self { context, ledger, life, partition, .. } = *self;
         let ledger_error = |error| TakeOverError::of_ledger(error, partition);
         let sighting = context.proofs.before_sending();
         let owner = new_owner(context.instance);
         failpoint::hit(Point::TakeOver);
-        let taking = ledger.take_over(life.source, partition, owner, start, &context.holder);
+        let taking = ledger.take_over(life.source, partition, owner, start, has_row, &context.holder);
         let taken = failpoint::sent(Point::TakeOverSent, taking).await;
         if let Err(LedgerError::Locked(_)) = &taken {
             log_blocker(partition, ledger.end_blocker(life.source, partition).await.map_err(ledger_error)?);

@@ -31,7 +31,7 @@ pub enum Ask {
     TakeRow {
         /// Where the row begins if it is created.
         start: FirstStart,
-        /// Whether the ledger had a row.
+        /// Whether the ledger had a row. Then none is created: if the row has vanished meanwhile, the attempt fails.
         has_row: bool,
     },
     /// End the older inserts of the partition. If their query id is not known, wait until none can be running any more.
@@ -211,7 +211,7 @@ impl TakeOver {
         self.step = match (step, answer) {
             (Step::Watermarks, Answer::Watermarks(start, end)) => Step::Row(Log { start, end }),
             (Step::Row(log), Answer::Row(true)) => {
-                // if the row vanishes before the statement, it is created again at 0, as after the loss of the ledger
+                // not used: with a row, the statement creates none
                 let start = FirstStart { offset: 0, ledger_lost: false, why: "a row is there" };
                 Step::TakeRow { log, has_row: true, start }
             }

@@ -138,7 +138,7 @@ impl History {
             Operation::TakeOver { partition, owner, start } => {
                 let holder = Holder::this_process("model");
                 let taken =
-                    server.ledger.take_over(self.source, key(*partition), *owner, start, &holder).await.unwrap();
+                    server.ledger.take_over(self.source, key(*partition), *owner, start, false, &holder).await.unwrap();
                 // the program draws the birth of a new row at random, so the reference takes it from the answer
                 let expected = reference::take_over(&mut self.slots[*partition], *owner, start, taken.row.birth);
                 let found = reference::TakeOverAnswer {
