@@ -4,6 +4,7 @@
 pub mod advance;
 mod claims;
 mod definitions;
+pub mod history;
 pub mod holder;
 mod left_out;
 mod named;

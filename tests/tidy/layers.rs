@@ -93,7 +93,7 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/shape", "store/clickhouse/native/part"],
             &["store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
-            &["ledger/statements/routes"],
+            &["ledger/statements/history", "ledger/statements/routes"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[

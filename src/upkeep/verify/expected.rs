@@ -2,7 +2,7 @@
 
 use footprint_protocol::offset::{Offset, Range};
 
-use crate::upkeep::verify::postgres::{Gap, Key, Promised};
+use crate::ledger::statements::history::{Gap, Key, Promised};
 use crate::upkeep::verify::report::{FindingKind, Findings, GapReport, PartitionReport, Place, SinkReport};
 use crate::upkeep::verify::window::Promise;
 

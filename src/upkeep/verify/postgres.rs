@@ -1,5 +1,5 @@
-//! What PostgreSQL holds: the ledger's promises, where each window's rows are, and the rows themselves. No transaction lasts
-//! longer than one statement. A snapshot held for the whole walk would keep every old version of the ledger's rows, which are
+//! What PostgreSQL holds: where each window's rows are, and the rows themselves. The ledger's own rows are asked for by
+//! [`history`]. No transaction lasts longer than one statement. A snapshot held for the whole walk would keep every old version of the ledger's rows, which are
 //! rewritten several times a second, and would slow down the running consumer.
 //!
 //! There is no index on the identity, and `received_at` is the producer's clock, which may say anything. So rows are found again
@@ -13,82 +13,17 @@ use std::time::Duration;
 
 use footprint_event::route::{Kind, Route, quoted};
 use footprint_protocol::ledger::SinkName;
-use footprint_protocol::offset::{Offset, Partition};
+use footprint_protocol::offset::Offset;
 use footprint_service::config::Postgres;
 use footprint_service::postgres::pool::{Session, Sessions};
 use footprint_service::postgres::session::Purpose;
 use futures::{TryStreamExt as _, pin_mut};
 use tokio_postgres::error::SqlState;
 
+use crate::ledger::statements::history::{self, Gap, Key, Promised, Source};
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::stream::{CopyReader, Fields};
-
-/// A partition's key: source and partition.
-pub(super) type Key = (i64, Partition);
-
-/// One row of the ledger.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Promised {
-    /// Every batch that was ever sent to a sink ends at or below it.
-    pub claimed: Offset,
-    /// Frontier of the dead letters.
-    pub dead_letters_next: Offset,
-    /// Frontier of PostgreSQL's rows. None: off.
-    pub postgres_next: Option<Offset>,
-    /// Frontier of ClickHouse's rows. None: off.
-    pub clickhouse_next: Option<Offset>,
-    /// Where PostgreSQL was switched off.
-    pub postgres_stopped: Option<Offset>,
-    /// Where ClickHouse was switched off.
-    pub clickhouse_stopped: Option<Offset>,
-    /// Where the partition first started. Rows below it are not footprint's. None: not known.
-    pub first_offset: Option<Offset>,
-}
-
-const PROMISED: &str = "claimed, dead_letters_next, postgres_next, clickhouse_next, postgres_stopped, clickhouse_stopped, \
-                        first_offset";
-
-impl From<&tokio_postgres::Row> for Promised {
-    /// From a row that starts with [`PROMISED`].
-    fn from(row: &tokio_postgres::Row) -> Self {
-        Self {
-            claimed: row.get(0),
-            dead_letters_next: row.get(1),
-            postgres_next: row.get(2),
-            clickhouse_next: row.get(3),
-            postgres_stopped: row.get(4),
-            clickhouse_stopped: row.get(5),
-            first_offset: row.get(6),
-        }
-    }
-}
-
-/// A source as the ledger knows it.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    /// Its number.
-    pub id: i64,
-    /// The cluster's id.
-    pub cluster_id: String,
-    /// The topic's name.
-    pub topic: String,
-    /// Kafka's id of this life.
-    pub topic_id: String,
-}
-
-/// A recorded gap.
-#[derive(Clone, Debug)]
-pub struct Gap {
-    /// `both`, `postgres` or `clickhouse`.
-    pub sink: String,
-    /// Its start.
-    pub start: Offset,
-    /// Its end.
-    pub end: Offset,
-    /// Why.
-    pub reason: String,
-}
 
 /// A row's place in the heap: block, then item.
 type Tid = (u32, u16);
@@ -190,30 +125,26 @@ impl Tables {
     /// # Errors
     /// PostgreSQL refuses, or the ledger is not there.
     pub(super) async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
-        let query = format!("select {PROMISED}, source, partition from footprint_ledger where route = $1");
-        let rows = within("postgresql", self.stall, self.session().await?.query(&query, &[&self.route])).await?;
+        let session = self.session().await?;
+        let rows = within("postgresql", self.stall, history::promises(&session, &self.route)).await?;
         let is_old = |error: &tokio_postgres::Error| {
             [Some(&SqlState::UNDEFINED_TABLE), Some(&SqlState::UNDEFINED_COLUMN)].contains(&error.code())
         };
         if rows.as_ref().is_err_and(is_old) {
             return Err(VerifyError::NoLedger);
         }
-        let rows = rows.map_err(refused("read the ledger"))?;
-        Ok(rows.iter().map(|row| ((row.get(7), row.get(8)), Promised::from(row))).collect())
+        rows.map_err(refused("read the ledger"))
     }
 
     /// The ledger's row of one partition, as it is now.
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub(super) async fn promised(&self, (source, partition): Key) -> Result<Option<Promised>, VerifyError> {
-        let query =
-            format!("select {PROMISED} from footprint_ledger where route = $1 and source = $2 and partition = $3");
-        let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.route, &source, &partition];
-        let row = within("postgresql", self.stall, self.session().await?.query_opt(&query, &key))
+    pub(super) async fn promised(&self, key: Key) -> Result<Option<Promised>, VerifyError> {
+        let session = self.session().await?;
+        within("postgresql", self.stall, history::promise(&session, &self.route, key))
             .await?
-            .map_err(refused("read the ledger"))?;
-        Ok(row.as_ref().map(Promised::from))
+            .map_err(refused("read the ledger"))
     }
 
     /// All sources known, the oldest first.
@@ -221,14 +152,8 @@ impl Tables {
     /// # Errors
     /// PostgreSQL refuses.
     pub(super) async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
-        let query = "select id, cluster_id, topic, topic_id from footprint_source order by first_seen, id";
-        let rows = within("postgresql", self.stall, self.session().await?.query(query, &[]))
-            .await?
-            .map_err(refused("read the sources"))?;
-        Ok(rows
-            .iter()
-            .map(|row| Source { id: row.get(0), cluster_id: row.get(1), topic: row.get(2), topic_id: row.get(3) })
-            .collect())
+        let session = self.session().await?;
+        within("postgresql", self.stall, history::sources(&session)).await?.map_err(refused("read the sources"))
     }
 
     /// The route's recorded gaps.
@@ -236,17 +161,8 @@ impl Tables {
     /// # Errors
     /// PostgreSQL refuses.
     pub(super) async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
-        let query = "select source, partition, sink, start_offset, end_offset, reason from footprint_gap \
-                     where route = $1 and start_offset < end_offset order by start_offset";
-        let rows = within("postgresql", self.stall, self.session().await?.query(query, &[&self.route]))
-            .await?
-            .map_err(refused("read the gaps"))?;
-        let mut gaps = BTreeMap::<Key, Vec<Gap>>::new();
-        for row in rows {
-            let gap = Gap { sink: row.get(2), start: row.get(3), end: row.get(4), reason: row.get(5) };
-            gaps.entry((row.get(0), row.get(1))).or_default().push(gap);
-        }
-        Ok(gaps)
+        let session = self.session().await?;
+        within("postgresql", self.stall, history::gaps(&session, &self.route)).await?.map_err(refused("read the gaps"))
     }
 
     /// One pass over a table: which windows of `1 << window_bits` offsets hold rows, and where these are.

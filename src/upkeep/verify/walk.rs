@@ -12,10 +12,11 @@ use footprint_service::config::Config;
 use footprint_service::report::Chain;
 
 use self::count::{Counted, count};
+use crate::ledger::statements::history::{Gap, Key, Promised, Source};
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::expected::{Expected, Known, expected};
 use crate::upkeep::verify::log::LogReader;
-use crate::upkeep::verify::postgres::{Extents, Gap, Key, Promised, Source, Table, Tables};
+use crate::upkeep::verify::postgres::{Extents, Table, Tables};
 use crate::upkeep::verify::report::{Findings, PartitionReport, RouteReport, SourceReport};
 use crate::upkeep::verify::window::{LogTally, Refused, Side, Tally, Window};
 use crate::upkeep::verify::{Options, Progress, Step, clickhouse};
