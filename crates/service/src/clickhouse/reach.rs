@@ -1,6 +1,8 @@
 //! Connects to ClickHouse by a name that may have several addresses, and takes the first that answers. Otherwise an address that
 //! accepts the connection and then stays silent would be chosen by every attempt, each time for the whole timeout of a request.
-//! So if there is a choice, `/ping` is asked first, on a separate connection.
+//! So if there is a choice, `/ping` is asked first, on a separate connection. It is also asked first over TLS: a server that does not
+//! accept the client's certificate says so only after the handshake, and the HTTP client would lose that reason if the connection
+//! ended before it took the request.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -89,11 +91,11 @@ where
             // stable: the others keep the system's order
             addresses.sort_by_key(|address| *address != last);
         }
-        let has_choice = addresses.len() > 1;
+        let asks_first = addresses.len() > 1 || uri.scheme_str() == Some("https");
         let reached = try_each(&addresses, total, |address| {
             let (make, uri) = (Arc::clone(&self.make), uri.clone());
             async move {
-                if has_choice {
+                if asks_first {
                     let stream = call(make(address), uri.clone()).await?;
                     answers(stream, &uri).await?;
                 }
@@ -129,8 +131,8 @@ async fn answers(stream: impl Read + Write + Unpin + Send + 'static, uri: &Uri) 
     let (asking, driving) = (pin!(sender.send_request(request)), pin!(connection));
     let answer = match select(asking, driving).await {
         Either::Left((answer, _)) => answer,
-        // it has closed the connection, with or without an answer
-        Either::Right((_, asking)) => asking.await,
+        // it has closed the connection, with or without an answer; only the connection knows why
+        Either::Right((driven, asking)) => asking.await.map_err(|error| driven.err().unwrap_or(error)),
     };
     match answer {
         Ok(_) => Ok(()),
