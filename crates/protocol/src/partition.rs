@@ -171,11 +171,8 @@ impl<R: Right, B: CutBatch> Machine<R, B> {
     /// Ends the ownership, for any reason. If the partition is still assigned to us and not being released, it is taken over again.
     pub fn end(&mut self, why: &'static str) -> Option<Ended<R>> {
         self.attempt.mark_unwanted();
-        let next = match self.state {
-            State::Idle => State::Idle,
-            _ if self.releasing.is_some() => State::Idle,
-            _ => State::TakingOver,
-        };
+        // an idle partition is always being released
+        let next = if self.releasing.is_some() { State::Idle } else { State::TakingOver };
         match std::mem::replace(&mut self.state, next) {
             State::Owned(owned) => {
                 Some(Ended { stored: owned.tracker.frontiers(), sent: owned.sent, right: owned.right, why })
@@ -269,7 +266,7 @@ impl<R: Right, B: CutBatch> Machine<R, B> {
         let State::Owned(owned) = &mut self.state else { return Ok(()) };
         match progress.map(|progress| owned.tracker.recorded(progress)) {
             Some(Ok(())) => Ok(()),
-            _ => self.end_with("the ledger is not what it was"),
+            _ => self.end_with("the ledger row changed unexpectedly"),
         }
     }
 

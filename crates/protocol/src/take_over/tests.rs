@@ -240,6 +240,8 @@ fn a_row_below_zero_is_corruption() {
     let mut negative = row(0, 0, &[], -5);
     negative.frontiers = Frontiers { dead_letters: -5, postgres: Some(-5), clickhouse: Some(-5) };
     assert!(matches!(settle(negative, &seen(100), &ON), Err(Corrupt::Claims(..))));
+    assert!(matches!(settle(row(0, 0, &[], -5), &seen(100), &ON), Err(Corrupt::Claims(..))), "claimed alone");
+    assert!(matches!(settle(row(-5, -5, &[5], 5), &seen(100), &ON), Err(Corrupt::Claims(..))), "a frontier alone");
     let repeated = row(10, 10, &[20, 20], 20);
     assert!(matches!(settle(repeated, &seen(100), &ON), Err(Corrupt::Claims(..))), "the same claim twice");
 }
@@ -254,7 +256,7 @@ fn what_is_corrupt_says_what_to_do() {
             ["clickhouse's frontier 5 lies inside the claimed range [3, 7)", "run `footprint verify`"],
         ),
         (Corrupt::Claims(vec![4, 2], 9), ["claims [4, 2] do not rise to 9", "run `footprint verify`"]),
-        (Corrupt::Lost { range }, ["records [3, 7) were destroyed", "kafka.on_lost_records = \"skip\""]),
+        (Corrupt::Lost { range }, ["retention deleted records [3, 7)", "kafka.on_lost_records = \"skip\""]),
         (Corrupt::LogWentBack { log_end: 3, claimed: 7 }, ["ends at 3, below the ledger's 7", "see what happened"]),
     ] {
         let text = corrupt.to_string();
