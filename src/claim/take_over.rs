@@ -155,7 +155,7 @@ pub async fn take_over(
             Err(Ended::Ours(plan)) => return shell.own(Plan::clone(plan)).await,
             Err(Ended::Replaced) => return Err(TakeOverError::Replaced),
             Err(Ended::Fenced) => {
-                return Err(TakeOverError::Passing("somebody else took the partition over meanwhile".into()));
+                return Err(TakeOverError::Passing("another process took the partition over meanwhile".into()));
             }
         }
     }

@@ -51,7 +51,7 @@ pub enum WriteFailure {
         waited: Duration,
     },
     /// The ledger row of some partition is not what the writer expects. The next try reads the rows to find out which one.
-    #[error("postgresql: the compare-and-set found another value")]
+    #[error("postgresql: the ledger row has changed since it was read")]
     Fenced,
     /// This process no longer owns a partition of the group.
     #[error("postgresql: an ownership ended during the search for refused rows")]

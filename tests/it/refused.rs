@@ -97,7 +97,7 @@ fn a_trigger_that_raises_for_one_record_makes_a_dead_letter_with_its_words() {
     one_of_three("raise", &[raise, trigger], ["/a", "/bad", "/b"], "no /bad here (SQLSTATE XY123)");
 }
 
-/// The story: a division by zero was taken for the fence: "the compare-and-set found another value", for ever.
+/// The story: a division by zero was taken for the fence: "the ledger row has changed since it was read", for ever.
 #[test]
 fn a_generated_column_that_divides_by_zero_makes_a_dead_letter() {
     let column = "alter table user_footprint add column share integer generated always as (1 / length(link)) stored";

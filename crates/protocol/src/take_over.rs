@@ -97,7 +97,7 @@ impl fmt::Display for Corrupt {
             }
             Self::Lost { range } => write!(
                 f,
-                "records {range} were destroyed by the topic's retention before they were stored; \
+                "the topic's retention deleted records {range} before they were stored; \
                  set kafka.on_lost_records = \"skip\" to record the gap in footprint_gap and go on, \
                  and give the topic a longer retention"
             ),
@@ -243,7 +243,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
         if switches.on_lost_records == OnLostRecords::Stop {
             return Err(Corrupt::Lost { range });
         }
-        gaps.push(Gap { sink: None, range, reason: "destroyed by retention before it was stored" });
+        gaps.push(Gap { sink: None, range, reason: "deleted by retention before it was stored" });
     }
     let went_back = observed.may_have_gone_back || observed.clickhouse_highest.is_some() || observed.ledger_lost;
     if went_back {

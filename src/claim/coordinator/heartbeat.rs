@@ -62,7 +62,7 @@ impl Coordinator {
                 Ok(()) => renew(machine.right(), sighting),
                 Err(ended) => {
                     metrics::fenced(1);
-                    warn!(partition, "heartbeat: the ledger is not what it was: taking over again");
+                    warn!(partition, "heartbeat: the ledger row changed unexpectedly: taking over again");
                     self.on_ended(&ended);
                 }
             }

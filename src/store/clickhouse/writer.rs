@@ -225,7 +225,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
                 partition = identity.partition,
                 range = %identity.range,
                 doubled = found.surplus_rows,
-                "clickhouse holds identities twice; run `footprint verify`"
+                "clickhouse holds some records more than once; run `footprint verify`"
             );
         }
         Ok(found.missing)

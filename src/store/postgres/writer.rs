@@ -196,7 +196,9 @@ impl PostgresSink {
                 })
             }
             NotCommitted::Failed { error, during } => match class_of(&error, during, columns) {
-                Class::Passing => SinkError::Uncertain(WriteFailure::Postgres(PostgresError::from(error).into())),
+                Class::Passing => {
+                    SinkError::Uncertain(WriteFailure::Postgres(PostgresError::without_values(error).into()))
+                }
                 _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                     let tables: [(&str, &[&str]); 3] = [
                         (&self.route.postgres_table, &["insert"]),
