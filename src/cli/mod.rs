@@ -16,7 +16,7 @@ use footprint_service::console::{self, Output, complain};
 use footprint_service::environment::{Environment, Note};
 use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
-use footprint_service::telemetry;
+use footprint_service::telemetry::logging;
 use tracing::{info, warn};
 
 /// Stores every Kafka event exactly once in PostgreSQL and exactly once in ClickHouse.
@@ -117,7 +117,7 @@ impl Cli {
             Ok(config) => config,
             Err(error) => return usage(&error),
         };
-        let _logs = match telemetry::init_logs(&config.telemetry) {
+        let _logs = match logging::start(&config.telemetry) {
             Ok(logs) => logs,
             Err(error) => return usage(&error),
         };

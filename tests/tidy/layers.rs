@@ -49,7 +49,8 @@ const ROOMS: [Room; 4] = [
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "metrics", "telemetry/repeats", "failpoint/point"],
-            &["failpoint", "panics", "signals", "telemetry"],
+            &["failpoint", "panics", "signals", "telemetry/logging"],
+            &["telemetry"],
             // Kafka
             &[
                 "kafka/brokers",
