@@ -6,6 +6,7 @@
 mod errors;
 mod layers;
 mod manifests;
+mod packaging;
 mod size;
 mod sources;
 
