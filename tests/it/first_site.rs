@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use footprint_stack::{ADOPTION_RIGHTS, APPLICATION_DATABASE, APPLICATION_USER, ClickHouseUser};
+use footprint_stack::{ADOPTION_RIGHTS, APPLICATION_DATABASE, APPLICATION_USER, ClickHouseRights, ClickHouseUser};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 
@@ -36,8 +36,7 @@ fn set_user(also: &'static str) {
     let user = ClickHouseUser {
         name: USER.to_owned(),
         password: PASSWORD.to_owned(),
-        databases: APPLICATION_DATABASE.to_owned(),
-        also,
+        rights: ClickHouseRights::Site { databases: APPLICATION_DATABASE.to_owned(), also },
     };
     stack().clickhouse().unwrap().set_user(user).unwrap();
 }

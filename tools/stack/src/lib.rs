@@ -38,7 +38,7 @@ mod stack;
 
 pub use certificates::{Certificates, Identity, IdentityFiles};
 pub use clickhouse::ClickHouse;
-pub use clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
+pub use clickhouse_users::{ADOPTION_RIGHTS, ClickHouseRights, ClickHouseUser};
 pub use error::StackError;
 pub use kafka::Kafka;
 pub use kafka_cluster::KafkaCluster;

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::cache::Cache;
 use crate::clickhouse::ClickHouse;
-use crate::clickhouse_users::{ADOPTION_RIGHTS, ClickHouseUser};
+use crate::clickhouse_users::{ADOPTION_RIGHTS, ClickHouseRights, ClickHouseUser};
 use crate::download::{self, Wanted};
 use crate::error::StackError;
 use crate::kafka::Kafka;
@@ -98,8 +98,7 @@ impl Stack {
         .map(|(name, databases, also)| ClickHouseUser {
             name: name.to_owned(),
             password: user_password.clone(),
-            databases: databases.to_owned(),
-            also,
+            rights: ClickHouseRights::Site { databases: databases.to_owned(), also },
         });
         let progress = &options.progress;
         let (kafka, postgres, clickhouse) = thread::scope(|scope| {

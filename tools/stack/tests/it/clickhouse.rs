@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use footprint_stack::{APPLICATION_USER, ClickHouse, ClickHouseUser, TEST_ADOPTER, TEST_USER};
+use footprint_stack::{APPLICATION_USER, ClickHouse, ClickHouseRights, ClickHouseUser, TEST_ADOPTER, TEST_USER};
 
 use crate::support::{clickhouse, runs, stack};
 
@@ -103,8 +103,8 @@ fn users_have_the_rights_of_the_first_users_site_and_no_more() {
 #[test]
 fn a_user_can_be_added_later() {
     let clickhouse = clickhouse();
-    let (name, password, databases) = ("later".into(), "a&b<c".into(), "later_database".into());
-    let user = ClickHouseUser { name, password, databases, also: "" };
+    let rights = ClickHouseRights::Site { databases: "later_database".into(), also: "" };
+    let user = ClickHouseUser { name: "later".into(), password: "a&b<c".into(), rights };
     clickhouse.query_as("later", "a&b<c", "select 1").expect_err("nobody of that name");
     clickhouse.set_user(user).expect("added");
     assert_eq!(clickhouse.query_as("later", "a&b<c", "select 1").expect("it is there"), "1\n");
