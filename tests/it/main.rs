@@ -24,6 +24,7 @@ mod environment;
 mod fence;
 mod first_site;
 mod first_start;
+mod grafana;
 mod group;
 mod grown;
 mod killed;

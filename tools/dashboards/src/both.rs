@@ -1,0 +1,90 @@
+//! *Both*: the figures of the two databases side by side.
+
+use anyhow::Result;
+
+use crate::dashboard::{Dashboard, link_prefix};
+use crate::database::Database::{ClickHouse, PostgreSql};
+use crate::look::{CALM, Column, Look, Step};
+use crate::panel::{Panel, Place};
+
+/// The dashboard.
+pub(crate) fn dashboard() -> Result<Dashboard> {
+    let at = |x, y, width, height| Place { x, y, width, height };
+    let mut panels = Vec::new();
+    for (database, x) in [(PostgreSql, 0), (ClickHouse, 12)] {
+        let panel = |question, title: &str, place, look, description| Panel {
+            title: format!("{title} in {}", database.name()),
+            description,
+            place,
+            look,
+            question,
+            databases: vec![database],
+        };
+        panels.push(panel(
+            "totals",
+            "Totals",
+            at(x, 0, 7, 5),
+            Look::Stat { unit: "short", steps: vec![CALM] },
+            "Views and distinct links in the time range. The other database must show the same figures; while events arrive, one may be a \
+             few seconds ahead.",
+        ));
+        panels.push(panel(
+            "newest_event",
+            "Age of the newest event",
+            at(x + 7, 0, 5, 5),
+            Look::Stat { unit: "s", steps: vec![CALM, Step("yellow", Some(60.0)), Step("red", Some(600.0))] },
+            "Time from Kafka's receipt of the newest stored event to the end of the time range. Red in one database alone: that database \
+             is behind. Red in both: no events arrive, or footprint does not run.",
+        ));
+        let columns = match database {
+            PostgreSql => vec![
+                Column::Unit("Rows", "short"),
+                Column::Unit("Data", "bytes"),
+                Column::Unit("Indexes", "bytes"),
+                Column::Unit("Total", "bytes"),
+            ],
+            ClickHouse => vec![
+                Column::Unit("Rows", "short"),
+                Column::Unit("Uncompressed", "bytes"),
+                Column::Unit("Total", "bytes"),
+            ],
+        };
+        panels.push(panel(
+            "storage",
+            "Storage",
+            at(x, 5, 12, 4),
+            Look::Table { columns },
+            "Disk that the table needs, with its indexes. PostgreSQL's row count is the estimate of the last vacuum or analyze.",
+        ));
+    }
+    let together = |question, title: &str, place, look, description| Panel {
+        title: title.to_owned(),
+        description,
+        place,
+        look,
+        question,
+        databases: vec![PostgreSql, ClickHouse],
+    };
+    panels.push(together(
+        "views_in_both",
+        "Views",
+        at(0, 9, 24, 9),
+        Look::Lines { unit: "short" },
+        "Views in each interval by the events' own time, from both databases. The lines must cover each other.",
+    ));
+    panels.push(together(
+        "arrivals_in_both",
+        "Stored events a second",
+        at(0, 18, 24, 9),
+        Look::Lines { unit: "short" },
+        "Stored events a second by the time at which Kafka received them, from both databases. Where one line is lower, that database \
+         does not hold these events yet.",
+    ));
+    Ok(Dashboard {
+        file: "footprint-both".to_owned(),
+        title: "Both databases".to_owned(),
+        description: "The same figures from PostgreSQL and from ClickHouse, side by side.",
+        variables: vec![link_prefix()],
+        panels,
+    })
+}
