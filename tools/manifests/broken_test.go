@@ -132,6 +132,8 @@ func TestDashboard(t *testing.T) {
 		{"no JSON", `"uid"`, `uid`, "invalid character"},
 		{"an unknown field", `"uid"`, `"uuid"`, "uuid"},
 		{"an unknown field of a panel", `"title": "p"`, `"caption": "p"`, "caption"},
+		{"an unknown kind of panel", `"stat"`, `"stats"`, `"stats"`},
+		{"a value that Grafana does not have", `"title": "p"`, `"title": "p", "repeatDirection": "h", "maxPerRow": "many"`, "maxPerRow"},
 		{"an unknown field of a query", `"expr"`, `"exp"`, "exp"},
 	} {
 		t.Run(damage.name, func(t *testing.T) {
