@@ -15,6 +15,7 @@ use footprint_protocol::offset::{Offset, Partition, Range};
 use footprint_service::clickhouse::client;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
+use footprint_service::escape::{Keep, escaped};
 use footprint_service::kafka::Inquirer;
 use footprint_service::kafka::reread::{Parts, Rereader};
 use footprint_service::postgres::session::Purpose;
@@ -120,11 +121,10 @@ async fn list(args: &ListArgs, config: &Config, output: &mut Output) -> anyhow::
             .context("dead_letters cannot be read")
     })? {
         let (route, partition, offset): (&str, Partition, Offset) = (row.get(0), row.get(1), row.get(2));
-        output.line(format!(
-            "{route} partition {partition} offset {offset} {}: {}",
-            row.get::<_, &str>(3),
-            row.get::<_, &str>(4)
-        ));
+        let (sink, reason): (&str, &str) = (row.get(3), row.get(4));
+        // a database's words may have several lines
+        let letter = format!("{route} partition {partition} offset {offset} {sink}: {reason}");
+        output.line(escaped(&letter, Keep::Nothing));
     }
     Ok(Exit::Done)
 }

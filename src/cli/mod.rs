@@ -38,6 +38,9 @@ pub struct Cli {
     /// footprint=debug,warn.
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
+    /// How a line of the log looks: text, json, or auto: text on a terminal, JSON anywhere else.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -85,15 +88,15 @@ pub async fn main(signals: &Signals) -> Exit {
 fn print_usage(error: &clap::Error, output: &mut Output) -> Exit {
     let text = error.render();
     if error.use_stderr() {
-        if console::errors_are_seen() {
-            console::complain_as_is(text.ansi())
+        if console::errors_are_coloured() {
+            console::complain_styled(text.ansi())
         } else {
-            console::complain_as_is(text)
+            console::complain_styled(text)
         }
         return Exit::Usage;
     }
-    let text = if console::is_seen() { text.ansi().to_string() } else { text.to_string() };
-    output.line(text.trim_end());
+    let text = if console::is_coloured() { text.ansi().to_string() } else { text.to_string() };
+    output.styled(text.trim_end());
     Exit::Done
 }
 
@@ -112,7 +115,8 @@ impl Cli {
     /// Reads the configuration, sets up logging, and runs the command. Errors are printed here.
     async fn run(self, signals: &Signals, output: &mut Output) -> Exit {
         let environment = Environment::load();
-        let flags: Vec<_> = self.log.iter().map(|log| ("telemetry.log", log.clone())).collect();
+        let flags = [("telemetry.log", self.log), ("telemetry.log_format", self.log_format)];
+        let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         let config = match Config::load_with(self.config.as_deref(), &environment, &flags) {
             Ok(config) => config,
             Err(error) => return usage(&error),

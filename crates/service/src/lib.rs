@@ -6,6 +6,7 @@ pub mod clock;
 pub mod limits;
 pub mod retry;
 // how an error is printed
+pub mod escape;
 pub mod report;
 // settings
 pub mod config;

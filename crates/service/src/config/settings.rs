@@ -234,6 +234,8 @@ pub struct Pipeline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// Text on a terminal, JSON anywhere else.
+    Auto,
     /// For people.
     Text,
     /// For machines.
@@ -252,4 +254,10 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// The directory of `consumer.log`. Empty: logs go only to standard error.
     pub log_dir: PathBuf,
+    /// Bytes of `consumer.log` above which it is rotated.
+    pub log_file_bytes_max: u64,
+    /// Hours after which it is rotated.
+    pub log_file_hours_max: u64,
+    /// Old files that are kept.
+    pub log_old_files_max: usize,
 }

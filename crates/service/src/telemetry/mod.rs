@@ -1,5 +1,7 @@
 //! The three pages for people and machines while `run` works: /metrics, /livez and /readyz.
 
+mod line;
+mod log_file;
 pub mod logging;
 mod repeats;
 

@@ -2,22 +2,15 @@
 //! the next such line, or by itself when the ten seconds are over and any other line is logged. Two warnings or errors are alike
 //! if they differ only in numbers. Two other lines are alike if they are the same.
 //!
-//! It works where lines are written, so it covers every caller and librdkafka's own lines.
+//! It works where lines are written, so it covers every caller and librdkafka's own lines. Pure.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How long a line is not repeated.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Different lines that are remembered, at most. All lines beyond that are shown.
 const LINES_MAX: usize = 512;
 /// Bytes of a repeated line that are shown with the count, at most.
@@ -25,7 +18,7 @@ const SHOWN_BYTES_MAX: usize = 160;
 
 /// The lines of the last interval. Time is a parameter.
 #[derive(Debug, Default)]
-struct Repeats {
+pub(super) struct Repeats {
     lines: HashMap<u64, Line>,
     /// When expired lines were last removed.
     swept_at: Option<Instant>,
@@ -42,7 +35,7 @@ struct Line {
 
 /// The decision about a line.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It is shown. The number of lines like it that were not.
     Show(u64),
     /// It was shown lately.
@@ -50,7 +43,8 @@ enum Verdict {
 }
 
 impl Repeats {
-    fn meet(&mut self, text: &str, is_trouble: bool, now: Instant) -> Verdict {
+    /// Decides about a line.
+    pub(super) fn meet(&mut self, text: &str, is_trouble: bool, now: Instant) -> Verdict {
         let key = key(text, is_trouble);
         if let Some(line) = self.lines.get_mut(&key) {
             if now < line.shown_at + INTERVAL {
@@ -71,7 +65,7 @@ impl Repeats {
     }
 
     /// Removes the expired lines, and returns those that were hidden meanwhile.
-    fn sweep(&mut self, now: Instant) -> Vec<(String, u64)> {
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<(String, u64)> {
         if self.swept_at.is_some_and(|at| now < at + INTERVAL / 10) {
             return Vec::new();
         }
@@ -102,75 +96,6 @@ fn key(text: &str, is_trouble: bool) -> u64 {
         }
     }
     xxh3_64(masked.as_bytes())
-}
-
-/// Writes lines as `inner` does, except repeated ones.
-pub(super) struct Limited<F> {
-    inner: F,
-    json: bool,
-    repeats: Mutex<Repeats>,
-}
-
-impl<F> Limited<F> {
-    /// `json`: whether `inner` writes one JSON object a line.
-    pub(super) fn new(inner: F, json: bool) -> Self {
-        Self { inner, json, repeats: Mutex::default() }
-    }
-}
-
-/// An event's fields as one text.
-#[derive(Default)]
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // writing to a String does not fail
-        let _ = match field.name() {
-            "message" => write!(self.0, "{value:?} "),
-            // the place of the call in librdkafka's binding does not make lines different
-            name if name.starts_with("log.") => Ok(()),
-            name => write!(self.0, "{name}={value:?} "),
-        };
-    }
-}
-
-impl<S, N, F> FormatEvent<S, N> for Limited<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut text = Text::default();
-        event.record(&mut text);
-        let now = Instant::now();
-        let is_trouble = *event.metadata().level() <= Level::WARN;
-        let (verdict, hidden) = {
-            let mut repeats = self.repeats.lock();
-            (repeats.meet(text.0.trim_end(), is_trouble, now), repeats.sweep(now))
-        };
-        for (line, count) in hidden {
-            if self.json {
-                let object = serde_json::json!({ "level": "INFO", "repeated": count, "line": line });
-                writeln!(writer, "{object}")?;
-            } else {
-                writeln!(writer, "  ({count} more in {} s: {line})", INTERVAL.as_secs())?;
-            }
-        }
-        match verdict {
-            Verdict::Hide => Ok(()),
-            Verdict::Show(0) => self.inner.format_event(context, writer, event),
-            Verdict::Show(count) => {
-                let mut line = String::new();
-                self.inner.format_event(context, Writer::new(&mut line), event)?;
-                let line = line.trim_end();
-                match line.strip_suffix('}').filter(|_| self.json) {
-                    Some(object) => writeln!(writer, "{object},\"repeated\":{count}}}"),
-                    None => writeln!(writer, "{line} ({count} more since the last)"),
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

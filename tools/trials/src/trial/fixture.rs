@@ -107,6 +107,8 @@ impl<'a> Fixture<'a> {
             text("clickhouse.user", "CH_USER", self.clickhouse_user),
             text("clickhouse.password", "CH_PASSWORD", password),
             text("telemetry.listen", "FOOTPRINT_TELEMETRY__LISTEN", "127.0.0.1:0"),
+            // people read the logs of trials
+            text("telemetry.log_format", "FOOTPRINT_TELEMETRY__LOG_FORMAT", "text"),
         ])
     }
 
