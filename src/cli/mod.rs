@@ -2,6 +2,8 @@
 
 mod caught_up;
 pub mod check;
+pub mod completions;
+pub mod config;
 pub mod dead_letters;
 pub mod generate;
 pub mod migrate;
@@ -11,7 +13,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use footprint_service::config::Config;
+use footprint_service::config::{Config, misspelt};
 use footprint_service::console::{self, Output, complain};
 use footprint_service::environment::{Environment, Note};
 use footprint_service::report::Chain;
@@ -53,6 +55,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     Verify(verify::VerifyArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Config(config::ConfigArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// How the program ended.
@@ -114,13 +118,22 @@ impl Exit {
 impl Cli {
     /// Reads the configuration, sets up logging, and runs the command. Errors are printed here.
     async fn run(self, signals: &Signals, output: &mut Output) -> Exit {
+        // these two need no configuration
+        match &self.command {
+            Command::Completions(args) => return completions::run(args, output),
+            Command::Config(args) if args.asks_for_schema() => return config::schema(output),
+            _ => {}
+        }
         let environment = Environment::load();
         let flags = [("telemetry.log", self.log), ("telemetry.log_format", self.log_format)];
         let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        let config = match Config::load_with(self.config.as_deref(), &environment, &flags) {
-            Ok(config) => config,
+        let (config, shown) = match Config::load_shown(self.config.as_deref(), &environment, &flags) {
+            Ok(loaded) => loaded,
             Err(error) => return usage(&error),
         };
+        if let Command::Config(args) = &self.command {
+            return config::show(args, &shown, &environment, output);
+        }
         let _logs = match logging::start(&config.telemetry) {
             Ok(logs) => logs,
             Err(error) => return usage(&error),
@@ -131,6 +144,7 @@ impl Cli {
                 Note::Ignored(text) => warn!("{text}"),
             }
         }
+        misspelt(&environment).iter().for_each(|text| warn!("{text}"));
         match self.command.run(&config, signals, output).await {
             Ok(exit) => exit,
             Err(error) => {
@@ -156,6 +170,8 @@ impl Command {
             Self::DeadLetters(args) => {
                 unless_asked(signals, "dead-letters", dead_letters::run(&args, config, output)).await
             }
+            // they have ended before
+            Self::Config(_) | Self::Completions(_) => Ok(Exit::Done),
             Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }
     }

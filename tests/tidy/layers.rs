@@ -40,15 +40,23 @@ const ROOMS: [Room; 4] = [
         prefix: "service/",
         path: "footprint_service",
         layers: &[
-            &["report"],
+            &["escape", "report"],
             // values and plain tools
             &["address", "clock", "limits", "retry", "secret", "status", "dotenv", "log_filter", "tls", "traffic"],
-            &["environment", "config/fault", "config/kafka_properties", "config/nearest", "config/settings"],
+            &[
+                "environment",
+                "config/described",
+                "config/fault",
+                "config/kafka_properties",
+                "config/nearest",
+                "config/settings",
+            ],
             &["config/tree"],
-            &["config/checks", "config/document", "config/typed"],
+            &["config/checks", "config/document", "config/schema", "config/typed"],
+            &["config/shown"],
             &["config"],
             // what people and machines see, and what stops the program
-            &["console", "metrics", "telemetry/repeats", "failpoint/point"],
+            &["console", "metrics", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
             &["failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
@@ -137,7 +145,15 @@ const ROOMS: [Room; 4] = [
             // commands
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
             &["cli/generate/acknowledgements"],
-            &["cli/check", "cli/dead_letters", "cli/generate", "cli/migrate", "cli/verify"],
+            &[
+                "cli/check",
+                "cli/completions",
+                "cli/config",
+                "cli/dead_letters",
+                "cli/generate",
+                "cli/migrate",
+                "cli/verify",
+            ],
             &["cli/run"],
             &["cli"],
         ],

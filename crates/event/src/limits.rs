@@ -5,4 +5,4 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Characters of a database's message that a dead letter keeps.
 pub(crate) const REFUSAL_CHARS_MAX: usize = 1_000;
 /// Columns of one route, at most.
-pub(crate) const ROUTE_COLUMNS_MAX: usize = 100;
+pub const ROUTE_COLUMNS_MAX: usize = 100;

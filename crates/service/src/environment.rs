@@ -75,11 +75,11 @@ impl Variable {
         &self.value
     }
 
-    /// How an error names it: the name, and the line of the file that set it.
-    pub(crate) fn called(&self, name: &str) -> String {
+    /// The line of `.env` that set it. None: the process's environment did.
+    pub(crate) fn line(&self) -> Option<usize> {
         match self.place {
-            Place::Process => name.to_owned(),
-            Place::Line(line) => format!("{name} ({FILE} line {line})"),
+            Place::Process => None,
+            Place::Line(line) => Some(line),
         }
     }
 }
@@ -326,11 +326,11 @@ mod tests {
     fn the_real_environment_wins_and_each_variable_says_where_it_is_from() {
         let file = b"DB_HOST=file\nDB_PORT=1\nOTHER=x\nDB_USER=${OTHER}${DB_HOST}\nFOOTPRINT_A__B=c\nDB_NAME=";
         let environment = with(file, &[("DB_HOST", b"real"), ("OTHER", b"y")]).unwrap();
-        let called = |name| environment.get(name).map(|v| (v.value().to_owned(), v.called(name)));
-        assert_eq!(called("DB_HOST"), Some(("real".into(), "DB_HOST".into())));
-        assert_eq!(called("DB_PORT"), Some(("1".into(), "DB_PORT (.env line 2)".into())));
-        assert_eq!(called("DB_USER"), Some(("yreal".into(), "DB_USER (.env line 4)".into())));
-        assert_eq!((called("OTHER"), called("DB_NAME")), (None, None));
+        let found = |name| environment.get(name).map(|variable| (variable.value().to_owned(), variable.line()));
+        assert_eq!(found("DB_HOST"), Some(("real".into(), None)));
+        assert_eq!(found("DB_PORT"), Some(("1".into(), Some(2))));
+        assert_eq!(found("DB_USER"), Some(("yreal".into(), Some(4))));
+        assert_eq!((found("OTHER"), found("DB_NAME")), (None, None));
         assert_eq!(environment.own().count(), 1);
     }
 

@@ -3,21 +3,16 @@
 
 use std::path::Path as File;
 
-use footprint_event::limits::RECORD_BYTES_MAX;
-
 use super::Config;
+use super::described::{SETTINGS, Type};
 use super::fault::{Fault, Origin};
 use super::kafka_properties;
 use super::settings::{GroupProtocol, Tls};
 use super::tree::{Node, Path, Step};
-use crate::limits::{BATCH_ROWS_MAX, LANES_MAX};
 use crate::log_filter;
 use crate::report::Chain;
 use crate::secret;
 use crate::tls::{self, Files};
-
-/// Bytes of a batch, at most: a larger batch has no use.
-const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// The settings as they were given, and the faults found so far.
 pub(super) struct Checks<'a> {
@@ -32,7 +27,8 @@ pub(super) fn check(config: &mut Config, tree: &Node, broken: Vec<Path>) -> Vec<
     let mut checks = Checks { tree, broken, faults: Vec::new() };
     checks.telemetry(config);
     checks.routes(config);
-    checks.pipeline(config);
+    checks.bounds();
+    checks.share(config);
     if !config.postgres.enabled && !config.clickhouse.enabled {
         checks.refuse_of("clickhouse.enabled", &["postgres.enabled"], || {
             "both sinks are switched off; enable postgres or clickhouse".into()
@@ -70,29 +66,21 @@ impl Checks<'_> {
         }
     }
 
-    fn pipeline(&mut self, config: &Config) {
-        let pipeline = &config.pipeline;
-        if !(1..=LANES_MAX).contains(&pipeline.lanes) {
-            self.refuse("pipeline.lanes", format_args!("must be 1 to {LANES_MAX}"));
-        }
-        if !(1..=BATCH_ROWS_MAX).contains(&pipeline.batch_rows_max) {
-            self.refuse("pipeline.batch_rows_max", format_args!("must be 1 to {BATCH_ROWS_MAX}"));
-        }
-        if pipeline.budget_bytes < 4 * RECORD_BYTES_MAX {
-            self.refuse("pipeline.budget_bytes", format_args!("must be at least {}", 4 * RECORD_BYTES_MAX));
-        }
-        if !(RECORD_BYTES_MAX..=BATCH_BYTES_MAX).contains(&pipeline.batch_bytes_max) {
-            self.refuse("pipeline.batch_bytes_max", format_args!("must be {RECORD_BYTES_MAX} to {BATCH_BYTES_MAX}"));
-        }
-        for (key, milliseconds) in [
-            ("pipeline.sink_timeout_ms", pipeline.sink_timeout_ms),
-            ("pipeline.drain_deadline_ms", pipeline.drain_deadline_ms),
-        ] {
-            if milliseconds == 0 {
-                self.refuse(key, "must be above 0");
+    /// Checks each whole number against its bounds. One that its type refused has a fault already.
+    fn bounds(&mut self) {
+        for setting in SETTINGS {
+            let Type::Whole { min, max } = setting.kind else { continue };
+            let path = Path::of(setting.key);
+            let number = self.tree.find(&path).and_then(Node::whole_number);
+            let is_in = number.is_none_or(|number| (i128::from(min)..=i128::from(max)).contains(&number));
+            if !is_in && self.is_sound(&path) {
+                self.refuse(setting.key, format_args!("must be {min} to {max}"));
             }
         }
-        if !(0.0..=1.0).contains(&pipeline.refused_rows_share_max) {
+    }
+
+    fn share(&mut self, config: &Config) {
+        if !(0.0..=1.0).contains(&config.pipeline.refused_rows_share_max) {
             self.refuse("pipeline.refused_rows_share_max", "must be 0 to 1");
         }
     }

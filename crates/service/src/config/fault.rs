@@ -12,8 +12,8 @@ pub(super) enum Origin {
     Shipped,
     /// In the file of `--config`. The line counts from 1.
     File(Arc<Path>, usize),
-    /// In a variable, with its name in messages.
-    Variable(String),
+    /// In a variable: its name, and the line of `.env` that set it. None: the process's environment.
+    Variable(String, Option<usize>),
     /// By a flag, with its dashes.
     Flag(String),
 }
@@ -23,7 +23,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Shipped => Ok(()),
             Self::File(path, line) => write!(f, "{} line {line}: ", path.display()),
-            Self::Variable(name) | Self::Flag(name) => write!(f, "{name}: "),
+            Self::Variable(name, Some(line)) => write!(f, "{name} (.env line {line}): "),
+            Self::Variable(name, None) | Self::Flag(name) => write!(f, "{name}: "),
         }
     }
 }

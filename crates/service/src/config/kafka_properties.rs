@@ -1,5 +1,5 @@
 //! The librdkafka properties that a configuration may not set: those that footprint sets itself, and those that would break its
-//! promises. Pure.
+//! promises. Also, which of them are secrets. Pure.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +35,31 @@ const PINNED: [(&str, &[&str], &str); 4] = [
         "any holder of a certificate of that authority would pass for the broker; reach it by a name in its own certificate",
     ),
 ];
+
+/// The properties about logins and certificates whose values are no secrets. All others of these two groups are hidden.
+const OPEN: [&str; 12] = [
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "sasl.kerberos.service.name",
+    "sasl.kerberos.principal",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+    "ssl.cipher.suites",
+    "ssl.endpoint.identification.algorithm",
+];
+/// A property with one of these in its name is a secret, however it is misspelt otherwise.
+const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "pem"];
+
+/// Whether the value of a property must not be shown.
+pub(super) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_guarded = name.starts_with("sasl.") || name.starts_with("ssl.");
+    (is_guarded && !OPEN.contains(&name.as_str())) || SECRET_WORDS.iter().any(|word| name.contains(word))
+}
 
 /// Every property that may not be set like this, and why.
 pub(super) fn refused(properties: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
@@ -74,6 +99,23 @@ mod tests {
         ] {
             let refused = refusal(name, value).unwrap_or_else(|| panic!("{name} = {value} is taken"));
             assert!(refused.contains(name) && refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_one() {
+        for name in [
+            "sasl.password",
+            "SASL.Password",
+            "sasl.pasword",
+            "ssl.key.pem",
+            "ssl.key.password",
+            "sasl.oauthbearer.config",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["sasl.username", "ssl.ca.location", "security.protocol", "fetch.min.bytes", "client.id"] {
+            assert!(!is_secret(name), "{name}");
         }
     }
 

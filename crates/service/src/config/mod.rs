@@ -3,11 +3,14 @@
 //! shows a value, which may be a secret in the wrong place.
 
 mod checks;
+mod described;
 mod document;
 mod fault;
 mod kafka_properties;
 mod nearest;
+mod schema;
 mod settings;
+mod shown;
 mod tree;
 mod typed;
 
@@ -23,6 +26,8 @@ pub use self::settings::{
     Tls,
 };
 
+pub use self::shown::Shown;
+
 use self::fault::{Fault, Origin};
 use self::nearest::nearest;
 use self::tree::{Node, Path, Step};
@@ -34,6 +39,8 @@ use crate::report::Chain;
 const DEFAULT: &str = include_str!("../../../../config/footprint.toml");
 /// Bytes of a configuration file, at most. A larger file is not one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Typing errors in the name of a variable of which somebody is told.
+const MISSPELT_LETTERS_MAX: usize = 2;
 
 /// All settings, checked.
 #[derive(Clone, Debug, Deserialize)]
@@ -87,6 +94,18 @@ impl Config {
         environment: &Environment,
         flags: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
+        Self::load_shown(file, environment, flags).map(|(config, _)| config)
+    }
+
+    /// The same, and each setting with the place that it comes from.
+    ///
+    /// # Errors
+    /// The same as those of [`Self::load_with`].
+    pub fn load_shown(
+        file: Option<&File>,
+        environment: &Environment,
+        flags: &[(&str, String)],
+    ) -> Result<(Self, Shown), ConfigError> {
         let shipped = document::parse(DEFAULT, None).map_err(ConfigError)?;
         let of_environment = |text: String| Fault { origin: Origin::Shipped, text };
         let mut faults: Vec<Fault> =
@@ -104,7 +123,7 @@ impl Config {
         lay(&mut tree, from_environment(environment), &mut faults);
         set_topic(&mut tree, environment);
         for (key, value) in flags {
-            let origin = Origin::Flag(format!("--{}", key.rsplit('.').next().unwrap_or(key)));
+            let origin = Origin::Flag(format!("--{}", key.rsplit('.').next().unwrap_or(key).replace('_', "-")));
             lay(&mut tree, Node::setting(key, value, &origin), &mut faults);
         }
         let (config, mut refusals) = typed::read::<Self>(&tree, &shipped);
@@ -121,12 +140,44 @@ impl Config {
                 faults.extend(checks::check(&mut config, &tree, broken));
             }
             if faults.is_empty() {
-                return Ok(config);
+                let shown = Shown::of(&config, &tree);
+                return Ok((config, shown));
             }
         }
         faults.sort();
         Err(ConfigError(faults))
     }
+}
+
+/// The configuration as a JSON schema.
+///
+/// # Errors
+/// Never: the shipped configuration is compiled in, and a test reads it.
+pub fn schema() -> Result<serde_json::Value, ConfigError> {
+    document::parse(DEFAULT, None).map(|shipped| schema::schema(&shipped)).map_err(ConfigError)
+}
+
+/// The variables whose names look like a setting's and are none, each with the name that is perhaps meant. They are no fault:
+/// Kubernetes sets `FOOTPRINT_POSTGRES_PORT` in every container if there is a service of that name.
+pub fn misspelt(environment: &Environment) -> Vec<String> {
+    let names: Vec<String> = described::SETTINGS.iter().map(|setting| variable_of(setting.key)).collect();
+    let foreign = environment.own().map(|(name, _)| name).filter(|name| setting_of(name).is_none());
+    let near = foreign.filter_map(|name| {
+        let meant = nearest::within(name, names.iter().map(String::as_str), MISSPELT_LETTERS_MAX)?;
+        Some(format!("the variable {name} is no setting and has no effect; did you mean {meant}?"))
+    });
+    near.collect()
+}
+
+/// The variable that sets a setting.
+fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The setting that a variable sets. None: the variable belongs to another program.
+fn setting_of(name: &str) -> Option<String> {
+    let key = name.strip_prefix(PREFIX).filter(|key| key.contains("__"))?;
+    Some(key.to_lowercase().replace("__", "."))
 }
 
 /// Reads the file of `--config`.
@@ -151,13 +202,12 @@ fn from_environment(environment: &Environment) -> Node {
     let mut layer = Node::table(Origin::Shipped);
     for (name, key) in OLD_NAMES {
         if let Some(variable) = environment.get(name) {
-            layer.lay(Node::setting(key, variable.value(), &Origin::Variable(variable.called(name))));
+            layer.lay(Node::setting(key, variable.value(), &Origin::Variable(name.to_owned(), variable.line())));
         }
     }
     for (name, variable) in environment.own() {
-        let Some(key) = name.strip_prefix(PREFIX).filter(|key| key.contains("__")) else { continue };
-        let key = key.to_lowercase().replace("__", ".");
-        layer.lay(Node::setting(&key, variable.value(), &Origin::Variable(variable.called(name))));
+        let Some(key) = setting_of(name) else { continue };
+        layer.lay(Node::setting(&key, variable.value(), &Origin::Variable(name.to_owned(), variable.line())));
     }
     layer
 }
@@ -178,7 +228,7 @@ fn set_topic(tree: &mut Node, environment: &Environment) {
         && let Some(route) = tree.find_mut(&route)
     {
         let origin = route.origin.clone();
-        route.lay(Node::setting("topic", variable.value(), &Origin::Variable(variable.called(TOPIC))));
+        route.lay(Node::setting("topic", variable.value(), &Origin::Variable(TOPIC.to_owned(), variable.line())));
         route.origin = origin;
     }
 }
@@ -189,11 +239,21 @@ fn spelled(refusal: &Refusal, tree: &Node, shipped: &Node) -> Fault {
     let mut text = format!("setting {path}: {refusal}");
     if let (Kind::Unknown(known), Some((outer, Step::Key(name)))) = (kind, path.split_last()) {
         text.push_str(&match meant(&outer, name, known, shipped) {
-            Some(key) => format!("; did you mean {key}?"),
+            Some(key) => format!("; did you mean {}?", named(&key.to_string(), &tree.origin_of(path))),
             None => format!("; known are {}", known.join(", ")),
         });
     }
     Fault { origin: tree.origin_of(path), text }
+}
+
+/// The name of the setting that is meant, as whoever set it would spell it.
+fn named(key: &str, origin: &Origin) -> String {
+    let Origin::Variable(variable, _) = origin else { return key.to_owned() };
+    let mut names = described::SETTINGS.iter().map(|setting| variable_of(setting.key));
+    let own = variable_of(key);
+    // the name of a section alone sets nothing
+    let near = |name: &String| nearest::within(variable, [name.as_str()], MISSPELT_LETTERS_MAX).is_some();
+    names.clone().find(|name| *name == own).or_else(|| names.find(near)).unwrap_or_else(|| key.to_owned())
 }
 
 /// The known key that is nearest to a misspelt one: in its own table, or with the same name in another section.

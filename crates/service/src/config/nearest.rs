@@ -2,7 +2,11 @@
 
 /// The name of `known` with the fewest typing errors between it and `name`. None if that is more than a third of the name.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bound = (name.chars().count() / 3).max(1);
+    within(name, known, (name.chars().count() / 3).max(1))
+}
+
+/// The name of `known` with the fewest typing errors between it and `name`, and at most `bound` of them.
+pub(super) fn within<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, bound: usize) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

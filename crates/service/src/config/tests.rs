@@ -3,6 +3,9 @@
 use super::*;
 use crate::environment::Environment;
 
+mod described;
+mod shown;
+
 /// The configuration from a file with this text, an environment and flags. `FILE` in place of the text names the file.
 fn load(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
     let name = format!("footprint-config-{}-{:x}.toml", std::process::id(), rand::random::<u64>());
@@ -111,7 +114,8 @@ fn an_unknown_key_is_refused_and_the_nearest_one_is_named() {
         ("\n[pipelin]\nlanes = 5", "FILE line 2: setting pipelin: unknown setting; did you mean pipeline?"),
         (
             "[telemetry]\nretention = 5",
-            "FILE line 2: setting telemetry.retention: unknown setting; known are listen, log, log_format, log_dir",
+            "FILE line 2: setting telemetry.retention: unknown setting; known are listen, log, log_format, log_dir, \
+             log_file_bytes_max, log_file_hours_max, log_old_files_max",
         ),
         (
             "[[routes]]\nname = \"a\"\ntopic = \"a\"\npostgres_table = \"a\"\nclickhouse_table = \"a\"\ncolumns = [\n  \
@@ -122,7 +126,7 @@ fn an_unknown_key_is_refused_and_the_nearest_one_is_named() {
         assert_eq!(refused(toml), message);
     }
     let error = load("", &[], &[("pipeline.lingr_ms", "5")]).unwrap_err();
-    assert_eq!(error, "--lingr_ms: setting pipeline.lingr_ms: unknown setting; did you mean pipeline.linger_ms?");
+    assert_eq!(error, "--lingr-ms: setting pipeline.lingr_ms: unknown setting; did you mean pipeline.linger_ms?");
 }
 
 #[test]
@@ -222,7 +226,7 @@ columns = [
         "FILE line 15: postgres.password and postgres.password_file are both set; take one out",
         "FILE line 18: clickhouse.cert_file and clickhouse.key_file belong together; set both",
         "FILE line 21: pipeline.lanes must be 1 to 16",
-        "FILE line 22: pipeline.drain_deadline_ms must be above 0",
+        "FILE line 22: pipeline.drain_deadline_ms must be 1 to 3600000",
         "FILE line 23: setting pipeline.linger_ms",
         "FILE line 28: route a",
         "FILE line 29: route a",

@@ -122,6 +122,15 @@ impl Node {
         found.map_or(Origin::Shipped, |node| node.origin.clone())
     }
 
+    /// The whole number that it is or, in a variable, spells.
+    pub(super) fn whole_number(&self) -> Option<i128> {
+        match &self.value {
+            Value::Integer(number) => Some(*number),
+            Value::Word(text) => whole_number(text),
+            _ => None,
+        }
+    }
+
     /// The keys of this table. Any other value has none.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let table = if let Value::Table(table) = &self.value { Some(table) } else { None };
@@ -153,6 +162,11 @@ impl Node {
     }
 }
 
+/// A number if the text is exactly that (`0123` is text).
+pub(super) fn whole_number(text: &str) -> Option<i128> {
+    text.parse::<i128>().ok().filter(|number| number.to_string() == text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_stronger_layer_wins_and_leaves_what_it_does_not_name() {
-        let (weak, strong) = (Origin::Variable("WEAK".into()), Origin::Variable("STRONG".into()));
+        let (weak, strong) = (Origin::Variable("WEAK".into(), None), Origin::Variable("STRONG".into(), None));
         let mut tree = Node::table(Origin::Shipped);
         for (key, text, origin) in
             [("a.b", "1", &weak), ("a.c", "2", &weak), ("a.b", "3", &strong), ("d", "4", &weak), ("d.e", "5", &strong)]

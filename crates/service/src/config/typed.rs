@@ -7,7 +7,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, Unexpected, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
-use super::tree::{Node, Path, Step, Value};
+use super::tree::{Node, Path, Step, Value, whole_number};
 
 /// Faults of one configuration that are reported, at most.
 const REFUSALS_MAX: usize = 100;
@@ -163,11 +163,6 @@ fn replace(tree: &mut Node, refusal: &Refusal, shipped: &Node) -> bool {
         (Some(Value::Table(table)), None) => table.remove(key).is_some(),
         _ => false,
     }
-}
-
-/// A number if the text is exactly that (`0123` is text).
-fn whole_number(text: &str) -> Option<i128> {
-    text.parse::<i128>().ok().filter(|number| number.to_string() == text)
 }
 
 fn truth(text: &str) -> Option<bool> {
