@@ -174,6 +174,34 @@ fn versions_are_those_that_are_tested() {
     );
 }
 
+#[test]
+fn grafana_gets_what_its_provisioning_asks_for() {
+    let compose = read("packaging/compose.yml");
+    let wanted = all_after(&read("grafana/provisioning/datasources/footprint.yaml"), "$FOOTPRINT_", is_of_name);
+    assert!(wanted.len() > 9, "only {wanted:?} were found");
+    for name in wanted {
+        let is_set =
+            compose.contains(&format!(" FOOTPRINT_{name}: ")) || compose.contains(&format!("FOOTPRINT_{name}=\""));
+        assert!(is_set, "compose.yml does not set FOOTPRINT_{name}");
+    }
+    let folder =
+        &all_after(&read("grafana/provisioning/dashboards/footprint.yaml"), "path: ", |next| !next.is_whitespace())[0];
+    assert!(
+        compose.contains(&format!("../grafana/dashboards:{folder}:ro")),
+        "compose.yml mounts no dashboards at {folder}"
+    );
+    // the tests of the dashboards ask every query as a user with the rights that this file grants
+    let tested = read("grafana/README.md");
+    let statements = read("packaging/readers/postgres.sql") + &read("packaging/readers/clickhouse.sql");
+    let rights =
+        statements.lines().filter(|line| line.starts_with("grant ") || line.starts_with("alter role grafana set "));
+    let rights: Vec<_> = rights.collect();
+    assert!(rights.len() > 5, "only {rights:?} were found");
+    for right in rights {
+        assert!(tested.contains(right), "grafana/README.md does not have `{right}`");
+    }
+}
+
 /// A reader must not take a file for tried that was only read by a parser.
 #[test]
 fn every_file_says_what_could_not_be_run() {

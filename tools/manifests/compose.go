@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -74,16 +73,9 @@ func checkService(service types.ServiceConfig) []string {
 		if volume.Type != types.VolumeTypeBind {
 			continue
 		}
-		if _, err := os.Stat(volume.Source); err != nil && !isOfGrafana(volume.Source) {
+		if _, err := os.Stat(volume.Source); err != nil {
 			add("mount: %s", err)
 		}
 	}
 	return faults
-}
-
-// isOfGrafana says whether a path is in the folder grafana/ and there is no such folder: the dashboards are not there yet.
-func isOfGrafana(path string) bool {
-	folder := filepath.Dir(path)
-	_, err := os.Stat(folder)
-	return filepath.Base(folder) == "grafana" && errors.Is(err, os.ErrNotExist)
 }
