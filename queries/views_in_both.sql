@@ -7,6 +7,7 @@ select
   count(*) as "PostgreSQL"
 from user_footprint
 where $__timeFilter(footprint_time)
+  and starts_with(link, ${prefix:sqlstring})
 group by 1
 order by 1
 
@@ -16,5 +17,6 @@ select
   count() as "ClickHouse"
 from user_footprint
 where $__timeFilter_ms(footprint_time)
+  and startsWith(link, ${prefix:sqlstring})
 group by "time"
 order by "time"

@@ -92,7 +92,7 @@ fn moves() -> Vec<(i64, &'static str, String)> {
     moves
 }
 
-/// Sends the events to both partitions. Kafka's times are of the last hour of the second range. Returns them as they must be stored.
+/// Sends the events to both partitions. Kafka's times are of the last two days of the first range. Returns them as they must be stored.
 fn send(world: &mut World) -> Vec<Event> {
     let moves = moves();
     let source = world.source();
@@ -103,7 +103,7 @@ fn send(world: &mut World) -> Vec<Event> {
             serde_json::json!({ "link": link, "method": method, "footprint_time": time_us }).to_string()
         };
         let payloads: Vec<String> = half.iter().map(payload).collect();
-        let received_ms = |number: usize| SUNDAY_MS + DAY_MS - HOUR_MS + i64::try_from(number).unwrap() * 1_793;
+        let received_ms = |number: usize| SUNDAY_MS - DAY_MS + i64::try_from(number).unwrap() * 83_017;
         let partition = i32::try_from(partition).unwrap();
         let sent = world.feed.send_at(partition, &payloads, received_ms);
         for ((_, offset, _), (number, (time_us, method, link))) in sent.iter().zip(half.into_iter().enumerate()) {
@@ -258,7 +258,7 @@ fn save_for_picture(reader: &Reader) {
     std::fs::write(path, serde_json::to_string(&answers).unwrap()).unwrap();
 }
 
-/// Old tables with 300 rows, adopted. PostgreSQL's orders texts as a dictionary does, unlike ClickHouse.
+/// Old tables with 300 rows, adopted. PostgreSQL's column orders links as a dictionary does, unlike ClickHouse.
 fn adopted() -> World {
     let mut world = World::without_tables("grafana_adopted", 2, 0.0);
     world.set("clickhouse.user", &format!("{:?}", footprint_stack::TEST_ADOPTER));
@@ -267,7 +267,7 @@ fn adopted() -> World {
     let made = format!(
         "set role {user};
          create table user_footprint (
-             request varchar(10) collate \"und-x-icu\", link varchar(255) collate \"und-x-icu\", footprint_time timestamptz
+             request varchar(10), link text collate \"und-x-icu\", footprint_time timestamptz
          );
          insert into user_footprint select 'GET', '/old/' || n % 7, to_timestamp({} - n / 2) from generate_series(0, 299) n",
         SUNDAY_MS / 1_000 + 600

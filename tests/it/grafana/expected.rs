@@ -200,9 +200,8 @@ impl<'a> Seen<'a> {
 
     /// The column has the database's name; it is left out here.
     fn views_in_both(&self) -> Answer {
-        let (from, to) = self.range_us();
         let mut intervals: BTreeMap<i64, usize> = BTreeMap::new();
-        for event in self.events.iter().filter(|event| (from..=to).contains(&event.time_us)) {
+        for event in self.views() {
             *intervals.entry(self.interval_of(event.time_us)).or_default() += 1;
         }
         answer(
