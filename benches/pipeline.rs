@@ -10,7 +10,7 @@ mod support;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -26,9 +26,10 @@ use footprint::read::chunk::Chunk;
 use footprint::store::clickhouse::native;
 use footprint::store::postgres::copy;
 use footprint::store::sink::{Ack, Sink, SinkError, Verdict};
-use footprint::store::writer::serve;
+use footprint::store::writer::{Patience, serve};
 use footprint_event::route::Route;
 use footprint_protocol::ledger::SinkName;
+use footprint_service::health::{Component, Health};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -147,9 +148,22 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let under_way = UnderWay::default();
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
     let batcher = Batcher::new(&support::definition(route), support::limits(), &under_way);
+    let health = Health::new("visits", Vec::new(), Instant::now());
     let lanes = [
-        runtime.spawn(serve(copied, postgres_batches, ack_sender.clone())),
-        runtime.spawn(serve(blocked, clickhouse_batches, ack_sender)),
+        runtime.spawn(serve(
+            copied,
+            postgres_batches,
+            ack_sender.clone(),
+            health.reporter(Component::Postgres),
+            Patience::None,
+        )),
+        runtime.spawn(serve(
+            blocked,
+            clickhouse_batches,
+            ack_sender,
+            health.reporter(Component::ClickHouse),
+            Patience::None,
+        )),
     ];
     let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, under_way, cut_interval));
     thread::scope(|scope| {

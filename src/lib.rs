@@ -11,6 +11,8 @@ pub mod store;
 pub mod limits;
 pub mod outcome;
 pub mod pipeline;
+mod probes;
+pub mod supervisor;
 // maintenance
 pub mod upkeep;
 // commands

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use footprint_event::definition::Definition;
 use footprint_event::route::Route;
+use footprint_protocol::ledger::SinkName;
 use footprint_protocol::partition::UnreadablePolicy;
 use footprint_protocol::take_over::Switches;
 use footprint_service::config::Config;
+use footprint_service::health::{Component, Health};
 use footprint_service::kafka::{AskError, Inquirer, consumer_config};
 use footprint_service::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +24,7 @@ use crate::batch::assemble::assemble;
 use crate::batch::batcher::{Batcher, Limits};
 use crate::batch::budget::Budget;
 use crate::batch::under_way::UnderWay;
-use crate::claim::coordinator::{self, Coordinator, PipelineError};
+use crate::claim::coordinator::{self, Coordinator, PipelineError, SinkStop};
 use crate::claim::take_over::Context;
 use crate::ledger::identity::application_name;
 use crate::ledger::proof::Proofs;
@@ -41,7 +43,7 @@ use crate::store::lanes::Lanes;
 use crate::store::postgres::stored::PostgresRows;
 use crate::store::postgres::writer::{PostgresSink, Refusals};
 use crate::store::sink::{Ack, SinkError};
-use crate::store::writer::serve;
+use crate::store::writer::{Patience, serve};
 
 /// How long the reader's thread may take to leave the consumer group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,25 +64,43 @@ struct Parts<'a> {
     name: String,
     proofs: Arc<Proofs>,
     under_way: UnderWay,
+    patience: Patience,
+    health: Arc<Health>,
 }
 
 /// The stages beside the coordinator. None of them may end before it.
 type Stages = JoinSet<Result<(), PipelineError>>;
 
+/// One route, and what it shares with the others.
+pub struct Job {
+    /// The configuration.
+    pub config: Config,
+    /// The route.
+    pub route: Arc<Route>,
+    /// The byte budget of the process.
+    pub budget: Arc<Budget>,
+    /// The number of the process.
+    pub instance: u64,
+    /// What a failure that a person can mend means.
+    pub patience: Patience,
+    /// True means: drain and end.
+    pub stop: watch::Receiver<bool>,
+    /// What the pipeline publishes.
+    pub status: watch::Sender<Status>,
+    /// The board of the route.
+    pub health: Arc<Health>,
+}
+
 /// Runs one route until `stop` is true, and says how it ended.
 ///
 /// # Errors
 /// A person must act: see [`PipelineError`].
-pub async fn run(
-    config: &Config,
-    route: &Arc<Route>,
-    budget: &Arc<Budget>,
-    instance: u64,
-    stop: watch::Receiver<bool>,
-    status: watch::Sender<Status>,
-) -> Result<Outcome, PipelineError> {
-    let (name, proofs, under_way) = (application_name(instance), Arc::default(), UnderWay::default());
-    let parts = Parts { config, route, budget, instance, name, proofs, under_way };
+pub async fn run(job: &Job) -> Result<Outcome, PipelineError> {
+    let Job { config, route, budget, instance, patience, stop, status, health } = job;
+    let (name, proofs, under_way) = (application_name(*instance), Arc::default(), UnderWay::default());
+    let (instance, patience, health) = (*instance, *patience, Arc::clone(health));
+    let parts = Parts { config, route, budget, instance, name, proofs, under_way, patience, health };
+    let (stop, status) = (stop.clone(), status.clone());
     let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.into()))?;
     let definition = Arc::new(definition);
 
@@ -138,13 +158,15 @@ impl Parts<'_> {
         for _ in 0..config.pipeline.lanes {
             let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
             let sink = PostgresSink::new(&config.postgres, name, route, rows_max, sink_timeout, refusals.clone());
-            stages.spawn(stage(serve(sink, batches, acks.clone())));
+            let reporter = self.health.reporter(Component::Postgres);
+            stages.spawn(stage(SinkName::Postgres, serve(sink, batches, acks.clone(), reporter, self.patience)));
             let mut writers = vec![sender];
             if config.clickhouse.enabled {
                 let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
                 let rows = PostgresRows::new(&config.postgres, name, route, sink_timeout);
                 let sink = ClickHouseSink::new(&config.clickhouse, route, proofs, rows, sink_timeout, refused.clone());
-                stages.spawn(stage(serve(sink, batches, acks.clone())));
+                let reporter = self.health.reporter(Component::ClickHouse);
+                stages.spawn(stage(SinkName::ClickHouse, serve(sink, batches, acks.clone(), reporter, self.patience)));
                 writers.push(sender);
             }
             lanes.push(writers);
@@ -183,6 +205,7 @@ impl Parts<'_> {
                 after: Duration::from_millis(config.kafka.unreadable_after_ms),
             },
             budget: Arc::clone(budget),
+            health: Arc::clone(&self.health),
         }
     }
 
@@ -191,7 +214,7 @@ impl Parts<'_> {
         let Self { config, route, budget, under_way, .. } = self;
         let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
         let consumer = consumer_config(&config.kafka, route, queue_kbytes);
-        let reader = Reader::new(&consumer, &route.topic, budget, under_way, channels);
+        let reader = Reader::new(&consumer, &route.topic, budget, under_way, &self.health, channels);
         let reader = reader.map_err(|error| PipelineError::Kafka(AskError::client(&error)))?;
         let (left_sender, left) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {
@@ -221,8 +244,8 @@ fn switches(config: &Config) -> Switches {
     }
 }
 
-async fn stage(serving: impl Future<Output = Result<(), SinkError>>) -> Result<(), PipelineError> {
-    serving.await.map_err(|error| PipelineError::Stop(error.into()))
+async fn stage(sink: SinkName, serving: impl Future<Output = Result<(), SinkError>>) -> Result<(), PipelineError> {
+    serving.await.map_err(|error| PipelineError::Sink(Box::new(SinkStop { sink, error })))
 }
 
 /// The pipeline ends when the coordinator does. A stage that ends earlier is a failure.

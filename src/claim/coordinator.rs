@@ -15,16 +15,21 @@ mod topic;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::partition::{Ended, Machine, UnreadablePolicy};
 use footprint_protocol::silence::Silence;
+use footprint_protocol::take_over::Corrupt;
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
+use footprint_service::health::{Component, Health, Reporter};
 use footprint_service::kafka::AskError;
-use footprint_service::report::{Cause, Remedy};
+use footprint_service::report::{Cause, Remedy, causes};
 use footprint_service::retry::Backoff;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
@@ -45,7 +50,7 @@ use crate::outcome::Outcome;
 use crate::read::commands::{Command, Commands};
 use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
-use crate::store::sink::Ack;
+use crate::store::sink::{Ack, SinkError};
 
 /// How often the coordinator looks for due work while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
@@ -67,6 +72,9 @@ pub enum PipelineError {
         /// The task's panic.
         source: Remedy,
     },
+    /// A sink gave an error that no retry can help.
+    #[error(transparent)]
+    Sink(Box<SinkStop>),
     /// The ledger gave an error that no retry can help.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -75,7 +83,52 @@ pub enum PipelineError {
     Kafka(#[from] AskError),
 }
 
+/// Why a sink stops the pipeline: the error of its writer.
+#[derive(Debug)]
+pub struct SinkStop {
+    /// The sink.
+    pub sink: SinkName,
+    /// Its error.
+    pub error: SinkError,
+}
+
+impl fmt::Display for SinkStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for SinkStop {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
 impl PipelineError {
+    /// The component that the error is about.
+    pub fn component(&self) -> Component {
+        match self {
+            Self::Sink(stop) => match stop.sink {
+                SinkName::Postgres => Component::Postgres,
+                SinkName::ClickHouse => Component::ClickHouse,
+            },
+            Self::Ledger(_) => Component::Ledger,
+            Self::Kafka(_) => Component::Kafka,
+            Self::Thread(_) => Component::Reader,
+            Self::Stop(_) | Self::Task { .. } => Component::Coordinator,
+        }
+    }
+
+    /// Whether the route must not be run again by itself: going on would risk data, or cannot help before the program is started anew.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::Task { .. } | Self::Thread(_) | Self::Kafka(AskError::Client(_)) => true,
+            // the ledger, the log and the topic do not fit together
+            Self::Stop(cause) => causes(&**cause).any(|cause| cause.is::<Corrupt>()),
+            Self::Sink(_) | Self::Ledger(_) | Self::Kafka(_) => false,
+        }
+    }
+
     /// The error for a task that panicked.
     pub fn task(what: &'static str, error: JoinError) -> Self {
         Self::Task { what, source: Remedy::new("please report it", error) }
@@ -111,7 +164,7 @@ pub fn cut_interval(partitions: usize, owned: usize) -> Duration {
 }
 
 /// Settings of the coordinator.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The ledger's server.
     pub postgres: footprint_service::config::Postgres,
@@ -121,6 +174,8 @@ pub struct Settings {
     pub unreadable: UnreadablePolicy,
     /// The byte budget, which bounds reading.
     pub budget: Arc<Budget>,
+    /// The board that shows the health of the route.
+    pub health: Arc<Health>,
 }
 
 /// A partition of this process: its machine, and what only the shell needs.
@@ -166,6 +221,8 @@ pub struct Coordinator {
     ledger: Option<Arc<Ledger>>,
     ledger_identity: Option<ServerIdentity>,
     ledger_backoff: Backoff,
+    ledger_health: Reporter,
+    take_over_health: Reporter,
     ledger_retry_at: Instant,
     cluster_id: Option<String>,
     life: Option<TopicLife>,
@@ -198,11 +255,12 @@ impl Coordinator {
         let now = Instant::now();
         Self {
             context,
-            settings,
             channels,
             ledger: None,
             ledger_identity: None,
             ledger_backoff: Backoff::new(),
+            ledger_health: settings.health.reporter(Component::Ledger),
+            take_over_health: settings.health.reporter(Component::Coordinator),
             ledger_retry_at: now,
             cluster_id: None,
             life: None,
@@ -223,6 +281,7 @@ impl Coordinator {
             heartbeat_at: now,
             committed_again_at: now,
             stopping: false,
+            settings,
         }
     }
 
@@ -275,6 +334,7 @@ impl Coordinator {
 
     /// Does all work that is due.
     async fn work(&mut self) -> Result<(), PipelineError> {
+        self.settings.health.coordinator_turned(Instant::now());
         self.connect().await?;
         self.describe_when_needed();
         self.look_for_other_consumers();

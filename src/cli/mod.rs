@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod dead_letters;
 pub mod generate;
+pub mod health;
 pub mod migrate;
 pub mod run;
 pub mod verify;
@@ -57,6 +58,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
+    Health(health::HealthArgs),
 }
 
 /// How the program ended.
@@ -172,6 +174,7 @@ impl Command {
             }
             // they have ended before
             Self::Config(_) | Self::Completions(_) => Ok(Exit::Done),
+            Self::Health(args) => unless_asked(signals, "health", health::run(&args, config, output)).await,
             Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }
     }

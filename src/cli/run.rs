@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
+use footprint_service::health::Health;
+use footprint_service::pages::{self, RouteView};
 use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
-use footprint_service::telemetry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,7 +23,10 @@ use super::migrate::{self, Migrated};
 use crate::batch::budget::Budget;
 use crate::claim::coordinator::PipelineError;
 use crate::outcome::{Left, Outcome};
-use crate::pipeline;
+use crate::pipeline::Job;
+use crate::probes;
+use crate::store::writer::Patience;
+use crate::supervisor;
 
 /// How much longer than its own deadline a drain may take before it is given up.
 const DRAIN_GRACE: Duration = Duration::from_secs(15);
@@ -31,7 +35,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(15);
 ///
 /// Runs until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it stores everything under way and commits the offsets, and exits with
 /// 0. If it could not store everything in time, it says so and exits with 1. A second signal exits at once. Neither loses
-/// anything: the next start finishes the claims. While it runs, /metrics, /livez and /readyz answer at telemetry.listen.
+/// anything: the next start finishes the claims. While it runs, /metrics, /livez, /readyz and /status answer at telemetry.listen.
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
     /// Stop when everything that the topic held at the start is stored in every sink, by this or another process. If interrupted
@@ -65,12 +69,16 @@ pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mu
 
 async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> anyhow::Result<Outcome> {
     let (stop, stopped) = watch::channel(false);
-    let (mut pipelines, statuses) = start(config, &stopped);
+    let patience = if args.until_caught_up { Patience::None } else { Patience::ForPeople };
+    let (mut pipelines, views) = start(config, patience, &stopped);
+    let statuses: Vec<watch::Receiver<Status>> = views.iter().map(|view| view.status.clone()).collect();
+    let boards: Vec<Arc<Health>> = views.iter().map(|view| Arc::clone(&view.health)).collect();
     let moved = |statuses: &[watch::Receiver<Status>]| {
         statuses.iter().map(|status| status.borrow().moved).fold(Moved::default(), Moved::and)
     };
     let watched = statuses.clone();
-    let pages = telemetry::serve(&config.telemetry, statuses).await?;
+    let _pages = pages::serve(&config.telemetry, views).await?;
+    let _probes = probes::start(config, &boards)?;
     let goal = CaughtUp::new(config);
     let caught_up = async { if args.until_caught_up { goal.wait().await } else { std::future::pending().await } };
     tokio::pin!(caught_up);
@@ -83,10 +91,15 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
         tokio::select! {
             Some(ended) = pipelines.join_next() => {
                 let ended = ended.unwrap_or_else(|error| Outcome::Failed(Chain(&PipelineError::task("a pipeline", error)).to_string()));
+                let has_failed = matches!(ended, Outcome::Failed(_));
                 if let Outcome::Failed(why) = &ended {
                     error!("{why}");
                 }
                 outcome = outcome.and(ended);
+                // the other routes go on
+                if has_failed && before && !args.until_caught_up {
+                    continue;
+                }
             }
             result = &mut caught_up, if before => match result {
                 Ok(()) => {
@@ -102,14 +115,11 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
                 break;
             }
         }
-        // whichever ends first: the end of one pipeline is the end of all
+        // whichever comes first
         if before {
             stop.send_replace(true);
             overdue = Some(Instant::now() + Duration::from_millis(config.pipeline.drain_deadline_ms) + DRAIN_GRACE);
         }
-    }
-    if let Some(pages) = pages {
-        pages.abort();
     }
     if args.until_caught_up && !matches!(outcome, Outcome::Failed(_)) {
         let asked_for = match goal.stored().await {
@@ -122,23 +132,22 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
     Ok(outcome)
 }
 
-/// Starts every route's pipeline. Returns the status of each.
-fn start(config: &Config, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Vec<watch::Receiver<Status>>) {
+/// Starts every route's pipeline. Returns what the pages show of each.
+fn start(config: &Config, patience: Patience, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Vec<RouteView>) {
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
     let mut pipelines = JoinSet::new();
-    let mut statuses = Vec::new();
+    let mut views = Vec::new();
+    let now = std::time::Instant::now();
     for route in &config.routes {
-        let (status_sender, status) = watch::channel(Status::default());
-        statuses.push(status);
+        let (status, seen) = watch::channel(Status::default());
+        let health = Health::new(&route.name, probes::components(config), now);
+        views.push(RouteView { status: seen, health: Arc::clone(&health) });
         let (config, route, budget, stop) =
             (config.clone(), Arc::new(route.clone()), Arc::clone(&budget), stop.clone());
-        pipelines.spawn(async move {
-            let running = pipeline::run(&config, &route, &budget, instance, stop, status_sender).await;
-            running.unwrap_or_else(|error| Outcome::Failed(format!("route {}: {}", route.name, Chain(&error))))
-        });
+        pipelines.spawn(supervisor::run(Job { config, route, budget, instance, patience, stop, status, health }));
     }
-    (pipelines, statuses)
+    (pipelines, views)
 }
 
 async fn until(at: Option<Instant>) {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::failpoint::{self, Point};
+use footprint_service::health::Health;
 use footprint_service::kafka::events::wake;
 use footprint_service::kafka::messages::Messages;
 use rdkafka::Offset as KafkaOffset;
@@ -70,6 +71,7 @@ pub struct Reader {
     events_waiting: VecDeque<Event>,
     partitions: Partitions,
     intake: Intake,
+    health: Arc<Health>,
     woken_at: Instant,
     /// Nobody takes events any more.
     coordinator_is_gone: bool,
@@ -85,6 +87,7 @@ impl Reader {
         topic: &str,
         budget: &Arc<Budget>,
         under_way: &UnderWay,
+        health: &Arc<Health>,
         channels: Channels,
     ) -> Result<Self, KafkaError> {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
@@ -100,7 +103,8 @@ impl Reader {
             events,
             events_waiting: VecDeque::new(),
             partitions: Partitions::default(),
-            intake: Intake::new(chunks, budget, under_way),
+            intake: Intake::new(chunks, budget, under_way, health),
+            health: Arc::clone(health),
             woken_at: Instant::now(),
             coordinator_is_gone: false,
         })
@@ -110,6 +114,7 @@ impl Reader {
     /// dropped.
     pub fn run(mut self) {
         while !self.partitions.closed && !self.coordinator_is_gone && !self.intake.closed {
+            self.health.reader_turned(Instant::now());
             let actions = self.partitions.follow(self.commands.take());
             self.do_all(actions);
             let actions = self.partitions.start_deferred();

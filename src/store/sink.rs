@@ -45,7 +45,7 @@ pub enum SinkError {
     /// write may have landed.
     #[error(transparent)]
     Unclear(WriteFailure),
-    /// Stop the program: trying again does not help.
+    /// A person must act. Until then trying again does not help.
     #[error(transparent)]
     Stop(WriteFailure),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::ledger::SinkName;
+use footprint_service::health::{Reporter, Severity};
 use footprint_service::metrics::{self, Written};
 use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
@@ -16,7 +17,19 @@ use crate::limits::UNCLEAR_TRIES_MAX;
 use crate::store::sink::{Ack, Sink, SinkError, Verdict};
 use crate::store::write_failure::WriteFailure;
 
-/// Serves one lane until the channel of batches closes.
+/// What a failure that only a person can mend means to a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It ends the pipeline.
+    None,
+    /// The write is tried again every three seconds, without end.
+    ForPeople,
+}
+
+/// How often a write is tried again that only a person can help.
+const MENDED_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Serves one lane until the channel of batches closes. `health` is told of every failed write.
 ///
 /// # Errors
 /// Trying again does not help: [`SinkError::Stop`].
@@ -24,6 +37,8 @@ pub async fn serve(
     mut sink: impl Sink,
     mut batches: mpsc::Receiver<Arc<Batch>>,
     acks: mpsc::Sender<Ack>,
+    health: Reporter,
+    patience: Patience,
 ) -> Result<(), SinkError> {
     let mut waiting: Option<Arc<Batch>> = None;
     loop {
@@ -48,7 +63,7 @@ pub async fn serve(
             }
             group.push(next);
         }
-        if !write_group(&mut sink, group, &acks).await? {
+        if !write_group(&mut sink, group, &acks, &health, patience).await? {
             return Ok(());
         }
     }
@@ -59,51 +74,85 @@ async fn write_group(
     sink: &mut impl Sink,
     mut group: Vec<Arc<Batch>>,
     acks: &mpsc::Sender<Ack>,
+    health: &Reporter,
+    patience: Patience,
 ) -> Result<bool, SinkError> {
-    let mut backoff = Backoff::new();
-    let mut uncertain = false;
-    let mut unclear = 0;
+    let mut tries = Tries::new(patience);
     let name = sink.name();
     loop {
         let started = Instant::now();
-        let failure = match sink.write(&group, uncertain).await {
+        let error = match sink.write(&group, tries.uncertain).await {
             Ok(verdicts) => {
                 assert!(verdicts.len() == group.len(), "a verdict for each batch");
-                if backoff.tries() > 0 {
-                    info!(sink = name.as_str(), tries = backoff.tries(), "the sink answers again");
+                if tries.backoff.tries() > 0 {
+                    info!(sink = name.as_str(), tries = tries.backoff.tries(), "the sink answers again");
+                    health.good();
                 }
                 let took = started.elapsed();
                 log_stored(name, &group, &verdicts, took);
                 metrics::written(name, &counted(name, &group, &verdicts), took);
                 return Ok(acknowledge(group, &verdicts, sink, acks).await);
             }
-            Err(SinkError::Retry(failure)) => {
-                unclear = 0;
-                failure
-            }
-            Err(SinkError::Uncertain(failure)) => {
-                uncertain = true;
-                unclear = 0;
-                failure
-            }
-            Err(SinkError::Unclear(failure)) => {
-                uncertain = true;
-                unclear += 1;
-                if unclear > UNCLEAR_TRIES_MAX {
-                    let source = Box::new(failure);
-                    return Err(SinkError::Stop(WriteFailure::Repeated { tries: unclear, source }));
-                }
-                failure
-            }
-            Err(stop @ SinkError::Stop(_)) => return Err(stop),
+            Err(error) => error,
         };
-        let wait = backoff.next_wait();
+        let (failure, severity, wait) = match tries.after(error) {
+            Next::Again { failure, severity, wait } => (failure, severity, wait),
+            Next::Stop(failure) => return Err(SinkError::Stop(failure)),
+        };
         metrics::retried(name);
-        warn!(sink = name.as_str(), tries = backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&failure));
+        health.bad(severity, &failure, started);
+        warn!(sink = name.as_str(), tries = tries.backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&failure));
         tokio::time::sleep(wait).await;
         group.retain(|batch| !batch.ownership.has_ended());
         if group.is_empty() {
+            // nobody knows whether the next write would fail too
+            health.good();
             return Ok(!acks.is_closed());
+        }
+    }
+}
+
+/// What is known after the failed writes of one group.
+struct Tries {
+    patience: Patience,
+    backoff: Backoff,
+    /// Some write may have landed.
+    uncertain: bool,
+    /// Refusals in a row of which it is not known whether they pass.
+    unclear: u32,
+}
+
+/// What to do after a failed write.
+enum Next {
+    /// Try again after `wait`.
+    Again { failure: WriteFailure, severity: Severity, wait: Duration },
+    /// Trying again does not help.
+    Stop(WriteFailure),
+}
+
+impl Tries {
+    fn new(patience: Patience) -> Self {
+        Self { patience, backoff: Backoff::new(), uncertain: false, unclear: 0 }
+    }
+
+    fn after(&mut self, error: SinkError) -> Next {
+        self.uncertain |= !matches!(error, SinkError::Retry(_));
+        self.unclear = if matches!(error, SinkError::Unclear(_)) { self.unclear + 1 } else { 0 };
+        let error = match error {
+            SinkError::Unclear(failure) if self.unclear > UNCLEAR_TRIES_MAX => {
+                SinkError::Stop(WriteFailure::Repeated { tries: self.unclear, source: Box::new(failure) })
+            }
+            error => error,
+        };
+        let wait = self.backoff.next_wait();
+        match error {
+            SinkError::Retry(failure) | SinkError::Uncertain(failure) | SinkError::Unclear(failure) => {
+                Next::Again { failure, severity: Severity::Passing, wait }
+            }
+            SinkError::Stop(failure) if self.patience == Patience::ForPeople => {
+                Next::Again { failure, severity: Severity::Lasting, wait: MENDED_INTERVAL }
+            }
+            SinkError::Stop(failure) => Next::Stop(failure),
         }
     }
 }

@@ -127,7 +127,7 @@ fn a_definition_that_the_tables_no_longer_take_is_a_stop_with_the_statements_tha
     world.eye.query("alter table user_footprint drop column link, add column title text");
     clickhouse(&world, "alter table \"user_footprint\" drop column link, add column title Nullable(String)");
     for database in ["postgresql", "clickhouse"] {
-        let mut consumer = world.consumer();
+        let mut consumer = world.consumer_with(&["--until-caught-up"]);
         assert_eq!(consumer.wait(STOPPED).code(), Some(1), "{}", consumer.log());
         let log = consumer.log();
         let line = log.lines().find(|line| line.starts_with("footprint: ")).unwrap_or(&log);

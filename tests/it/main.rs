@@ -52,6 +52,7 @@ mod secured;
 mod signalled;
 mod slow;
 mod slow_ledger;
+mod status;
 mod steady;
 mod switched;
 mod takeover;

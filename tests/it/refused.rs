@@ -190,7 +190,7 @@ fn more_refused_rows_than_allowed_stop_before_the_ledger_moves() {
     let mut world = World::new("toomany", 1, 0.0);
     world.eye.query("alter table user_footprint add constraint odd check (kafka_offset % 7 <> 3)");
     let source = world.send(1_000);
-    let mut consumer = world.consumer();
+    let mut consumer = world.consumer_with(&["--until-caught-up"]);
     let log = stops(&mut consumer);
     says(&log, &["101 of ", "partition 0 offset 3: ", "constraint \"odd\"", "pipeline.refused_rows_share_max"]);
     let next = world.ledger(source)[0].postgres_next;
@@ -217,7 +217,7 @@ fn a_trigger_that_drops_rows_stops_before_the_ledger_moves() {
     );
     world.eye.query("create trigger swallow before insert on user_footprint for each row execute function swallow()");
     let source = world.send(100);
-    let mut consumer = world.consumer();
+    let mut consumer = world.consumer_with(&["--until-caught-up"]);
     let log = stops(&mut consumer);
     says(&log, &["99 of 100 rows", "its trigger swallow drops rows"]);
     assert_eq!(world.ledger(source)[0].postgres_next, Some(0), "nothing is stored");
@@ -237,14 +237,14 @@ fn a_missing_right_is_named_and_no_other() {
     );
     world.eye.query("create trigger note before insert on user_footprint for each row execute function note()");
     let source = world.send(10);
-    let log = stops(&mut world.consumer());
+    let log = stops(&mut world.consumer_with(&["--until-caught-up"]));
     says(&log, &["permission denied for table secret (SQLSTATE 42501)", "partition 0 offset 0"]);
     assert!(!log.contains("grant insert"), "{log}");
 
     world.eye.query("drop trigger note on user_footprint");
     world.eye.query("alter table user_footprint owner to postgres");
     world.eye.query(&format!("grant select on user_footprint to {}", footprint_stack::APPLICATION_USER));
-    let log = stops(&mut world.consumer());
+    let log = stops(&mut world.consumer_with(&["--until-caught-up"]));
     assert!(log.contains("grant insert on \"user_footprint\""), "{log}");
     assert!(!log.contains("on \"dead_letters\""), "{log}");
 
@@ -304,7 +304,7 @@ fn a_record_is_left_out_by_hand_where_clickhouse_does_not_name_it() {
     let mut world = World::new("byhand", 1, 0.0);
     clickhouse(&world, "add column checked UInt8 materialized throwIf(link = '/bad', 'not this one')");
     let source = world.send_these(0, &events(["/a", "/bad", "/b"]));
-    let log = stops(&mut world.consumer());
+    let log = stops(&mut world.consumer_with(&["--until-caught-up"]));
     says(&log, &["not this one", "offsets [0, 3)", "footprint dead-letters add --route user_footprint --partition 0"]);
     let add = |offset, database| {
         [
@@ -340,7 +340,7 @@ fn a_record_is_left_out_by_hand_where_postgresql_does_not_blame_it() {
     );
     world.eye.query("create trigger strange before insert on user_footprint for each row execute function strange()");
     let source = world.send_these(0, &events(["/bad"]));
-    let log = stops(&mut world.consumer());
+    let log = stops(&mut world.consumer_with(&["--until-caught-up"]));
     says(&log, &["partition 0 offset 0: strange (SQLSTATE XX000)", "--offset 0 --database postgres"]);
     world.command(&[
         "dead-letters",

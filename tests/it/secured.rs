@@ -147,8 +147,12 @@ fn with_a_wrong_one_every_command_says_why_and_ends() {
         for (name, at, properties, remedy) in cases {
             scope.spawn(move || {
                 let world = world(name, at, &properties);
-                let commands =
-                    [(["check"].as_slice(), 3), (&["run"], 1), (&["verify"], 1), (&["generate", "--count", "10"], 1)];
+                let commands = [
+                    (["check"].as_slice(), 3),
+                    (&["run", "--until-caught-up"], 1),
+                    (&["verify"], 1),
+                    (&["generate", "--count", "10"], 1),
+                ];
                 for (arguments, expected) in commands {
                     let (status, said) = world.attempt(arguments, REFUSED);
                     println!("{name}, {arguments:?}:\n{said}");

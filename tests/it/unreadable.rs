@@ -67,7 +67,7 @@ fn a_flipped_bit_is_a_stop_that_names_its_place() {
     world.set("kafka.unreadable_after_ms", "4000");
     world.set("telemetry.log", "\"info\"");
     let (source, offset, _) = damaged(&mut world);
-    let mut consumer = world.consumer();
+    let mut consumer = world.consumer_with(&["--until-caught-up"]);
     let status = consumer.wait(Duration::from_secs(60));
     let log = consumer.log();
     assert_eq!(status.code(), Some(1), "{log}");

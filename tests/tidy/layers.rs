@@ -56,8 +56,9 @@ const ROOMS: [Room; 4] = [
             &["config/shown"],
             &["config"],
             // what people and machines see, and what stops the program
-            &["console", "metrics", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
-            &["failpoint", "panics", "signals", "telemetry/logging"],
+            &["console", "health", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
+            &["metrics"],
+            &["pages/ask", "pages/shape", "pages", "failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
             &[
@@ -73,7 +74,7 @@ const ROOMS: [Room; 4] = [
             &["kafka/error", "kafka/fetched"],
             &["kafka/describe", "kafka/probe"],
             &["kafka/inquirer"],
-            &["kafka/members", "kafka/partitions", "kafka/reread"],
+            &["kafka/leaders", "kafka/members", "kafka/partitions", "kafka/reread"],
             &["kafka"],
             // the databases
             &["clickhouse/error", "clickhouse/gate", "postgres/asked"],
@@ -135,6 +136,8 @@ const ROOMS: [Room; 4] = [
             &["claim/coordinator/events", "claim/coordinator/take_overs", "claim/coordinator/topic"],
             &["claim/coordinator/unreadable", "claim/coordinator"],
             &["pipeline"],
+            &["supervisor"],
+            &["probes/clickhouse", "probes/kafka", "probes/postgres", "probes"],
             // upkeep
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
@@ -151,6 +154,7 @@ const ROOMS: [Room; 4] = [
                 "cli/config",
                 "cli/dead_letters",
                 "cli/generate",
+                "cli/health",
                 "cli/migrate",
                 "cli/verify",
             ],

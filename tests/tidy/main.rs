@@ -31,7 +31,7 @@ const ONLY: &[Only] = &[
     },
     Only {
         needle: "tokio_postgres",
-        allowed: &["service/postgres", "store/postgres", "ledger", "upkeep/verify", "cli"],
+        allowed: &["service/postgres", "store/postgres", "ledger", "probes", "upkeep/verify", "cli"],
         why: "only code with SQL names PostgreSQL's client",
     },
     Only {
@@ -41,7 +41,7 @@ const ONLY: &[Only] = &[
     },
     Only {
         needle: "crate::store::clickhouse",
-        allowed: &["store/clickhouse", "claim/take_over", "pipeline.rs", "upkeep", "cli"],
+        allowed: &["store/clickhouse", "claim/take_over", "pipeline.rs", "probes", "upkeep", "cli"],
         why: "the files of one database do not import those of the other",
     },
 ];
@@ -50,6 +50,7 @@ const ONLY: &[Only] = &[
 const PURE: &[&str] = &[
     "protocol/",
     "event/",
+    "service/health.rs",
     "batch/batcher.rs",
     "batch/batcher/pacing.rs",
     "read/event.rs",

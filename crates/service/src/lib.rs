@@ -23,7 +23,9 @@ pub mod tls;
 pub mod traffic;
 // what people and machines see
 pub mod console;
+pub mod health;
 pub mod metrics;
+pub mod pages;
 pub mod status;
 pub mod telemetry;
 // what stops the program

@@ -7,6 +7,8 @@ use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::health::{Component, State};
+
 const RECORDS_READ: &str = "footprint_reader_records_total";
 const BYTES_READ: &str = "footprint_reader_bytes_total";
 const UNREADABLE: &str = "footprint_reader_unreadable_total";
@@ -27,6 +29,7 @@ const DOUBLED: &str = "footprint_clickhouse_doubled_total";
 const FRONTIER: &str = "footprint_frontier_offset";
 const LAG: &str = "footprint_lag_records";
 const OWNED: &str = "footprint_partitions_owned";
+const HEALTH: &str = "footprint_component_health";
 
 /// Describes each name to the recorder.
 pub fn describe() {
@@ -50,6 +53,7 @@ pub fn describe() {
     describe_gauge!(FRONTIER, "next offset of a sink, as the ledger last returned it");
     describe_gauge!(LAG, "records between a partition's end and its lowest frontier");
     describe_gauge!(OWNED, "partitions owned");
+    describe_gauge!(HEALTH, "1 for the state that a component of a route is in, 0 for every other state");
 }
 
 /// Kafka's client gave an error in place of records.
@@ -155,4 +159,16 @@ pub fn lag(route: &Arc<str>, partition: Partition, records: u64) {
 /// Partitions owned now.
 pub fn owned(route: &Arc<str>, count: usize) {
     gauge!(OWNED, "route" => Arc::clone(route)).set(count as f64);
+}
+
+/// A component's state: one for the state that it is in, and zero for the others.
+pub fn health(route: &str, component: Component, state: State) {
+    for other in State::ALL {
+        let labels = [
+            ("route", route.to_owned()),
+            ("component", component.as_str().to_owned()),
+            ("state", other.as_str().to_owned()),
+        ];
+        gauge!(HEALTH, &labels).set(f64::from(u8::from(other == state)));
+    }
 }

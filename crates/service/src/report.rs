@@ -43,10 +43,11 @@ impl Error for Remedy {
 /// An error with all its causes: `what failed: why: why of that; what to do`.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Chain<'_> {
+    /// The error with its causes, and what to do about it. The second text is empty if nobody knows.
+    pub fn parts(&self) -> (String, String) {
+        let (mut why, mut last) = (String::new(), String::new());
         let mut remedies = Vec::new();
-        let mut last = String::new();
         for error in causes(self.0) {
             let text = error.to_string();
             if error.is::<Remedy>() {
@@ -54,17 +55,23 @@ impl fmt::Display for Chain<'_> {
             // errors of other libraries often repeat their cause
             } else if !last.contains(&text) {
                 if !last.is_empty() {
-                    f.write_str(": ")?;
+                    why.push_str(": ");
                 }
-                f.write_str(&text)?;
+                why.push_str(&text);
                 last = text;
             }
         }
         // the innermost first: it is about the first cause
-        for remedy in remedies.iter().rev() {
-            write!(f, "; {remedy}")?;
-        }
-        Ok(())
+        remedies.reverse();
+        (why, remedies.join("; "))
+    }
+}
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (why, what_to_do) = self.parts();
+        f.write_str(&why)?;
+        if what_to_do.is_empty() { Ok(()) } else { write!(f, "; {what_to_do}") }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use footprint_service::failpoint::{self, Point};
+use footprint_service::health::Severity;
 use footprint_service::report::Chain;
 use tracing::{info, warn};
 
@@ -28,10 +29,12 @@ impl Coordinator {
                 self.ledger_identity = Some(ledger.identity().clone());
                 self.ledger = Some(Arc::new(ledger));
                 self.ledger_backoff.reset();
+                self.ledger_health.good();
                 info!("ledger connected");
             }
             Err(error) if error.is_passing() => {
                 let wait = self.ledger_backoff.next_wait();
+                self.ledger_health.bad(Severity::Passing, &error, Instant::now());
                 warn!(wait_ms = wait.as_millis(), "{}", Chain(&error));
                 self.ledger_retry_at = Instant::now() + wait;
             }
@@ -57,6 +60,8 @@ impl Coordinator {
         if self.ledger.take().is_some() {
             warn!("{why}: every partition is taken over again");
             self.context.proofs.void();
+            let what_to_do = "footprint connects again by itself; if this lasts, look at PostgreSQL's log";
+            self.ledger_health.says(Severity::Passing, why, what_to_do, Instant::now());
             self.ledger_retry_at = Instant::now() + self.ledger_backoff.next_wait();
             self.end_all("the ledger's connection was lost");
         }

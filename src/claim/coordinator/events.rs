@@ -37,6 +37,7 @@ impl Coordinator {
                     self.partitions.entry(partition).or_insert_with(HeldPartition::assigned).machine.assign();
                 }
                 self.channels.status.send_modify(|status| status.joined = true);
+                self.settings.health.has_joined();
             }
             Event::Revoked { partitions, lost } => {
                 info!(?partitions, lost, "revoked");
@@ -72,6 +73,7 @@ impl Coordinator {
     pub(super) fn on_stop(&mut self) {
         failpoint::hit(Point::Stop);
         info!("draining");
+        self.settings.health.drains();
         self.stopping = true;
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         self.begin_release(partitions, Duration::ZERO);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
+use footprint_service::health::Severity;
 use footprint_service::metrics;
 use footprint_service::report::Chain;
 use tracing::{debug, warn};
@@ -72,6 +73,7 @@ impl Coordinator {
             return Ok(());
         }
         held.backoff.reset();
+        self.take_over_health.good();
         metrics::taken_over();
         self.note_skips(ownership);
         self.command(Command::Assign(Arc::clone(ownership)))
@@ -101,6 +103,7 @@ impl Coordinator {
             TakeOverError::Stop { .. } | TakeOverError::Unclear(_) | TakeOverError::Passing(_) => {}
         }
         warn!(partition, "take-over: {}; trying again", Chain(&error));
+        self.take_over_health.bad(Severity::Passing, &error, Instant::now());
         held.machine.take_over_failed(Instant::now() + held.backoff.next_wait());
         Ok(())
     }

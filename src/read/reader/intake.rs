@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use footprint_event::recycle::{Pool, Recycled};
 use footprint_protocol::offset::Partition;
+use footprint_service::health::{Component, Health, Reporter, Severity};
 use footprint_service::kafka::brokers::Brokers;
 use footprint_service::kafka::fetched::{Incoming, Run, Taken};
 use footprint_service::kafka::messages::Messages;
@@ -37,6 +38,7 @@ pub(super) struct Intake {
     pool: Arc<Pool<Messages>>,
     waiting: VecDeque<Chunk<Messages>>,
     room: Room,
+    health: Reporter,
     /// The next stage is gone.
     pub(super) closed: bool,
 }
@@ -51,8 +53,14 @@ struct Contents {
 
 impl Intake {
     /// An intake that has taken nothing yet.
-    pub(super) fn new(chunks: mpsc::Sender<Chunk<Messages>>, budget: &Arc<Budget>, under_way: &UnderWay) -> Self {
+    pub(super) fn new(
+        chunks: mpsc::Sender<Chunk<Messages>>,
+        budget: &Arc<Budget>,
+        under_way: &UnderWay,
+        health: &Arc<Health>,
+    ) -> Self {
         Self {
+            health: health.reporter(Component::Reader),
             chunks,
             budget: Arc::clone(budget),
             under_way: under_way.clone(),
@@ -83,12 +91,22 @@ impl Intake {
         metrics::budget(taken, self.budget.bytes_max());
         if self.room.is_paused != is_paused {
             metrics::paused(self.room.is_paused);
+            self.report();
             debug!(paused = self.room.is_paused, taken, "reading");
         }
         if self.room.is_past_budget && !is_past_budget {
             debug!(taken, "reading past the budget to the end of a claim of an earlier owner");
         }
         may
+    }
+
+    fn report(&self) {
+        if !self.room.is_paused {
+            return self.health.good();
+        }
+        let why = "reading is paused: the byte budget (pipeline.budget_bytes) is spent";
+        let what_to_do = "look at the sinks: records wait for a database that is slow or away";
+        self.health.says(Severity::Paused, why, what_to_do, Instant::now());
     }
 
     /// Waits a moment for room in the next stage or in the budget. Messages that are fetched meanwhile stay in librdkafka's bounded queue.
@@ -184,7 +202,12 @@ mod tests {
     #[test]
     fn what_the_next_stage_cannot_take_waits_and_nothing_more_is_taken() {
         let (chunks, mut received) = mpsc::channel(1);
-        let mut intake = Intake::new(chunks, &Budget::new(1 << 20), &UnderWay::default());
+        let mut intake = Intake::new(
+            chunks,
+            &Budget::new(1 << 20),
+            &UnderWay::default(),
+            &Health::new("visits", Vec::new(), Instant::now()),
+        );
         let mut readings = Readings::default();
         readings.start(ReadFrom { ownership: ownership(3, 0), from: 0 });
         for position in [5, 9] {

@@ -64,6 +64,15 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
+    /// Whether asking again may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { source, .. } => !matches!(source, ClickHouseError::Place { .. }),
+            Self::TimedOut { .. } => true,
+            Self::ReadOnly(_) | Self::Unseen { .. } | Self::Shape(_) => false,
+        }
+    }
+
     /// The reason and what to do, without the action that failed.
     pub fn why(&self) -> String {
         match self {
@@ -134,11 +143,18 @@ impl Migrator {
         let found = self.find(route).await?;
         let changes = plan(route, &self.database, found.as_ref())?;
         wanted.extend(Right::of_route(route, &self.database, &changes));
+        self.lacking(&wanted).await
+    }
+
+    /// Those of `rights` that the user lacks.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn lacking(&self, rights: &[Right]) -> Result<Vec<Right>, MigrateError> {
         let mut missing = Vec::new();
-        for right in wanted {
-            let has = self.has(&right).await?;
-            if !has && !missing.contains(&right) {
-                missing.push(right);
+        for right in rights {
+            if !self.has(right).await? && !missing.contains(right) {
+                missing.push(right.clone());
             }
         }
         Ok(missing)

@@ -7,6 +7,7 @@ use footprint_event::definition::Definition;
 use footprint_event::rows::Rows;
 use footprint_protocol::offset::{Offset, Range};
 use footprint_service::config::Config;
+use footprint_service::health::{Component, Health, State};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -91,18 +92,24 @@ struct Lane {
     ownership: Arc<Ownership>,
     definition: Arc<Definition>,
     serving: JoinHandle<Result<(), SinkError>>,
+    health: Arc<Health>,
 }
 
 impl Lane {
     fn new(script: &[Scripted]) -> Self {
+        Self::with(script, Patience::None)
+    }
+
+    fn with(script: &[Scripted], patience: Patience) -> Self {
         let seen = Arc::new(Seen::default());
         let sink = ScriptedSink { script: script.iter().copied().collect(), seen: Arc::clone(&seen) };
         let (batches, receiver) = mpsc::channel(16);
         let (acks, receiver_of_acks) = mpsc::channel(16);
         let route = Arc::new(Config::load(None, &[]).unwrap().routes.remove(0));
         let definition = Arc::new(Definition::of(&route).unwrap());
-        let serving = tokio::spawn(serve(sink, receiver, acks));
-        Self { batches, acks: receiver_of_acks, seen, ownership: ownership(0, 0), definition, serving }
+        let health = Health::new("visits", vec![Component::Postgres], Instant::now());
+        let serving = tokio::spawn(serve(sink, receiver, acks, health.reporter(Component::Postgres), patience));
+        Self { batches, acks: receiver_of_acks, seen, ownership: ownership(0, 0), definition, serving, health }
     }
 
     async fn send(&self, start: Offset, end: Offset) {
@@ -177,6 +184,26 @@ async fn a_write_that_may_have_landed_stays_uncertain_through_later_refusals() {
     lane.send(10, 20).await;
     lane.ack().await;
     assert_eq!(lane.calls()[3], call(Range::new(10, 20), false));
+}
+
+/// What a person must mend is shown at once, and the write is tried again until it is mended. Nobody knows what the refused try has left.
+#[tokio::test]
+async fn a_write_that_a_person_must_mend_is_tried_again_as_uncertain_and_shown() {
+    let mut lane = Lane::with(&[Scripted::Stop], Patience::ForPeople);
+    let range = Range::new(0, 10);
+    lane.send(0, 10).await;
+    let state = |lane: &Lane| lane.health.conditions(Instant::now())[0].state;
+    let failed = async {
+        while state(&lane) != State::Failed {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, failed).await.unwrap();
+    assert_eq!(lane.ack().await, (range, Verdict::Stored));
+    assert_eq!(lane.calls(), [call(range, false), call(range, true)]);
+    assert_eq!(state(&lane), State::Ok);
+    let (ended, _) = lane.ended().await;
+    assert!(ended.is_ok());
 }
 
 #[tokio::test]

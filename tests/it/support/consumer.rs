@@ -11,6 +11,14 @@ use footprint_trials::trial::{Output, Process};
 /// How long a killed process may take to be gone, and a drained one to end.
 const END: Duration = Duration::from_secs(40);
 
+/// A component on /readyz.
+#[derive(Debug)]
+pub struct Condition {
+    pub state: String,
+    pub why: String,
+    pub what_to_do: String,
+}
+
 /// A running `footprint run`. It is killed on drop.
 pub struct Consumer(Process);
 
@@ -73,15 +81,35 @@ impl Consumer {
 
     /// The value of the metric whose line begins with `name`. None: it is not there yet.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        let log = self.log();
-        let address = log.split("metrics at http://").nth(1)?.split('/').next()?.to_owned();
-        let mut stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).ok()?;
+        let (_, page) = self.page("/metrics")?;
         let line = page.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Where its HTTP server listens. None: it does not listen yet.
+    pub fn address(&self) -> Option<String> {
+        Some(self.log().split("metrics at http://").nth(1)?.split('/').next()?.to_owned())
+    }
+
+    /// A page of its HTTP server: the status and the body. None: it does not listen yet, or is gone.
+    pub fn page(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address()?).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    /// /readyz: the status, and what it says of a component of the first route.
+    pub fn condition(&self, component: &str) -> Option<(u16, Condition)> {
+        let (status, page) = self.page("/readyz")?;
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        let components = page["routes"][0]["components"].as_array().unwrap();
+        let found = components.iter().find(|found| found["component"] == component).unwrap();
+        let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+        Some((status, Condition { state: text("state"), why: text("why"), what_to_do: text("what_to_do") }))
     }
 
     /// Its peak resident memory, KiB.

@@ -5,6 +5,8 @@
 use footprint_event::route::{Route, quoted};
 use tokio_postgres::Client;
 
+use crate::report::Remedy;
+
 /// A table that every installation has, and the rights that footprint needs on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
@@ -69,6 +71,22 @@ pub enum Unfit {
     /// A crash empties the table.
     #[error("table {0}, or a partition of it, is unlogged: a crash empties it; `alter table {0} set logged`")]
     Unlogged(String),
+    /// A table is missing.
+    #[error("table {table} is not there")]
+    NoTable {
+        /// The table.
+        table: String,
+        /// What to do.
+        source: Remedy,
+    },
+    /// The user lacks rights on a table.
+    #[error("{lacking}")]
+    NoRight {
+        /// Who lacks which rights on which table.
+        lacking: String,
+        /// What to do.
+        source: Remedy,
+    },
     /// The route's table is not the one that the ledger counts.
     #[error(
         "{wanted} is now table {found}, but the ledger of route {route} counts what {registered} holds; write \
@@ -145,7 +163,7 @@ impl Facts {
 ///
 /// # Errors
 /// It must not, or PostgreSQL refuses.
-pub(crate) async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) -> Result<(), Unfit> {
+pub async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) -> Result<(), Unfit> {
     let sql = "select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_user::text";
     let row = client.query_one(sql, &[]).await?;
     let user: String = row.get(2);
@@ -164,6 +182,33 @@ pub(crate) async fn may_write(client: &Client, tables: &[&str], route: Option<&R
         Some(route) => is_where_it_was(client, route).await,
         None => Ok(()),
     }
+}
+
+/// Asks whether the tables are there, and whether the user has these rights on them.
+///
+/// # Errors
+/// A table or a right is missing, or PostgreSQL refuses.
+pub async fn may_use(client: &Client, tables: &[(&str, &[&str])]) -> Result<(), Unfit> {
+    let sql = "select quote_ident(current_user), t.name, to_regclass(t.name) is null, \
+               array_to_string(array(select r from unnest(string_to_array(t.rights, ',')) r \
+               where not has_table_privilege(to_regclass(t.name), r)), ', ') \
+               from unnest($1::text[], $2::text[]) t (name, rights)";
+    let names: Vec<String> = tables.iter().map(|(name, _)| quoted(name)).collect();
+    let rights: Vec<String> = tables.iter().map(|(_, rights)| rights.join(",")).collect();
+    for row in client.query(sql, &[&names, &rights]).await? {
+        let (user, table, is_missing, rights): (String, String, bool, String) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let table = table.replace('"', "");
+        if is_missing {
+            return Err(Unfit::NoTable { table, source: Remedy::only("run `footprint migrate`") });
+        }
+        if !rights.is_empty() {
+            let source = Remedy::only(format!("as its owner, run: grant {rights} on {table} to {user}"));
+            let lacking = format!("{user} lacks the right to {rights} on {table}");
+            return Err(Unfit::NoRight { lacking, source });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the route's table is the one that `migrate` registered. A table of the same name in an earlier schema would take its

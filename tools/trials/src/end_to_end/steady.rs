@@ -41,7 +41,8 @@ impl Consumer {
     pub(super) fn owned(&mut self) -> Result<u64> {
         self.process.must_run()?;
         let Some(page) = self.page("/readyz")? else { return Ok(0) };
-        let owned = page.rsplit_once("partitions: ").map_or("", |(_, rest)| rest.trim());
+        let owned = page.split_once("\"partitions\": ").map_or("", |(_, rest)| rest);
+        let owned = owned.split(|end: char| !end.is_ascii_digit()).next().unwrap_or_default();
         Ok(if page.starts_with("HTTP/1.1 200") { owned.parse().context("/readyz says no partitions")? } else { 0 })
     }
 

@@ -1,0 +1,287 @@
+//! The pages for people and machines while `run` works: /metrics, /livez, /readyz and /status. They are served by a thread of their
+//! own, so a saturated pipeline does not delay them, and they read only what is in memory.
+
+mod ask;
+mod shape;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use crate::config::Telemetry;
+use crate::health::{Component, Condition, Health};
+use crate::metrics;
+use crate::report::Remedy;
+use crate::status::Status;
+
+pub use self::ask::{AskPageError, ready_at};
+pub use self::shape::{ConditionPage, ReadyPage, ReadyRoute};
+use self::shape::{StatusPage, StatusRoute};
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 32;
+/// How long one connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often old samples of the histograms are folded.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Bounds of the histograms' buckets, seconds.
+const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Why the pages cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PagesError {
+    /// The port is taken, or the address is not valid.
+    #[error("telemetry.listen {0}")]
+    Listen(String, #[source] Remedy),
+    /// A recorder is installed already.
+    #[error("metrics")]
+    Recorder(#[source] BuildError),
+    /// The thread could not be started.
+    #[error("no thread for the pages")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the pages show of one route.
+#[derive(Clone)]
+pub struct RouteView {
+    /// What its pipeline publishes.
+    pub status: watch::Receiver<Status>,
+    /// Its health.
+    pub health: Arc<Health>,
+}
+
+/// The thread that serves the pages. It ends when this is dropped.
+pub struct Serving {
+    _stop: oneshot::Sender<Infallible>,
+}
+
+/// Installs the metrics recorder. If an address is configured, serves the pages.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(telemetry: &Telemetry, routes: Vec<RouteView>) -> Result<Option<Serving>, PagesError> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
+        .map_err(PagesError::Recorder)?;
+    let recorder = builder.install_recorder().map_err(PagesError::Recorder)?;
+    metrics::describe();
+    if telemetry.listen.is_empty() {
+        return Ok(None);
+    }
+    let broken = |error| {
+        let remedy = "choose another port, 0 for a free one, or an empty text for none";
+        PagesError::Listen(telemetry.listen.clone(), Remedy::new(remedy, error))
+    };
+    let listener = TcpListener::bind(&telemetry.listen).await.map_err(broken)?;
+    let address = listener.local_addr().map_err(broken)?;
+    let listener = listener.into_std().map_err(broken)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PagesError::Thread)?;
+    let pages = Pages { recorder, routes: routes.into(), began: Instant::now(), began_at: SystemTime::now() };
+    let (stop, stopped) = oneshot::channel();
+    let serving = move || {
+        runtime.block_on(async move {
+            // the channel ends without a word
+            tokio::select! {
+                _ = stopped => {}
+                () = accept(listener, &pages, address) => {}
+            }
+        });
+    };
+    thread::Builder::new().name("pages".into()).spawn(serving).map_err(PagesError::Thread)?;
+    info!("metrics at http://{address}/metrics");
+    Ok(Some(Serving { _stop: stop }))
+}
+
+async fn accept(listener: std::net::TcpListener, pages: &Pages, address: SocketAddr) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return debug!("{address}: {error}"),
+    };
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        let stream = tokio::select! {
+            _ = upkeep.tick() => {
+                pages.recorder.run_upkeep();
+                continue;
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    debug!("{address}: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let pages = pages.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = answer(&pages, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+            drop(place);
+        });
+    }
+}
+
+/// What the pages show.
+#[derive(Clone)]
+struct Pages {
+    recorder: PrometheusHandle,
+    routes: Arc<[RouteView]>,
+    began: Instant,
+    began_at: SystemTime,
+}
+
+impl Pages {
+    /// The time of `instant`, RFC 3339 to the millisecond. It is counted from the start of the program, so a clock that is set
+    /// meanwhile does not move it.
+    fn time(&self, instant: Instant) -> String {
+        let at = self.began_at + instant.saturating_duration_since(self.began);
+        DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    fn condition(&self, condition: Condition) -> ConditionPage {
+        ConditionPage {
+            component: condition.component.as_str().to_owned(),
+            state: condition.state.as_str().to_owned(),
+            since: condition.since.map(|since| self.time(since)),
+            why: condition.why,
+            what_to_do: condition.what_to_do,
+        }
+    }
+
+    fn ready_route(&self, view: &RouteView, now: Instant) -> ReadyRoute {
+        let health = &view.health;
+        ReadyRoute {
+            route: health.route.clone(),
+            ready: health.is_ready(now),
+            joined: health.is_joined(),
+            draining: health.is_draining(),
+            ended: health.is_ended(),
+            partitions: view.status.borrow().owned,
+            components: health.conditions(now).into_iter().map(|condition| self.condition(condition)).collect(),
+        }
+    }
+
+    /// Ready means that every route can store records.
+    fn ready(&self, now: Instant) -> ReadyPage {
+        let routes: Vec<ReadyRoute> = self.routes.iter().map(|view| self.ready_route(view, now)).collect();
+        ReadyPage { ready: routes.iter().all(|route| route.ready), routes }
+    }
+
+    fn status(&self, now: Instant) -> StatusPage {
+        let routes: Vec<StatusRoute> = self
+            .routes
+            .iter()
+            .map(|view| {
+                let status = view.status.borrow().clone();
+                let [(_, reader), (_, coordinator)] = view.health.turn_ages(now);
+                StatusRoute {
+                    ready: self.ready_route(view, now),
+                    source: status.source.map(|source| source.0),
+                    records: status.moved.records,
+                    reader_turned_seconds: reader.as_secs_f64(),
+                    coordinator_turned_seconds: coordinator.as_secs_f64(),
+                    seconds_since_stored: status
+                        .moved
+                        .last_stored_at
+                        .map(|at| now.saturating_duration_since(at).as_secs_f64()),
+                }
+            })
+            .collect();
+        StatusPage {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started: self.time(self.began),
+            uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
+            ready: routes.iter().all(|route| route.ready.ready),
+            routes,
+        }
+    }
+
+    /// Alive means that every route's loops turn. It asks no database.
+    fn alive(&self, now: Instant) -> (StatusCode, String) {
+        let hanging: Vec<String> = self
+            .routes
+            .iter()
+            .filter(|view| !view.health.is_alive(now))
+            .map(|view| {
+                let ages = view.health.turn_ages(now);
+                let loops = ages.map(|(of, age): (Component, Duration)| format!("{} {} s", of.as_str(), age.as_secs()));
+                format!("route {}: last turns: {}\n", view.health.route, loops.join(", "))
+            })
+            .collect();
+        match hanging.is_empty() {
+            true => (StatusCode::OK, "alive\n".to_owned()),
+            false => (StatusCode::SERVICE_UNAVAILABLE, hanging.concat()),
+        }
+    }
+
+    fn metrics(&self, now: Instant) -> String {
+        for view in self.routes.iter() {
+            for condition in view.health.conditions(now) {
+                metrics::health(&view.health.route, condition.component, condition.state);
+            }
+        }
+        self.recorder.render()
+    }
+}
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let now = Instant::now();
+    let (status, kind, text) = match request.uri().path() {
+        "/metrics" => (StatusCode::OK, TEXT, pages.metrics(now)),
+        "/livez" => {
+            let (status, text) = pages.alive(now);
+            (status, TEXT, text)
+        }
+        "/readyz" => {
+            let page = pages.ready(now);
+            let status = if page.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            (status, JSON, json(&page))
+        }
+        "/status" => (StatusCode::OK, JSON, json(&pages.status(now))),
+        _ => (StatusCode::NOT_FOUND, TEXT, "try /metrics, /livez, /readyz or /status\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json(page: &impl Serialize) -> String {
+    // a page of texts and numbers has nothing that JSON cannot say
+    serde_json::to_string_pretty(page).map_or_else(|error| format!("{{\"error\": \"{error}\"}}"), |text| text + "\n")
+}
