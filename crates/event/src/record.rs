@@ -37,3 +37,16 @@ pub trait Records {
     /// The records, in offset order.
     fn iter(&self) -> impl Iterator<Item = Record<'_>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_key_and_payload() {
+        let record = |key, payload| Record { offset: 0, timestamp_ms: -1, key, payload, headers: None };
+        assert_eq!(record(Some(b"ab".as_slice()), Some(b"cde".as_slice())).byte_len(), 5);
+        assert_eq!(record(None, Some(b"cde".as_slice())).byte_len(), 3);
+        assert_eq!(record(None, None).byte_len(), 0);
+    }
+}

@@ -134,5 +134,17 @@ mod tests {
         assert_eq!(pool.kept.lock().buffers.len(), 1);
         drop(Recycled::from(vec![0_u8; 60]));
         assert_eq!(pool.kept.lock().bytes, 60);
+        // the first is in use while the second is returned, so both are kept
+        let first = pool.take(|| unreachable!("there is one"));
+        drop(pool.take(|| vec![0_u8; 30]));
+        drop(first);
+        assert_eq!(pool.kept.lock().bytes, 90, "together they are within the bound");
+    }
+
+    #[test]
+    fn a_buffer_without_a_pool_is_the_buffer() {
+        let mut buffer = Recycled::from(vec![1_u8, 2]);
+        buffer.push(3);
+        assert_eq!((buffer.as_ref(), buffer.len()), ([1, 2, 3].as_slice(), 3));
     }
 }

@@ -171,3 +171,34 @@ impl DeadLetter {
         self.key.as_ref().map_or(0, Vec::len) + self.payload.as_ref().map_or(0, Vec::len) + self.headers.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(key: Option<&[u8]>, payload: Option<&[u8]>, headers: &[u8]) -> DeadLetter {
+        DeadLetter {
+            offset: 7,
+            received_at_us: 0,
+            key: key.map(<[u8]>::to_vec),
+            payload: payload.map(<[u8]>::to_vec),
+            headers: headers.to_vec(),
+            reason: Reason::NullPayload,
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_key_payload_and_headers() {
+        assert_eq!(letter(Some(b"ab"), Some(b"cde"), b"[123]").byte_len(), 10);
+        assert_eq!(letter(None, None, b"").byte_len(), 0);
+    }
+
+    #[test]
+    fn only_a_refused_row_is_in_the_other_database() {
+        for sink in [SinkName::Postgres, SinkName::ClickHouse] {
+            let refused = Reason::Refused { sink, why: "no".into(), is_gone: false };
+            assert_eq!(refused.sink(), Some(sink));
+        }
+        assert_eq!(Reason::NotJson.sink(), None);
+    }
+}

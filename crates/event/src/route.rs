@@ -217,3 +217,83 @@ impl Route {
         RouteError::Invalid { route: self.name.clone(), reason }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: Kind) -> Column {
+        Column { name: name.into(), field: name.into(), kind, presence: Presence::Required, low_cardinality: false }
+    }
+
+    fn route() -> Route {
+        Route {
+            name: "visits".into(),
+            topic: "visits".into(),
+            postgres_table: "visits".into(),
+            clickhouse_table: "visits".into(),
+            timezone: utc(),
+            columns: vec![column("link", Kind::Text), column("at", Kind::Timestamp)],
+        }
+    }
+
+    /// The settings with a fault after `change`.
+    fn faulty(change: impl FnOnce(&mut Route)) -> Vec<String> {
+        let mut route = route();
+        change(&mut route);
+        route.faults().into_iter().map(|fault| fault.setting).collect()
+    }
+
+    #[test]
+    fn names_are_quoted_part_by_part() {
+        assert_eq!((quoted("visits"), quoted("prd._v1")), ("\"visits\"".into(), "\"prd\".\"_v1\"".into()));
+        let mut route = route();
+        assert_eq!(route.clickhouse_names("prd"), ("prd", "visits"));
+        route.clickhouse_table = "stage.visits".into();
+        assert_eq!(route.clickhouse_names("prd"), ("stage", "visits"));
+    }
+
+    #[test]
+    fn a_column_without_a_field_has_its_name_as_field() {
+        let mut route = route();
+        route.columns[0].field.clear();
+        route.columns[1].field = "when".into();
+        let filled = route.validated().unwrap();
+        assert_eq!((filled.columns[0].field.as_str(), filled.columns[1].field.as_str()), ("link", "when"));
+    }
+
+    #[test]
+    fn every_fault_is_found_at_its_setting() {
+        assert!(faulty(|_| {}).is_empty());
+        let longest = "a".repeat(63);
+        for plain in ["_", "a1", longest.as_str(), "prd.visits"] {
+            assert!(faulty(|route| route.postgres_table = plain.into()).is_empty(), "{plain}");
+        }
+        for odd in ["", "1a", "a-b", "a\"b", &"a".repeat(64), "a.b.c", "a..b", ".a", "ü"] {
+            assert_eq!(faulty(|route| route.postgres_table = odd.into()), ["postgres_table"], "{odd}");
+            assert_eq!(faulty(|route| route.clickhouse_table = odd.into()), ["clickhouse_table"], "{odd}");
+        }
+        assert_eq!(faulty(|route| route.name = "a.b".into()), ["name"]);
+        assert_eq!(faulty(|route| route.topic.clear()), ["topic"]);
+        assert_eq!(faulty(|route| route.timezone = "Mars/Olympus".into()), ["timezone"]);
+        assert_eq!(faulty(|route| route.columns.clear()), ["columns"]);
+        let many = |count: usize| (0..count).map(|n| column(&format!("c{n}"), Kind::Integer)).collect();
+        assert!(faulty(|route| route.columns = many(ROUTE_COLUMNS_MAX)).is_empty());
+        assert_eq!(faulty(|route| route.columns = many(ROUTE_COLUMNS_MAX + 1)), ["columns"]);
+        assert_eq!(faulty(|route| route.columns[1].name = "link".into()), ["columns.1"]);
+        assert_eq!(faulty(|route| route.columns[1].field = "link".into()), ["columns.1"]);
+        for name in IDENTITY_COLUMNS {
+            assert_eq!(faulty(|route| route.columns[0].name = name.into()), ["columns.0"]);
+        }
+        assert!(faulty(|route| route.columns[0].low_cardinality = true).is_empty());
+        assert_eq!(faulty(|route| route.columns[1].low_cardinality = true), ["columns.1"]);
+        let with_default = |default| move |route: &mut Route| route.columns[0].presence = Presence::Default(default);
+        assert!(faulty(with_default(DefaultValue::Text("none".into()))).is_empty());
+        assert_eq!(faulty(with_default(DefaultValue::Integer(7))), ["columns.0"]);
+    }
+
+    #[test]
+    fn without_a_zone_it_is_utc() {
+        assert_eq!(utc(), "UTC");
+    }
+}

@@ -263,6 +263,54 @@ mod tests {
         }
     }
 
+    /// The byte budget is as true as these figures.
+    #[test]
+    fn bytes_are_those_of_offsets_times_and_values() {
+        let width = |kind| match kind {
+            // nothing but where it ends
+            Kind::Text => 4,
+            Kind::Timestamp | Kind::Integer | Kind::Float => 8,
+            Kind::Boolean => 1,
+            Kind::Uuid => 16,
+        };
+        for kind in Kind::ALL {
+            for (validity, of_validity) in [(None, 0), (Some(vec![true; 3]), 3)] {
+                let mut values = Values::empty(kind);
+                assert!(values.is_empty());
+                (0..3).for_each(|_| values.push_zero());
+                assert!(!values.is_empty());
+                let mut rows = Rows {
+                    offsets: vec![1, 2, 3],
+                    received_at_us: vec![1, 2, 3],
+                    columns: vec![ColumnData { values, validity }],
+                };
+                assert_eq!(
+                    (rows.byte_len(), rows.is_empty()),
+                    (3 * 16 + 3 * width(kind) + of_validity, false),
+                    "{kind:?}"
+                );
+                let (offsets, received) = (rows.offsets.capacity(), rows.received_at_us.capacity());
+                let of_values = match &rows.columns[0].values {
+                    Values::Text { bytes, ends } => bytes.capacity() + 4 * ends.capacity(),
+                    Values::Timestamp(values) | Values::Integer(values) => 8 * values.capacity(),
+                    Values::Float(values) => 8 * values.capacity(),
+                    Values::Boolean(values) => values.capacity(),
+                    Values::Uuid(values) => 16 * values.capacity(),
+                };
+                let validity = rows.columns[0].validity.as_ref().map_or(0, Vec::capacity);
+                let capacity = 8 * (offsets + received) + of_values + validity;
+                assert_eq!(rows.capacity_bytes(), capacity, "{kind:?}");
+                rows.clear();
+                assert_eq!((rows.byte_len(), rows.is_empty(), rows.capacity_bytes()), (0, true, capacity), "{kind:?}");
+            }
+        }
+        let texts = rows(&[1, 2], &["ab", "c"]);
+        assert_eq!(texts.byte_len(), 2 * 16 + 3 + 2 * 4 + 2);
+        let Values::Text { bytes, ends } = &texts.columns[0].values else { unreachable!("a text") };
+        let spare = bytes.capacity() + 4 * ends.capacity() + texts.columns[0].validity.as_ref().unwrap().capacity();
+        assert_eq!(texts.capacity_bytes(), 8 * (texts.offsets.capacity() + texts.received_at_us.capacity()) + spare);
+    }
+
     #[test]
     fn rows_that_one_database_lacks_are_put_where_they_belong() {
         let (stored, decoded) = (rows(&[3, 8], &["a", ""]), rows(&[3, 5, 8, 9], &["A", "b", "C", ""]));
