@@ -30,6 +30,8 @@ pub(super) struct Line {
     target: String,
     message: String,
     fields: Map<String, Value>,
+    /// The same, for people: ` partition=7 range=[0, 4) sink="postgres"`.
+    fields_text: String,
     /// How many lines like this one were not shown.
     pub(super) repeated: Option<u64>,
 }
@@ -57,7 +59,14 @@ impl Line {
 
     /// A line of the log itself.
     pub(super) fn new(level: Level, message: String) -> Self {
-        Self { level, target: "footprint".to_owned(), message, fields: Map::new(), repeated: None }
+        Self {
+            level,
+            target: "footprint".to_owned(),
+            message,
+            fields: Map::new(),
+            fields_text: String::new(),
+            repeated: None,
+        }
     }
 
     /// Whether a person should look at it.
@@ -67,13 +76,7 @@ impl Line {
 
     /// The message and the fields: `taken over partition=7`.
     pub(super) fn content(&self) -> String {
-        let mut text = self.message.clone();
-        for (name, value) in &self.fields {
-            let separator = if text.is_empty() { "" } else { " " };
-            // writing to a String does not fail
-            let _ = write!(text, "{separator}{name}={value}");
-        }
-        text
+        format!("{}{}", self.message, self.fields_text).trim_start().to_owned()
     }
 
     /// The whole line, with its line feed.
@@ -102,13 +105,18 @@ impl Line {
         }
     }
 
-    fn add(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
+    /// Adds a field. `text` is its value for people.
+    fn add(&mut self, name: &str, value: Value, text: &dyn fmt::Display) {
+        match (name, value) {
             ("message", Value::String(text)) => self.message = text,
             // lines of the `log` crate: their real target, and the place of the call, which is of no use to the reader
             ("log.target", Value::String(text)) => self.target = text,
             (name, _) if name.starts_with("log.") => {}
-            (name, value) => drop(self.fields.insert(name.to_owned(), value)),
+            (name, value) => {
+                // writing to a String does not fail
+                let _ = write!(self.fields_text, " {name}={text}");
+                self.fields.insert(name.to_owned(), value);
+            }
         }
     }
 }
@@ -125,27 +133,28 @@ fn colour(level: Level) -> u8 {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, Value::String(format!("{value:?}")));
+        let text = format!("{value:?}");
+        self.add(field.name(), text.as_str().into(), &text);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, Value::String(value.to_owned()));
+        self.add(field.name(), value.into(), &format_args!("{value:?}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value.into());
+        self.add(field.name(), value.into(), &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value.into());
+        self.add(field.name(), value.into(), &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value.into());
+        self.add(field.name(), value.into(), &value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, value.into());
+        self.add(field.name(), value.into(), &value);
     }
 }
 
@@ -157,15 +166,16 @@ mod tests {
 
     fn line() -> Line {
         let mut line = Line::new(Level::WARN, "topic \u{1b}]0;x\u{7} is gone\n2026 ERROR a line of another".into());
-        line.fields.insert("link".into(), "/a\u{9b}31m\r".into());
-        line.fields.insert("partition".into(), 7.into());
+        line.add("link", "/a\u{9b}31m\r".into(), &"/a\u{9b}31m\r");
+        line.add("range", "[0, 4)".into(), &"[0, 4)");
+        line.add("partition", 7.into(), &7);
         line
     }
 
     #[test]
     fn an_event_is_one_line_and_cannot_speak_to_the_terminal() {
         let text = line().spelled(PLAIN, "T");
-        let expected = "T  WARN topic \\u001b]0;x\\u0007 is gone\\n2026 ERROR a line of another link=\"/a\\u009b31m\\r\" partition=7\n";
+        let expected = "T  WARN topic \\u001b]0;x\\u0007 is gone\\n2026 ERROR a line of another link=/a\\u009b31m\\r range=[0, 4) partition=7\n";
         assert_eq!(text, expected);
         let coloured = line().spelled(Form::Text { colours: true, target: true }, "T");
         let bare = coloured.replace("\x1b[2m", "").replace("\x1b[33m", "").replace("\x1b[0m", "");
