@@ -238,7 +238,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "telemetry.listen",
         Type::Text,
-        "The address of /metrics, /livez and /readyz. Port 0: a free one. Empty: none.",
+        "The address of /metrics, /livez, /readyz and /status. Port 0: a free one. Empty: none.",
     ),
     setting(
         "telemetry.log",
