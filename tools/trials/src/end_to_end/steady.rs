@@ -41,7 +41,8 @@ impl Consumer {
     pub(super) fn owned(&mut self) -> Result<u64> {
         self.process.must_run()?;
         let Some(page) = self.page("/readyz")? else { return Ok(0) };
-        let owned = page.split_once("\"partitions\": ").map_or("", |(_, rest)| rest);
+        // in JSON, and before that in words: builds of both kinds are compared
+        let owned = page.split_once("partitions").map_or("", |(_, rest)| rest.trim_start_matches(['"', ':', ' ']));
         let owned = owned.split(|end: char| !end.is_ascii_digit()).next().unwrap_or_default();
         Ok(if page.starts_with("HTTP/1.1 200") { owned.parse().context("/readyz says no partitions")? } else { 0 })
     }
