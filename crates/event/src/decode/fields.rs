@@ -77,3 +77,24 @@ impl Names {
         Some(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_field_is_remembered_for_as_many_places_as_fields() {
+        let mut names = Names::new(["link".to_owned(), "a\"b".to_owned()]);
+        assert_eq!(names.find(0, b"other"), None);
+        assert_eq!(names.expected(0), None);
+        assert_eq!(names.find(1, b"a\"b"), Some(1));
+        assert_eq!(names.expected(1), Some((1, b"\"a\\\"b\":".as_slice())));
+        assert_eq!(names.find(0, b"link"), Some(0));
+        assert_eq!(names.expected(0), Some((0, b"\"link\":".as_slice())));
+        // the next object has them in another order
+        assert_eq!(names.find(1, b"link"), Some(0));
+        assert_eq!(names.expected(1).unwrap().0, 0);
+        assert_eq!(names.find(2, b"link"), Some(0));
+        assert_eq!(names.expected(2), None);
+    }
+}
