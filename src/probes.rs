@@ -71,8 +71,7 @@ async fn watch_postgres(probe: PostgresProbe, health: Arc<Health>) {
         interval.tick().await;
         let began = Instant::now();
         if timeout(DEADLINE, probe.look(&ledger, &rows, began)).await.is_err() {
-            silent(&ledger, began, "is it up, is DB_HOST right? a server that is stopped or overloaded answers nobody");
-            silent(&rows, began, "is it up, is DB_HOST right? a server that is stopped or overloaded answers nobody");
+            [&ledger, &rows].into_iter().for_each(|reporter| silent(reporter, "DB_HOST", began));
         }
     }
 }
@@ -84,11 +83,7 @@ async fn watch_clickhouse(probe: ClickHouseProbe, health: Arc<Health>) {
         interval.tick().await;
         let began = Instant::now();
         if timeout(DEADLINE, probe.look(&reporter, began)).await.is_err() {
-            silent(
-                &reporter,
-                began,
-                "is it up, is CH_HOST right? a server that is stopped or overloaded answers nobody",
-            );
+            silent(&reporter, "CH_HOST", began);
         }
     }
 }
@@ -99,7 +94,9 @@ fn interval() -> tokio::time::Interval {
     interval
 }
 
-fn silent(reporter: &Reporter, began: Instant, what_to_do: &str) {
+/// Reports that the server at the address that `host` names gave no answer.
+fn silent(reporter: &Reporter, host: &str, began: Instant) {
+    let what_to_do = format!("is it up, is {host} right? a server that is stopped or overloaded answers nobody");
     reporter.says(Severity::Passing, format!("no answer in {DEADLINE:?}"), what_to_do, began);
 }
 

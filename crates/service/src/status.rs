@@ -34,10 +34,6 @@ pub struct Status {
     pub source: Option<SourceId>,
     /// Partitions owned.
     pub owned: usize,
-    /// Whether the ledger answers.
-    pub ledger_up: bool,
-    /// Whether the group has assigned partitions, or said that there are none.
-    pub joined: bool,
     /// What was moved so far.
     pub moved: Moved,
 }

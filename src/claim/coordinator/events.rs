@@ -36,7 +36,6 @@ impl Coordinator {
                 for partition in partitions {
                     self.partitions.entry(partition).or_insert_with(HeldPartition::assigned).machine.assign();
                 }
-                self.channels.status.send_modify(|status| status.joined = true);
                 self.settings.health.has_joined();
             }
             Event::Revoked { partitions, lost } => {

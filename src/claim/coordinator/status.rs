@@ -22,13 +22,10 @@ impl Coordinator {
 
     pub(super) fn publish_status(&self) {
         let owned = self.owned().count();
-        let (source, ledger_up) = (self.life.as_ref().map(|life| life.source), self.ledger.is_some());
+        let source = self.life.as_ref().map(|life| life.source);
         self.channels.status.send_if_modified(|status| {
-            let changed = status.owned != owned
-                || status.source != source
-                || status.ledger_up != ledger_up
-                || status.moved != self.moved;
-            (status.owned, status.source, status.ledger_up, status.moved) = (owned, source, ledger_up, self.moved);
+            let changed = status.owned != owned || status.source != source || status.moved != self.moved;
+            (status.owned, status.source, status.moved) = (owned, source, self.moved);
             changed
         });
         let interval = cut_interval(self.partition_count, owned);
