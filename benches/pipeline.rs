@@ -26,10 +26,11 @@ use footprint::read::chunk::Chunk;
 use footprint::store::clickhouse::native;
 use footprint::store::postgres::copy;
 use footprint::store::sink::{Ack, Sink, SinkError, Verdict};
-use footprint::store::writer::{Patience, serve};
+use footprint::store::writer::{Patience, Watched, serve};
 use footprint_event::route::Route;
 use footprint_protocol::ledger::SinkName;
 use footprint_service::health::{Component, Health};
+use footprint_service::metrics::Meters;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -149,20 +150,23 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
     let batcher = Batcher::new(&support::definition(route), support::limits(), &under_way);
     let health = Health::new("visits", Vec::new(), Instant::now());
+    let watched = |sink, component| Watched {
+        health: health.reporter(component),
+        meters: Meters::new("visits").sink(sink),
+        patience: Patience::None,
+    };
     let lanes = [
         runtime.spawn(serve(
             copied,
             postgres_batches,
             ack_sender.clone(),
-            health.reporter(Component::Postgres),
-            Patience::None,
+            watched(SinkName::Postgres, Component::Postgres),
         )),
         runtime.spawn(serve(
             blocked,
             clickhouse_batches,
             ack_sender,
-            health.reporter(Component::ClickHouse),
-            Patience::None,
+            watched(SinkName::ClickHouse, Component::ClickHouse),
         )),
     ];
     let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, under_way, cut_interval));

@@ -13,6 +13,7 @@ use footprint_protocol::take_over::Switches;
 use footprint_service::config::Config;
 use footprint_service::health::{Component, Health};
 use footprint_service::kafka::{AskError, Inquirer, consumer_config};
+use footprint_service::metrics::Meters;
 use footprint_service::status::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ use crate::store::lanes::Lanes;
 use crate::store::postgres::stored::PostgresRows;
 use crate::store::postgres::writer::{PostgresSink, Refusals};
 use crate::store::sink::{Ack, SinkError};
-use crate::store::writer::{Patience, serve};
+use crate::store::writer::{Patience, Watched, serve};
 
 /// How long the reader's thread may take to leave the consumer group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +67,7 @@ struct Parts<'a> {
     under_way: UnderWay,
     patience: Patience,
     health: Arc<Health>,
+    meters: Meters,
 }
 
 /// The stages beside the coordinator. None of them may end before it.
@@ -98,8 +100,9 @@ pub struct Job {
 pub async fn run(job: &Job) -> Result<Outcome, PipelineError> {
     let Job { config, route, budget, instance, patience, stop, status, health } = job;
     let (name, proofs, under_way) = (application_name(*instance), Arc::default(), UnderWay::default());
+    let meters = Meters::new(&route.name);
     let (instance, patience, health) = (*instance, *patience, Arc::clone(health));
-    let parts = Parts { config, route, budget, instance, name, proofs, under_way, patience, health };
+    let parts = Parts { config, route, budget, instance, name, proofs, under_way, patience, health, meters };
     let (stop, status) = (stop.clone(), status.clone());
     let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.into()))?;
     let definition = Arc::new(definition);
@@ -142,31 +145,38 @@ impl Parts<'_> {
         Duration::from_millis(self.config.pipeline.sink_timeout_ms)
     }
 
+    /// What a writer reports to, and how patient it is.
+    fn watched(&self, sink: SinkName, component: Component) -> Watched {
+        let (health, meters) = (self.health.reporter(component), self.meters.sink(sink));
+        Watched { health, meters, patience: self.patience }
+    }
+
     /// A writer for each lane and sink.
     fn writers(&self, acks: &mpsc::Sender<Ack>, stages: &mut Stages) -> Lanes {
         let Self { config, route, name, proofs, .. } = self;
         let (rows_max, sink_timeout) = (config.pipeline.batch_rows_max, self.sink_timeout());
         let share_max = config.pipeline.refused_rows_share_max;
-        let refusals = Refusals { kafka: config.kafka.clone(), share_max };
+        let refusals = Refusals { kafka: config.kafka.clone(), share_max, meters: self.meters.clone() };
         let refused = crate::store::clickhouse::refused::Refusals {
             postgres: config.postgres.clone(),
             kafka: config.kafka.clone(),
             share_max,
             application_name: name.clone(),
+            meters: self.meters.clone(),
         };
         let mut lanes = Vec::new();
         for _ in 0..config.pipeline.lanes {
             let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
             let sink = PostgresSink::new(&config.postgres, name, route, rows_max, sink_timeout, refusals.clone());
-            let reporter = self.health.reporter(Component::Postgres);
-            stages.spawn(stage(SinkName::Postgres, serve(sink, batches, acks.clone(), reporter, self.patience)));
+            let watched = self.watched(SinkName::Postgres, Component::Postgres);
+            stages.spawn(stage(SinkName::Postgres, serve(sink, batches, acks.clone(), watched)));
             let mut writers = vec![sender];
             if config.clickhouse.enabled {
                 let (sender, batches) = mpsc::channel(WRITER_CHANNEL_CAPACITY);
                 let rows = PostgresRows::new(&config.postgres, name, route, sink_timeout);
                 let sink = ClickHouseSink::new(&config.clickhouse, route, proofs, rows, sink_timeout, refused.clone());
-                let reporter = self.health.reporter(Component::ClickHouse);
-                stages.spawn(stage(SinkName::ClickHouse, serve(sink, batches, acks.clone(), reporter, self.patience)));
+                let watched = self.watched(SinkName::ClickHouse, Component::ClickHouse);
+                stages.spawn(stage(SinkName::ClickHouse, serve(sink, batches, acks.clone(), watched)));
                 writers.push(sender);
             }
             lanes.push(writers);
@@ -206,6 +216,7 @@ impl Parts<'_> {
             },
             budget: Arc::clone(budget),
             health: Arc::clone(&self.health),
+            meters: self.meters.clone(),
         }
     }
 
@@ -214,7 +225,7 @@ impl Parts<'_> {
         let Self { config, route, budget, under_way, .. } = self;
         let queue_kbytes = config.kafka.queue_kbytes_max / u32::try_from(config.routes.len()).unwrap_or(1).max(1);
         let consumer = consumer_config(&config.kafka, route, queue_kbytes);
-        let reader = Reader::new(&consumer, &route.topic, budget, under_way, &self.health, channels);
+        let reader = Reader::new(&consumer, &route.topic, budget, under_way, (&self.health, &self.meters), channels);
         let reader = reader.map_err(|error| PipelineError::Kafka(AskError::client(&error)))?;
         let (left_sender, left) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("reader-{}", route.name)).spawn(move || {

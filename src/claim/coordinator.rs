@@ -5,6 +5,7 @@
 
 mod claims;
 mod connection;
+mod error;
 mod events;
 mod heartbeat;
 mod other_consumers;
@@ -15,21 +16,16 @@ mod topic;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::partition::{Ended, Machine, UnreadablePolicy};
 use footprint_protocol::silence::Silence;
-use footprint_protocol::take_over::Corrupt;
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::health::{Component, Health, Reporter};
-use footprint_service::kafka::AskError;
-use footprint_service::report::{Cause, Remedy, causes};
+use footprint_service::metrics::Meters;
 use footprint_service::retry::Backoff;
 use footprint_service::status::Moved;
 use footprint_service::status::Status;
@@ -37,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
+pub use self::error::{PipelineError, SinkStop};
 use self::other_consumers::GroupWatch;
 use self::topic::{Described, Watch};
 use crate::batch::Batch;
@@ -44,96 +41,16 @@ use crate::batch::budget::Budget;
 use crate::claim::coordinator::release::Unfinished;
 use crate::claim::take_over::{Context, Skip, TakeOverError, TopicLife};
 use crate::ledger::ownership::Ownership;
-use crate::ledger::statements::{Ledger, LedgerError, ServerIdentity};
+use crate::ledger::statements::{Ledger, ServerIdentity};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::outcome::Outcome;
 use crate::read::commands::{Command, Commands};
 use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
-use crate::store::sink::{Ack, SinkError};
+use crate::store::sink::Ack;
 
 /// How often the coordinator looks for due work while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Why a pipeline ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// The protocol or a server demands a stop: a person must act.
-    #[error(transparent)]
-    Stop(Cause),
-    /// The reader's thread could not be started.
-    #[error("no thread for the reader")]
-    Thread(#[source] std::io::Error),
-    /// A task ended without its result.
-    #[error("{what} failed")]
-    Task {
-        /// The name of the task.
-        what: &'static str,
-        /// The task's panic.
-        source: Remedy,
-    },
-    /// A sink gave an error that no retry can help.
-    #[error(transparent)]
-    Sink(Box<SinkStop>),
-    /// The ledger gave an error that no retry can help.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// Kafka gave an error that no retry can help.
-    #[error(transparent)]
-    Kafka(#[from] AskError),
-}
-
-/// Why a sink stops the pipeline: the error of its writer.
-#[derive(Debug)]
-pub struct SinkStop {
-    /// The sink.
-    pub sink: SinkName,
-    /// Its error.
-    pub error: SinkError,
-}
-
-impl fmt::Display for SinkStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl Error for SinkStop {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
-    }
-}
-
-impl PipelineError {
-    /// The component that the error is about.
-    pub fn component(&self) -> Component {
-        match self {
-            Self::Sink(stop) => match stop.sink {
-                SinkName::Postgres => Component::Postgres,
-                SinkName::ClickHouse => Component::ClickHouse,
-            },
-            Self::Ledger(_) => Component::Ledger,
-            Self::Kafka(_) => Component::Kafka,
-            Self::Thread(_) => Component::Reader,
-            Self::Stop(_) | Self::Task { .. } => Component::Coordinator,
-        }
-    }
-
-    /// Whether the route must not be run again by itself: going on would risk data, or cannot help before the program is started anew.
-    pub fn is_for_good(&self) -> bool {
-        match self {
-            Self::Task { .. } | Self::Thread(_) | Self::Kafka(AskError::Client(_)) => true,
-            // the ledger, the log and the topic do not fit together
-            Self::Stop(cause) => causes(&**cause).any(|cause| cause.is::<Corrupt>()),
-            Self::Sink(_) | Self::Ledger(_) | Self::Kafka(_) => false,
-        }
-    }
-
-    /// The error for a task that panicked.
-    pub fn task(what: &'static str, error: JoinError) -> Self {
-        Self::Task { what, source: Remedy::new("please report it", error) }
-    }
-}
 
 /// The coordinator's ends of its channels.
 pub struct Channels {
@@ -176,6 +93,8 @@ pub struct Settings {
     pub budget: Arc<Budget>,
     /// The board that shows the health of the route.
     pub health: Arc<Health>,
+    /// The counters of the route.
+    pub meters: Meters,
 }
 
 /// A partition of this process: its machine, and what only the shell needs.
@@ -235,6 +154,9 @@ pub struct Coordinator {
     group: GroupWatch,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
+    viewed_at: Instant,
+    /// The ends of the logs of owned partitions, as they were last asked.
+    log_ends: BTreeMap<Partition, Offset>,
     releasing: Vec<Releasing>,
     /// For partitions that this process no longer owns: what it has sent to the writers and has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
@@ -272,6 +194,8 @@ impl Coordinator {
             group: GroupWatch::default(),
             lags: JoinSet::new(),
             lag_at: now,
+            viewed_at: now,
+            log_ends: BTreeMap::new(),
             releasing: Vec::new(),
             unfinished: BTreeMap::new(),
             silence: Silence::default(),

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
 use footprint_service::health::Health;
+use footprint_service::metrics;
 use footprint_service::pages::{self, RouteView};
 use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
@@ -68,6 +69,8 @@ pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mu
 }
 
 async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> anyhow::Result<Outcome> {
+    // before anything is counted
+    let recorder = metrics::install()?;
     let (stop, stopped) = watch::channel(false);
     let patience = if args.until_caught_up { Patience::None } else { Patience::ForPeople };
     let (mut pipelines, views) = start(config, patience, &stopped);
@@ -77,7 +80,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
         statuses.iter().map(|status| status.borrow().moved).fold(Moved::default(), Moved::and)
     };
     let watched = statuses.clone();
-    let _pages = pages::serve(&config.telemetry, views).await?;
+    let _pages = pages::serve(&config.telemetry, recorder, views).await?;
     let _probes = probes::start(config, &boards)?;
     let goal = CaughtUp::new(config);
     let caught_up = async { if args.until_caught_up { goal.wait().await } else { std::future::pending().await } };

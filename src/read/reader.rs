@@ -23,6 +23,7 @@ use footprint_service::failpoint::{self, Point};
 use footprint_service::health::Health;
 use footprint_service::kafka::events::wake;
 use footprint_service::kafka::messages::Messages;
+use footprint_service::metrics::Meters;
 use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -87,7 +88,7 @@ impl Reader {
         topic: &str,
         budget: &Arc<Budget>,
         under_way: &UnderWay,
-        health: &Arc<Health>,
+        (health, meters): (&Arc<Health>, &Meters),
         channels: Channels,
     ) -> Result<Self, KafkaError> {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
@@ -103,7 +104,7 @@ impl Reader {
             events,
             events_waiting: VecDeque::new(),
             partitions: Partitions::default(),
-            intake: Intake::new(chunks, budget, under_way, health),
+            intake: Intake::new(chunks, budget, under_way, (health, meters)),
             health: Arc::clone(health),
             woken_at: Instant::now(),
             coordinator_is_gone: false,

@@ -2,11 +2,11 @@
 //! coordinator a verdict for each. A batch whose ownership has ended is dropped silently.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use footprint_protocol::ledger::SinkName;
 use footprint_service::health::{Reporter, Severity};
-use footprint_service::metrics::{self, Written};
+use footprint_service::metrics::{SinkMeters, Written};
 use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
 use tokio::sync::mpsc;
@@ -29,7 +29,17 @@ pub enum Patience {
 /// How often a write is tried again that only a person can help.
 const MENDED_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Serves one lane until the channel of batches closes. `health` is told of every failed write.
+/// What a writer reports to, and how patient it is.
+pub struct Watched {
+    /// The board of the route: every failed write is told there.
+    pub health: Reporter,
+    /// The counters of the route and sink.
+    pub meters: SinkMeters,
+    /// What a failure that only a person can mend means.
+    pub patience: Patience,
+}
+
+/// Serves one lane until the channel of batches closes.
 ///
 /// # Errors
 /// Trying again does not help: [`SinkError::Stop`].
@@ -37,8 +47,7 @@ pub async fn serve(
     mut sink: impl Sink,
     mut batches: mpsc::Receiver<Arc<Batch>>,
     acks: mpsc::Sender<Ack>,
-    health: Reporter,
-    patience: Patience,
+    watched: Watched,
 ) -> Result<(), SinkError> {
     let mut waiting: Option<Arc<Batch>> = None;
     loop {
@@ -63,7 +72,7 @@ pub async fn serve(
             }
             group.push(next);
         }
-        if !write_group(&mut sink, group, &acks, &health, patience).await? {
+        if !write_group(&mut sink, group, &acks, &watched).await? {
             return Ok(());
         }
     }
@@ -74,10 +83,10 @@ async fn write_group(
     sink: &mut impl Sink,
     mut group: Vec<Arc<Batch>>,
     acks: &mpsc::Sender<Ack>,
-    health: &Reporter,
-    patience: Patience,
+    watched: &Watched,
 ) -> Result<bool, SinkError> {
-    let mut tries = Tries::new(patience);
+    let Watched { health, meters, patience } = watched;
+    let mut tries = Tries::new(*patience);
     let name = sink.name();
     loop {
         let started = Instant::now();
@@ -90,16 +99,16 @@ async fn write_group(
                 }
                 let took = started.elapsed();
                 log_stored(name, &group, &verdicts, took);
-                metrics::written(name, &counted(name, &group, &verdicts), took);
+                meters.written(&counted(name, &group, &verdicts), took);
                 return Ok(acknowledge(group, &verdicts, sink, acks).await);
             }
             Err(error) => error,
         };
+        meters.failed(class(&error));
         let (failure, severity, wait) = match tries.after(error) {
             Next::Again { failure, severity, wait } => (failure, severity, wait),
             Next::Stop(failure) => return Err(SinkError::Stop(failure)),
         };
-        metrics::retried(name);
         health.bad(severity, &failure, started);
         warn!(sink = name.as_str(), tries = tries.backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&failure));
         tokio::time::sleep(wait).await;
@@ -157,6 +166,22 @@ impl Tries {
     }
 }
 
+/// The class of an error, as the metrics name it.
+fn class(error: &SinkError) -> &'static str {
+    match error {
+        SinkError::Retry(_) => "retry",
+        SinkError::Uncertain(_) => "uncertain",
+        SinkError::Unclear(_) => "unclear",
+        SinkError::Stop(_) => "stop",
+    }
+}
+
+/// The time since Kafka received the batch's first record. None: the batch has no rows, or the clocks differ.
+fn delay(batch: &Batch) -> Option<Duration> {
+    let received = Duration::from_micros(u64::try_from(*batch.rows.received_at_us.first()?).ok()?);
+    SystemTime::now().duration_since(UNIX_EPOCH + received).ok()
+}
+
 fn counted(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict]) -> Written {
     let mut written = Written::default();
     for (batch, verdict) in group.iter().zip(verdicts) {
@@ -166,6 +191,7 @@ fn counted(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict]) -> Writte
         }
         written.batches += 1;
         written.rows += batch.rows.len() as u64;
+        written.delays.extend(delay(batch));
         if sink == SinkName::Postgres {
             written.dead_letters.extend(batch.dead_letters.iter().map(|letter| letter.reason.code()));
         }

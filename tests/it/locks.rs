@@ -156,7 +156,11 @@ fn statements_lock_the_ledgers_rows_in_one_order() {
         assert_eq!(claimed.expect("the claim is no deadlock's victim").len(), 2);
 
         let route = Arc::new(databases.config.routes[0].clone());
-        let refusals = Refusals { kafka: databases.config.kafka.clone(), share_max: 0.0 };
+        let refusals = Refusals {
+            kafka: databases.config.kafka.clone(),
+            share_max: 0.0,
+            meters: footprint_service::metrics::Meters::new("visits"),
+        };
         let mut sink = PostgresSink::new(&databases.config.postgres, NAME, &route, 1_000, DEADLINE, refusals);
         let group = [batch(&route, second), batch(&route, first)];
         let stored = crossing.cross(async move { sink.write(&group, false).await }).await;

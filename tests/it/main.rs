@@ -33,6 +33,7 @@ mod killed;
 mod lanes;
 mod locks;
 mod memory;
+mod metrics;
 mod migrations;
 mod months;
 mod narrow;

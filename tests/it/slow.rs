@@ -57,7 +57,11 @@ fn takes_longer_than_the_limit(name: &str, sink: &str) {
     let longest = longest_write_ms(&log, sink);
     assert!(longest > 2 * LIMIT_MS, "a batch takes longer than the limit: {longest} ms\n{log}");
     assert!(!log.contains("no answer"), "{log}");
-    assert_eq!(consumer.metric(&format!("footprint_sink_retries_total{{sink=\"{sink}\"}}")), None, "one attempt");
+    assert_eq!(
+        consumer.metric(&format!("footprint_sink_retries_total{{route=\"user_footprint\",sink=\"{sink}\"}}")),
+        Some(0.0),
+        "one attempt"
+    );
     assert_eq!(world.ledger(source)[0].epoch, 1, "one ownership");
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();

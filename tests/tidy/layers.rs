@@ -57,7 +57,7 @@ const ROOMS: [Room; 4] = [
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "health", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
-            &["metrics"],
+            &["metrics/catalogue", "metrics"],
             &["pages/ask", "pages/shape", "pages", "failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
@@ -130,6 +130,7 @@ const ROOMS: [Room; 4] = [
             // claiming
             &["claim/take_over/definitions", "claim/take_over/first_start"],
             &["claim/take_over/shell", "claim/take_over"],
+            &["claim/coordinator/error"],
             &["claim/coordinator/connection", "claim/coordinator/other_consumers", "claim/coordinator/status"],
             &["claim/coordinator/claims", "claim/coordinator/release"],
             &["claim/coordinator/heartbeat"],

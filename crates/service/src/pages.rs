@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -29,11 +29,11 @@ use crate::config::Telemetry;
 use crate::health::{Component, Condition, Health};
 use crate::metrics;
 use crate::report::Remedy;
-use crate::status::Status;
+use crate::status::{PartitionView, Status};
 
 pub use self::ask::{AskPageError, ready_at};
 pub use self::shape::{ConditionPage, ReadyPage, ReadyRoute};
-use self::shape::{StatusPage, StatusRoute};
+use self::shape::{PartitionPage, StatusPage, StatusRoute};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -43,8 +43,6 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often old samples of the histograms are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Bounds of the histograms' buckets, seconds.
-const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Why the pages cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +50,6 @@ pub enum PagesError {
     /// The port is taken, or the address is not valid.
     #[error("telemetry.listen {0}")]
     Listen(String, #[source] Remedy),
-    /// A recorder is installed already.
-    #[error("metrics")]
-    Recorder(#[source] BuildError),
     /// The thread could not be started.
     #[error("no thread for the pages")]
     Thread(#[source] std::io::Error),
@@ -74,16 +69,15 @@ pub struct Serving {
     _stop: oneshot::Sender<Infallible>,
 }
 
-/// Installs the metrics recorder. If an address is configured, serves the pages.
+/// If an address is configured, serves the pages.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve(telemetry: &Telemetry, routes: Vec<RouteView>) -> Result<Option<Serving>, PagesError> {
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
-        .map_err(PagesError::Recorder)?;
-    let recorder = builder.install_recorder().map_err(PagesError::Recorder)?;
-    metrics::describe();
+pub async fn serve(
+    telemetry: &Telemetry,
+    recorder: PrometheusHandle,
+    routes: Vec<RouteView>,
+) -> Result<Option<Serving>, PagesError> {
     if telemetry.listen.is_empty() {
         return Ok(None);
     }
@@ -206,6 +200,7 @@ impl Pages {
                 StatusRoute {
                     ready: self.ready_route(view, now),
                     source: status.source.map(|source| source.0),
+                    partitions: status.partitions.iter().map(PartitionPage::from).collect(),
                     records: status.moved.records,
                     reader_turned_seconds: reader.as_secs_f64(),
                     coordinator_turned_seconds: coordinator.as_secs_f64(),
@@ -249,8 +244,13 @@ impl Pages {
             for condition in view.health.conditions(now) {
                 metrics::health(&view.health.route, condition.component, condition.state);
             }
+            metrics::joined(&view.health.route, view.health.is_joined());
         }
-        self.recorder.render()
+        let statuses: Vec<Status> = self.routes.iter().map(|view| view.status.borrow().clone()).collect();
+        let routes = self.routes.iter().zip(&statuses);
+        let partitions: Vec<(&str, &[PartitionView])> =
+            routes.map(|(view, status)| (view.health.route.as_str(), status.partitions.as_slice())).collect();
+        self.recorder.render() + &metrics::partition_series(&partitions)
     }
 }
 

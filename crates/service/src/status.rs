@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use footprint_protocol::ledger::SourceId;
+use footprint_protocol::offset::{Offset, Partition};
 
 /// What was moved since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,29 @@ impl Moved {
     }
 }
 
+/// A partition that the process owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionView {
+    /// Its number.
+    pub partition: Partition,
+    /// Claims that not every sink has stored.
+    pub claims_pending: usize,
+    /// The frontier of PostgreSQL's rows, as the ledger knows it. None: off.
+    pub postgres_next: Option<Offset>,
+    /// The frontier of ClickHouse's rows. None: off.
+    pub clickhouse_next: Option<Offset>,
+    /// The log's end, as it was last asked. None: not yet.
+    pub log_end: Option<Offset>,
+}
+
+impl PartitionView {
+    /// Records between the lowest frontier and the log's end.
+    pub fn lag(&self) -> Option<i64> {
+        let lowest = self.postgres_next.into_iter().chain(self.clickhouse_next).min()?;
+        self.log_end.map(|end| end.saturating_sub(lowest).max(0))
+    }
+}
+
 /// The visible state of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -36,4 +60,6 @@ pub struct Status {
     pub owned: usize,
     /// What was moved so far.
     pub moved: Moved,
+    /// The partitions owned, in order.
+    pub partitions: Vec<PartitionView>,
 }

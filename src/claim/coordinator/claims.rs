@@ -7,7 +7,6 @@ use std::time::Instant;
 use footprint_protocol::ledger::Progress;
 use footprint_protocol::write::{Resolution, resolve};
 use footprint_service::failpoint::{self, Point};
-use footprint_service::metrics;
 use tracing::warn;
 
 use super::{Coordinator, HeldPartition, PipelineError};
@@ -45,7 +44,7 @@ impl Coordinator {
         failpoint::hit(Point::Claim);
         let answer = failpoint::sent(Point::ClaimSent, ledger.claim(&wanted)).await;
         failpoint::hit(Point::ClaimAnswered);
-        metrics::claimed(started.elapsed());
+        self.settings.meters.claimed(started.elapsed());
         match answer {
             Ok(progress) => self.on_claimed(&ledger, &wanted, &progress, sighting).await?,
             Err(error) => self.on_ledger_error(error)?,
@@ -78,7 +77,7 @@ impl Coordinator {
                 }
             }
             if answer.is_none() {
-                metrics::fenced(1);
+                self.settings.meters.fenced();
                 warn!(partition, range = %claim.range, "claim fenced: taking over again");
             }
             let Some(machine) = self.machine(partition) else { continue };

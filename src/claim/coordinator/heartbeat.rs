@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use footprint_protocol::first_start::commit_mark;
 use footprint_protocol::offset::Offset;
 use footprint_service::failpoint::{self, Point};
-use footprint_service::metrics;
 use tracing::warn;
 
 use super::claims::renew;
@@ -61,13 +60,12 @@ impl Coordinator {
             match machine.heartbeat_answered(answer) {
                 Ok(()) => renew(machine.right(), sighting),
                 Err(ended) => {
-                    metrics::fenced(1);
+                    self.settings.meters.fenced();
                     warn!(partition, "heartbeat: the ledger row changed unexpectedly: taking over again");
                     self.on_ended(&ended);
                 }
             }
         }
-        self.publish_frontiers();
         self.commit()
     }
 

@@ -6,7 +6,6 @@ use std::time::Instant;
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::health::Severity;
-use footprint_service::metrics;
 use footprint_service::report::Chain;
 use tracing::{debug, warn};
 
@@ -74,7 +73,7 @@ impl Coordinator {
         }
         held.backoff.reset();
         self.take_over_health.good();
-        metrics::taken_over();
+        self.settings.meters.taken_over();
         self.note_skips(ownership);
         self.command(Command::Assign(Arc::clone(ownership)))
     }

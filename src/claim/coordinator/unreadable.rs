@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_protocol::partition::{UnreadableOutcome, UnreadableVerdict};
-use footprint_service::metrics;
 use footprint_service::retry::wait_after;
 use tracing::{info, warn};
 
@@ -26,7 +25,7 @@ impl Coordinator {
         let Some(verdict) = machine.and_then(|machine| machine.on_unreadable(offset, sent_below, policy, now)) else {
             return Ok(());
         };
-        metrics::unreadable();
+        self.settings.meters.unreadable();
         warn!(partition, offset, "kafka: {why}; reading again from there");
         match verdict {
             UnreadableVerdict::ReadAgain => Ok(()),

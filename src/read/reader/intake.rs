@@ -12,7 +12,7 @@ use footprint_service::health::{Component, Health, Reporter, Severity};
 use footprint_service::kafka::brokers::Brokers;
 use footprint_service::kafka::fetched::{Incoming, Run, Taken};
 use footprint_service::kafka::messages::Messages;
-use footprint_service::metrics;
+use footprint_service::metrics::{self, Meters};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -39,6 +39,7 @@ pub(super) struct Intake {
     waiting: VecDeque<Chunk<Messages>>,
     room: Room,
     health: Reporter,
+    meters: Meters,
     /// The next stage is gone.
     pub(super) closed: bool,
 }
@@ -57,9 +58,10 @@ impl Intake {
         chunks: mpsc::Sender<Chunk<Messages>>,
         budget: &Arc<Budget>,
         under_way: &UnderWay,
-        health: &Arc<Health>,
+        (health, meters): (&Arc<Health>, &Meters),
     ) -> Self {
         Self {
+            meters: meters.clone(),
             health: health.reporter(Component::Reader),
             chunks,
             budget: Arc::clone(budget),
@@ -90,7 +92,7 @@ impl Intake {
         let taken = self.budget.taken();
         metrics::budget(taken, self.budget.bytes_max());
         if self.room.is_paused != is_paused {
-            metrics::paused(self.room.is_paused);
+            self.meters.paused(self.room.is_paused);
             self.report();
             debug!(paused = self.room.is_paused, taken, "reading");
         }
@@ -160,7 +162,7 @@ impl Intake {
         }
         if !records.is_empty() {
             let is_behind = log_end.is_some_and(|end| new.reading.next < end);
-            metrics::read(records.len(), records.byte_len());
+            self.meters.read(records.len(), records.byte_len());
             self.push(new.reading, Contents { records, brokers, is_behind, first_read_at });
         }
         Ok(())
@@ -206,7 +208,7 @@ mod tests {
             chunks,
             &Budget::new(1 << 20),
             &UnderWay::default(),
-            &Health::new("visits", Vec::new(), Instant::now()),
+            (&Health::new("visits", Vec::new(), Instant::now()), &Meters::new("visits")),
         );
         let mut readings = Readings::default();
         readings.start(ReadFrom { ownership: ownership(3, 0), from: 0 });

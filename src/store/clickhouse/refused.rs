@@ -11,7 +11,7 @@ use footprint_event::rows::Rows;
 use footprint_protocol::ledger::SinkName;
 use footprint_service::config::{Kafka, Postgres};
 use footprint_service::failpoint::{self, Point};
-use footprint_service::metrics;
+use footprint_service::metrics::Meters;
 use footprint_service::report::Remedy;
 use tracing::warn;
 
@@ -33,6 +33,8 @@ pub struct Refusals {
     pub share_max: f64,
     /// Application name of the connection to PostgreSQL.
     pub application_name: String,
+    /// The counters of the route.
+    pub meters: Meters,
 }
 
 /// A row that ClickHouse refused.
@@ -99,7 +101,7 @@ impl DeadLetterWriter {
             return Err(SinkError::Uncertain(WriteFailure::NotLeftOut));
         }
         ownership.left_out.add(SinkName::ClickHouse, offset);
-        metrics::refused(SinkName::ClickHouse, 1);
+        refusals.meters.refused(SinkName::ClickHouse, 1);
         if before == 0 {
             warn!(
                 partition,

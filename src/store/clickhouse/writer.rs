@@ -13,7 +13,6 @@ use footprint_service::clickhouse::gate::{Closed, Gate};
 use footprint_service::clickhouse::gated_client;
 use footprint_service::config::ClickHouse;
 use footprint_service::failpoint::{self, Point};
-use footprint_service::metrics;
 use footprint_service::report::Remedy;
 use tokio::time::sleep;
 use tracing::error;
@@ -220,7 +219,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         let mut found = missing_rows(&rows.offsets, present);
         found.missing.retain(|&row| left_out.binary_search(&rows.offsets[row]).is_err());
         if found.surplus_rows > 0 {
-            metrics::doubled(found.surplus_rows);
+            self.refusals.meters.doubled(found.surplus_rows);
             error!(
                 partition = identity.partition,
                 range = %identity.range,
@@ -234,7 +233,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
     async fn repair(&mut self, batch: &Batch, rows: &Rows, after_ok: bool) -> Result<(), SinkError> {
         let identity = identity_of(batch);
         let mut first = Some(if after_ok { Repair::after_ok() } else { Repair::new() });
-        metrics::repaired();
+        self.refusals.meters.repaired();
         loop {
             let sighting = batch.ownership.proof.good().await;
             let mut repair = match self.open_repair.take() {

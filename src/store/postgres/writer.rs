@@ -15,6 +15,7 @@ use footprint_protocol::ledger::SinkName;
 use footprint_protocol::write::Resolution;
 use footprint_service::config::{Kafka, Postgres};
 use footprint_service::failpoint::{self, Point};
+use footprint_service::metrics::Meters;
 use footprint_service::postgres::asked::DEAD_LETTERS;
 use footprint_service::postgres::error::{Class, During, class_of, remedy};
 use footprint_service::postgres::{ConnectError, PostgresError, backend, connect_writer, is_passing_connect};
@@ -42,6 +43,8 @@ pub struct Refusals {
     pub kafka: Kafka,
     /// The share of a batch's rows that may be refused: [`footprint_service::config::Pipeline::refused_rows_share_max`].
     pub share_max: f64,
+    /// The counters of the route.
+    pub meters: Meters,
 }
 
 /// The sink of one lane, with a connection of its own.

@@ -8,6 +8,7 @@ use footprint_event::rows::Rows;
 use footprint_protocol::offset::{Offset, Range};
 use footprint_service::config::Config;
 use footprint_service::health::{Component, Health, State};
+use footprint_service::metrics::Meters;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -108,7 +109,9 @@ impl Lane {
         let route = Arc::new(Config::load(None, &[]).unwrap().routes.remove(0));
         let definition = Arc::new(Definition::of(&route).unwrap());
         let health = Health::new("visits", vec![Component::Postgres], Instant::now());
-        let serving = tokio::spawn(serve(sink, receiver, acks, health.reporter(Component::Postgres), patience));
+        let meters = Meters::new("visits").sink(SinkName::Postgres);
+        let watched = Watched { health: health.reporter(Component::Postgres), meters, patience };
+        let serving = tokio::spawn(serve(sink, receiver, acks, watched));
         Self { batches, acks: receiver_of_acks, seen, ownership: ownership(0, 0), definition, serving, health }
     }
 

@@ -119,7 +119,13 @@ impl Databases {
     /// How a sink handles rows that ClickHouse refuses. It refuses none of a test's own rows.
     pub fn refusals(&self) -> Refusals {
         let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
-        Refusals { postgres, kafka, share_max: 0.0, application_name: "footprint-test".into() }
+        Refusals {
+            postgres,
+            kafka,
+            share_max: 0.0,
+            application_name: "footprint-test".into(),
+            meters: footprint_service::metrics::Meters::new("visits"),
+        }
     }
 
     /// Creates every table, and returns what was done.

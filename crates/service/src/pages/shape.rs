@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::status::PartitionView;
+
 /// A component of a route.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct ConditionPage {
@@ -59,12 +61,33 @@ pub(super) struct StatusPage {
     pub routes: Vec<StatusRoute>,
 }
 
+/// A partition on /status.
+#[derive(Serialize)]
+pub(super) struct PartitionPage {
+    pub partition: i32,
+    pub postgres_next: Option<i64>,
+    pub clickhouse_next: Option<i64>,
+    pub claims_pending: usize,
+    pub log_end: Option<i64>,
+    pub lag_records: Option<i64>,
+}
+
+impl From<&PartitionView> for PartitionPage {
+    fn from(view: &PartitionView) -> Self {
+        let PartitionView { partition, claims_pending, postgres_next, clickhouse_next, log_end } = *view;
+        Self { partition, postgres_next, clickhouse_next, claims_pending, log_end, lag_records: view.lag() }
+    }
+}
+
 /// A route on /status.
 #[derive(Serialize)]
 pub(super) struct StatusRoute {
     #[serde(flatten)]
     pub ready: ReadyRoute,
     pub source: Option<i64>,
+    /// Those that this process owns.
+    #[serde(rename = "owned")]
+    pub partitions: Vec<PartitionPage>,
     pub records: u64,
     /// Seconds since the loops last turned.
     pub reader_turned_seconds: f64,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use footprint_protocol::ledger::SinkName;
 use footprint_service::failpoint::{self, Point};
-use footprint_service::metrics;
 use footprint_service::postgres::error::{During, class_of, message};
 use footprint_service::report::Remedy;
 use tokio_postgres::{Client, Statement};
@@ -62,6 +61,7 @@ impl PostgresSink {
         self.within(self.copy_dead_letters(client, group)).await?;
         self.copy_refused(client, group, &refused).await?;
         self.within(self.end(client, shares, true)).await?;
+        self.refusals.meters.refused(SinkName::Postgres, refused.len());
         log_refused(group, &refused);
         Ok(())
     }
@@ -148,7 +148,6 @@ impl PostgresSink {
 
 /// Logs one line for each batch with refused rows. The values of a row are in its dead letter, and never in a log.
 fn log_refused(group: &[&Arc<Batch>], refused: &[Refused]) {
-    metrics::refused(SinkName::Postgres, refused.len());
     for of_batch in refused.chunk_by(|one, other| one.batch == other.batch) {
         let batch = group[of_batch[0].batch];
         warn!(

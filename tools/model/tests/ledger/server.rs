@@ -81,7 +81,11 @@ impl Server {
         let Settings { postgres, route } = settings;
         let name = "footprint-test";
         // this test has no broker, so no row may be refused
-        let refusals = Refusals { kafka: Config::load(None, &[]).unwrap().kafka, share_max: 0.0 };
+        let refusals = Refusals {
+            kafka: Config::load(None, &[]).unwrap().kafka,
+            share_max: 0.0,
+            meters: footprint_service::metrics::Meters::new("visits"),
+        };
         let plain = footprint_service::postgres::connect(postgres, name, Purpose::Check).await.unwrap();
         let rows_statement = plain.prepare(ROWS).await.unwrap();
         Self {

@@ -1,0 +1,191 @@
+//! Every metric: its name, kind, labels and meaning, and how to read it. docs/metrics.md is made from this table.
+
+use std::fmt::Write as _;
+
+/// Bounds of the buckets of a write or a statement, seconds.
+const WRITE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Bounds of the buckets of a record's way from Kafka into a database, seconds. A backlog is hours old.
+const WAY_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86_400.0];
+
+/// What a metric counts with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only grows, and begins at 0 when the program starts.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts values in buckets with these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// `footprint_<area>_<what>_<unit>`, and `_total` for a counter.
+    pub name: &'static str,
+    /// What it counts with.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it is.
+    pub is: &'static str,
+    /// How to read it.
+    pub read: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $name:literal, $kind:expr, [$($label:literal),*], $is:literal, $read:literal;)*) => {
+        $(
+            #[doc = $is]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: $kind, labels: &[$($label),*], is: $is, read: $read };
+        )*
+        /// All of them, in the order of the data's way.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+metrics! {
+    HEALTH: "footprint_component_health", Gauge, ["route", "component", "state"],
+        "1 for the state that a component is in, 0 for every other state",
+        "Alert on state=\"failed\". /readyz says why, since when, and what to do.";
+    JOINED: "footprint_group_joined", Gauge, ["route"],
+        "1 while the consumer is a member of its group",
+        "0 for long: the group does not let it in, or the broker is away.";
+    RECORDS_READ: "footprint_reader_records_total", Counter, ["route"],
+        "records taken from Kafka",
+        "Its rate is the input. A record that is read again after a take-over counts again.";
+    BYTES_READ: "footprint_reader_bytes_total", Counter, ["route"],
+        "bytes of keys and payloads taken from Kafka",
+        "Divided by the records: their size. It decides how many records the byte budget holds.";
+    UNREADABLE: "footprint_reader_unreadable_total", Counter, ["route"],
+        "errors that Kafka's client gave in place of records",
+        "Any: look at the log for the partition and the offset.";
+    READER_PAUSED: "footprint_reader_paused", Gauge, ["route"],
+        "1 while reading waits because the byte budget is spent",
+        "Often 1: the sinks are slower than the input. Alone it is no fault: memory stays bounded.";
+    READER_PAUSES: "footprint_reader_pauses_total", Counter, ["route"],
+        "times that reading began to wait",
+        "Many a second: the budget is small for these records.";
+    BUDGET_TAKEN: "footprint_budget_taken_bytes", Gauge, [],
+        "bytes of the byte budget in use, by all routes",
+        "Near the budget: reading waits.";
+    BUDGET_MAX: "footprint_budget_max_bytes", Gauge, [],
+        "the byte budget (pipeline.budget_bytes)",
+        "Compare with the bytes in use.";
+    OWNED: "footprint_partitions_owned", Gauge, ["route"],
+        "partitions that this process owns",
+        "The sum over all processes is the topic's count. Less for long: see footprint_partitions_assigned.";
+    ASSIGNED: "footprint_partitions_assigned", Gauge, ["route"],
+        "partitions that the group has assigned to this process",
+        "More than owned for long: a take-over does not succeed; the log says why.";
+    TAKEOVERS: "footprint_ledger_takeovers_total", Counter, ["route"],
+        "partitions taken over",
+        "Steady growth: members come and go, or the ledger's connection breaks.";
+    CLAIM_SECONDS: "footprint_ledger_claim_seconds", Histogram(WRITE_BUCKETS), ["route"],
+        "time of one claim statement",
+        "Slow: PostgreSQL is busy, or far away.";
+    FENCED: "footprint_ledger_fenced_total", Counter, ["route"],
+        "claims and writes that found another owner of the partition",
+        "Some with each rebalance under load. Steady growth: two groups share one ledger.";
+    CLAIMS_PENDING: "footprint_claims_pending", Gauge, ["route", "partition"],
+        "ranges that are claimed and that not every sink has stored",
+        "At 64 the partition waits for the slower sink.";
+    FRONTIER: "footprint_frontier_offset", Gauge, ["route", "partition", "sink"],
+        "the offset below which the sink has stored everything, as the ledger knows it",
+        "It stands while there is lag: the sink does not store.";
+    LOG_END: "footprint_log_end_offset", Gauge, ["route", "partition"],
+        "the end of the partition's log, asked every five seconds",
+        "Its rate is what producers send.";
+    LAG: "footprint_lag_records", Gauge, ["route", "partition"],
+        "records between the log's end and what every sink has stored",
+        "It grows: the input is faster than the slower sink.";
+    ROWS_WRITTEN: "footprint_sink_rows_total", Counter, ["route", "sink"],
+        "rows stored, acknowledged by the sink",
+        "The two sinks' rates are equal in the long run, but for refused rows.";
+    BATCHES_WRITTEN: "footprint_sink_batches_total", Counter, ["route", "sink"],
+        "batches stored, acknowledged by the sink",
+        "Rows divided by batches: few rows are normal without a backlog.";
+    WRITE_SECONDS: "footprint_sink_write_seconds", Histogram(WRITE_BUCKETS), ["route", "sink"],
+        "time of one write of a group of batches",
+        "Slow and few rows: many small writes, or a busy server. Slow and many rows: the database is saturated.";
+    WAY_SECONDS: "footprint_sink_delay_seconds", Histogram(WAY_BUCKETS), ["route", "sink"],
+        "time from Kafka's timestamp of a batch's first record until the sink has stored the batch",
+        "The delay that a dashboard shows. Producers' clocks are in it, unless the topic has LogAppendTime.";
+    RETRIES: "footprint_sink_retries_total", Counter, ["route", "sink"],
+        "writes that failed and were tried again",
+        "Any growth: the log has the reason, and /readyz if it lasts.";
+    SINK_ERRORS: "footprint_sink_errors_total", Counter, ["route", "sink", "class"],
+        "failed writes by class: retry (nothing landed), uncertain (it may have landed), unclear, stop (a person is needed)",
+        "uncertain is normal when a server restarts. stop: act now.";
+    DEAD_LETTERS: "footprint_dead_letters_total", Counter, ["route", "reason"],
+        "records stored as dead letters",
+        "A new reason, or a jump: a producer has changed. `footprint dead-letters` shows them.";
+    REPAIRS: "footprint_clickhouse_repairs_total", Counter, ["route"],
+        "ranges read back from ClickHouse because an insert was uncertain",
+        "Normal after a crash. Steady growth: ClickHouse answers too late or not at all.";
+    DOUBLED: "footprint_clickhouse_doubled_total", Counter, ["route"],
+        "records found more than once in ClickHouse",
+        "Any is a fault: run `footprint verify` and report it.";
+}
+
+/// docs/metrics.md.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\nMade from `crates/service/src/metrics/catalogue.rs`. /metrics gives them to Prometheus at `telemetry.listen`. Series of a \
+         partition\ndisappear when the partition leaves the process. A counter begins at 0 with each start.\n",
+    );
+    for metric in ALL {
+        let kind = match metric.kind {
+            Counter => "counter".to_owned(),
+            Gauge => "gauge".to_owned(),
+            Histogram(bounds) => {
+                let bounds: Vec<String> = bounds.iter().map(ToString::to_string).collect();
+                format!("histogram: {}", bounds.join(", "))
+            }
+        };
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels = if labels.is_empty() { "no labels".to_owned() } else { labels };
+        let _ = write!(
+            page,
+            "\n## {}\n\n{kind}; {labels}\n\nWhat it is: {}.\n\nHow to read it: {}\n",
+            metric.name, metric.is, metric.read
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_says_area_and_unit_and_stands_once() {
+        for (index, metric) in ALL.iter().enumerate() {
+            let Metric { name, kind, is, read, .. } = metric;
+            assert!(name.starts_with("footprint_") && !is.is_empty() && !read.is_empty(), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Counter, "{name}");
+            if let Histogram(bounds) = kind {
+                assert!(name.ends_with("_seconds") && bounds.is_sorted(), "{name}");
+            }
+            assert!(ALL[..index].iter().all(|other| other.name != *name), "{name} twice");
+        }
+    }
+
+    /// `FOOTPRINT_TEST_WRITE=1 cargo test -p footprint-service metrics_page` writes the page again.
+    #[test]
+    fn the_metrics_page_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        if std::env::var_os("FOOTPRINT_TEST_WRITE").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            kept,
+            page(),
+            "docs/metrics.md is stale: run this test with FOOTPRINT_TEST_WRITE=1 and look at the difference"
+        );
+    }
+}
