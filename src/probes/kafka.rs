@@ -42,9 +42,10 @@ impl KafkaProbe {
                 kafka.good();
                 report_leaders(topic, &leaders, of_topic, began);
             }
-            Ok(Err(error @ AskError::NoTopic(_))) => {
+            Ok(Err(AskError::NoTopic(topic))) => {
                 kafka.good();
-                of_topic.bad(Severity::Lasting, &error, began);
+                let why = format!("topic {topic} does not exist");
+                of_topic.says(Severity::Lasting, why, "create it, or set TOPIC", began);
             }
             Ok(Err(error)) => {
                 let otherwise = format!("are the brokers at {} up, is kafka.bootstrap_servers right?", self.servers);

@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use footprint_stack::Server;
+use footprint_trials::trial::Proxy;
 
 use crate::support::consumer::Consumer;
 use crate::support::prove::prove;
 use crate::support::wait::until_or;
 use crate::support::world::World;
-use crate::support::{alone, calm, stack};
+use crate::support::{alone, calm, cluster, stack};
 
 /// How long it may take until a fault is named, and until its end is noticed.
 const SOON: Duration = Duration::from_secs(10);
@@ -31,18 +32,20 @@ fn is_named(
     end: impl FnOnce(),
 ) {
     let Named { component, why, what_to_do } = *named;
+    // while other partitions are stored, it is only degraded
+    let (expected, state) = if why.contains("of 2 partitions") { (200, "degraded") } else { (503, "failed") };
     begin();
     let began = Instant::now();
     let is_named = || {
         let (status, condition) = consumer.condition(component)?;
         let says = condition.why.contains(why) && condition.what_to_do.contains(what_to_do);
-        (status == 503 && condition.state == "failed" && says).then_some(())
+        (status == expected && condition.state == state && says).then_some(())
     };
     let seen = || format!("{:?}\n{}", consumer.page("/readyz"), consumer.tail());
     until_or(&format!("{what} is named"), SOON, is_named, seen);
     let to_name = began.elapsed();
     let (exit, out, _) = world.outcome(&["health", "--at", &consumer.address().unwrap()]);
-    assert_eq!(exit, 1, "{out}");
+    assert_eq!(exit, i32::from(expected == 503), "{out}");
     assert!(
         out.lines().any(|line| line.contains(component) && line.contains(why) && line.contains(what_to_do)),
         "{out}"
@@ -54,7 +57,8 @@ fn is_named(
         );
         consumer.metric(&name)
     };
-    assert_eq!(["ok", "paused", "degraded", "failed"].map(one_hot), [0.0, 0.0, 0.0, 1.0].map(Some));
+    let hot = ["ok", "paused", "degraded", "failed"].map(|name| Some(f64::from(u8::from(name == state))));
+    assert_eq!(["ok", "paused", "degraded", "failed"].map(one_hot), hot);
     end();
     let ended = Instant::now();
     let is_ready =
@@ -96,6 +100,54 @@ fn a_server_that_is_away_or_silent_is_named_soon() {
         let what = format!("{}, suspended, for {component}", server.name());
         is_named(&world, &consumer, &what, &named, || server.pause().unwrap(), || server.resume().unwrap());
     }
+    world.send(1_000);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
+
+/// Connections stay open, and nothing comes back.
+#[test]
+fn a_network_that_swallows_everything_is_named_soon() {
+    let _calm = calm();
+    let mut world = World::new("status_hole", 2, 0.0);
+    let postgres = Proxy::start(stack().postgres().unwrap().port()).unwrap();
+    let clickhouse = Proxy::start(stack().clickhouse().unwrap().http_port()).unwrap();
+    world.set("postgres.port", &postgres.port().to_string());
+    world.set("clickhouse.port", &clickhouse.port().to_string());
+    let mut consumer = world.consumer();
+    ready(&consumer);
+    for (component, proxy, what_to_do) in [("ledger", &postgres, "DB_HOST"), ("clickhouse", &clickhouse, "CH_HOST")] {
+        let named = Named { component, why: "no answer", what_to_do };
+        is_named(
+            &world,
+            &consumer,
+            &format!("a black hole before {component}"),
+            &named,
+            || proxy.hold(),
+            || proxy.release(),
+        );
+    }
+    world.send(1_000);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}
+
+#[test]
+fn a_topic_or_a_leader_that_is_gone_is_named_soon() {
+    let (cluster, _proxy, _turn) = cluster();
+    let mut world = World::at(&cluster.bootstrap(), "status_topic", 2, 0.0);
+    world.command(&["migrate"]);
+    let topic = world.topic.clone();
+    let create = || cluster.create_topic_at(1, &topic, &[vec![1], vec![3]]).unwrap();
+    create();
+    let mut consumer = world.consumer();
+    ready(&consumer);
+    let named =
+        Named { component: "topic", why: "1 of 2 partitions have no leader: 1", what_to_do: "start the brokers" };
+    let broker = cluster.broker(3);
+    is_named(&world, &consumer, "a leader, gone", &named, || broker.stop().unwrap(), || broker.restart().unwrap());
+    let named = Named { component: "topic", why: "does not exist", what_to_do: "create it" };
+    is_named(&world, &consumer, "a topic, gone", &named, || cluster.delete_topic_at(1, &topic).unwrap(), create);
     world.send(1_000);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
