@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue panics")]
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
+mod alerts;
 mod errors;
 mod layers;
 mod manifests;

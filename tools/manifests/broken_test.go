@@ -36,7 +36,7 @@ func refuses(t *testing.T, check check, file string, damages []damage) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if filepath.Dir(file) == "kubernetes" {
+		if folder := filepath.Dir(file); folder == "kubernetes" || folder == "prometheus" {
 			path = filepath.Dir(path)
 		}
 		_, faults := check(path)
@@ -98,6 +98,21 @@ func TestPrometheus(t *testing.T) {
 	refuses(t, checkPrometheus, "prometheus.yml", []damage{
 		{"an unknown key", "static_configs", "static_config", "static_config not found"},
 		{"a value that is none", "scrape_interval: 5s", "scrape_interval: often", "not a valid duration"},
+		{"rules that are not there", "footprint.rules.yml", "footprint.rule.yml", "does not point to an existing file"},
+		{"a pattern without rules", "footprint.rules.yml", "*.rule.yml", "no rules are found"},
+	})
+}
+
+func TestRules(t *testing.T) {
+	refuses(t, checkRules, "prometheus/footprint.rules.yml", []damage{
+		{"an unknown key", "for: 1m", "until: 1m", "until not found"},
+		{"an expression that is none", `up{job="footprint"} == 0`, `up{job="footprint"} = 0`, "could not parse expression"},
+		{"another threshold", "> 0.9 * footprint", "> 0.99 * footprint", "FootprintMemoryNearBudget"},
+		{"no patience", "for: 1m", "for: 0s", "FootprintDown"},
+		{"another severity", "severity: critical", "severity: warning", "FootprintDown"},
+	})
+	refuses(t, checkRules, "prometheus/footprint.test.yml", []damage{
+		{"another outcome", "exp_alerts: []", "exp_alerts: [{ exp_labels: { severity: critical } }]", "FAILED"},
 	})
 }
 

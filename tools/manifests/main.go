@@ -1,6 +1,6 @@
 // Manifests reads the files with which footprint is packaged, as strictly as the programs that use them: the Containerfile, the
-// compose file, the systemd unit, the Kubernetes manifests, the configuration of Prometheus and the Grafana dashboards. It prints one
-// line for each file, and one for each fault.
+// compose file, the systemd unit, the Kubernetes manifests, the configuration and the rules of Prometheus and the Grafana dashboards. It
+// prints one line for each file, and one for each fault.
 //
 //	go run . [ROOT]
 //
@@ -29,6 +29,7 @@ var groups = []group{
 	{"packaging/compose.yml", true, checkCompose},
 	{"packaging/footprint.service", true, checkUnit},
 	{"packaging/prometheus.yml", true, checkPrometheus},
+	{"packaging/prometheus", true, checkRules},
 	{"packaging/kubernetes", true, checkKubernetes},
 	{"grafana/dashboards/*.json", false, checkDashboard},
 }
