@@ -11,6 +11,7 @@
 mod support;
 
 mod adopted;
+mod alerts;
 mod asked;
 mod bad;
 mod brokers;

@@ -1,5 +1,5 @@
 //! The alerts of `packaging/prometheus/`: each asks for metrics that exist, is tested in both directions, and has its section in the runbook.
-//! `tools/manifests/` runs the cases with promtool.
+//! `tools/manifests/` runs the cases with promtool, and `tests/it/alerts.rs` the rules in a real Prometheus.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -58,6 +58,14 @@ const CLICKHOUSE: Package = Package {
     fetch: fetch_clickhouse,
 };
 
+/// Debian's package, in the version of this machine's Debian or Ubuntu.
+const PROMETHEUS: Package = Package {
+    title: "Prometheus (19 MB)",
+    directory: "prometheus-debian",
+    programs: &["apt-get", "dpkg-deb"],
+    fetch: fetch_prometheus,
+};
+
 /// The servers that are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -94,6 +102,18 @@ pub(crate) fn postgres(cache: &Cache, progress: &Progress) -> Result<PathBuf, St
 /// The directory with ClickHouse's library and its compiled host program. It is downloaded if needed.
 pub(crate) fn clickhouse(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
     ensure(cache, &CLICKHOUSE, progress)
+}
+
+/// Prometheus's program: the one that is installed, or else one that is downloaded.
+pub(crate) fn prometheus(cache: &Cache, progress: &Progress) -> Result<PathBuf, StackError> {
+    prerequisites::check_platform()?;
+    if let Some(installed) = prerequisites::find("prometheus") {
+        return Ok(installed);
+    }
+    if !cache.path(PROMETHEUS.directory).is_dir() {
+        prerequisites::check(PROMETHEUS.programs)?;
+    }
+    Ok(ensure(cache, &PROMETHEUS, progress)?.join("prometheus"))
 }
 
 fn ensure(cache: &Cache, package: &Package, progress: &Progress) -> Result<PathBuf, StackError> {
@@ -165,6 +185,29 @@ fn fetch_clickhouse(directory: &Path) -> Result<(), StackError> {
     tool::run("npm", npm, &directory.join("npm.log"), TRY_LIMIT)?;
     let library = directory.join("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so");
     fs::rename(&library, whole.join("libchdb.so")).map_err(StackError::file("move", &library))
+}
+
+/// With package lists of its own: the machine's may be old or missing, and only root may renew them. apt checks the package.
+fn fetch_prometheus(directory: &Path) -> Result<(), StackError> {
+    let (whole, lists, cache) = (directory.join("whole"), directory.join("lists"), directory.join("cache"));
+    for path in [&whole, &lists.join("partial"), &cache.join("archives/partial")] {
+        make_directory(path)?;
+    }
+    for arguments in [["update", "--quiet"].as_slice(), &["download", "--quiet", "prometheus"]] {
+        let mut apt = Command::new("apt-get");
+        apt.arg("-o").arg(format!("Dir::State::lists={}", lists.display()));
+        apt.arg("-o").arg(format!("Dir::Cache={}", cache.display()));
+        apt.args(arguments).current_dir(directory);
+        tool::run("apt-get", apt, &directory.join("apt.log"), TRY_LIMIT)?;
+    }
+    let files = fs::read_dir(directory).map_err(StackError::file("read", directory))?;
+    let package = files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let unpacked = directory.join("unpacked");
+    let mut dpkg = Command::new("dpkg-deb");
+    dpkg.arg("--extract").arg(package.unwrap_or_default()).arg(&unpacked);
+    tool::run("dpkg-deb", dpkg, &directory.join("dpkg.log"), LOCAL_LIMIT)?;
+    let program = unpacked.join("usr/bin/prometheus");
+    fs::rename(&program, whole.join("prometheus")).map_err(StackError::file("move", &program))
 }
 
 /// Compiles ClickHouse's host program into the cache, under a name made of its source, so a changed source is a new program.

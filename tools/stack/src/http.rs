@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as questions to ClickHouse need: one POST a connection, answers read to the end, all within a deadline.
+//! As much of HTTP/1.1 as questions to ClickHouse and Prometheus need: one request a connection, answers read to the end, all within a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,11 +16,20 @@ pub(crate) struct Answer {
 
 /// Posts `body` to `path` on 127.0.0.1. `headers` are whole lines without their ends.
 pub(crate) fn post(port: u16, path: &str, headers: &[String], body: &str, limit: Duration) -> io::Result<Answer> {
+    ask("POST", port, path, headers, body, limit)
+}
+
+/// Gets `path` on 127.0.0.1.
+pub(crate) fn get(port: u16, path: &str, limit: Duration) -> io::Result<Answer> {
+    ask("GET", port, path, &[], "", limit)
+}
+
+fn ask(method: &str, port: u16, path: &str, headers: &[String], body: &str, limit: Duration) -> io::Result<Answer> {
     let deadline = Deadline::after(limit);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_write_timeout(Some(limit))?;
-    let mut request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for header in headers {
         request.push_str(header);
         request.push_str("\r\n");

@@ -1,4 +1,4 @@
-//! Real Kafka, PostgreSQL and ClickHouse as child processes on free loopback ports, without containers.
+//! Real Kafka, PostgreSQL, ClickHouse and Prometheus as child processes on free loopback ports, without containers.
 //!
 //! For the demo, the tests and the benchmarks. How a server comes to life: its programs are downloaded once (`download`). Its
 //! data gets a directory (`run_dir`), and its listeners get ports (`ports`). One thread (`spawner`) starts it as a child that
@@ -33,6 +33,7 @@ mod kafka_cluster;
 mod kafka_security;
 mod postgres;
 mod postgres_security;
+mod prometheus;
 mod server;
 mod stack;
 
@@ -46,6 +47,7 @@ pub use kafka_security::KafkaSecurity;
 pub use postgres::{Postgres, PostgresSnapshot};
 pub use prerequisites::INSTALL_LINE;
 pub use progress::{Progress, Step};
+pub use prometheus::{Prometheus, PrometheusOptions};
 pub use server::Server;
 pub use spawner::spawn;
 pub use stack::{APPLICATION_DATABASE, APPLICATION_USER, Stack, StackOptions, TEST_ADOPTER, TEST_DATABASES, TEST_USER};

@@ -10,4 +10,5 @@ mod clickhouse;
 mod kafka;
 mod parent;
 mod postgres;
+mod prometheus;
 mod support;
