@@ -56,6 +56,11 @@ pub const COPY_CHUNK_BYTES: usize = 256 << 10;
 /// the socket takes it.
 pub const BLOCK_PIECE_BYTES: usize = 256 << 10;
 
+/// Identities of one route that one repair inserts, at most. The next repair inserts the rest.
+pub const REPAIR_MAX: usize = 100_000;
+/// Offsets that a repair reads and inserts at once, at most. A record may have a mebibyte.
+pub const REPAIR_OFFSETS_AT_ONCE: usize = 100;
+
 /// Partitions of one topic that one process handles.
 pub const PARTITIONS_MAX: usize = 10_000;
 

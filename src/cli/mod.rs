@@ -168,6 +168,7 @@ impl Command {
             Self::Run(args) => run::run(&args, config, signals, output).await,
             Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
             Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
+            // a repair that is ended leaves what it inserted, and the next one inserts the rest
             Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
             Self::DeadLetters(args) => {
                 unless_asked(signals, "dead-letters", dead_letters::run(&args, config, output)).await

@@ -1,9 +1,11 @@
-//! `footprint verify`: runs [`crate::upkeep::verify`], shows a progress bar meanwhile, and prints what was found.
+//! `footprint verify`: runs [`crate::upkeep::verify`], shows a progress bar meanwhile, and prints what was found. With `--repair` it runs
+//! [`crate::upkeep::repair`], and prints what was done first.
+
+mod repair;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use footprint_service::config::Config;
 use footprint_service::console::{Output, errors_are_seen};
@@ -11,18 +13,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Exit;
 use crate::upkeep::verify::{
-    Finding, FindingKind, Listener, Options, PartitionReport, Place, Progress, Report, RouteReport, SinkReport, Step,
-    Verdict, verify,
+    Finding, FindingKind, Listener, Options, PartitionReport, Progress, Report, RouteReport, SinkReport, Step, Verdict,
+    verify,
 };
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
 ///
 /// Compares Kafka's log, both databases and the dead letters, identity by identity and by content, below the frontiers that the
 /// ledger records. A record beyond a frontier is lag and no fault. If Kafka no longer holds the records, the databases are
-/// compared with each other. It writes nothing, and may run beside a running consumer.
+/// compared with each other. Without --repair it writes nothing. It may run beside a running consumer.
 ///
-/// Exit status: 0 clean, 3 a fault was found, 1 it could not be verified (a server is down, there is nothing to compare), 2 bad
-/// usage.
+/// --repair inserts the rows and dead letters that are missing below the frontiers of both databases: from Kafka, or from the
+/// other database if Kafka no longer has the record. Then it verifies again. It removes and changes nothing: for a doubled or a
+/// changed row, the statement is shown that a person may run.
+///
+/// Exit status: 0 clean, 3 a fault was found (with --repair: the second look still finds one), 1 it could not be verified (a
+/// server is down, there is nothing to compare, another repair is running), 2 bad usage.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
     /// Only this route, by name; may be repeated
@@ -43,6 +49,9 @@ pub struct VerifyArgs {
     /// Give up when a server is silent for this number of seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
+    /// Insert what is missing, then verify again
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// Verifies and prints.
@@ -59,15 +68,21 @@ pub async fn run(args: &VerifyArgs, config: &Config, output: &mut Output) -> any
         progress: bar.clone().map(|bar| Arc::new(move |progress: &Progress| show(&bar, progress)) as Listener),
         ..Options::default()
     };
-    let report = verify(config, options).await;
+    let done = match args.repair {
+        true => repair::run(config, options).await,
+        false => repair::Done::verified(config, verify(config, options).await),
+    };
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let report = report.context("nothing was verified")?;
+    let done = done?;
+    let report = &done.report;
     if args.json {
-        output.line(serde_json::to_string_pretty(&report)?);
+        output.line(serde_json::to_string_pretty(&done)?);
     } else {
-        output.line(text(&report, args.show, Table::new().width().map(usize::from)).trim_end());
+        let width = Table::new().width().map(usize::from);
+        let text = [done.repaired_text(args.show), text(report, args.show, width), done.remedies_text(args.show)];
+        output.line(text.concat().trim_end());
     }
     Ok(match report.verdict() {
         Verdict::Clean { .. } => Exit::Done,
@@ -158,13 +173,7 @@ fn kind_text(kind: FindingKind, total: u64, findings: &[Finding], show: usize) -
     let label = if kind.is_fault() { "fault" } else { "warning" };
     let mut text = format!("{label}: {} ({total})\n", kind.name());
     for finding in findings.iter().filter(|finding| finding.kind == kind).take(show) {
-        let place = match finding.place {
-            Place::Postgres => "postgres",
-            Place::Clickhouse => "clickhouse",
-            Place::DeadLetters => "dead_letters",
-            Place::Either => "postgres or clickhouse",
-            Place::Log => "kafka",
-        };
+        let place = repair::name(finding.place);
         let offsets = match finding.end_offset {
             Some(end) => format!("[{}, {end})", finding.offset),
             None => finding.offset.to_string(),
@@ -250,7 +259,7 @@ fn cells(partition: &PartitionReport) -> [String; HEADINGS.len()] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upkeep::verify::{Counts, SourceReport};
+    use crate::upkeep::verify::{Counts, Place, SourceReport};
 
     fn report(counts: Counts, strict: bool) -> Report {
         let sink = |rows| SinkReport { on: true, compared_below: 1_000_000, rows };

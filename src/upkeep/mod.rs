@@ -1,4 +1,5 @@
-//! Maintenance: brings both databases to what the configuration needs, and proves what they hold.
+//! Maintenance: brings both databases to what the configuration needs, proves what they hold, and inserts what they lack.
 
 pub mod migrate;
+pub mod repair;
 pub mod verify;

@@ -44,6 +44,7 @@ mod pooled;
 mod printed;
 mod reconnected;
 mod refused;
+mod repair;
 mod replaced;
 mod restarted;
 mod restored;

@@ -146,9 +146,14 @@ const ROOMS: [Room; 4] = [
             &["upkeep/verify/clickhouse", "upkeep/verify/expected"],
             &["upkeep/verify/walk/count", "upkeep/verify/walk"],
             &["upkeep/verify"],
+            &["upkeep/repair/choice", "upkeep/repair/error", "upkeep/repair/report", "upkeep/repair/statements"],
+            &["upkeep/repair/records", "upkeep/repair/row_binary"],
+            &["upkeep/repair/clickhouse", "upkeep/repair/postgres"],
+            &["upkeep/repair/mend"],
+            &["upkeep/repair"],
             // commands
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
-            &["cli/generate/acknowledgements"],
+            &["cli/generate/acknowledgements", "cli/verify/repair"],
             &[
                 "cli/check",
                 "cli/completions",

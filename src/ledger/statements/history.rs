@@ -117,3 +117,13 @@ pub async fn gaps(client: &Client, route: &str) -> Result<BTreeMap<Key, Vec<Gap>
     }
     Ok(gaps)
 }
+
+/// The texts of the route's definitions that the ledger keeps, the newest first.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub async fn definitions(client: &Client, route: &str) -> Result<Vec<String>, Error> {
+    let query = "select definition from footprint_definition where route = $1 order by noted_at desc, fingerprint";
+    let rows = client.query(query, &[&route]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

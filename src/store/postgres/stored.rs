@@ -11,8 +11,8 @@ use footprint_service::postgres::session::Purpose;
 use footprint_service::postgres::{PostgresError, connect};
 use futures::TryStreamExt as _;
 use tokio::time::timeout;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use crate::batch::Batch;
@@ -52,30 +52,42 @@ impl PostgresRows {
     async fn read(&self, batch: &Batch) -> Result<Rows, WriteFailure> {
         let purpose = Purpose::StoredRows(self.timeout);
         let client = connect(&self.settings, &self.application_name, purpose).await?;
-        let refused = |error: tokio_postgres::Error| WriteFailure::Postgres(PostgresError::from(error).into());
-        let columns: Vec<String> = self.route.columns.iter().map(expression).collect();
-        let sql = format!(
-            "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \
-             where kafka_source = $1 and kafka_partition = $2 and kafka_offset >= $3 and kafka_offset < $4 \
-             order by kafka_offset",
-            columns.join(", "),
-            quoted(&self.route.postgres_table)
-        );
         let Ownership { source, partition, .. } = *batch.ownership;
         let parameters: [&(dyn ToSql + Sync); 4] = [&source.0, &partition, &batch.range.start, &batch.range.end];
-        let found = client.query_raw(&sql, parameters).await.map_err(refused)?;
-        futures::pin_mut!(found);
-        let mut rows = Rows::empty(&self.route);
-        // row by row, so that a second copy of the batch is in memory as columns, but no third one as PostgreSQL's rows
-        while let Some(row) = found.try_next().await.map_err(refused)? {
-            rows.offsets.push(row.try_get(0).map_err(refused)?);
-            rows.received_at_us.push(row.try_get(1).map_err(refused)?);
-            for (index, column) in rows.columns.iter_mut().enumerate() {
-                push(column, &row, index + 2).map_err(refused)?;
-            }
-        }
-        Ok(rows)
+        let rows = rows_where(&client, &self.route, "kafka_offset >= $3 and kafka_offset < $4", &parameters).await;
+        rows.map_err(|error| WriteFailure::Postgres(PostgresError::from(error).into()))
     }
+}
+
+/// The rows of one partition that meet a condition, in offset order. The first two parameters are source and partition.
+///
+/// # Errors
+/// PostgreSQL refuses, or the connection breaks.
+pub async fn rows_where(
+    client: &Client,
+    route: &Route,
+    condition: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Rows, tokio_postgres::Error> {
+    let columns: Vec<String> = route.columns.iter().map(expression).collect();
+    let sql = format!(
+        "select kafka_offset, (extract(epoch from received_at) * 1000000)::bigint, {} from {} \
+         where kafka_source = $1 and kafka_partition = $2 and {condition} order by kafka_offset",
+        columns.join(", "),
+        quoted(&route.postgres_table)
+    );
+    let found = client.query_raw(&sql, parameters.iter().copied()).await?;
+    futures::pin_mut!(found);
+    let mut rows = Rows::empty(route);
+    // row by row, so that a second copy of the rows is in memory as columns, but no third one as PostgreSQL's rows
+    while let Some(row) = found.try_next().await? {
+        rows.offsets.push(row.try_get(0)?);
+        rows.received_at_us.push(row.try_get(1)?);
+        for (index, column) in rows.columns.iter_mut().enumerate() {
+            push(column, &row, index + 2)?;
+        }
+    }
+    Ok(rows)
 }
 
 fn expression(column: &Column) -> String {

@@ -7,53 +7,53 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Builds a content's number field by field.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(in crate::upkeep) struct Content {
     bytes: Vec<u8>,
 }
 
 impl Content {
     /// Starts a new content.
-    pub(super) fn begin(&mut self) -> &mut Self {
+    pub(in crate::upkeep) fn begin(&mut self) -> &mut Self {
         self.bytes.clear();
         self
     }
 
     /// A null of any kind.
-    pub(super) fn null(&mut self) {
+    pub(in crate::upkeep) fn null(&mut self) {
         self.bytes.push(0);
     }
 
     /// A text or bytes. The length keeps two neighbours apart.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(in crate::upkeep) fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         self.bytes.extend_from_slice(bytes);
     }
 
     /// An integer, or an instant in microseconds since the epoch.
-    pub(super) fn integer(&mut self, integer: i64) {
+    pub(in crate::upkeep) fn integer(&mut self, integer: i64) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&integer.to_le_bytes());
     }
 
     /// A double, bit by bit: both databases keep the sign of zero.
-    pub(super) fn float(&mut self, float: f64) {
+    pub(in crate::upkeep) fn float(&mut self, float: f64) {
         self.integer(float.to_bits().cast_signed());
     }
 
     /// A truth value.
-    pub(super) fn boolean(&mut self, truth: bool) {
+    pub(in crate::upkeep) fn boolean(&mut self, truth: bool) {
         self.bytes.extend_from_slice(&[1, u8::from(truth)]);
     }
 
     /// A UUID as a number.
-    pub(super) fn uuid(&mut self, uuid: u128) {
+    pub(in crate::upkeep) fn uuid(&mut self, uuid: u128) {
         self.bytes.push(1);
         self.bytes.extend_from_slice(&uuid.to_le_bytes());
     }
 
     /// Bytes or null.
-    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
+    pub(in crate::upkeep) fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bytes(bytes),
             None => self.null(),
@@ -61,12 +61,12 @@ impl Content {
     }
 
     /// The number of the content built so far.
-    pub(super) fn number(&self) -> u64 {
+    pub(in crate::upkeep) fn number(&self) -> u64 {
         xxh3_64(&self.bytes)
     }
 
     /// The number of one decoded row.
-    pub(super) fn of_row(&mut self, rows: &Rows, row: usize) -> u64 {
+    pub(in crate::upkeep) fn of_row(&mut self, rows: &Rows, row: usize) -> u64 {
         self.begin().integer(rows.received_at_us[row]);
         for column in &rows.columns {
             self.value(column, row);
@@ -88,7 +88,12 @@ impl Content {
     }
 
     /// The number of a dead letter.
-    pub(super) fn of_dead_letter(&mut self, received_at_us: i64, key: Option<&[u8]>, payload: Option<&[u8]>) -> u64 {
+    pub(in crate::upkeep) fn of_dead_letter(
+        &mut self,
+        received_at_us: i64,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+    ) -> u64 {
         self.begin().integer(received_at_us);
         self.optional_bytes(key);
         self.optional_bytes(payload);

@@ -27,7 +27,7 @@ use footprint_service::config::Config;
 use crate::limits::VERIFY_WINDOW_BITS;
 
 mod clickhouse;
-mod content;
+pub(in crate::upkeep) mod content;
 mod error;
 mod expected;
 mod log;
@@ -119,7 +119,11 @@ pub async fn verify(config: &Config, options: Options) -> Result<Report, VerifyE
     Ok(Report::new(routes, options.strict))
 }
 
-fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Route>, VerifyError> {
+/// The routes of these names or topics; of no name, all.
+///
+/// # Errors
+/// No route is called so.
+pub(in crate::upkeep) fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Route>, VerifyError> {
     let is_called = |route: &Route, name: &String| route.name == *name || route.topic == *name;
     if let Some(unknown) = names.iter().find(|name| !config.routes.iter().any(|route| is_called(route, name))) {
         return Err(VerifyError::NoRoute(unknown.clone()));

@@ -60,20 +60,20 @@ impl Pending {
 }
 
 /// A cursor that returns none when the bytes end.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(in crate::upkeep) struct Cursor<'a> {
+    pub(in crate::upkeep) bytes: &'a [u8],
+    pub(in crate::upkeep) at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(in crate::upkeep) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(length)?;
         let taken = self.bytes.get(self.at..end)?;
         self.at = end;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(in crate::upkeep) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 }
@@ -291,7 +291,8 @@ fn binary_value(cursor: &mut Cursor<'_>, kind: Kind, content: &mut Content) -> R
     Ok(Some(()))
 }
 
-fn leb128(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Malformed> {
+/// A length. None: more bytes are needed.
+pub(in crate::upkeep) fn leb128(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Malformed> {
     let mut value = 0_usize;
     for shift in (0..63).step_by(7) {
         let Some([byte]) = cursor.array() else { return Ok(None) };
