@@ -9,6 +9,7 @@ use std::time::Duration;
 use footprint_stack::{Progress, Prometheus, PrometheusOptions};
 use serde_json::Value;
 
+use crate::grafana::operations;
 use crate::support::prove::prove;
 use crate::support::wait::{until, until_or};
 use crate::support::world::World;
@@ -94,6 +95,9 @@ fn clickhouse_killed_fires_its_alert_and_its_return_ends_it() {
     );
     let wanted = BTreeSet::from([failed]);
     until_or("the alert fires, and no other", SOON, || (firing(&prometheus) == wanted).then_some(()), seen);
+    let shown = operations::shown(&prometheus, "Health of each component");
+    let failed: Vec<&str> = shown.iter().filter(|(_, state)| **state == 3.0).map(|(name, _)| name.as_str()).collect();
+    assert_eq!((shown.len(), failed), (7, vec!["user_footprint clickhouse"]), "{shown:?}");
 
     clickhouse.restart().unwrap();
     until_or("the alert ends", SOON, || firing(&prometheus).is_empty().then_some(()), seen);

@@ -1,10 +1,12 @@
 //! Grafana's dashboards without a Grafana server: every query of every panel is expanded as Grafana does, asked of both servers as the
-//! read-only user of `grafana/README.md`, and compared with what the stored events imply. So the twins' answers are equal too.
+//! read-only user of `grafana/README.md`, and compared with what the stored events imply. So the twins' answers are equal too. Queries to
+//! Prometheus are asked of a real one that scrapes a real consumer (`grafana/operations.rs`).
 
 mod ask;
 mod expand;
 mod expected;
 mod files;
+pub mod operations;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -85,6 +85,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every code, in the order of the variants.
+    pub const CODES: [&str; 16] = [
+        "null_payload",
+        "too_large",
+        "not_utf8",
+        "not_json",
+        "not_object",
+        "missing_field",
+        "duplicate_field",
+        "wrong_type",
+        "number_too_large",
+        "lone_surrogate",
+        "nul_in_text",
+        "bad_time",
+        "bad_uuid",
+        "out_of_range",
+        "postgres_refused",
+        "clickhouse_refused",
+    ];
+
     /// The one database that lacks the row. None: both.
     pub fn sink(&self) -> Option<SinkName> {
         match self {
@@ -191,6 +211,31 @@ mod tests {
     fn bytes_are_those_of_key_payload_and_headers() {
         assert_eq!(letter(Some(b"ab"), Some(b"cde"), b"[123]").byte_len(), 10);
         assert_eq!(letter(None, None, b"").byte_len(), 0);
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        let field = String::new;
+        let refused = |sink| Reason::Refused { sink, why: String::new(), is_gone: false };
+        let all = [
+            Reason::NullPayload,
+            Reason::TooLarge { bytes: 1 },
+            Reason::NotUtf8,
+            Reason::NotJson,
+            Reason::NotObject,
+            Reason::Missing { field: field() },
+            Reason::Duplicate { field: field() },
+            Reason::WrongType { field: field(), expected: "" },
+            Reason::NumberTooLarge { field: field() },
+            Reason::LoneSurrogate { field: field() },
+            Reason::NulInText { field: field() },
+            Reason::BadTime { field: field(), why: "" },
+            Reason::BadUuid { field: field(), why: "" },
+            Reason::OutOfRange { field: field() },
+            refused(SinkName::Postgres),
+            refused(SinkName::ClickHouse),
+        ];
+        assert_eq!(all.map(|reason| reason.code()), Reason::CODES);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What Grafana does to a panel's SQL before it sends it: variables first, then the macros of the data source. The rules are those of
-//! Grafana's PostgreSQL data source (2026-08) and of the ClickHouse plugin 4.20.
+//! Grafana's PostgreSQL and Prometheus data sources (2026-08) and of the ClickHouse plugin 4.20.
+
+pub mod prometheus;
 
 use chrono::{DateTime, SecondsFormat};
 

@@ -63,26 +63,62 @@ pub struct Query {
     pub question: String,
 }
 
-/// Every query of every panel.
+/// The uid of the Prometheus data source.
+pub const PROMETHEUS: &str = "footprint-prometheus";
+
+/// One query to Prometheus of one panel.
+#[derive(Clone, Debug)]
+pub struct MetricQuery {
+    /// The dashboard's file and the panel's title.
+    pub panel: String,
+    pub expr: String,
+    /// The names of the answer's series.
+    pub legend: String,
+    /// Whether the panel needs the whole time range, and not only its end.
+    pub is_range: bool,
+}
+
+/// The queries of all panels: the dashboard's file and the panel's title, and the query.
+fn targets() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (file, dashboard) in dashboards() {
+        for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row") {
+            let title = panel["title"].as_str().unwrap();
+            let targets = panel["targets"].as_array().unwrap();
+            found.extend(targets.iter().map(|target| (format!("{file}: {title}"), target.clone())));
+        }
+    }
+    found
+}
+
+/// Every query to Prometheus of every panel.
+pub fn metric_queries() -> Vec<MetricQuery> {
+    let asked = targets().into_iter().filter(|(_, target)| target["datasource"]["uid"] == PROMETHEUS);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    asked
+        .map(|(panel, target)| MetricQuery {
+            panel,
+            expr: text(&target["expr"]),
+            legend: text(&target["legendFormat"]),
+            is_range: target["range"] == true,
+        })
+        .collect()
+}
+
+/// Every query in SQL of every panel.
 pub fn queries() -> Vec<Query> {
     let questions = questions();
     let mut found = Vec::new();
-    for (file, dashboard) in dashboards() {
-        for panel in dashboard["panels"].as_array().unwrap() {
-            let title = panel["title"].as_str().unwrap();
-            for target in panel["targets"].as_array().unwrap() {
-                let sql = target["rawSql"].as_str().unwrap().to_owned();
-                let database = Database::of_uid(target["datasource"]["uid"].as_str().unwrap());
-                let is_time_series = match database {
-                    Database::PostgreSql => target["format"] == "time_series",
-                    Database::ClickHouse => target["format"] == 0,
-                };
-                let panel = format!("{file}: {title}");
-                let question = questions.get(&(database, sql.clone()));
-                let question = question.unwrap_or_else(|| panic!("{panel}: its SQL is in no file of queries/")).clone();
-                found.push(Query { panel, database, sql, is_time_series, question });
-            }
-        }
+    for (panel, target) in targets().into_iter().filter(|(_, target)| target["datasource"]["uid"] != PROMETHEUS) {
+        let sql = target["rawSql"].as_str().unwrap().to_owned();
+        let database = Database::of_uid(target["datasource"]["uid"].as_str().unwrap());
+        let is_time_series = match database {
+            Database::PostgreSql => target["format"] == "time_series",
+            Database::ClickHouse => target["format"] == 0,
+        };
+        let question = questions.get(&(database, sql.clone()));
+        let question = question.unwrap_or_else(|| panic!("{panel}: its SQL is in no file of queries/")).clone();
+        found.push(Query { panel, database, sql, is_time_series, question });
     }
     found
 }

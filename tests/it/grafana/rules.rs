@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::expand::prometheus::prometheus;
 use super::expand::{self, Asked};
 use super::files::{self, Database};
 
 /// Grafana's grid.
 const GRID_COLUMNS: u64 = 24;
 /// Panels that Grafana itself has, without a plugin.
-const PANEL_TYPES: [&str; 4] = ["barchart", "stat", "table", "timeseries"];
+const PANEL_TYPES: [&str; 7] = ["barchart", "row", "stat", "state-timeline", "table", "text", "timeseries"];
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
@@ -28,7 +29,7 @@ fn place(panel: &Value) -> [u64; 4] {
 #[test]
 fn dashboards_have_uids_and_titles_of_their_own() {
     let dashboards = files::dashboards();
-    assert_eq!(dashboards.len(), 3);
+    assert_eq!(dashboards.len(), 5);
     for name in ["uid", "title"] {
         let names: BTreeSet<&str> = dashboards.iter().map(|(_, dashboard)| text(dashboard, name)).collect();
         assert!(names.len() == dashboards.len() && !names.contains(""), "{name}: {names:?}");
@@ -49,18 +50,26 @@ fn each_panel_says_what_it_shows_and_asks_known_data_sources() {
         for panel in panels(&dashboard) {
             let title = text(panel, "title");
             let name = format!("{file}: {title}");
-            assert!(!title.is_empty() && text(panel, "description").len() > 40, "{name}");
             assert!(PANEL_TYPES.contains(&text(panel, "type")), "{name}");
             assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{name}: its id is another's");
+            if text(panel, "type") == "row" {
+                continue;
+            }
+            assert!(!title.is_empty() && text(panel, "description").len() > 40, "{name}");
+            if text(panel, "type") == "text" {
+                assert!(text(&panel["options"], "content").len() > 40, "{name}");
+                continue;
+            }
             let has_unit = !text(&panel["fieldConfig"]["defaults"], "unit").is_empty();
             assert!(has_unit || text(panel, "type") == "table", "{name} has no unit");
             let targets = panel["targets"].as_array().expect("targets");
             let source = text(&panel["datasource"], "uid");
-            assert!(!targets.is_empty() && (targets.len() == 1 || source == "-- Mixed --"), "{name}");
+            let are_together = source == "-- Mixed --" || source == files::PROMETHEUS;
+            assert!(!targets.is_empty() && (targets.len() == 1 || are_together), "{name}");
             for target in targets {
                 let uid = text(&target["datasource"], "uid");
                 assert!(sources.contains(uid), "{name}: {uid} is not provisioned");
-                assert!(targets.len() > 1 || uid == source, "{name}: {uid} and {source}");
+                assert!(source == "-- Mixed --" || uid == source, "{name}: {uid} and {source}");
             }
         }
     }
@@ -95,7 +104,13 @@ fn every_macro_and_variable_is_known() {
         let values: Vec<(&str, &str)> =
             variables.iter().map(|variable| (text(variable, "name"), text(&variable["current"], "value"))).collect();
         let asked = Asked { from_ms: 0, to_ms: 60_000, interval_ms: 60_000, variables: &values };
-        for target in panels(&dashboard).iter().flat_map(|panel| panel["targets"].as_array().expect("targets")) {
+        let asking = panels(&dashboard).iter().filter(|panel| panel["type"] != "row");
+        for target in asking.flat_map(|panel| panel["targets"].as_array().expect("targets")) {
+            if text(&target["datasource"], "uid") == files::PROMETHEUS {
+                let expanded = prometheus(text(target, "expr"), &asked, 15_000);
+                assert!(expanded.is_ok(), "{file}: {expanded:?}: {target}");
+                continue;
+            }
             let sql = text(target, "rawSql");
             let database = Database::of_uid(text(&target["datasource"], "uid"));
             let expanded = match database {
@@ -116,11 +131,9 @@ fn every_macro_and_variable_is_known() {
             assert!(database == Database::PostgreSql || !nests, "{file}: a call within a macro: {sql}");
         }
         for (name, _) in &values {
-            let used = format!("${{{name}:sqlstring}}");
-            assert!(
-                panels(&dashboard).iter().any(|panel| panel["targets"].to_string().contains(&used)),
-                "{file}: no query uses the variable {name}"
-            );
+            let used = [format!("${{{name}:sqlstring}}"), format!("=~\\\"${name}\\\"")];
+            let uses = |panel: &Value| used.iter().any(|used| panel["targets"].to_string().contains(used));
+            assert!(panels(&dashboard).iter().any(uses), "{file}: no query uses the variable {name}");
         }
     }
 }
@@ -142,4 +155,24 @@ fn twins_ask_the_same_questions_in_the_same_places() {
     assert_eq!(twin(Database::PostgreSql), twin(Database::ClickHouse));
     let asked: BTreeSet<String> = files::queries().into_iter().map(|query| query.question).collect();
     assert_eq!(asked, files::question_names(), "each question of queries/ is asked by a panel");
+}
+
+/// The alerts of `packaging/prometheus/`, which are the titles of the runbook's panels.
+#[test]
+fn panels_link_to_the_section_of_the_runbook_that_helps() {
+    let dashboards = files::dashboards();
+    let (_, runbook) = dashboards.iter().find(|(file, _)| file == "footprint-runbook").expect("the runbook");
+    let mut links = 0;
+    for (file, dashboard) in &dashboards {
+        for panel in panels(dashboard).iter().filter(|panel| !panel["links"].is_null()) {
+            for link in panel["links"].as_array().expect("links") {
+                let id = text(link, "url").strip_prefix("/d/footprint-runbook?viewPanel=");
+                let id: Option<u64> = id.and_then(|id| id.parse().ok());
+                let section = panels(runbook).iter().find(|section| section["id"].as_u64() == id).expect("a section");
+                assert_eq!(text(link, "title"), format!("Runbook: {}", text(section, "title")), "{file}");
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 9, "only {links} links");
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::dashboard::{Dashboard, link_prefix, time_zone};
 use crate::database::Database;
 use crate::look::{CALM, Column, Look};
-use crate::panel::{Panel, Place};
+use crate::panel::{Asks, Panel, Place};
 
 /// The twin of one database.
 pub(crate) fn dashboard(database: Database) -> Result<Dashboard> {
@@ -15,8 +15,8 @@ pub(crate) fn dashboard(database: Database) -> Result<Dashboard> {
         description,
         place,
         look,
-        question,
-        databases: vec![database],
+        asks: Asks::Question(question, vec![database]),
+        runbook: None,
     };
     let at = |x, y, width, height| Place { x, y, width, height };
     let panels = vec![
@@ -98,6 +98,8 @@ pub(crate) fn dashboard(database: Database) -> Result<Dashboard> {
         file,
         title: format!("Behaviour on {}", database.name()),
         description: "What visitors do on the site, from one of the two databases. The other one has a twin with the same panels.",
+        time_from: "now-24h",
+        refresh: "1m",
         variables: vec![time_zone(), link_prefix()],
         panels,
     })

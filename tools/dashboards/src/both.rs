@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::dashboard::{Dashboard, link_prefix};
 use crate::database::Database::{ClickHouse, PostgreSql};
 use crate::look::{CALM, Column, Look, Step};
-use crate::panel::{Panel, Place};
+use crate::panel::{Asks, Panel, Place};
 
 /// The dashboard.
 pub(crate) fn dashboard() -> Result<Dashboard> {
@@ -17,8 +17,8 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
             description,
             place,
             look,
-            question,
-            databases: vec![database],
+            asks: Asks::Question(question, vec![database]),
+            runbook: None,
         };
         panels.push(panel(
             "totals",
@@ -62,21 +62,21 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         description,
         place,
         look,
-        question,
-        databases: vec![PostgreSql, ClickHouse],
+        asks: Asks::Question(question, vec![PostgreSql, ClickHouse]),
+        runbook: None,
     };
     panels.push(together(
         "views_in_both",
         "Views",
         at(0, 9, 24, 9),
-        Look::Lines { unit: "short" },
+        Look::Lines { unit: "short", steps: vec![CALM] },
         "Views in each interval by the events' own time, from both databases. The lines must cover each other.",
     ));
     panels.push(together(
         "arrivals_in_both",
         "Stored events a second",
         at(0, 18, 24, 9),
-        Look::Lines { unit: "short" },
+        Look::Lines { unit: "short", steps: vec![CALM] },
         "Stored events a second by the time at which Kafka received them, from both databases. Where one line is lower, that database \
          does not hold these events yet.",
     ));
@@ -84,6 +84,8 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         file: "footprint-both".to_owned(),
         title: "Both databases".to_owned(),
         description: "The same figures from PostgreSQL and from ClickHouse, side by side.",
+        time_from: "now-24h",
+        refresh: "1m",
         variables: vec![link_prefix()],
         panels,
     })

@@ -27,6 +27,9 @@ pub(crate) struct Dashboard {
     pub(crate) file: String,
     pub(crate) title: String,
     pub(crate) description: &'static str,
+    /// The beginning of its time range, and how often it is loaded again ("": never).
+    pub(crate) time_from: &'static str,
+    pub(crate) refresh: &'static str,
     pub(crate) variables: Vec<Value>,
     pub(crate) panels: Vec<Panel>,
 }
@@ -54,11 +57,11 @@ impl Dashboard {
             }],
             "panels": panels,
             "preload": false,
-            "refresh": "1m",
+            "refresh": self.refresh,
             "schemaVersion": SCHEMA_VERSION,
             "tags": ["footprint"],
             "templating": { "list": self.variables },
-            "time": { "from": "now-24h", "to": "now" },
+            "time": { "from": self.time_from, "to": "now" },
             "timepicker": {},
             "timezone": "browser",
             "title": self.title,

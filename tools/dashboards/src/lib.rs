@@ -1,13 +1,16 @@
-//! Grafana's dashboards, made from one description: what a panel shows is in `behaviour.rs` and `both.rs`, its SQL for each database is
-//! in `queries/`. So the twins cannot drift apart. The files are checked in; a test compares them with this.
+//! Grafana's dashboards, made from one description: what a panel shows is in `operations.rs`, `behaviour.rs` and `both.rs`, its SQL for
+//! each database is in `queries/`, and `runbook.rs` takes docs/runbook.md. So the twins cannot drift apart. The files are checked in; a test compares them with this.
 
 mod behaviour;
 mod both;
 mod dashboard;
 mod database;
 mod look;
+mod metrics;
+mod operations;
 mod panel;
 mod question;
+mod runbook;
 
 use std::path::PathBuf;
 
@@ -30,8 +33,13 @@ pub struct DashboardFile {
 /// A file of `queries/` is missing, or lacks the SQL for a database.
 pub fn files() -> Result<Vec<DashboardFile>> {
     let folder = root().join("grafana/dashboards");
-    let dashboards =
-        [behaviour::dashboard(Database::PostgreSql)?, behaviour::dashboard(Database::ClickHouse)?, both::dashboard()?];
+    let dashboards = [
+        behaviour::dashboard(Database::PostgreSql)?,
+        behaviour::dashboard(Database::ClickHouse)?,
+        both::dashboard()?,
+        operations::dashboard(),
+        runbook::dashboard()?,
+    ];
     let mut files = Vec::new();
     for dashboard in dashboards {
         let text = serde_json::to_string_pretty(&dashboard.json()?)? + "\n";

@@ -9,8 +9,10 @@ use crate::database::Format;
 pub(crate) enum Look {
     /// The first series as bars, and the second, named series as a dashed line. An interval without rows has no bar.
     BarsAndLine { unit: &'static str, line: &'static str },
-    /// One line for each series.
-    Lines { unit: &'static str },
+    /// One line for each series. If there are several steps, a dashed line shows each.
+    Lines { unit: &'static str, steps: Vec<Step> },
+    /// One bar for each series that changes its colour with its state.
+    States { states: &'static [State] },
     /// One large number for each column of the only row. No value is shown in red.
     Stat { unit: &'static str, steps: Vec<Step> },
     /// A horizontal bar for each row, named by the first column.
@@ -19,7 +21,15 @@ pub(crate) enum Look {
     Table { columns: Vec<Column> },
     /// A table whose cells are coloured by their value, but for the named first column.
     Map { name: &'static str },
+    /// Text in Markdown.
+    Text { content: String },
+    /// The title of the panels below it.
+    Row,
 }
+
+/// A value that stands for a state: its name, its colour and the value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State(pub(crate) &'static str, pub(crate) &'static str, pub(crate) u32);
 
 /// A colour from a value on. The first step of a list has no value.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +56,9 @@ pub(crate) enum Column {
 impl Look {
     pub(crate) fn format(&self) -> Format {
         match self {
-            Self::BarsAndLine { .. } | Self::Lines { .. } => Format::TimeSeries,
+            Self::BarsAndLine { .. } | Self::Lines { .. } | Self::States { .. } => Format::TimeSeries,
             Self::Stat { .. } | Self::Ranking { .. } | Self::Table { .. } | Self::Map { .. } => Format::Table,
+            Self::Text { .. } | Self::Row => Format::Table,
         }
     }
 
@@ -57,12 +68,10 @@ impl Look {
             Self::Stat { .. } => "stat",
             Self::Ranking { .. } => "barchart",
             Self::Table { .. } | Self::Map { .. } => "table",
+            Self::States { .. } => "state-timeline",
+            Self::Text { .. } => "text",
+            Self::Row => "row",
         }
-    }
-
-    /// The least interval. Below a second the two databases would not use the same one.
-    pub(crate) fn interval_min(&self) -> Option<&'static str> {
-        (self.format() == Format::TimeSeries).then_some("1m")
     }
 
     pub(crate) fn options(&self) -> Value {
@@ -98,12 +107,28 @@ impl Look {
                 "xTickLabelRotation": 0,
             }),
             Self::Table { .. } | Self::Map { .. } => json!({ "cellHeight": "sm", "frameIndex": 0, "showHeader": true }),
+            Self::States { .. } => json!({
+                "alignValue": "left",
+                "legend": legend(false),
+                "mergeValues": true,
+                "rowHeight": 0.85,
+                "showValue": "auto",
+                "tooltip": { "mode": "single", "sort": "none" },
+            }),
+            Self::Text { content } => json!({
+                "code": { "language": "plaintext", "showLineNumbers": false, "showMiniMap": false },
+                "content": content,
+                "mode": "markdown",
+            }),
+            Self::Row => json!({}),
         }
     }
 
     pub(crate) fn field_config(&self) -> Value {
         let (defaults, overrides) = match self {
-            Self::Lines { unit } => (series(unit, &line(false)), vec![]),
+            Self::Lines { unit, steps } => (lines(unit, steps), vec![]),
+            Self::States { states } => (state_timeline(states), vec![]),
+            Self::Text { .. } | Self::Row => (json!({}), vec![]),
             Self::BarsAndLine { unit, line: name } => (series(unit, &bars()), vec![of(name, &line(true))]),
             Self::Stat { unit, steps } => {
                 let none = json!({ "match": "null", "result": { "color": "red", "index": 0, "text": "none" } });
@@ -217,6 +242,29 @@ fn series(unit: &str, custom: &[(&str, Value)]) -> Value {
         "min": 0,
         "thresholds": thresholds(&[CALM]),
         "unit": unit,
+    })
+}
+
+/// One line for each series, and a dashed one for each step.
+fn lines(unit: &str, steps: &[Step]) -> Value {
+    let mut config = series(unit, &line(false));
+    if steps.len() > 1 {
+        config["custom"]["thresholdsStyle"] = json!({ "mode": "dashed" });
+        config["thresholds"] = thresholds(steps);
+    }
+    config
+}
+
+fn state_timeline(states: &[State]) -> Value {
+    let named = states.iter().zip(0..).map(|(State(text, color, value), index)| {
+        (value.to_string(), json!({ "color": color, "index": index, "text": text }))
+    });
+    json!({
+        "color": { "mode": "thresholds" },
+        "custom": { "fillOpacity": 80, "lineWidth": 0 },
+        "mappings": [{ "options": named.collect::<serde_json::Map<_, _>>(), "type": "value" }],
+        "thresholds": thresholds(&[CALM]),
+        "unit": "short",
     })
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footprint_event::reject::Reason;
 use footprint_protocol::ledger::SinkName;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -92,6 +93,10 @@ impl Meters {
         let route: Arc<str> = route.into();
         let counter = |metric: Metric| counter!(metric.name, "route" => Arc::clone(&route));
         let gauge = |metric: Metric| gauge!(metric.name, "route" => Arc::clone(&route));
+        // a counter that first appears with its first event is no growth for Prometheus
+        for reason in Reason::CODES {
+            dead_letters(&route, reason).increment(0);
+        }
         Self {
             records_read: counter(catalogue::RECORDS_READ),
             bytes_read: counter(catalogue::BYTES_READ),
@@ -114,6 +119,9 @@ impl Meters {
         let (route, sink) = (Arc::clone(&self.route), sink.as_str());
         let counter = |metric: Metric| counter!(metric.name, "route" => Arc::clone(&route), "sink" => sink);
         let histogram = |metric: Metric| histogram!(metric.name, "route" => Arc::clone(&route), "sink" => sink);
+        for class in ERROR_CLASSES {
+            errors(&route, sink, class).increment(0);
+        }
         SinkMeters {
             rows: counter(catalogue::ROWS_WRITTEN),
             batches: counter(catalogue::BATCHES_WRITTEN),
@@ -204,9 +212,15 @@ impl SinkMeters {
     /// A write has failed, with an error of this class, and is tried again.
     pub fn failed(&self, class: &'static str) {
         self.retries.increment(1);
-        let labels = [("route", self.route.to_string()), ("sink", self.sink.to_owned()), ("class", class.to_owned())];
-        counter!(catalogue::SINK_ERRORS.name, &labels).increment(1);
+        errors(&self.route, self.sink, class).increment(1);
     }
+}
+
+/// The classes of failed writes.
+const ERROR_CLASSES: [&str; 4] = ["retry", "uncertain", "unclear", "stop"];
+
+fn errors(route: &Arc<str>, sink: &'static str, class: &'static str) -> Counter {
+    counter!(catalogue::SINK_ERRORS.name, "route" => Arc::clone(route), "sink" => sink, "class" => class)
 }
 
 fn dead_letters(route: &Arc<str>, reason: &'static str) -> Counter {
