@@ -41,7 +41,7 @@ pub async fn run(args: &HealthArgs, config: &Config, output: &mut Output) -> any
 }
 
 /// Where a consumer that listens at `listen` can be reached from this machine: nobody can connect to "all addresses" everywhere.
-fn reachable(listen: &str) -> String {
+pub(super) fn reachable(listen: &str) -> String {
     match listen.rsplit_once(':') {
         Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
         Some(("[::]", port)) => format!("[::1]:{port}"),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod dead_letters;
+pub mod diagnose;
 pub mod generate;
 pub mod health;
 pub mod migrate;
@@ -59,6 +60,7 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Health(health::HealthArgs),
+    Diagnose(diagnose::DiagnoseArgs),
 }
 
 /// How the program ended.
@@ -147,7 +149,14 @@ impl Cli {
             }
         }
         misspelt(&environment).iter().for_each(|text| warn!("{text}"));
-        match self.command.run(&config, signals, output).await {
+        let ended = match self.command {
+            Command::Diagnose(args) => {
+                let collecting = diagnose::run(&args, self.config, &config, &shown, output);
+                unless_asked(signals, "diagnose", collecting).await
+            }
+            command => command.run(&config, signals, output).await,
+        };
+        match ended {
             Ok(exit) => exit,
             Err(error) => {
                 complain(Chain(&*error));
@@ -174,7 +183,7 @@ impl Command {
                 unless_asked(signals, "dead-letters", dead_letters::run(&args, config, output)).await
             }
             // they have ended before
-            Self::Config(_) | Self::Completions(_) => Ok(Exit::Done),
+            Self::Config(_) | Self::Completions(_) | Self::Diagnose(_) => Ok(Exit::Done),
             Self::Health(args) => unless_asked(signals, "health", health::run(&args, config, output)).await,
             Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }

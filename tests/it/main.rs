@@ -19,6 +19,7 @@ mod check;
 mod committed;
 mod configuration;
 mod definition;
+mod diagnose;
 mod encoders;
 mod encrypted;
 mod ended;

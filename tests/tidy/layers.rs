@@ -153,7 +153,7 @@ const ROOMS: [Room; 4] = [
             &["upkeep/repair"],
             // commands
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
-            &["cli/generate/acknowledgements", "cli/verify/repair"],
+            &["cli/diagnose/archive", "cli/diagnose/parts", "cli/generate/acknowledgements", "cli/verify/repair"],
             &[
                 "cli/check",
                 "cli/completions",
@@ -164,7 +164,7 @@ const ROOMS: [Room; 4] = [
                 "cli/migrate",
                 "cli/verify",
             ],
-            &["cli/run"],
+            &["cli/diagnose", "cli/run"],
             &["cli"],
         ],
     },

@@ -31,7 +31,7 @@ use crate::metrics;
 use crate::report::Remedy;
 use crate::status::{PartitionView, Status};
 
-pub use self::ask::{AskPageError, ready_at};
+pub use self::ask::{AskPageError, ready_at, text_at};
 pub use self::shape::{ConditionPage, ReadyPage, ReadyRoute};
 use self::shape::{PartitionPage, StatusPage, StatusRoute};
 

@@ -75,6 +75,15 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
+    /// Every secret that it holds. They are for those who must take them out of a text.
+    pub fn secrets(&self) -> Vec<&str> {
+        let properties = self.kafka.properties.iter().filter(|(name, _)| kafka_properties::is_secret(name));
+        let mut secrets: Vec<&str> = properties.map(|(_, value)| value.as_str()).collect();
+        secrets.extend([self.postgres.password.reveal(), self.clickhouse.password.reveal()]);
+        secrets.retain(|secret| !secret.is_empty());
+        secrets
+    }
+
     /// Reads the configuration without any `.env`: the shipped one, then `file`, the process's environment, and `flags` as dotted
     /// keys and values.
     ///

@@ -24,4 +24,4 @@ pub use self::describe::{TopicDescription, source_id, topic_timestamp_type};
 pub use self::error::AskError;
 pub use self::inquirer::Inquirer;
 pub use self::leaders::Leaders;
-pub use self::settings::{client_config, config_over, consumer_config};
+pub use self::settings::{client_config, client_version, config_over, consumer_config};

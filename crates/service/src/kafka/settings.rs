@@ -83,6 +83,11 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
     config
 }
 
+/// The name and version of Kafka's client.
+pub fn client_version() -> String {
+    format!("librdkafka {}", rdkafka::util::get_rdkafka_version().1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,12 +38,7 @@ pub enum AskPageError {
 /// # Errors
 /// No consumer answers there.
 pub async fn ready_at(address: &str) -> Result<ReadyPage, AskPageError> {
-    let nobody = |cause| {
-        let remedy = "is it running, is telemetry.listen right?";
-        AskPageError::Nobody(address.to_owned(), Remedy::new(remedy, cause))
-    };
-    let answer = timeout(ANSWER_TIMEOUT, ask(address)).await.map_err(|_| AskPageError::Silent(address.to_owned()))?;
-    let (status, body) = answer.map_err(nobody)?;
+    let (status, body) = page_at(address, "/readyz").await?;
     let page = match status {
         StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => serde_json::from_slice(&body).ok(),
         _ => None,
@@ -51,11 +46,32 @@ pub async fn ready_at(address: &str) -> Result<ReadyPage, AskPageError> {
     page.ok_or_else(|| AskPageError::Stranger(address.to_owned()))
 }
 
-async fn ask(address: &str) -> Result<(StatusCode, Bytes), Cause> {
+/// The text of a page such as `/status` of the consumer that listens at `address`, `HOST:PORT`.
+///
+/// # Errors
+/// No consumer answers there, or it has no such page.
+pub async fn text_at(address: &str, path: &'static str) -> Result<String, AskPageError> {
+    let (status, body) = page_at(address, path).await?;
+    // a consumer that is not ready answers 503, and its page says why
+    let is_page = matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE);
+    let text = String::from_utf8(body.into()).ok().filter(|_| is_page);
+    text.ok_or_else(|| AskPageError::Stranger(address.to_owned()))
+}
+
+async fn page_at(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), AskPageError> {
+    let nobody = |cause| {
+        let remedy = "is it running, is telemetry.listen right?";
+        AskPageError::Nobody(address.to_owned(), Remedy::new(remedy, cause))
+    };
+    let answer = timeout(ANSWER_TIMEOUT, ask(address, path)).await;
+    answer.map_err(|_| AskPageError::Silent(address.to_owned()))?.map_err(nobody)
+}
+
+async fn ask(address: &str, path: &'static str) -> Result<(StatusCode, Bytes), Cause> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
-    let request = Request::get("/readyz").header(HOST, address).body(Empty::<Bytes>::new())?;
+    let request = Request::get(path).header(HOST, address).body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
