@@ -70,4 +70,11 @@ pub const VERIFY_WINDOW_BITS: u32 = 20;
 /// Windows of one table that `verify` lists, at most. A million times a million offsets are more than any topic has.
 pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
 
+/// Dead letters of one batch of `dead-letters replay`, at most: one insert into ClickHouse, and one transaction of PostgreSQL.
+pub const REPLAY_LETTERS_MAX: usize = 500;
+/// Bytes of the keys and payloads of such a batch, at most, if it has more than one dead letter.
+pub const REPLAY_BYTES_MAX: i64 = 8 << 20;
+/// Dead letters that `dead-letters purge` deletes in one transaction, at most.
+pub const PURGE_LETTERS_MAX: i64 = 10_000;
+
 const _: () = assert!(WRITER_CHANNEL_CAPACITY >= CLAIMS_PENDING_MAX);

@@ -1,100 +1,49 @@
-//! `footprint dead-letters`: lists records that could not be stored, and leaves a record out of one database when a person
-//! decides so.
+//! `footprint dead-letters`: lists and shows the records that could not be stored, stores those again that have become good, deletes
+//! them, and leaves a record out of one database when a person decides so.
+
+mod add;
+mod filter;
+mod list;
+mod purge;
+mod replay;
+mod show;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use footprint_event::decode::Decoder;
-use footprint_event::normalize::received_at_us;
-use footprint_event::record::Record;
-use footprint_event::reject::{DeadLetter, Reason};
-use footprint_event::route::Route;
-use footprint_event::rows::Rows;
-use footprint_protocol::ledger::{Identity, SinkName, SourceId};
-use footprint_protocol::offset::{Offset, Partition, Range};
-use footprint_service::clickhouse::client;
+use anyhow::Context as _;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
-use footprint_service::escape::{Keep, escaped};
-use footprint_service::kafka::Inquirer;
-use footprint_service::kafka::reread::{Parts, Rereader};
-use footprint_service::postgres::session::Purpose;
-use footprint_service::postgres::{PostgresError, connect};
+use footprint_service::postgres::PostgresError;
 use footprint_service::report::Remedy;
 
 use crate::cli::Exit;
-use crate::ledger::identity::new_owner;
-use crate::ledger::proof::PROOF_LIFETIME;
-use crate::ledger::statements::Ledger;
-use crate::store::clickhouse::readback::Questions;
 
 /// How long one question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one pass over all dead letters may take.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// List the records that could not be stored, or leave one out of one database
+/// List, show, store again or delete the records that could not be stored
 ///
 /// A record that no database can hold, or that one of them refuses, is a row of the table dead_letters, with its payload and the
 /// reason. The program adds most of them itself. If a database refuses a batch and does not say for which record, the route
-/// stops. `add` then leaves out the record that a person has found to be at fault.
+/// stops. `add` then leaves out the record that a person has found to be at fault. Without a command, they are listed.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    list: list::ListArgs,
 }
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    List(ListArgs),
-    Add(AddArgs),
-}
-
-/// List dead letters, the newest first: place, database and reason, without payloads
-#[derive(clap::Args, Debug)]
-struct ListArgs {
-    /// Only of this route
-    #[arg(long, value_name = "NAME")]
-    route: Option<String>,
-    /// List at most this number
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: u32,
-}
-
-/// Make one record a dead letter for one database; the other keeps its row
-///
-/// Stop the consumers of the route first. A running consumer takes the partition back; the command then says so and changes
-/// nothing. The record must not be stored in that database yet.
-#[derive(clap::Args, Debug)]
-struct AddArgs {
-    /// The route
-    #[arg(long, value_name = "NAME")]
-    route: String,
-    /// The record's partition
-    #[arg(long, value_name = "P")]
-    partition: Partition,
-    /// The record's offset
-    #[arg(long, value_name = "O")]
-    offset: Offset,
-    /// The database that must not get the record
-    #[arg(long, value_name = "DATABASE")]
-    database: Database,
-    /// The reason in one sentence; it is stored with the record
-    #[arg(long, value_name = "TEXT", default_value = "left out by hand")]
-    reason: String,
-}
-
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum Database {
-    Postgres,
-    Clickhouse,
-}
-
-impl Database {
-    fn sink(self) -> SinkName {
-        match self {
-            Self::Postgres => SinkName::Postgres,
-            Self::Clickhouse => SinkName::ClickHouse,
-        }
-    }
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Replay(replay::ReplayArgs),
+    Purge(purge::PurgeArgs),
+    Add(add::AddArgs),
 }
 
 /// Runs the command.
@@ -102,132 +51,24 @@ impl Database {
 /// # Errors
 /// A server does not answer, or the record cannot be left out.
 pub async fn run(args: &DeadLettersArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    match &args.command {
-        Command::List(args) => list(args, config, output).await,
-        Command::Add(args) => add(args, config, output).await,
+    match args.command.as_ref() {
+        None => list::run(&args.list, config, output).await,
+        Some(Command::List(args)) => list::run(args, config, output).await,
+        Some(Command::Show(args)) => show::run(args, config, output).await,
+        Some(Command::Replay(args)) => replay::run(args, config, output).await,
+        Some(Command::Purge(args)) => purge::run(args, config, output).await,
+        Some(Command::Add(args)) => add::run(args, config, output).await,
     }
 }
 
-async fn list(args: &ListArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    let client = connect(&config.postgres, "footprint dead-letters", Purpose::Check).await?;
-    let sql = "select route, kafka_partition, kafka_offset, sink, reason from dead_letters where $1::text is null or route = $1 \
-               order by stored_at desc, kafka_partition, kafka_offset limit $2";
-    let limit = i64::from(args.limit);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&args.route, &limit];
-    let asking = client.query(sql, &parameters);
-    let rows = tokio::time::timeout(ASK_TIMEOUT, asking).await.context("postgresql does not answer")?;
-    for row in rows.map_err(|error| {
-        anyhow::Error::new(Remedy::new("run `footprint check`", PostgresError::from(error)))
-            .context("dead_letters cannot be read")
-    })? {
-        let (route, partition, offset): (&str, Partition, Offset) = (row.get(0), row.get(1), row.get(2));
-        let (sink, reason): (&str, &str) = (row.get(3), row.get(4));
-        // a database's words may have several lines
-        let letter = format!("{route} partition {partition} offset {offset} {sink}: {reason}");
-        output.line(escaped(&letter, Keep::Nothing));
-    }
-    Ok(Exit::Done)
-}
-
-async fn add(args: &AddArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    let Some(route) = config.routes.iter().find(|route| route.name == args.route) else {
-        bail!("no route is called {}; see [[routes]] of the configuration", args.route);
-    };
-    let (source, parts) = read(args, config, route).await?;
-    let letter = letter(args, route, parts)?;
-    let ledger = Ledger::connect(&config.postgres, &route.name, "footprint dead-letters").await?;
-    let sink = args.database.sink();
-    refuse_stored(args, &ledger, source).await?;
-    // the partition's owner is fenced from here on
-    let Some((fence, ..)) = ledger.interrupt(source, args.partition, new_owner(rand::random())).await? else {
-        bail!(
-            "the ledger does not know partition {} of route {}: nothing has been read of it",
-            args.partition,
-            route.name
-        );
-    };
-    refuse_stored(args, &ledger, source).await?;
-    if sink == SinkName::ClickHouse {
-        // an owner that does not know yet may send as long as its last proof holds
-        tokio::time::sleep(PROOF_LIFETIME).await;
-        let questions = Questions::new(&client(&config.clickhouse), route, &config.clickhouse.database, ASK_TIMEOUT);
-        let range = Range::new(args.offset, args.offset + 1);
-        let found = questions.read_back(Identity { source, partition: args.partition, range }).await?;
-        ensure!(found.is_empty(), "clickhouse holds offset {} already; nothing was changed", args.offset);
-    }
-    let is_ours = ledger.leave_out(fence, sink, &letter).await?;
-    ensure!(
-        is_ours,
-        "a consumer has taken partition {} over meanwhile; stop the consumers of route {}, then do this again",
-        args.partition,
-        route.name
-    );
-    output.line(format!(
-        "route {} partition {} offset {} is a dead letter for {}; start the consumers again",
-        route.name,
-        args.partition,
-        args.offset,
-        sink.as_str()
-    ));
-    Ok(Exit::Done)
-}
-
-/// The source, and the record.
-async fn read(args: &AddArgs, config: &Config, route: &Route) -> anyhow::Result<(SourceId, Parts)> {
-    let (kafka, route) = (config.kafka.clone(), route.clone());
-    let (partition, offset) = (args.partition, args.offset);
-    tokio::task::spawn_blocking(move || {
-        let (start, end) = Inquirer::new(&kafka)?.watermarks(&route.topic, partition, ASK_TIMEOUT)?;
-        ensure!(
-            (start..end).contains(&offset),
-            "the log of partition {partition} holds offsets {start} to {end}, and offset {offset} is none of them"
-        );
-        let mut reader = Rereader::new(&kafka, &route)?;
-        let parts = reader.read(partition, offset, ASK_TIMEOUT)?;
-        let source = reader.source(ASK_TIMEOUT)?;
-        Ok((source, parts.with_context(|| format!("partition {partition} has no record at offset {offset}"))?))
+/// Waits for an answer about the dead letters.
+async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(limit, answer).await;
+    answer.with_context(|| format!("postgresql does not answer in {limit:?}"))?.map_err(|error| {
+        let what_to_do = footprint_service::postgres::error::remedy(&error);
+        anyhow::Error::new(Remedy::new(what_to_do, PostgresError::from(error))).context("the dead letters")
     })
-    .await
-    .context("asking kafka")?
-}
-
-/// The dead letter, if the record would otherwise be a row.
-fn letter(args: &AddArgs, route: &Route, parts: Parts) -> anyhow::Result<DeadLetter> {
-    let record = Record {
-        offset: args.offset,
-        timestamp_ms: parts.timestamp_ms,
-        key: parts.key.as_deref(),
-        payload: parts.payload.as_deref(),
-        headers: None,
-    };
-    if let Err(reason) = Decoder::new(route)?.decode(record, &mut Rows::empty(route)) {
-        bail!("no database can hold this record ({reason}): it becomes a dead letter for both by itself");
-    }
-    let reason = Reason::Refused { sink: args.database.sink(), why: args.reason.clone(), is_gone: false };
-    let received_at_us = received_at_us(parts.timestamp_ms);
-    let Parts { key, payload, headers, .. } = parts;
-    Ok(DeadLetter { offset: args.offset, received_at_us, key, payload, headers, reason })
-}
-
-/// Refuses to leave out a record that the database has stored, or will not get.
-async fn refuse_stored(args: &AddArgs, ledger: &Ledger, source: SourceId) -> anyhow::Result<()> {
-    let rows = ledger.rows(source).await?;
-    let Some((_, row)) = rows.iter().find(|(partition, _)| *partition == args.partition) else {
-        bail!(
-            "the ledger does not know partition {} of route {}: nothing has been read of it",
-            args.partition,
-            args.route
-        );
-    };
-    let (next, name) = match args.database {
-        Database::Postgres => (row.frontiers.postgres, "postgres"),
-        Database::Clickhouse => (row.frontiers.clickhouse, "clickhouse"),
-    };
-    match next {
-        None => bail!("{name} is switched off; switch it on first"),
-        Some(next) if args.offset < next => {
-            bail!("{name} has stored everything below offset {next} already; nothing was changed")
-        }
-        Some(_) => Ok(()),
-    }
 }

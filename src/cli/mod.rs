@@ -56,7 +56,7 @@ enum Command {
     Check(check::CheckArgs),
     Generate(generate::GenerateArgs),
     Verify(verify::VerifyArgs),
-    DeadLetters(dead_letters::DeadLettersArgs),
+    DeadLetters(Box<dead_letters::DeadLettersArgs>),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Health(health::HealthArgs),

@@ -7,7 +7,9 @@ mod definitions;
 pub mod history;
 pub mod holder;
 mod left_out;
+pub mod letters;
 mod named;
+pub mod replays;
 pub mod routes;
 mod starts;
 

@@ -2,4 +2,5 @@
 
 pub mod migrate;
 pub mod repair;
+pub mod replay;
 pub mod verify;

@@ -47,6 +47,7 @@ mod reconnected;
 mod refused;
 mod repair;
 mod replaced;
+mod replayed;
 mod restarted;
 mod restored;
 mod retention;

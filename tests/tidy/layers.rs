@@ -115,16 +115,17 @@ const ROOMS: [Room; 4] = [
                 "ledger/statements/starts",
                 "ledger/statements",
             ],
-            &["ledger/statements/definitions"],
+            &["ledger/statements/definitions", "ledger/statements/letters", "ledger/statements/replays"],
             // the sinks
             &["store/write_failure"],
             &["store/sink"],
             &["store/lanes", "store/refused_records", "store/writer"],
+            &["store/postgres/identities"],
             &["store/postgres/halving", "store/postgres/observer", "store/postgres/shares", "store/postgres/stored"],
             &["store/clickhouse/fence", "store/clickhouse/migrate", "store/clickhouse/refused"],
             &["store/clickhouse/insert"],
             &["store/clickhouse/readback"],
-            &["store/postgres/writer/transaction"],
+            &["store/postgres/writer/transaction", "store/clickhouse/identities"],
             &["store/postgres/writer/refused_rows"],
             &["store/postgres/writer", "store/clickhouse/writer"],
             // claiming
@@ -140,6 +141,8 @@ const ROOMS: [Room; 4] = [
             &["supervisor"],
             &["probes/clickhouse", "probes/kafka", "probes/postgres", "probes"],
             // upkeep
+            &["upkeep/replay/batch", "upkeep/replay/error"],
+            &["upkeep/replay/store", "upkeep/replay"],
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
@@ -152,6 +155,9 @@ const ROOMS: [Room; 4] = [
             &["upkeep/repair/mend"],
             &["upkeep/repair"],
             // commands
+            &["cli/dead_letters/filter"],
+            &["cli/dead_letters/list"],
+            &["cli/dead_letters/add", "cli/dead_letters/purge", "cli/dead_letters/replay", "cli/dead_letters/show"],
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
             &["cli/diagnose/archive", "cli/diagnose/parts", "cli/generate/acknowledgements", "cli/verify/repair"],
             &[

@@ -32,7 +32,16 @@ const ONLY: &[Only] = &[
     },
     Only {
         needle: "tokio_postgres",
-        allowed: &["service/postgres", "store/postgres", "ledger", "probes", "upkeep/repair", "upkeep/verify", "cli"],
+        allowed: &[
+            "service/postgres",
+            "store/postgres",
+            "ledger",
+            "probes",
+            "upkeep/repair",
+            "upkeep/replay",
+            "upkeep/verify",
+            "cli",
+        ],
         why: "only code with SQL names PostgreSQL's client",
     },
     Only {

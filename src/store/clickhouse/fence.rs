@@ -42,6 +42,13 @@ impl InsertId {
         Self(format!("footprint-{table}-{partition}-{:016x}", xxh3_64(all.as_bytes())))
     }
 
+    /// The query id for the dead letters of one partition that are stored again. It differs from that of the partition's own inserts, so a
+    /// replay and a running consumer do not end each other's inserts: they never store the same record.
+    pub fn of_replay(database: &str, table: &str, ledger: LedgerId, source: SourceId, partition: Partition) -> Self {
+        let all = format!("{database}\n{table}\n{ledger}\n{source}\n{partition}\nreplay");
+        Self(format!("footprint-{table}-{partition}-replay-{:016x}", xxh3_64(all.as_bytes())))
+    }
+
     /// The id as text, for the setting `query_id`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -95,6 +95,28 @@ impl Questions {
         self.ask(query.fetch_all::<i64>()).await
     }
 
+    /// Those of these offsets that ClickHouse holds, in any order. An offset that is stored twice is returned twice.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn held(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        offsets: &[Offset],
+    ) -> Result<Vec<Offset>, SinkError> {
+        let (Some(first), Some(last)) = (offsets.iter().min(), offsets.iter().max()) else { return Ok(Vec::new()) };
+        let listed: Vec<String> = offsets.iter().map(Offset::to_string).collect();
+        let sql = format!(
+            "select assumeNotNull(kafka_offset) from {} where kafka_source = ? and kafka_partition = ? \
+             and kafka_offset >= ? and kafka_offset <= ? and kafka_offset in ({})",
+            self.table,
+            listed.join(", ")
+        );
+        let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(first).bind(last);
+        self.ask(query.fetch_all::<i64>()).await
+    }
+
     /// The highest offset of a partition that ClickHouse holds at or above `from`.
     ///
     /// # Errors
@@ -140,6 +162,12 @@ impl Questions {
     pub fn insert_id(&self, ledger: LedgerId, source: SourceId, partition: Partition) -> InsertId {
         let (database, table) = &self.place;
         InsertId::new(database, table, ledger, source, partition)
+    }
+
+    /// The query id that all inserts of a partition's replayed dead letters have.
+    pub fn replay_id(&self, ledger: LedgerId, source: SourceId, partition: Partition) -> InsertId {
+        let (database, table) = &self.place;
+        InsertId::of_replay(database, table, ledger, source, partition)
     }
 
     /// Ends the insert that runs under `id`, if there is one, and waits until it is gone.

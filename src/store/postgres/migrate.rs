@@ -23,13 +23,14 @@ use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 use crate::ledger::statements::routes;
 
 /// The migration files, in order.
-const VERSIONS: [(&str, &str); 6] = [
+const VERSIONS: [(&str, &str); 7] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
     ("V3__first_start", include_str!("../../../migrations/postgres/V3__first_start.sql")),
     ("V5__refused", include_str!("../../../migrations/postgres/V5__refused.sql")),
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
     ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
+    ("V10__replay", include_str!("../../../migrations/postgres/V10__replay.sql")),
 ];
 /// The advisory lock that `migrate` takes: the bytes of "footprin".
 const LOCK: i64 = i64::from_be_bytes(*b"footprin");

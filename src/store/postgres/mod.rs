@@ -2,6 +2,7 @@
 
 pub mod copy;
 mod halving;
+pub mod identities;
 pub mod migrate;
 mod observer;
 pub mod rights;

@@ -28,8 +28,8 @@ pub enum RepairError {
     Ledger(#[from] LedgerError),
     /// Another repair of the route is running.
     #[error(
-        "another `footprint verify --repair` of route {route} is running (process {backend} of postgresql serves it); wait for \
-         its end"
+        "another `footprint verify --repair` of route {route} is running, or a `dead-letters` command that stores or deletes (process \
+         {backend} of postgresql serves it); wait for its end"
     )]
     Held {
         /// The route.

@@ -18,9 +18,9 @@ use footprint_service::postgres::{PostgresError, connect_to_write};
 use futures::{SinkExt as _, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ledger::statements::history::{self, Key};
+use crate::ledger::statements::replays::lock_key;
 use crate::limits::COPY_CHUNK_BYTES;
 use crate::store::postgres::copy;
 use crate::store::postgres::stored::rows_where;
@@ -87,7 +87,7 @@ impl Session {
         let client =
             connect_to_write(&config.postgres, "footprint verify --repair", Purpose::Writer, &tables, table).await?;
         let session = Self { client, route: route.clone(), scan };
-        let key = xxh3_64(format!("footprint repair\n{}", route.name).as_bytes()).cast_signed();
+        let key = lock_key(&route.name);
         let what = "lock the repair of the route";
         let row = session.within(session.client.query_one("select pg_try_advisory_lock($1)", &[&key])).await?;
         if row.map_err(refused(what))?.get(0) {

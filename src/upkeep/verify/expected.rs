@@ -60,7 +60,7 @@ pub(super) fn expected(key: Key, known: &Known<'_>, findings: &mut Findings) -> 
     let promised = known.promised.cloned().unwrap_or_default();
     let gaps_of = |sink: &str| {
         let ours = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");
-        ours.map(|gap| Range::new(gap.start, gap.end)).collect::<Vec<_>>()
+        joined(ours.map(|gap| Range::new(gap.start, gap.end)))
     };
     let first = promised.first_offset.unwrap_or(0);
     let promise = |next: Option<Offset>, stopped: Option<Offset>, sink: &str| Promise {
@@ -131,6 +131,18 @@ fn lag(promised: &Promised, known: &Known<'_>) -> u64 {
     end.saturating_sub(stored_below).max(0).unsigned_abs()
 }
 
+/// Ranges in the order of their starts, joined where they meet.
+fn joined(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
+    let mut joined: Vec<Range> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => *last = Range::new(last.start, last.end.max(range.end)),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
 /// The parts of `[start, end)` that no gap covers. `gaps` are in the order of their starts.
 fn without<'a>(start: Offset, end: Offset, gaps: impl Iterator<Item = &'a Gap>) -> Vec<Range> {
     let mut left = Vec::new();
@@ -184,6 +196,13 @@ mod tests {
         assert_eq!(lost(5, 20, &[(3, 30)]), []);
         assert_eq!(lost(20, 20, &[(3, 9)]), []);
         assert_eq!(lost(5, 8, &[(9, 30)]), [(5, 8)]);
+    }
+
+    #[test]
+    fn gaps_that_meet_are_one() {
+        let ranges = [(0, 4), (1, 2), (4, 6), (8, 9), (8, 12)].map(|(start, end)| Range::new(start, end));
+        let joined: Vec<_> = joined(ranges.into_iter()).iter().map(|range| (range.start, range.end)).collect();
+        assert_eq!(joined, [(0, 6), (8, 12)]);
     }
 
     #[test]
