@@ -10,7 +10,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint_event::route::Route;
 use footprint_service::config::Config;
 use footprint_service::health::{Component, Health, Reporter, Severity};
 use footprint_service::kafka::AskError;
@@ -109,10 +108,4 @@ fn severity(is_passing: bool) -> Severity {
 fn report(reporter: &Reporter, severity: Severity, error: &(dyn Error + 'static), otherwise: &str, began: Instant) {
     let (why, what_to_do) = Chain(error).parts();
     reporter.says(severity, why, if what_to_do.is_empty() { otherwise.to_owned() } else { what_to_do }, began);
-}
-
-/// The tables of a route, by name.
-fn clickhouse_table(config: &Config, route: &Route) -> String {
-    let (database, table) = route.clickhouse_names(&config.clickhouse.database);
-    format!("{database}.{table}")
 }

@@ -1,83 +1,87 @@
-//! `footprint check`: asks every server for what exactly-once needs of it. Prints one line for each item, and what to do about a
-//! fault. It changes nothing. Every question has a deadline. If a server is down, only its own lines are faults.
+//! `footprint check`: asks every server for what exactly-once needs of it. Prints one line for each answer, and what to do about a
+//! fault. It changes nothing. The servers are asked side by side, and every question has a deadline, so that three dead servers cost
+//! the time of one. The order of the lines is always the same.
 
 mod clickhouse;
+mod finding;
 mod kafka;
 mod postgres;
 
-use std::fmt::Display;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use footprint_service::config::Config;
 use footprint_service::console::Output;
+use tokio::time::timeout;
 
+use self::finding::{Finding, Findings, Line, Report, Subject};
 use crate::cli::Exit;
+
+/// How long one question may take.
+const QUESTION_MAX: Duration = Duration::from_secs(10);
+/// How long all questions to one server may take, so that a server that becomes silent in between does not cost the time of many.
+const SERVER_MAX: Duration = Duration::from_secs(60);
 
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///
 /// Asks Kafka for each route's topic, and PostgreSQL and ClickHouse for the tables, the rights and the settings that exactly-once
-/// needs. Prints one line for each: "ok", "note" if events may be changed or refused on their way, or "FAULT" and what to do.
+/// needs. Prints one line for each: "ok", "note" if events may be changed or refused on their way, or "FAULT", and what to do.
 /// Exit status 3 if there is a fault.
 #[derive(clap::Args, Debug)]
-pub struct CheckArgs {}
+pub struct CheckArgs {
+    /// Print one JSON document instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Never: a server that does not answer is reported as a fault.
-pub async fn run(_args: &CheckArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    let mut report = Report { output, faults: 0 };
-    report.ok(
-        "configuration",
-        format!("{} route{}", config.routes.len(), if config.routes.len() == 1 { "" } else { "s" }),
+/// The JSON document cannot be made. A server that does not answer is a fault, and no error.
+pub async fn run(args: &CheckArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
+    let (kafka, postgres, clickhouse) = tokio::join!(
+        kafka::check(config),
+        bounded(Line::PostgresAnswers, "postgresql", async |findings| postgres::check(config, findings).await),
+        bounded(Line::ClickHouseAnswers, "clickhouse", async |findings| clickhouse::check(config, findings).await),
     );
-    kafka::check(config, &mut report).await;
-    postgres::check(config, &mut report).await;
-    clickhouse::check(config, &mut report).await;
-    Ok(report.end())
+    let report = Report::of([kafka, postgres, clickhouse]);
+    if args.json {
+        output.line(serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report, output);
+    }
+    Ok(if report.faults == 0 { Exit::Done } else { Exit::Fault })
 }
 
-/// Prints lines as they come and counts the faults.
-struct Report<'a> {
-    output: &'a mut Output,
-    faults: usize,
+/// The answers of a server, and a fault if it took too long. What it answered in time counts.
+async fn bounded(line: Line, label: &str, ask: impl AsyncFnOnce(&mut Findings)) -> Findings {
+    let mut findings = Findings::default();
+    if timeout(SERVER_MAX, ask(&mut findings)).await.is_err() {
+        let remedy = "what else is it doing? see its log";
+        findings.wrong(line, &Subject::shared(label), format!("not all was answered in {SERVER_MAX:?}"), remedy);
+    }
+    findings
 }
 
-impl Report<'_> {
-    fn ok(&mut self, what: &str, text: impl Display) {
-        self.print("ok", what, &text);
+fn print(report: &Report, output: &mut Output) {
+    report.findings.iter().for_each(|finding| print_line(finding, output));
+    match report.faults {
+        0 => {}
+        1 => output.line("1 fault"),
+        faults => output.line(format_args!("{faults} faults")),
     }
+}
 
-    /// Adds a note: no fault, but good to know. It does not change the exit status.
-    fn note(&mut self, what: &str, text: impl Display) {
-        self.print("note", what, &text);
+/// Prints one line. It is wrapped if the terminal is narrower; a pipe gets the whole line.
+fn print_line(finding: &Finding, output: &mut Output) {
+    let mut line = Table::new();
+    line.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    line.add_row([format!("{:<5}", finding.word()), finding.to_string()]);
+    if let Some(column) = line.column_mut(0) {
+        column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Left);
     }
-
-    fn fault(&mut self, what: &str, text: impl Display) {
-        self.faults += 1;
-        self.print("FAULT", what, &text);
+    if let Some(column) = line.column_mut(1) {
+        column.set_padding((0, 0));
     }
-
-    /// Prints one line. It is wrapped if the terminal is narrower; a pipe gets the whole line.
-    fn print(&mut self, status: &str, what: &str, text: &dyn Display) {
-        let mut line = Table::new();
-        line.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        line.add_row([format!("{status:<5}"), format!("{what}: {text}")]);
-        if let Some(column) = line.column_mut(0) {
-            column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Left);
-        }
-        if let Some(column) = line.column_mut(1) {
-            column.set_padding((0, 0));
-        }
-        self.output.line(line.trim_fmt());
-    }
-
-    fn end(self) -> Exit {
-        match self.faults {
-            0 => return Exit::Done,
-            1 => self.output.line("1 fault"),
-            faults => self.output.line(format_args!("{faults} faults")),
-        }
-        Exit::Fault
-    }
+    output.line(line.trim_fmt());
 }

@@ -110,7 +110,7 @@ mod tests {
                 format!("ledger: refused: {WHY}; run `footprint migrate`"),
             ),
             (
-                LedgerError::from(ConnectError::TimedOut("db:5432/visits".into())),
+                LedgerError::from(ConnectError::timed_out("db:5432/visits".into())),
                 "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?".to_owned(),
             ),
         ];

@@ -6,7 +6,7 @@ use footprint_event::route::Route;
 use footprint_service::config::Config;
 use footprint_service::health::{Reporter, Severity};
 
-use super::{clickhouse_table, report, severity};
+use super::{report, severity};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::rights::{Right, grant};
 
@@ -28,7 +28,7 @@ impl ClickHouseProbe {
             migrator: Migrator::new(&config.clickhouse),
             route: route.clone(),
             database: config.clickhouse.database.clone(),
-            table: clickhouse_table(config, route),
+            table: route.clickhouse_full_name(&config.clickhouse.database),
             user: config.clickhouse.user.clone(),
         }
     }

@@ -42,10 +42,9 @@ impl KafkaProbe {
                 kafka.good();
                 report_leaders(topic, &leaders, of_topic, began);
             }
-            Ok(Err(AskError::NoTopic(topic))) => {
+            Ok(Err(error @ AskError::NoTopic { .. })) => {
                 kafka.good();
-                let why = format!("topic {topic} does not exist");
-                of_topic.says(Severity::Lasting, why, "create it, or set TOPIC", began);
+                of_topic.bad(Severity::Lasting, &error, began);
             }
             Ok(Err(error)) => {
                 let otherwise = format!("are the brokers at {} up, is kafka.bootstrap_servers right?", self.servers);

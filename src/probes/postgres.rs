@@ -56,7 +56,7 @@ fn answered(answer: Result<(), Unfit>, reporter: &Reporter, began: Instant) {
     match answer {
         Ok(()) => reporter.good(),
         Err(error) => {
-            let severity = severity(matches!(error, Unfit::Postgres(_) | Unfit::Standby));
+            let severity = severity(matches!(error, Unfit::Postgres(_) | Unfit::Standby(_)));
             reporter.bad(severity, &error, began);
         }
     }

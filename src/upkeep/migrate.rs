@@ -2,7 +2,6 @@
 //! note that the pair belongs to the route. It is safe to run it twice, or by two processes at once, and no row is lost.
 //! store/postgres/migrate.rs and store/clickhouse/migrate.rs say how each database does it.
 
-use footprint_event::route::Route;
 use footprint_service::config::Config;
 
 use crate::store::{clickhouse, postgres};
@@ -44,7 +43,8 @@ async fn may_migrate(
     postgres: &postgres::migrate::Migrator,
     clickhouse: &clickhouse::migrate::Migrator,
 ) -> Result<(), MigrationError> {
-    let routes: Vec<_> = config.routes.iter().map(|route| (route, clickhouse_table(config, route))).collect();
+    let routes: Vec<_> =
+        config.routes.iter().map(|route| (route, route.clickhouse_full_name(&config.clickhouse.database))).collect();
     let missing_in_postgres = postgres.missing_rights(&routes, config.postgres.enabled).await?;
     let mut missing = Vec::new();
     if config.clickhouse.enabled {
@@ -63,12 +63,6 @@ async fn may_migrate(
     Err(MigrationError::Rights { clickhouse: statement, postgres: missing_in_postgres })
 }
 
-/// `database.table` of a route.
-fn clickhouse_table(config: &Config, route: &Route) -> String {
-    let (database, table) = route.clickhouse_names(&config.clickhouse.database);
-    format!("{database}.{table}")
-}
-
 /// Migrates both databases, and reports each thing to `done` as it is done. PostgreSQL's lock is held from first to last, so a
 /// second process waits, and then finds nothing to do. A sink that is switched off is not touched. The ledger is created in any
 /// case.
@@ -84,7 +78,7 @@ pub async fn migrate(config: &Config, mut done: impl FnMut(&str)) -> Result<(), 
     tell(postgres.ledger().await?);
     for route in &config.routes {
         // before any table is touched, because a table of another route is not ours to change
-        let clickhouse_table = clickhouse_table(config, route);
+        let clickhouse_table = route.clickhouse_full_name(&config.clickhouse.database);
         postgres.check_free(route, &clickhouse_table).await?;
         if config.postgres.enabled {
             tell(postgres.route_table(route).await?);
@@ -119,15 +113,15 @@ mod tests {
                 "clickhouse: table visits: Code: 60. DB::Exception: no table; run `footprint migrate`: the table is missing",
             ),
             (
-                clickhouse::migrate::MigrateError::TimedOut { what: what(), waited: Duration::from_secs(10) }.into(),
-                "clickhouse: table visits: no answer in 10s",
+                clickhouse::migrate::MigrateError::timed_out(&what(), Duration::from_secs(10)).into(),
+                "clickhouse: table visits: no answer in 10s; is it up, is CH_HOST right?",
             ),
             (
                 postgres::migrate::MigrateError::Refused { what: what(), source: error.into() }.into(),
                 "postgresql: table visits: invalid connection string: invalid value for option `port`",
             ),
             (
-                postgres::migrate::MigrateError::from(ConnectError::TimedOut("db:5432/visits".into())).into(),
+                postgres::migrate::MigrateError::from(ConnectError::timed_out("db:5432/visits".into())).into(),
                 "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?",
             ),
             (

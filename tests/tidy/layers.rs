@@ -164,6 +164,7 @@ const ROOMS: [Room; 4] = [
             &["cli/dead_letters/filter"],
             &["cli/dead_letters/list"],
             &["cli/dead_letters/add", "cli/dead_letters/purge", "cli/dead_letters/replay", "cli/dead_letters/show"],
+            &["cli/check/finding"],
             &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
             &["cli/diagnose/archive", "cli/diagnose/parts", "cli/generate/acknowledgements", "cli/verify/repair"],
             &[

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nothing else uses it")]
 
 mod alerts;
+mod check;
 mod errors;
 mod layers;
 mod manifests;

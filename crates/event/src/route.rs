@@ -127,6 +127,12 @@ impl Route {
         self.clickhouse_table.split_once('.').unwrap_or((database, &self.clickhouse_table))
     }
 
+    /// ClickHouse's table as `database.table`. `database` is used if the configured name has none.
+    pub fn clickhouse_full_name(&self, database: &str) -> String {
+        let (database, table) = self.clickhouse_names(database);
+        format!("{database}.{table}")
+    }
+
     /// Fills in what was left out and checks every name, so that SQL may be built from them.
     ///
     /// # Errors
@@ -251,6 +257,7 @@ mod tests {
         assert_eq!(route.clickhouse_names("prd"), ("prd", "visits"));
         route.clickhouse_table = "stage.visits".into();
         assert_eq!(route.clickhouse_names("prd"), ("stage", "visits"));
+        assert_eq!(route.clickhouse_full_name("prd"), "stage.visits");
     }
 
     #[test]

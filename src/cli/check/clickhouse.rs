@@ -4,77 +4,101 @@ use footprint_event::route::Route;
 use footprint_service::address::authority;
 use footprint_service::config::Config;
 
-use super::Report;
+use super::finding::{Findings, Line, Subject};
 use crate::store::clickhouse::migrate::{MigrateError, Migrator};
 use crate::store::clickhouse::rights::grant;
 use crate::store::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
-pub(super) async fn check(config: &Config, report: &mut Report<'_>) {
+/// What to do if the error does not say it.
+const UNREACHED: &str = "is it up, are CH_HOST and CH_PORT right?";
+
+pub(super) async fn check(config: &Config, findings: &mut Findings) {
+    let server = Subject::shared("clickhouse");
     if !config.clickhouse.enabled {
-        return report.ok("clickhouse", "switched off (clickhouse.enabled)");
+        return findings.ok(Line::ClickHouseAnswers, &server, "switched off (clickhouse.enabled)");
     }
     let migrator = Migrator::new(&config.clickhouse);
     let clickhouse = &config.clickhouse;
     let address = authority(&clickhouse.host, clickhouse.port);
-    match migrator.version().await {
+    // side by side, because a silent server takes the whole time for each
+    let (version, login) = tokio::join!(migrator.version(), migrator.check_login());
+    match version {
         Ok(version) => {
-            report.ok("clickhouse", format!("{address} answers, version {version}"));
-            report.ok("clickhouse settings", "the user may set every setting that footprint depends on");
+            findings.ok(Line::ClickHouseAnswers, &server, format!("{address} answers, version {version}"));
+            let text = "the user may set every setting that footprint depends on";
+            findings.ok(Line::ClickHouseSettings, &Subject::shared("clickhouse settings"), text);
         }
         // every request would be refused in the same way
-        Err(error) if migrator.check_login().await.is_ok() => {
-            return report.fault("clickhouse settings", format!("{address}: {}", error.why()));
+        Err(error) => {
+            let (line, label) = match login {
+                Ok(()) => (Line::ClickHouseSettings, "clickhouse settings"),
+                Err(_) => (Line::ClickHouseAnswers, "clickhouse"),
+            };
+            return failed(line, &Subject::shared(format!("{label}: {address}")), &error, findings);
         }
-        Err(error) => return report.fault("clickhouse", format!("{address}: {}", error.why())),
     }
     for route in &config.routes {
-        route_table(&migrator, config, route, report).await;
+        if let Err(error) = route_table(&migrator, config, route, findings).await {
+            return failed(Line::ClickHouseAnswers, &server, &error, findings);
+        }
     }
 }
 
-async fn route_table(migrator: &Migrator, config: &Config, route: &Route, report: &mut Report<'_>) {
+fn failed(line: Line, subject: &Subject, error: &MigrateError, findings: &mut Findings) {
+    let (why, remedy) = error.parts();
+    findings.wrong(line, subject, why, if remedy.is_empty() { UNREACHED.to_owned() } else { remedy });
+}
+
+/// # Errors
+/// ClickHouse refuses a question or does not answer: then it will not answer the others either.
+async fn route_table(
+    migrator: &Migrator,
+    config: &Config,
+    route: &Route,
+    findings: &mut Findings,
+) -> Result<(), MigrateError> {
     let (database, table) = route.clickhouse_names(&config.clickhouse.database);
-    let what = format!("clickhouse table {database}.{table}");
-    rights(migrator, config, route, &what, report).await;
-    let found = match migrator.find(route).await {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            return report.fault(&what, "is not there, or the user may not see it; run `footprint migrate`");
-        }
-        Err(error) => return report.fault(&what, error.why()),
+    let subject = Subject::of(route, format!("clickhouse table {database}.{table}"));
+    rights(migrator, config, route, &subject, findings).await?;
+    let Some(found) = migrator.find(route).await? else {
+        let text = "is not there, or the user may not see it";
+        findings.wrong(Line::ClickHouseTable, &subject, text, "run `footprint migrate`");
+        return Ok(());
     };
+    shape(config, route, &found, &subject, findings);
+    let names = migrator.constraints(database, table).await?;
+    if !names.is_empty() {
+        let text = format!("a row that {} refuses becomes a dead letter for clickhouse", names.join(", "));
+        let statements = names.iter().map(|name| format!("alter table {database}.{table} drop constraint {name}"));
+        let remedy = format!("to store such rows, too, run: {}", statements.collect::<Vec<_>>().join("; "));
+        findings.wrong(Line::ClickHouseConstraints, &subject, text, remedy);
+    }
+    Ok(())
+}
+
+/// Whether the table has the settings and the columns that it needs.
+fn shape(config: &Config, route: &Route, found: &FoundTable, subject: &Subject, findings: &mut Findings) {
     let lacking: Vec<&str> =
         SETTINGS.iter().filter(|(name, least)| !found.has_setting(name, *least)).map(|(name, _)| *name).collect();
     if lacking.is_empty() {
-        report.ok(&what, SETTINGS.map(|(name, _)| name).join(", ") + " are set");
+        let text = SETTINGS.map(|(name, _)| name).join(", ") + " are set";
+        findings.ok(Line::ClickHouseTableSettings, subject, text);
     } else {
-        report.fault(
-            &what,
-            format!(
-                "{} not set: a retried insert may be doubled, or lost in a crash; run `footprint migrate`",
-                lacking.join(", ")
-            ),
-        );
+        let text = format!("{} not set: a retried insert may be doubled, or lost in a crash", lacking.join(", "));
+        findings.wrong(Line::ClickHouseTableSettings, subject, text, "run `footprint migrate`");
     }
-    match plan(route, &config.clickhouse.database, Some(&found)) {
-        Err(error) => report.fault(&what, error.why),
+    match plan(route, &config.clickhouse.database, Some(found)) {
+        Err(error) => findings.wrong(Line::ClickHouseTable, subject, error.why, ""),
         Ok(changes) => {
             let changes: Vec<String> =
                 changes.into_iter().map(|change| change.what).filter(|change| !change.starts_with("set ")).collect();
             if changes.is_empty() {
-                report.ok(&what, remarks(route, &found));
+                findings.ok(Line::ClickHouseTable, subject, remarks(route, found));
             } else {
-                report.fault(&what, format!("run `footprint migrate`; it will report: {}", changes.join("; ")));
+                let remedy = format!("run `footprint migrate`; it will report: {}", changes.join("; "));
+                findings.wrong(Line::ClickHouseTable, subject, "lacks something", remedy);
             }
         }
-    }
-    match migrator.constraints(database, table).await {
-        Ok(names) if names.is_empty() => {}
-        Ok(names) => {
-            let names = names.join(", ");
-            report.note(&what, format!("a row that {names} refuses becomes a dead letter for clickhouse"));
-        }
-        Err(error) => report.fault(&what, error.why()),
     }
 }
 
@@ -97,14 +121,24 @@ fn remarks(route: &Route, found: &FoundTable) -> String {
 }
 
 /// Whether the user has the rights that `run` needs, and what `migrate` still has to do.
-async fn rights(migrator: &Migrator, config: &Config, route: &Route, what: &str, report: &mut Report<'_>) {
+async fn rights(
+    migrator: &Migrator,
+    config: &Config,
+    route: &Route,
+    subject: &Subject,
+    findings: &mut Findings,
+) -> Result<(), MigrateError> {
     match migrator.missing_rights(route).await {
         Ok(missing) => match grant(&missing, &config.clickhouse.user) {
-            None => report.ok(what, "the user has the rights that it needs"),
-            Some(statement) => report.fault(what, format!("as an administrator, run: {statement}")),
+            None => findings.ok(Line::ClickHouseRights, subject, "the user has the rights that it needs"),
+            Some(statement) => {
+                let remedy = format!("as an administrator, run: {statement}");
+                findings.wrong(Line::ClickHouseRights, subject, "the user lacks rights", remedy);
+            }
         },
         // reported with the table itself
         Err(MigrateError::Shape(_)) => {}
-        Err(error) => report.fault(what, error.why()),
+        Err(error) => return Err(error),
     }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use footprint_service::clickhouse::client;
 use footprint_service::clickhouse::error::ClickHouseError;
 use footprint_service::clickhouse::settings::Pins;
 use footprint_service::config::ClickHouse;
-use footprint_service::report::Chain;
+use footprint_service::report::{Chain, Remedy};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -38,8 +38,8 @@ pub enum MigrateError {
         source: ClickHouseError,
     },
     /// The user is read-only: it may change settings at most.
-    #[error("clickhouse: settings: the user is read-only (readonly = {0}); set readonly = 0 in its profile")]
-    ReadOnly(String),
+    #[error("clickhouse: settings: the user is read-only (readonly = {0})")]
+    ReadOnly(String, #[source] Remedy),
     /// A change was made, but the table looks as before.
     #[error(
         "clickhouse: table {table}: after `{change}` it still looks as before; may the user see the table (grant show)?"
@@ -57,6 +57,8 @@ pub enum MigrateError {
         what: String,
         /// For how long.
         waited: Duration,
+        /// What to do.
+        source: Remedy,
     },
     /// A table cannot be used.
     #[error(transparent)]
@@ -64,23 +66,27 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
+    /// For a server that does not answer.
+    pub fn timed_out(what: &str, waited: Duration) -> Self {
+        Self::TimedOut { what: what.to_owned(), waited, source: Remedy::only("is it up, is CH_HOST right?") }
+    }
+
     /// Whether asking again may help.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Refused { source, .. } => !matches!(source, ClickHouseError::Place { .. }),
             Self::TimedOut { .. } => true,
-            Self::ReadOnly(_) | Self::Unseen { .. } | Self::Shape(_) => false,
+            Self::ReadOnly(..) | Self::Unseen { .. } | Self::Shape(_) => false,
         }
     }
 
-    /// The reason and what to do, without the action that failed.
-    pub fn why(&self) -> String {
-        match self {
-            Self::Refused { source, .. } => Chain(source).to_string(),
-            Self::TimedOut { waited, .. } => format!("no answer in {waited:?}; is it up, is CH_HOST right?"),
-            Self::Shape(error) => error.why.clone(),
-            Self::ReadOnly(_) | Self::Unseen { .. } => self.to_string().trim_start_matches("clickhouse: ").to_owned(),
-        }
+    /// The reason, and what to do, without the action that failed.
+    pub fn parts(&self) -> (String, String) {
+        let (why, what_to_do) = match self {
+            Self::Refused { source, .. } => Chain(source).parts(),
+            error => Chain(error).parts(),
+        };
+        (why.trim_start_matches("clickhouse: ").to_owned(), what_to_do)
     }
 }
 
@@ -122,7 +128,7 @@ impl Migrator {
         if readonly == "0" {
             return Ok(version);
         }
-        Err(MigrateError::ReadOnly(readonly))
+        Err(MigrateError::ReadOnly(readonly, Remedy::only("set readonly = 0 in its profile")))
     }
 
     /// The client with all settings of a statement that changes definitions.
@@ -302,7 +308,7 @@ impl Migrator {
             Ok(Err(error)) => {
                 Err(MigrateError::Refused { what: what.to_owned(), source: ClickHouseError::from(error).of_command() })
             }
-            Err(_) => Err(MigrateError::TimedOut { what: what.to_owned(), waited }),
+            Err(_) => Err(MigrateError::timed_out(what, waited)),
         }
     }
 }

@@ -113,7 +113,6 @@ impl<S: StoredRows> ClickHouseSink<S> {
         timeout: Duration,
         refusals: Refusals,
     ) -> Self {
-        let (database, table) = route.clickhouse_names(&settings.database);
         let gate = Gate::new(1);
         let client = gated_client(settings, &gate);
         Self {
@@ -128,7 +127,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
             timeout,
             open_repair: None,
             refusals,
-            table: format!("{database}.{table}"),
+            table: route.clickhouse_full_name(&settings.database),
             refused: None,
         }
     }

@@ -106,7 +106,7 @@ impl LogReader {
     pub(in crate::upkeep) fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
         match self.inquirer.describe_topic(&self.topic, ANSWER_TIMEOUT) {
             Ok(description) => Ok(Some(description)),
-            Err(AskError::NoTopic(_)) => Ok(None),
+            Err(AskError::NoTopic { .. }) => Ok(None),
             Err(error) => Err(self.refused(error)),
         }
     }

@@ -185,6 +185,20 @@ impl Kafka {
         }
     }
 
+    /// Lets `user` do only these operations on a topic, with Kafka's own tool. Until then it may do everything.
+    pub fn allow(&self, user: &str, operations: &[&str], topic: &str) -> Result<(), StackError> {
+        let mut command = java(&self.libraries, "-Xmx128m");
+        command
+            .arg("org.apache.kafka.tools.AclCommand")
+            .args(["--bootstrap-server", &self.bootstrap, "--add", "--topic", topic])
+            .args(["--allow-principal", &format!("User:{user}")])
+            .args(operations.iter().flat_map(|operation| ["--operation", operation]))
+            .current_dir("/");
+        let log = self.directory.with_file_name(format!("acls-{}.log", secret::password()?));
+        tool::run("Kafka's access control tool", command, &log, CONSOLE_LIMIT)?;
+        fs::remove_file(&log).map_err(StackError::file("remove", &log))
+    }
+
     fn client(&self) -> Result<BaseConsumer, StackError> {
         client_config(&self.bootstrap).create().map_err(refused)
     }

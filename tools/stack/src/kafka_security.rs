@@ -14,6 +14,13 @@ use crate::secret;
 /// The user that SASL knows, and the name in the client's certificate.
 const USER: &str = "footprint";
 
+/// Who has logged in may do everything with a topic, until it has an access control list. Who has not may always.
+const ACCESS_CONTROL: &str = "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+";
+
 /// How to reach the secured listeners, and the credentials.
 #[derive(Debug)]
 pub struct KafkaSecurity {
@@ -84,7 +91,7 @@ impl KafkaSecurity {
             listener("MISNAMED", "SSL", &[], Some(misnamed.as_path()), false),
         ];
         let ports = listeners.iter().map(|_| Port::lease(cache)).collect::<Result<Vec<_>, _>>()?;
-        let mut properties = String::new();
+        let mut properties = ACCESS_CONTROL.to_owned();
         for listener in &listeners {
             write_properties(&mut properties, listener, &authority, &password);
         }

@@ -1,5 +1,6 @@
-//! What Kafka says about a topic: its id and partitions, and whose clock its timestamps use.
+//! What Kafka says about a topic: its id, its partitions and its settings.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
@@ -33,12 +34,16 @@ pub fn source_id(cluster_id: &str, topic_id: &str) -> SourceId {
     SourceId((xxh3_64(format!("{cluster_id}\n{topic_id}").as_bytes()) >> 1).cast_signed())
 }
 
-/// The topic's `message.timestamp.type`: whose clock a record's time comes from.
+/// A topic's settings by name, with the broker's defaults.
 ///
 /// # Errors
 /// No answer in time, or the right to describe configurations is missing.
-pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration) -> Result<String, AskError> {
-    const WHAT: &str = "topic configuration";
+pub async fn topic_settings(
+    kafka: &Kafka,
+    topic: &str,
+    timeout: Duration,
+) -> Result<BTreeMap<String, String>, AskError> {
+    const WHAT: &str = "topic settings";
     let config = client_config(kafka);
     let admin: AdminClient<ClientEvents> = AdminClient::from_config_and_context(&config, ClientEvents::new(&config))
         .map_err(|error| AskError::client(&error))?;
@@ -49,13 +54,16 @@ pub async fn topic_timestamp_type(kafka: &Kafka, topic: &str, timeout: Duration)
         .await
         .map_err(|_| AskError::refused(WHAT, "no answer in time"))?
         .map_err(|error| AskError::refused(WHAT, error))?;
+    let mut settings = BTreeMap::new();
     for answer in answers {
         let resource = answer.map_err(|code| AskError::refused(WHAT, code))?;
-        if let Some(value) = resource.get("message.timestamp.type").and_then(|entry| entry.value.clone()) {
-            return Ok(value);
-        }
+        settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
     }
-    Err(AskError::refused(WHAT, "the answer does not have it"))
+    if settings.is_empty() {
+        // the binding drops the broker's reason, and a topic always has settings
+        return Err(AskError::refused(WHAT, "the broker does not show them to this user"));
+    }
+    Ok(settings)
 }
 
 /// The most frequent question.
@@ -69,7 +77,7 @@ pub(super) fn describe_topic(
     topic: &str,
     timeout: Duration,
 ) -> Result<TopicDescription, AskError> {
-    let name = CString::new(topic).map_err(|_| AskError::NoTopic(topic.to_owned()))?;
+    let name = CString::new(topic).map_err(|_| AskError::no_topic(topic))?;
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the handle lives as long as `consumer`; names, options, queue and event are destroyed below by their own
     // destroyers, in reverse order of making, and nothing borrowed from the event outlives it.
@@ -133,7 +141,7 @@ unsafe fn read_description(
             sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
             | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID => {
-                return Err(AskError::NoTopic(topic.to_owned()));
+                return Err(AskError::no_topic(topic));
             }
             other => return Err(failed(other)),
         }

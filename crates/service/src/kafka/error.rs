@@ -31,8 +31,13 @@ pub enum AskError {
         source: Remedy,
     },
     /// The topic does not exist.
-    #[error("topic {0} does not exist; create it, or set TOPIC")]
-    NoTopic(String),
+    #[error("topic {topic} does not exist")]
+    NoTopic {
+        /// Its name.
+        topic: String,
+        /// What to do.
+        source: Remedy,
+    },
 }
 
 /// A property that librdkafka refuses. Its own words would show the value, which may be a secret.
@@ -50,6 +55,11 @@ struct Unanswered {
 }
 
 impl AskError {
+    /// For a topic that does not exist.
+    pub fn no_topic(topic: &str) -> Self {
+        Self::NoTopic { topic: topic.to_owned(), source: Remedy::only("create it, or set TOPIC") }
+    }
+
     /// For a client that could not be made.
     pub fn client(error: &KafkaError) -> Self {
         let cause: Cause = match error {
@@ -144,7 +154,7 @@ mod tests {
                 AskError::client(&property),
                 "kafka client: the property sasl.pasword is not known, or its value is none; look at kafka.properties".into(),
             ),
-            (AskError::NoTopic("visits".into()), "topic visits does not exist; create it, or set TOPIC".into()),
+            (AskError::no_topic("visits"), "topic visits does not exist; create it, or set TOPIC".into()),
         ];
         for (error, told) in cases {
             assert_eq!(printed_once(&error), told);

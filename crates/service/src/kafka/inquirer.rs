@@ -160,7 +160,7 @@ impl Inquirer {
     ) -> Result<TopicDescription, AskError> {
         let answer = describe_topic(&self.consumer, broker, topic, timeout);
         match &answer {
-            Ok(_) | Err(AskError::NoTopic(_)) => self.events().answered(),
+            Ok(_) | Err(AskError::NoTopic { .. }) => self.events().answered(),
             Err(_) => {}
         }
         answer

@@ -26,12 +26,12 @@ impl Inquirer {
         const WHAT: &str = "the topic's leaders";
         let metadata = self.answer(WHAT, self.consumer.fetch_metadata(Some(topic), timeout))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Err(AskError::NoTopic(topic.to_owned()));
+            return Err(AskError::no_topic(topic));
         };
         match found.error() {
             None => {}
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
-                return Err(AskError::NoTopic(topic.to_owned()));
+                return Err(AskError::no_topic(topic));
             }
             // the topic is new, or all of its leaders are away
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => {}

@@ -20,7 +20,7 @@ mod settings;
 mod token;
 pub mod trouble;
 
-pub use self::describe::{TopicDescription, source_id, topic_timestamp_type};
+pub use self::describe::{TopicDescription, source_id, topic_settings};
 pub use self::error::AskError;
 pub use self::inquirer::Inquirer;
 pub use self::leaders::Leaders;

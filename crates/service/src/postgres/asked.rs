@@ -48,31 +48,36 @@ pub enum Unfit {
     #[error(transparent)]
     Postgres(#[from] tokio_postgres::Error),
     /// The server is a standby. It may become the primary.
-    #[error("it is a standby and takes no writes; set DB_HOST to the primary")]
-    Standby,
+    #[error("it is a standby and takes no writes")]
+    Standby(#[source] Remedy),
     /// A setting forbids this role, or this database, to write.
-    #[error(
-        "the session is read-only, since default_transaction_read_only is on for {user}, the database or the server; \
-         switch it off there, for example by `alter role {user} reset default_transaction_read_only`"
-    )]
+    #[error("the session of {user} is read-only: default_transaction_read_only is on")]
     ReadOnly {
         /// The role.
         user: String,
+        /// What to do.
+        source: Remedy,
     },
     /// The user cannot see or write some rows of the table.
     #[error(
-        "row-level security of table {table} applies to {user}: it would hide rows, and they would be stored again; \
-         `alter role {user} bypassrls`, or make {user} the owner and `alter table {table} no force row level security`"
+        "row-level security of table {table} applies to {user}: it would hide rows, and they would be stored again"
     )]
     RowSecurity {
         /// The table.
         table: String,
         /// The role.
         user: String,
+        /// What to do.
+        source: Remedy,
     },
     /// A crash empties the table.
-    #[error("table {0}, or a partition of it, is unlogged: a crash empties it; `alter table {0} set logged`")]
-    Unlogged(String),
+    #[error("table {table}, or a partition of it, is unlogged: a crash empties it")]
+    Unlogged {
+        /// The table.
+        table: String,
+        /// What to do.
+        source: Remedy,
+    },
     /// A table is missing.
     #[error("table {table} is not there")]
     NoTable {
@@ -90,10 +95,7 @@ pub enum Unfit {
         source: Remedy,
     },
     /// The route's table is not the one that the ledger counts.
-    #[error(
-        "{wanted} is now table {found}, but the ledger of route {route} counts what {registered} holds; write \
-         `postgres_table = \"{registered}\"`, or give another table another route name"
-    )]
+    #[error("{wanted} is now table {found}, but the ledger of route {route} counts what {registered} holds")]
     Elsewhere {
         /// The route.
         route: String,
@@ -103,7 +105,16 @@ pub enum Unfit {
         found: String,
         /// The table that has its rows.
         registered: String,
+        /// What to do.
+        source: Remedy,
     },
+}
+
+impl Unfit {
+    /// For a standby.
+    pub fn standby() -> Self {
+        Self::Standby(Remedy::only("set DB_HOST to the primary"))
+    }
 }
 
 /// The facts of the catalog that matter to a writer of the table.
@@ -152,13 +163,56 @@ pub async fn facts(client: &Client, tables: &[&str]) -> Result<Vec<Facts>, tokio
 }
 
 impl Facts {
-    /// Why the table must not be written.
+    /// Why the table must not be written. `user` is the role as SQL writes it.
     pub fn unfit(&self, user: &str) -> Option<Unfit> {
+        let table = self.name.clone();
         if self.row_security {
-            return Some(Unfit::RowSecurity { table: self.name.clone(), user: user.to_owned() });
+            let source = Remedy::only(format!("as a superuser, run: alter role {user} bypassrls"));
+            return Some(Unfit::RowSecurity { table, user: user.to_owned(), source });
         }
-        self.unlogged.then(|| Unfit::Unlogged(self.name.clone()))
+        let source = Remedy::only(format!("as its owner, run: alter table {table} set logged"));
+        self.unlogged.then_some(Unfit::Unlogged { table, source })
     }
+}
+
+/// Asks whether the server and the session take writes. Returns the role as SQL writes it.
+///
+/// # Errors
+/// They do not, or PostgreSQL refuses.
+pub async fn takes_writes(client: &Client) -> Result<String, Unfit> {
+    let sql = "select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
+               quote_ident(current_user), quote_ident(current_database()), source from pg_settings \
+               where name = 'default_transaction_read_only'";
+    let row = client.query_one(sql, &[]).await?;
+    let user: String = row.get(2);
+    if row.get(0) {
+        return Err(Unfit::standby());
+    }
+    if row.get(1) {
+        let (database, source): (String, String) = (row.get(3), row.get(4));
+        // the first statement, because the superuser's own session may be read-only, too
+        let remedy = statement_to_set("default_transaction_read_only", "off", &source, &user, &database).replacen(
+            "run: ",
+            "run: set default_transaction_read_only = off; ",
+            1,
+        );
+        let source = Remedy::only(remedy);
+        return Err(Unfit::ReadOnly { user, source });
+    }
+    Ok(user)
+}
+
+/// The statement that sets a setting right where it was set. `source` is pg_settings.source; `user` and `database` are names as SQL
+/// writes them.
+pub fn statement_to_set(name: &str, wanted: &str, source: &str, user: &str, database: &str) -> String {
+    let of = match source {
+        "user" => format!("role {user}"),
+        "database" => format!("database {database}"),
+        "database user" => format!("role {user} in database {database}"),
+        "global" => "role all".to_owned(),
+        _ => return format!("as a superuser, run: alter system set {name} = {wanted}; select pg_reload_conf()"),
+    };
+    format!("as a superuser, run: alter {of} reset {name}")
 }
 
 /// Asks whether the session may write these tables, and the route's table if one is given.
@@ -166,15 +220,7 @@ impl Facts {
 /// # Errors
 /// It must not, or PostgreSQL refuses.
 pub async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) -> Result<(), Unfit> {
-    let sql = "select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_user::text";
-    let row = client.query_one(sql, &[]).await?;
-    let user: String = row.get(2);
-    if row.get(0) {
-        return Err(Unfit::Standby);
-    }
-    if row.get(1) {
-        return Err(Unfit::ReadOnly { user });
-    }
+    let user = takes_writes(client).await?;
     let mut tables = tables.to_vec();
     tables.extend(route.map(|route| route.postgres_table.as_str()));
     if let Some(unfit) = facts(client, &tables).await?.iter().find_map(|facts| facts.unfit(&user)) {
@@ -186,31 +232,38 @@ pub async fn may_write(client: &Client, tables: &[&str], route: Option<&Route>) 
     }
 }
 
-/// Asks whether the tables are there, and whether the user has these rights on them.
+/// Those of the tables that are missing, or on which the user lacks one of these rights: one error for each.
 ///
 /// # Errors
-/// A table or a right is missing, or PostgreSQL refuses.
-pub async fn may_use(client: &Client, tables: &[(&str, &[&str])]) -> Result<(), Unfit> {
+/// PostgreSQL refuses.
+pub async fn unusable(client: &Client, tables: &[(&str, &[&str])]) -> Result<Vec<Unfit>, tokio_postgres::Error> {
     let sql = "select quote_ident(current_user), t.name, to_regclass(t.name) is null, \
                array_to_string(array(select r from unnest(string_to_array(t.rights, ',')) r \
                where not has_table_privilege(to_regclass(t.name), r)), ', ') \
                from unnest($1::text[], $2::text[]) t (name, rights)";
     let names: Vec<String> = tables.iter().map(|(name, _)| quoted(name)).collect();
     let rights: Vec<String> = tables.iter().map(|(_, rights)| rights.join(",")).collect();
+    let mut unusable = Vec::new();
     for row in client.query(sql, &[&names, &rights]).await? {
         let (user, table, is_missing, rights): (String, String, bool, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
         let table = table.replace('"', "");
         if is_missing {
-            return Err(Unfit::NoTable { table, source: Remedy::only("run `footprint migrate`") });
-        }
-        if !rights.is_empty() {
+            unusable.push(Unfit::NoTable { table, source: Remedy::only("run `footprint migrate`") });
+        } else if !rights.is_empty() {
             let source = Remedy::only(format!("as its owner, run: grant {rights} on {table} to {user}"));
-            let lacking = format!("{user} lacks the right to {rights} on {table}");
-            return Err(Unfit::NoRight { lacking, source });
+            unusable.push(Unfit::NoRight { lacking: format!("{user} lacks the right to {rights} on {table}"), source });
         }
     }
-    Ok(())
+    Ok(unusable)
+}
+
+/// Asks whether the tables are there, and whether the user has these rights on them.
+///
+/// # Errors
+/// A table or a right is missing, or PostgreSQL refuses.
+pub async fn may_use(client: &Client, tables: &[(&str, &[&str])]) -> Result<(), Unfit> {
+    unusable(client, tables).await?.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Whether the route's table is the one that `migrate` registered. A table of the same name in an earlier schema would take its
@@ -221,11 +274,53 @@ async fn is_where_it_was(client: &Client, route: &Route) -> Result<(), Unfit> {
                where r.route = $1 and c.oid = to_regclass($2::text) and r.postgres_table <> n.nspname || '.' || c.relname";
     match client.query_opt(sql, &[&route.name, &quoted(&route.postgres_table)]).await? {
         None => Ok(()),
-        Some(row) => Err(Unfit::Elsewhere {
-            route: route.name.clone(),
-            wanted: route.postgres_table.clone(),
-            found: row.get(1),
-            registered: row.get(0),
-        }),
+        Some(row) => {
+            let registered: String = row.get(0);
+            let remedy = format!("write `postgres_table = \"{registered}\"`, or give another table another route name");
+            Err(Unfit::Elsewhere {
+                route: route.name.clone(),
+                wanted: route.postgres_table.clone(),
+                found: row.get(1),
+                registered,
+                source: Remedy::only(remedy),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Chain;
+
+    /// The story: what to do about a standby, a read-only session, row-level security and an unlogged table was part of the reason,
+    /// so `what_to_do` on /readyz was empty.
+    #[test]
+    fn what_to_do_is_apart_from_the_reason() {
+        let facts =
+            |row_security, unlogged| Facts { name: "visits".into(), row_security, unlogged, ..Facts::default() };
+        let read_only = |source: &str| Unfit::ReadOnly {
+            user: "web".into(),
+            source: Remedy::only(statement_to_set("default_transaction_read_only", "off", source, "web", "prd")),
+        };
+        let cases = [
+            (Unfit::standby(), "set DB_HOST to the primary"),
+            (read_only("user"), "as a superuser, run: alter role web reset default_transaction_read_only"),
+            (read_only("database"), "as a superuser, run: alter database prd reset default_transaction_read_only"),
+            (
+                read_only("database user"),
+                "as a superuser, run: alter role web in database prd reset default_transaction_read_only",
+            ),
+            (
+                read_only("configuration file"),
+                "as a superuser, run: alter system set default_transaction_read_only = off; select pg_reload_conf()",
+            ),
+            (facts(true, false).unfit("web").unwrap(), "as a superuser, run: alter role web bypassrls"),
+            (facts(false, true).unfit("web").unwrap(), "as its owner, run: alter table visits set logged"),
+        ];
+        for (unfit, what_to_do) in cases {
+            assert_eq!(Chain(&unfit).parts().1, what_to_do);
+        }
+        assert!(facts(false, false).unfit("web").is_none());
     }
 }

@@ -204,11 +204,11 @@ pub(super) fn may_connect_later(error: &Error) -> bool {
 /// Whether it can help to connect again: the server is away, starting or full, and does not refuse this client as such.
 pub fn is_passing_connect(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TimedOut(_)
+        ConnectError::TimedOut { .. }
         | ConnectError::Unreachable { .. }
         | ConnectError::Unknown { .. }
         | ConnectError::Away { .. } => true,
-        ConnectError::Unfit { source, .. } => matches!(source, Unfit::Standby),
+        ConnectError::Unfit { source, .. } => matches!(**source, Unfit::Standby(_)),
         ConnectError::Refused { .. } | ConnectError::Files(_) | ConnectError::Session { .. } => false,
     }
 }
@@ -280,8 +280,8 @@ mod tests {
         let broken = tokio_postgres::Config::new().user("web").connect_raw(near, tokio_postgres::NoTls).await;
         let unreached = |error| ConnectError::unreached("db:5432/visits".to_owned(), Unreached::Failed(error));
         let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let standby = ConnectError::Unfit { address: address(), source: Unfit::Standby };
-        let no_schema = ConnectError::Session { address: address(), source: SessionError::NoDefaultSchema };
+        let standby = ConnectError::Unfit { address: address(), source: Box::new(Unfit::standby()) };
+        let no_schema = ConnectError::Session { address: address(), source: SessionError::no_default_schema() };
         let cases = [
             (
                 of("28P01", "password authentication failed").await,
@@ -311,7 +311,7 @@ mod tests {
             assert_eq!(printed_once(&error), format!("postgresql at db:5432/visits: {told}"));
             assert_eq!(is_passing_connect(&error), passes, "{told}");
         }
-        let silent = ConnectError::TimedOut(address());
+        let silent = ConnectError::timed_out(address());
         assert_eq!(
             printed_once(&silent),
             "postgresql at db:5432/visits did not answer in 10s; is it up, is DB_HOST right?"

@@ -63,8 +63,13 @@ pub enum ConnectError {
         source: Remedy,
     },
     /// No answer in time.
-    #[error("postgresql at {0} did not answer in {CONNECT_TIMEOUT:?}; is it up, is DB_HOST right?")]
-    TimedOut(String),
+    #[error("postgresql at {address} did not answer in {CONNECT_TIMEOUT:?}")]
+    TimedOut {
+        /// `host:port/database`.
+        address: String,
+        /// What to do.
+        source: Remedy,
+    },
     /// A file of certificates cannot be used.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -81,12 +86,17 @@ pub enum ConnectError {
     Unfit {
         /// `host:port/database`.
         address: String,
-        /// Why, and what to do.
-        source: Unfit,
+        /// Why, and what to do. It is large, and errors are passed by value.
+        source: Box<Unfit>,
     },
 }
 
 impl ConnectError {
+    /// For a server at `address` (`host:port/database`) that does not answer.
+    pub fn timed_out(address: String) -> Self {
+        Self::TimedOut { address, source: Remedy::only("is it up, is DB_HOST right?") }
+    }
+
     fn of(address: String, error: tokio_postgres::Error) -> Self {
         let may_pass = may_connect_later(&error);
         let source = Remedy::new(connect_remedy(&error), PostgresError::from(error));
@@ -104,7 +114,7 @@ impl ConnectError {
                 Self::Unknown { address, source: Remedy::new("is DB_HOST right?", error) }
             }
             Unreached::Failed(ReachError::Files(error)) => error.into(),
-            Unreached::Silent => Self::TimedOut(address),
+            Unreached::Silent => Self::timed_out(address),
         }
     }
 }
@@ -142,7 +152,7 @@ async fn connect_with_task(
         Ok(Ok(())) => Ok((client, task)),
         Ok(Err(SessionError::Postgres(error))) => Err(ConnectError::of(address, error)),
         Ok(Err(source)) => Err(ConnectError::Session { address, source }),
-        Err(_) => Err(ConnectError::TimedOut(address)),
+        Err(_) => Err(ConnectError::timed_out(address)),
     }
 }
 
@@ -186,8 +196,8 @@ async fn ask_to_write(
     match tokio::time::timeout(CONNECT_TIMEOUT, asked::may_write(&client, tables, route)).await {
         Ok(Ok(())) => Ok(client),
         Ok(Err(Unfit::Postgres(error))) => Err(ConnectError::of(address(), error)),
-        Ok(Err(source)) => Err(ConnectError::Unfit { address: address(), source }),
-        Err(_) => Err(ConnectError::TimedOut(address())),
+        Ok(Err(unfit)) => Err(ConnectError::Unfit { address: address(), source: Box::new(unfit) }),
+        Err(_) => Err(ConnectError::timed_out(address())),
     }
 }
 
@@ -203,6 +213,6 @@ pub async fn backend(client: &Client, postgres: &Postgres) -> Result<i32, Connec
     match tokio::time::timeout(CONNECT_TIMEOUT, client.query_one("select pg_backend_pid()", &[])).await {
         Ok(Ok(row)) => Ok(row.get(0)),
         Ok(Err(error)) => Err(ConnectError::of(address(postgres), error)),
-        Err(_) => Err(ConnectError::TimedOut(address(postgres))),
+        Err(_) => Err(ConnectError::timed_out(address(postgres))),
     }
 }

@@ -66,7 +66,7 @@ impl Sessions {
         Box::pin(self.0.get()).await.map_err(|error| match error {
             PoolError::Backend(error) => error,
             // neither happens: the pool has no time limit of its own, and it is never closed
-            _ => ConnectError::TimedOut(address(&self.0.manager().postgres)),
+            _ => ConnectError::timed_out(address(&self.0.manager().postgres)),
         })
     }
 }

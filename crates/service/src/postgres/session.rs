@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::config::Postgres;
+use crate::report::Remedy;
 
 /// The purpose of a session. It decides how long its statements may take.
 #[derive(Clone, Copy, Debug)]
@@ -144,21 +145,35 @@ pub enum SessionError {
     #[error(transparent)]
     Postgres(#[from] tokio_postgres::Error),
     /// Another encoding cannot hold every event.
-    #[error(
-        "the database's encoding is {0}, and it cannot hold every text; UTF8 is needed: make a database with `encoding 'UTF8' template template0` and set DB_NAME to it"
-    )]
-    Encoding(String),
+    #[error("the database's encoding is {0}, and it cannot hold every text; UTF8 is needed")]
+    Encoding(String, #[source] Remedy),
     /// The ledger is in several schemas.
-    #[error("footprint_ledger is in the schemas {0}: which one is meant? set postgres.schema")]
-    Ambiguous(String),
+    #[error("footprint_ledger is in the schemas {0}: which one is meant?")]
+    Ambiguous(String, #[source] Remedy),
     /// There is no schema of that name.
-    #[error(
-        "there is no schema {0:?}, or the user may not use it; create it or grant usage on it, or look at postgres.schema"
-    )]
-    NoSchema(String),
+    #[error("there is no schema {0:?}, or the user may not use it")]
+    NoSchema(String, #[source] Remedy),
     /// The role's search_path names no schema that is there.
-    #[error("the role's search_path names no schema that is there; set postgres.schema")]
-    NoDefaultSchema,
+    #[error("the role's search_path names no schema that is there")]
+    NoDefaultSchema(#[source] Remedy),
+}
+
+impl SessionError {
+    fn encoding(encoding: &str) -> Self {
+        let remedy = "make a database with `encoding 'UTF8' template template0` and set DB_NAME to it";
+        Self::Encoding(encoding.to_owned(), Remedy::only(remedy))
+    }
+
+    fn no_schema(schema: &str, user: &str) -> Self {
+        let (name, user) = (identifier(schema), identifier(user));
+        let sql = format!("create schema if not exists {name}; grant usage, create on schema {name} to {user}");
+        let remedy = format!("look at postgres.schema; or, as a superuser, run: {sql}");
+        Self::NoSchema(schema.to_owned(), Remedy::only(remedy))
+    }
+
+    pub(super) fn no_default_schema() -> Self {
+        Self::NoDefaultSchema(Remedy::only("set postgres.schema"))
+    }
 }
 
 /// What the server says about itself at the login.
@@ -189,10 +204,10 @@ pub(super) async fn pin(
     purpose: Purpose,
 ) -> Result<(), SessionError> {
     if let Some(encoding) = server.encoding.as_deref().filter(|encoding| *encoding != "UTF8") {
-        return Err(SessionError::Encoding(encoding.to_owned()));
+        return Err(SessionError::encoding(encoding));
     }
     client.batch_execute(&batch(purpose, server.major_version)).await?;
-    let mut path: Vec<String> = schemas(client, &settings.schema).await?.iter().map(|name| identifier(name)).collect();
+    let mut path: Vec<String> = schemas(client, settings).await?.iter().map(|name| identifier(name)).collect();
     // temporary tables come last, so that none is taken for a table of the same name
     path.push("pg_temp".into());
     client.batch_execute(&format!("set search_path = {}", path.join(", "))).await?;
@@ -206,10 +221,10 @@ fn identifier(name: &str) -> String {
 /// Where tables without a schema in their name are looked up: first in the configured schema, or else where the ledger is; then
 /// where the ledger's routes have their tables; then in `public`. Before the first `migrate`, it is where the role creates its
 /// tables. A later change of the role's `search_path` must not lead to another ledger: everything would be stored again.
-async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, SessionError> {
-    let Some(home) = home(client, configured).await? else {
+async fn schemas(client: &Client, settings: &Postgres) -> Result<Vec<String>, SessionError> {
+    let Some(home) = home(client, settings).await? else {
         let role: Vec<String> = client.query_one("select pg_catalog.current_schemas(false)::text[]", &[]).await?.get(0);
-        return if role.is_empty() { Err(SessionError::NoDefaultSchema) } else { Ok(role) };
+        return if role.is_empty() { Err(SessionError::no_default_schema()) } else { Ok(role) };
     };
     let sql = format!(
         "select distinct pg_catalog.split_part(postgres_table, '.', 1) from {}.footprint_route \
@@ -232,13 +247,14 @@ async fn schemas(client: &Client, configured: &str) -> Result<Vec<String>, Sessi
 }
 
 /// The configured schema, or the ledger's. None: there is no ledger yet.
-async fn home(client: &Client, configured: &str) -> Result<Option<String>, SessionError> {
+async fn home(client: &Client, settings: &Postgres) -> Result<Option<String>, SessionError> {
+    let configured = settings.schema.as_str();
     if !configured.is_empty() {
         let sql = "select 1 from pg_catalog.pg_namespace n \
                    where n.nspname = $1 and pg_catalog.has_schema_privilege(n.oid, 'usage')";
         let found = client.query(sql, &[&configured]).await?;
         return if found.is_empty() {
-            Err(SessionError::NoSchema(configured.into()))
+            Err(SessionError::no_schema(configured, &settings.user))
         } else {
             Ok(Some(configured.into()))
         };
@@ -250,7 +266,7 @@ async fn home(client: &Client, configured: &str) -> Result<Option<String>, Sessi
     let mut ledgers: Vec<String> = client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect();
     match ledgers.len() {
         0 | 1 => Ok(ledgers.pop()),
-        _ => Err(SessionError::Ambiguous(ledgers.join(", "))),
+        _ => Err(SessionError::Ambiguous(ledgers.join(", "), Remedy::only("set postgres.schema"))),
     }
 }
 
