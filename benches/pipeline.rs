@@ -22,6 +22,7 @@ use footprint::batch::under_way::UnderWay;
 use footprint::limits::{
     BLOCK_PIECE_BYTES, CHUNK_CHANNEL_CAPACITY, COORDINATOR_CHANNEL_CAPACITY, COPY_CHUNK_BYTES, WRITER_CHANNEL_CAPACITY,
 };
+use footprint::paused::Paused;
 use footprint::read::chunk::Chunk;
 use footprint::store::clickhouse::native;
 use footprint::store::postgres::copy;
@@ -150,10 +151,12 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
     let (_interval, cut_interval) = watch::channel(Duration::ZERO);
     let batcher = Batcher::new(&support::definition(route), support::limits(), &under_way);
     let health = Health::new("visits", Vec::new(), Instant::now());
+    let (_pause, paused) = watch::channel(Paused::default());
     let watched = |sink, component| Watched {
         health: health.reporter(component),
         meters: Meters::new("visits").sink(sink),
         patience: Patience::None,
+        paused: paused.clone(),
     };
     let lanes = [
         runtime.spawn(serve(

@@ -10,6 +10,7 @@ pub mod store;
 // modules that know the whole way
 pub mod limits;
 pub mod outcome;
+pub mod paused;
 pub mod pipeline;
 mod probes;
 pub mod supervisor;

@@ -35,6 +35,7 @@ use crate::limits::{
     WRITER_CHANNEL_CAPACITY,
 };
 use crate::outcome::Outcome;
+use crate::paused::Paused;
 use crate::read::commands::commands;
 use crate::read::reader::{self, Reader};
 use crate::store::clickhouse::migrate::Migrator;
@@ -68,6 +69,8 @@ struct Parts<'a> {
     patience: Patience,
     health: Arc<Health>,
     meters: Meters,
+    /// What a person has paused.
+    paused: watch::Receiver<Paused>,
 }
 
 /// The stages beside the coordinator. None of them may end before it.
@@ -102,7 +105,8 @@ pub async fn run(job: &Job) -> Result<Outcome, PipelineError> {
     let (name, proofs, under_way) = (application_name(*instance), Arc::default(), UnderWay::default());
     let meters = Meters::new(&route.name);
     let (instance, patience, health) = (*instance, *patience, Arc::clone(health));
-    let parts = Parts { config, route, budget, instance, name, proofs, under_way, patience, health, meters };
+    let (paused_sender, paused) = watch::channel(Paused::default());
+    let parts = Parts { config, route, budget, instance, name, proofs, under_way, patience, health, meters, paused };
     let (stop, status) = (stop.clone(), status.clone());
     let definition = Definition::of(route).map_err(|error| PipelineError::Stop(error.into()))?;
     let definition = Arc::new(definition);
@@ -124,11 +128,11 @@ pub async fn run(job: &Job) -> Result<Outcome, PipelineError> {
         Ok(())
     });
     let context = Arc::new(parts.context(definition)?);
-    let cut_interval = cut_interval_sender;
-    let channels = coordinator::Channels { commands, events, batches, lanes, acks, status, stop, cut_interval };
+    let (cut_interval, paused) = (cut_interval_sender, paused_sender);
+    let channels = coordinator::Channels { commands, events, batches, lanes, acks, status, stop, cut_interval, paused };
     let coordinator = Coordinator::new(context, parts.settings(), channels);
-    let left =
-        parts.start_reader(reader::Channels { commands: command_queue, events: event_sender, chunks: chunk_sender })?;
+    let (commands, events, chunks) = (command_queue, event_sender, chunk_sender);
+    let left = parts.start_reader(reader::Channels { commands, events, chunks, paused: parts.paused.clone() })?;
 
     let result = supervise(coordinator, &mut stages).await;
     stages.shutdown().await;
@@ -148,7 +152,7 @@ impl Parts<'_> {
     /// What a writer reports to, and how patient it is.
     fn watched(&self, sink: SinkName, component: Component) -> Watched {
         let (health, meters) = (self.health.reporter(component), self.meters.sink(sink));
-        Watched { health, meters, patience: self.patience }
+        Watched { health, meters, patience: self.patience, paused: self.paused.clone() }
     }
 
     /// A writer for each lane and sink.

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod heartbeat;
 mod other_consumers;
+mod pauses;
 mod release;
 mod status;
 mod take_overs;
@@ -35,6 +36,7 @@ use tracing::debug;
 
 pub use self::error::{PipelineError, SinkStop};
 use self::other_consumers::GroupWatch;
+use self::pauses::Pauses;
 use self::topic::{Described, Watch};
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
@@ -44,6 +46,7 @@ use crate::ledger::ownership::Ownership;
 use crate::ledger::statements::{Ledger, ServerIdentity};
 use crate::limits::{CUTS_PER_SECOND_MAX, READY_BATCHES_MAX};
 use crate::outcome::Outcome;
+use crate::paused::Paused;
 use crate::read::commands::{Command, Commands};
 use crate::read::event::Event;
 use crate::store::lanes::{Lane, Lanes};
@@ -70,6 +73,8 @@ pub struct Channels {
     pub stop: watch::Receiver<bool>,
     /// To the batcher: the time between two cuts of incomplete batches.
     pub cut_interval: watch::Sender<Duration>,
+    /// To the reader and the writers: what a person has paused.
+    pub paused: watch::Sender<Paused>,
 }
 
 /// The time between two cuts of incomplete batches, for a process that owns `owned` of a topic's `partitions`. With it, all owners together
@@ -152,6 +157,7 @@ pub struct Coordinator {
     describes: JoinSet<Described>,
     watch: Watch,
     group: GroupWatch,
+    pauses: Pauses,
     lags: JoinSet<Vec<(Partition, Offset)>>,
     lag_at: Instant,
     viewed_at: Instant,
@@ -192,6 +198,7 @@ impl Coordinator {
             describes: JoinSet::new(),
             watch: Watch::default(),
             group: GroupWatch::default(),
+            pauses: Pauses::new(&settings.health),
             lags: JoinSet::new(),
             lag_at: now,
             viewed_at: now,
@@ -260,6 +267,7 @@ impl Coordinator {
     async fn work(&mut self) -> Result<(), PipelineError> {
         self.settings.health.coordinator_turned(Instant::now());
         self.connect().await?;
+        self.look_at_pauses().await?;
         self.describe_when_needed();
         self.look_for_other_consumers();
         self.start_takeovers();

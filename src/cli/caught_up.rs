@@ -10,6 +10,7 @@ use footprint_event::route::Route;
 use footprint_protocol::ledger::{Frontiers, Row, SourceId};
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Config;
+use footprint_service::escape::{Keep, escaped};
 use footprint_service::kafka::{AskError, Inquirer, source_id};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ use crate::outcome::Stored;
 
 /// How often the ledger is asked.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// The ledger is asked for pauses at each of these questions.
+const PAUSES_EVERY: u32 = 20;
 /// How long one question to Kafka may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the ledger may take, after all pipelines have ended, to say how many records are stored.
@@ -98,7 +101,7 @@ impl<'a> CaughtUp<'a> {
         let bar = progress_bar();
         let mut ledgers: Vec<Option<Ledger>> = goals.iter().map(|_| None).collect();
         let mut failures = 0;
-        loop {
+        for number in 0_u32.. {
             match self.ask(goals, &mut ledgers).await {
                 Ok((stored, is_reached)) => {
                     failures = 0;
@@ -108,6 +111,9 @@ impl<'a> CaughtUp<'a> {
                     if is_reached {
                         bar.finish_and_clear();
                         return Ok(());
+                    }
+                    if number.is_multiple_of(PAUSES_EVERY) {
+                        refuse_paused(goals, &ledgers).await?;
                     }
                 }
                 // the pipeline itself reports what is wrong, and waits for the ledger to come back
@@ -119,6 +125,7 @@ impl<'a> CaughtUp<'a> {
             }
             tokio::time::sleep(INTERVAL * (1 + failures.min(40))).await;
         }
+        Ok(())
     }
 
     /// How many records are stored now, and whether that is all. None: it is not known yet how many there are to store. If the
@@ -158,6 +165,29 @@ impl<'a> CaughtUp<'a> {
         *self.last.lock() = sum;
         Ok((sum, all))
     }
+}
+
+/// What is paused is never caught up, so waiting for it would not end.
+async fn refuse_paused(goals: &[Goal], ledgers: &[Option<Ledger>]) -> anyhow::Result<()> {
+    for (goal, ledger) in goals.iter().zip(ledgers) {
+        let Some(ledger) = ledger else { continue };
+        let pauses = match ledger.pauses().await {
+            Ok(pauses) => pauses,
+            // the next question shows whether the ledger is away
+            Err(error) if error.is_passing() => continue,
+            Err(error) => bail!(error),
+        };
+        if let Some(pause) = pauses.first() {
+            let sink = pause.sink.map_or(String::new(), |sink| format!(" --sink {}", sink.as_str()));
+            let pause = escaped(&pause.to_string(), Keep::Nothing).to_string();
+            bail!(
+                "route {} cannot be caught up, it is {pause}; run `footprint resume {}{sink}` first",
+                goal.route,
+                goal.route
+            );
+        }
+    }
+    Ok(())
 }
 
 fn goal(inquirer: &Inquirer, route: &Route) -> Result<Goal, AskError> {

@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod generate;
 pub mod health;
 pub mod migrate;
+pub mod pause;
 pub mod run;
 pub mod verify;
 
@@ -61,6 +62,8 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Health(health::HealthArgs),
     Diagnose(diagnose::DiagnoseArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
 }
 
 /// How the program ended.
@@ -182,6 +185,8 @@ impl Command {
             Self::DeadLetters(args) => {
                 unless_asked(signals, "dead-letters", dead_letters::run(&args, config, output)).await
             }
+            Self::Pause(args) => unless_asked(signals, "pause", pause::pause(&args, config, output)).await,
+            Self::Resume(args) => unless_asked(signals, "resume", pause::resume(&args, config, output)).await,
             // they have ended before
             Self::Config(_) | Self::Completions(_) | Self::Diagnose(_) => Ok(Exit::Done),
             Self::Health(args) => unless_asked(signals, "health", health::run(&args, config, output)).await,

@@ -9,7 +9,7 @@ pub mod holder;
 mod left_out;
 pub mod letters;
 mod named;
-pub mod proofs;
+pub mod pauses;
 pub mod replays;
 pub mod routes;
 mod starts;

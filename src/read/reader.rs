@@ -16,6 +16,7 @@ mod room;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
@@ -27,8 +28,8 @@ use footprint_service::metrics::Meters;
 use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use self::action::Action;
@@ -38,6 +39,7 @@ use self::intake::Intake;
 use self::partitions::Partitions;
 use crate::batch::budget::Budget;
 use crate::batch::under_way::UnderWay;
+use crate::paused::Paused;
 use crate::read::chunk::Chunk;
 use crate::read::commands::{CommandQueue, Commit};
 use crate::read::commit::Commits;
@@ -45,6 +47,8 @@ use crate::read::event::Event;
 
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long one wait lasts while the route is paused. Between two waits, the reader handles the group's events.
+const PAUSED_WAIT: Duration = Duration::from_millis(20);
 /// How long the reader waits at its end until the messages that it took are decoded or thrown away.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the client's errors must last before they are logged.
@@ -58,6 +62,8 @@ pub struct Channels {
     pub events: mpsc::Sender<Event>,
     /// Chunks to the next stage.
     pub chunks: mpsc::Sender<Chunk<Messages>>,
+    /// What a person has paused.
+    pub paused: watch::Receiver<Paused>,
 }
 
 /// The reader of one topic.
@@ -73,6 +79,7 @@ pub struct Reader {
     partitions: Partitions,
     intake: Intake,
     health: Arc<Health>,
+    paused: watch::Receiver<Paused>,
     woken_at: Instant,
     /// Nobody takes events any more.
     coordinator_is_gone: bool,
@@ -94,7 +101,7 @@ impl Reader {
         let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
         consumer.subscribe(&[topic])?;
         let consumer = Arc::new(consumer);
-        let Channels { commands, events, chunks } = channels;
+        let Channels { commands, events, chunks, paused } = channels;
         Ok(Self {
             commits: Commits::new(&consumer)?,
             fetching: Fetching::new(&consumer, topic)?,
@@ -106,6 +113,7 @@ impl Reader {
             partitions: Partitions::default(),
             intake: Intake::new(chunks, budget, under_way, (health, meters)),
             health: Arc::clone(health),
+            paused,
             woken_at: Instant::now(),
             coordinator_is_gone: false,
         })
@@ -125,7 +133,11 @@ impl Reader {
             self.log_lasting_errors();
             self.poll_group();
             self.send_events();
-            if self.intake.may_take(self.partitions.readings.replaying()) {
+            let may_take = self.intake.may_take(self.partitions.readings.replaying());
+            if self.paused.borrow().route {
+                // librdkafka keeps what it has fetched in its own bounded queue, as while the budget is spent
+                thread::sleep(PAUSED_WAIT);
+            } else if may_take {
                 self.take();
             } else {
                 self.intake.wait();

@@ -9,11 +9,12 @@ use footprint_service::health::{Reporter, Severity};
 use footprint_service::metrics::{SinkMeters, Written};
 use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::batch::Batch;
 use crate::limits::UNCLEAR_TRIES_MAX;
+use crate::paused::Paused;
 use crate::store::sink::{Ack, Sink, SinkError, Verdict};
 use crate::store::write_failure::WriteFailure;
 
@@ -37,6 +38,8 @@ pub struct Watched {
     pub meters: SinkMeters,
     /// What a failure that only a person can mend means.
     pub patience: Patience,
+    /// What a person has paused.
+    pub paused: watch::Receiver<Paused>,
 }
 
 /// Serves one lane until the channel of batches closes.
@@ -47,7 +50,7 @@ pub async fn serve(
     mut sink: impl Sink,
     mut batches: mpsc::Receiver<Arc<Batch>>,
     acks: mpsc::Sender<Ack>,
-    watched: Watched,
+    mut watched: Watched,
 ) -> Result<(), SinkError> {
     let mut waiting: Option<Arc<Batch>> = None;
     loop {
@@ -72,7 +75,7 @@ pub async fn serve(
             }
             group.push(next);
         }
-        if !write_group(&mut sink, group, &acks, &watched).await? {
+        if !write_group(&mut sink, group, &acks, &mut watched).await? {
             return Ok(());
         }
     }
@@ -83,12 +86,22 @@ async fn write_group(
     sink: &mut impl Sink,
     mut group: Vec<Arc<Batch>>,
     acks: &mpsc::Sender<Ack>,
-    watched: &Watched,
+    watched: &mut Watched,
 ) -> Result<bool, SinkError> {
-    let Watched { health, meters, patience } = watched;
+    let Watched { health, meters, patience, paused } = watched;
     let mut tries = Tries::new(*patience);
     let name = sink.name();
     loop {
+        if paused.borrow().sink(name) {
+            // an error means that the coordinator is gone
+            if paused.wait_for(|paused| !paused.sink(name)).await.is_err() {
+                return Ok(false);
+            }
+            group.retain(|batch| !batch.ownership.has_ended());
+            if group.is_empty() {
+                return Ok(!acks.is_closed());
+            }
+        }
         let started = Instant::now();
         let error = match sink.write(&group, tries.uncertain).await {
             Ok(verdicts) => {

@@ -57,8 +57,7 @@ const ROOMS: [Room; 4] = [
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "health", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
-            &["metrics/catalogue"],
-            &["metrics/audit", "metrics"],
+            &["metrics/catalogue", "metrics"],
             &["pages/ask", "pages/shape", "pages", "failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
@@ -87,7 +86,7 @@ const ROOMS: [Room; 4] = [
         prefix: "",
         path: "footprint",
         layers: &[
-            &["limits", "outcome", "ledger/error", "ledger/identity", "ledger/proof"],
+            &["limits", "outcome", "paused", "ledger/error", "ledger/identity", "ledger/proof"],
             &["ledger/ownership"],
             // batches
             &["batch/batcher/months", "batch/batcher/pacing", "batch/budget", "batch/under_way"],
@@ -104,7 +103,7 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/shape", "store/clickhouse/native/part"],
             &["store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
-            &["ledger/statements/history", "ledger/statements/proofs", "ledger/statements/routes"],
+            &["ledger/statements/history", "ledger/statements/routes"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[
@@ -113,6 +112,7 @@ const ROOMS: [Room; 4] = [
                 "ledger/statements/holder",
                 "ledger/statements/left_out",
                 "ledger/statements/named",
+                "ledger/statements/pauses",
                 "ledger/statements/starts",
                 "ledger/statements",
             ],
@@ -133,7 +133,12 @@ const ROOMS: [Room; 4] = [
             &["claim/take_over/definitions", "claim/take_over/first_start"],
             &["claim/take_over/shell", "claim/take_over"],
             &["claim/coordinator/error"],
-            &["claim/coordinator/connection", "claim/coordinator/other_consumers", "claim/coordinator/status"],
+            &[
+                "claim/coordinator/connection",
+                "claim/coordinator/other_consumers",
+                "claim/coordinator/pauses",
+                "claim/coordinator/status",
+            ],
             &["claim/coordinator/claims", "claim/coordinator/release"],
             &["claim/coordinator/heartbeat"],
             &["claim/coordinator/events", "claim/coordinator/take_overs", "claim/coordinator/topic"],
@@ -144,8 +149,6 @@ const ROOMS: [Room; 4] = [
             // upkeep
             &["upkeep/replay/batch", "upkeep/replay/error"],
             &["upkeep/replay/store", "upkeep/replay"],
-            &["upkeep/verify/finding"],
-            &["upkeep/verify/faults"],
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
@@ -157,9 +160,6 @@ const ROOMS: [Room; 4] = [
             &["upkeep/repair/clickhouse", "upkeep/repair/postgres"],
             &["upkeep/repair/mend"],
             &["upkeep/repair"],
-            &["upkeep/audit/pace", "upkeep/audit/schedule"],
-            &["upkeep/audit/prover"],
-            &["upkeep/audit/route", "upkeep/audit"],
             // commands
             &["cli/dead_letters/filter"],
             &["cli/dead_letters/list"],
@@ -175,6 +175,7 @@ const ROOMS: [Room; 4] = [
                 "cli/generate",
                 "cli/health",
                 "cli/migrate",
+                "cli/pause",
                 "cli/verify",
             ],
             &["cli/diagnose", "cli/run"],

@@ -20,7 +20,8 @@ impl Coordinator {
     pub(super) async fn dispatch(&mut self) -> Result<(), PipelineError> {
         self.choose_lanes();
         self.send_claimed();
-        let Some(ledger) = self.ledger.clone() else { return Ok(()) };
+        // what is claimed is finished; nothing new is claimed
+        let Some(ledger) = self.ledger.clone().filter(|_| !self.pauses.is_route_paused()) else { return Ok(()) };
         let now = Instant::now();
         let fingerprint = self.context.definition.fingerprint();
         let mut by_lane: BTreeMap<Lane, Vec<(Instant, ClaimWanted)>> = BTreeMap::new();

@@ -67,7 +67,7 @@ impl Coordinator {
     /// Begins the release of partitions. An owned partition is released after `delay` and a drain.
     pub(super) fn begin_release(&mut self, partitions: Vec<Partition>, delay: Duration) {
         let begins_at = Instant::now() + delay;
-        let deadline = begins_at + self.settings.drain_deadline;
+        let deadline = begins_at + self.drain_deadline();
         for &partition in &partitions {
             if let Some(machine) = self.machine(partition) {
                 machine.revoke(begins_at, deadline);

@@ -85,12 +85,13 @@ impl Coordinator {
     pub(super) fn on_log_ends(&mut self, ends: &[(Partition, Offset)]) {
         self.log_ends.extend(ends.iter().copied());
         self.log_ends.retain(|partition, _| self.partitions.contains_key(partition));
-        let (now, is_spent) = (Instant::now(), self.settings.budget.is_spent());
+        let now = Instant::now();
+        let is_held = self.settings.budget.is_spent() || self.pauses.is_route_paused();
         for &(partition, end) in ends {
             let Some(machine) = self.partitions.get(&partition).map(|held| &held.machine) else { continue };
             let Some((ownership, tracker)) = machine.right().zip(machine.tracker()) else { continue };
             let next = tracker.recorded_frontiers().lowest();
-            let is_waiting = end > next && !is_spent && !machine.is_under_way() && machine.ready_count() == 0;
+            let is_waiting = end > next && !is_held && !machine.is_under_way() && machine.ready_count() == 0;
             let after = self.settings.unreadable.after;
             if let Some(stood) = self.silence.observe(partition, (ownership.epoch, next), is_waiting, after, now) {
                 warn!(

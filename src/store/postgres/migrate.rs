@@ -31,7 +31,7 @@ const VERSIONS: [(&str, &str); 8] = [
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
     ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
     ("V10__replay", include_str!("../../../migrations/postgres/V10__replay.sql")),
-    ("V11__proof", include_str!("../../../migrations/postgres/V11__proof.sql")),
+    ("V11__pause", include_str!("../../../migrations/postgres/V11__pause.sql")),
 ];
 /// The advisory lock that `migrate` takes: the bytes of "footprin".
 const LOCK: i64 = i64::from_be_bytes(*b"footprin");

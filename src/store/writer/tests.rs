@@ -94,6 +94,7 @@ struct Lane {
     definition: Arc<Definition>,
     serving: JoinHandle<Result<(), SinkError>>,
     health: Arc<Health>,
+    pause: watch::Sender<Paused>,
 }
 
 impl Lane {
@@ -110,9 +111,10 @@ impl Lane {
         let definition = Arc::new(Definition::of(&route).unwrap());
         let health = Health::new("visits", vec![Component::Postgres], Instant::now());
         let meters = Meters::new("visits").sink(SinkName::Postgres);
-        let watched = Watched { health: health.reporter(Component::Postgres), meters, patience };
+        let (pause, paused) = watch::channel(Paused::default());
+        let watched = Watched { health: health.reporter(Component::Postgres), meters, patience, paused };
         let serving = tokio::spawn(serve(sink, receiver, acks, watched));
-        Self { batches, acks: receiver_of_acks, seen, ownership: ownership(0, 0), definition, serving, health }
+        Self { batches, acks: receiver_of_acks, seen, ownership: ownership(0, 0), definition, serving, health, pause }
     }
 
     async fn send(&self, start: Offset, end: Offset) {
@@ -162,6 +164,29 @@ impl Lane {
 
 fn call(range: Range, uncertain: bool) -> Call {
     Call { ranges: vec![range], uncertain }
+}
+
+/// A paused writer writes nothing, drops what is no longer its own, and goes on when it is resumed.
+#[tokio::test]
+async fn a_paused_sink_waits_and_then_writes_what_waits() {
+    let mut lane = Lane::new(&[Scripted::Reject]);
+    lane.pause.send_replace(Paused { postgres: true, ..Paused::default() });
+    lane.send(0, 10).await;
+    lane.send(10, 20).await;
+    lane.pause.send_replace(Paused { postgres: true, clickhouse: true, route: true });
+    assert!(timeout(Duration::from_millis(300), lane.acks.recv()).await.is_err(), "nothing is acknowledged");
+    assert_eq!(lane.calls(), []);
+    lane.pause.send_replace(Paused { route: true, clickhouse: true, postgres: false });
+    assert_eq!(lane.ack().await, (Range::new(0, 10), Verdict::Stored));
+    assert_eq!(lane.ack().await, (Range::new(10, 20), Verdict::Stored));
+    // the coordinator ends while the writer waits: nothing is written
+    lane.pause.send_replace(Paused { postgres: true, ..Paused::default() });
+    lane.send(20, 30).await;
+    let calls = lane.calls().len();
+    let Lane { pause, serving, seen, .. } = lane;
+    drop(pause);
+    assert!(timeout(SOON, serving).await.unwrap().unwrap().is_ok());
+    assert_eq!(seen.calls.lock().len(), calls);
 }
 
 #[tokio::test]

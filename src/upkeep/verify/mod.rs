@@ -26,18 +26,16 @@ use footprint_service::config::Config;
 
 use crate::limits::VERIFY_WINDOW_BITS;
 
-pub(in crate::upkeep) mod clickhouse;
+mod clickhouse;
 pub(in crate::upkeep) mod content;
-pub(in crate::upkeep) mod error;
-pub(in crate::upkeep) mod expected;
-pub mod faults;
-mod finding;
-pub(in crate::upkeep) mod log;
-pub(in crate::upkeep) mod postgres;
-pub(in crate::upkeep) mod report;
+mod error;
+mod expected;
+mod log;
+mod postgres;
+mod report;
 pub mod stream;
 mod walk;
-pub(in crate::upkeep) mod window;
+mod window;
 
 pub use error::VerifyError;
 pub use report::{

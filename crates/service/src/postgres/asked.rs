@@ -21,7 +21,7 @@ const fn table(name: &'static str, rights: &'static [&'static str]) -> Table {
 }
 
 /// Every table besides those of the routes. The last one holds the records that no table takes. The others are the ledger.
-pub const TABLES: [Table; 8] = [
+pub const TABLES: [Table; 9] = [
     table("footprint_route", &["select"]),
     table("footprint_source", &["select", "insert"]),
     table("footprint_first_start", &["select", "insert"]),
@@ -30,6 +30,8 @@ pub const TABLES: [Table; 8] = [
     table("footprint_gap", &["select", "insert"]),
     // only `dead-letters replay` writes it, and names the right if it is missing
     table("footprint_replay", &["select"]),
+    // only `pause` and `resume` write it
+    table("footprint_pause", &["select"]),
     table(DEAD_LETTERS, &["select", "insert"]),
 ];
 
