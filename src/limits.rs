@@ -67,6 +67,8 @@ pub const PARTITIONS_MAX: usize = 10_000;
 /// Offsets of one partition that `verify` compares at once, as a power of two. They need about 40 MiB for counts and content
 /// numbers.
 pub const VERIFY_WINDOW_BITS: u32 = 20;
+/// What librdkafka may hold for the audit of one route, KiB.
+pub const AUDIT_QUEUE_KBYTES: u32 = 1_024;
 /// Windows of one table that `verify` lists, at most. A million times a million offsets are more than any topic has.
 pub const VERIFY_WINDOWS_MAX: usize = 1_000_000;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use footprint_service::config::Config;
 use footprint_service::console::Output;
 use footprint_service::health::Health;
@@ -28,6 +28,7 @@ use crate::pipeline::Job;
 use crate::probes;
 use crate::store::writer::Patience;
 use crate::supervisor;
+use crate::upkeep::audit;
 
 /// How much longer than its own deadline a drain may take before it is given up.
 const DRAIN_GRACE: Duration = Duration::from_secs(15);
@@ -73,7 +74,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
     let recorder = metrics::install()?;
     let (stop, stopped) = watch::channel(false);
     let patience = if args.until_caught_up { Patience::None } else { Patience::ForPeople };
-    let (mut pipelines, views) = start(config, patience, &stopped);
+    let (mut pipelines, views, watched_by_audit) = start(config, patience, &stopped);
     let statuses: Vec<watch::Receiver<Status>> = views.iter().map(|view| view.status.clone()).collect();
     let boards: Vec<Arc<Health>> = views.iter().map(|view| Arc::clone(&view.health)).collect();
     let moved = |statuses: &[watch::Receiver<Status>]| {
@@ -82,6 +83,7 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
     let watched = statuses.clone();
     let _pages = pages::serve(&config.telemetry, recorder, views).await?;
     let _probes = probes::start(config, &boards)?;
+    let _audit = audit::start(config, watched_by_audit).context("no thread for the audit")?;
     let goal = CaughtUp::new(config);
     let caught_up = async { if args.until_caught_up { goal.wait().await } else { std::future::pending().await } };
     tokio::pin!(caught_up);
@@ -135,22 +137,28 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
     Ok(outcome)
 }
 
-/// Starts every route's pipeline. Returns what the pages show of each.
-fn start(config: &Config, patience: Patience, stop: &watch::Receiver<bool>) -> (JoinSet<Outcome>, Vec<RouteView>) {
+/// Starts every route's pipeline. Returns what the pages show of each, and what the audit needs of each.
+fn start(
+    config: &Config,
+    patience: Patience,
+    stop: &watch::Receiver<bool>,
+) -> (JoinSet<Outcome>, Vec<RouteView>, Vec<audit::Watched>) {
     let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
     let mut pipelines = JoinSet::new();
-    let mut views = Vec::new();
+    let (mut views, mut watched) = (Vec::new(), Vec::new());
     let now = std::time::Instant::now();
     for route in &config.routes {
         let (status, seen) = watch::channel(Status::default());
         let health = Health::new(&route.name, probes::components(config), now);
-        views.push(RouteView { status: seen, health: Arc::clone(&health) });
-        let (config, route, budget, stop) =
-            (config.clone(), Arc::new(route.clone()), Arc::clone(&budget), stop.clone());
+        let (audited, proven) = watch::channel(Vec::new());
+        let route = Arc::new(route.clone());
+        watched.push(audit::Watched { route: Arc::clone(&route), status: seen.clone(), audited });
+        views.push(RouteView { status: seen, health: Arc::clone(&health), audited: proven });
+        let (config, budget, stop) = (config.clone(), Arc::clone(&budget), stop.clone());
         pipelines.spawn(supervisor::run(Job { config, route, budget, instance, patience, stop, status, health }));
     }
-    (pipelines, views)
+    (pipelines, views, watched)
 }
 
 async fn until(at: Option<Instant>) {

@@ -173,7 +173,7 @@ fn kind_text(kind: FindingKind, total: u64, findings: &[Finding], show: usize) -
     let label = if kind.is_fault() { "fault" } else { "warning" };
     let mut text = format!("{label}: {} ({total})\n", kind.name());
     for finding in findings.iter().filter(|finding| finding.kind == kind).take(show) {
-        let place = repair::name(finding.place);
+        let place = finding.place.in_words();
         let offsets = match finding.end_offset {
             Some(end) => format!("[{}, {end})", finding.offset),
             None => finding.offset.to_string(),

@@ -10,6 +10,7 @@ mod left_out;
 pub mod letters;
 mod named;
 pub mod pauses;
+pub mod proofs;
 pub mod replays;
 pub mod routes;
 mod starts;

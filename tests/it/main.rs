@@ -13,6 +13,7 @@ mod support;
 mod adopted;
 mod alerts;
 mod asked;
+mod audit;
 mod bad;
 mod brokers;
 mod check;

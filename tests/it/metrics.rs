@@ -55,6 +55,8 @@ fn every_line_is_in_the_catalogue_and_every_metric_of_a_plain_run_is_there() {
     world.wait_stored(source, SHARED, &mut [&mut consumer]);
     let lag_is_known = || (partitions(&consumer).len() == 2).then_some(());
     until_or("the lag is asked", SHARED, lag_is_known, || consumer.tail());
+    let is_audited = || consumer.metric("footprint_audit_pass_seconds{");
+    until_or("the audit has been everywhere", SHARED, is_audited, || consumer.tail());
     let (_, page) = consumer.page("/metrics").unwrap();
     let mut seen = BTreeSet::new();
     for line in page.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

@@ -57,7 +57,8 @@ const ROOMS: [Room; 4] = [
             &["config"],
             // what people and machines see, and what stops the program
             &["console", "health", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
-            &["metrics/catalogue", "metrics"],
+            &["metrics/catalogue"],
+            &["metrics/audit", "metrics"],
             &["pages/ask", "pages/shape", "pages", "failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
@@ -103,7 +104,7 @@ const ROOMS: [Room; 4] = [
             &["store/postgres/shape", "store/clickhouse/native/part"],
             &["store/clickhouse/native", "store/clickhouse/native/dictionary"],
             &["store/postgres/copy", "store/postgres/rights", "store/clickhouse/shape"],
-            &["ledger/statements/history", "ledger/statements/routes"],
+            &["ledger/statements/history", "ledger/statements/proofs", "ledger/statements/routes"],
             &["store/postgres/migrate", "store/clickhouse/rights"],
             // the ledger's statements
             &[
@@ -149,6 +150,8 @@ const ROOMS: [Room; 4] = [
             // upkeep
             &["upkeep/replay/batch", "upkeep/replay/error"],
             &["upkeep/replay/store", "upkeep/replay"],
+            &["upkeep/verify/finding"],
+            &["upkeep/verify/faults"],
             &["upkeep/migrate", "upkeep/verify/content", "upkeep/verify/report"],
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
@@ -160,6 +163,9 @@ const ROOMS: [Room; 4] = [
             &["upkeep/repair/clickhouse", "upkeep/repair/postgres"],
             &["upkeep/repair/mend"],
             &["upkeep/repair"],
+            &["upkeep/audit/pace", "upkeep/audit/schedule"],
+            &["upkeep/audit/prover"],
+            &["upkeep/audit/route", "upkeep/audit"],
             // commands
             &["cli/dead_letters/filter"],
             &["cli/dead_letters/list"],

@@ -1,4 +1,5 @@
-//! A clock that counts suspension, because a proof of ownership must age while the machine or the process sleeps.
+//! Two clocks. One counts suspension, because a proof of ownership must age while the machine or the process sleeps. The other counts
+//! the processor time of one thread.
 
 use std::time::Duration;
 
@@ -26,4 +27,14 @@ impl BootInstant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// The processor time that the calling thread has used.
+#[allow(unsafe_code)]
+pub fn thread_cpu_time() -> Duration {
+    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec, which the call only writes.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut used) };
+    assert!(status == 0, "CLOCK_THREAD_CPUTIME_ID is missing");
+    Duration::new(used.tv_sec.cast_unsigned(), u32::try_from(used.tv_nsec).unwrap_or(0))
 }

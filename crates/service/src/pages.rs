@@ -27,9 +27,9 @@ use tracing::{debug, info};
 
 use crate::config::Telemetry;
 use crate::health::{Component, Condition, Health};
-use crate::metrics;
+use crate::metrics::{self, audit::audit_series};
 use crate::report::Remedy;
-use crate::status::{PartitionView, Status};
+use crate::status::{Audited, PartitionView, Status};
 
 pub use self::ask::{AskPageError, ready_at, text_at};
 pub use self::shape::{ConditionPage, ReadyPage, ReadyRoute};
@@ -62,6 +62,8 @@ pub struct RouteView {
     pub status: watch::Receiver<Status>,
     /// Its health.
     pub health: Arc<Health>,
+    /// What the audit publishes.
+    pub audited: watch::Receiver<Vec<Audited>>,
 }
 
 /// The thread that serves the pages. It ends when this is dropped.
@@ -250,7 +252,11 @@ impl Pages {
         let routes = self.routes.iter().zip(&statuses);
         let partitions: Vec<(&str, &[PartitionView])> =
             routes.map(|(view, status)| (view.health.route.as_str(), status.partitions.as_slice())).collect();
-        self.recorder.render() + &metrics::partition_series(&partitions)
+        let audited: Vec<Vec<Audited>> = self.routes.iter().map(|view| view.audited.borrow().clone()).collect();
+        let routes = self.routes.iter().zip(&audited);
+        let audited: Vec<(&str, &[Audited])> =
+            routes.map(|(view, audited)| (view.health.route.as_str(), audited.as_slice())).collect();
+        self.recorder.render() + &metrics::partition_series(&partitions) + &audit_series(&audited, now)
     }
 }
 

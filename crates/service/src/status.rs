@@ -63,3 +63,16 @@ pub struct Status {
     /// The partitions owned, in order.
     pub partitions: Vec<PartitionView>,
 }
+
+/// What the audit knows of a partition that the process owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// Its number.
+    pub partition: Partition,
+    /// Everything below it is proven.
+    pub proven_below: Offset,
+    /// When a range of it was last proven. None: not since the process has it.
+    pub proven_at: Option<Instant>,
+    /// Ranges in which a fault was found that is still there.
+    pub faulty_ranges: usize,
+}

@@ -66,7 +66,7 @@ impl Done {
                 let why = escaped(&left.why, Keep::Nothing);
                 text.push_str(&format!(
                     "  not inserted: {} source {} partition {} offset {}: {why}\n",
-                    name(left.place),
+                    left.place.in_words(),
                     left.source,
                     left.partition,
                     left.offset
@@ -104,16 +104,5 @@ impl Done {
             ));
         }
         text
-    }
-}
-
-/// A place's name in a line.
-pub(super) fn name(place: Place) -> &'static str {
-    match place {
-        Place::Postgres => "postgres",
-        Place::Clickhouse => "clickhouse",
-        Place::DeadLetters => "dead_letters",
-        Place::Either => "postgres or clickhouse",
-        Place::Log => "kafka",
     }
 }

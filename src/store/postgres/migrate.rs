@@ -23,7 +23,7 @@ use super::shape::{FoundColumn, FoundTable, ShapeError, plan};
 use crate::ledger::statements::routes;
 
 /// The migration files, in order.
-const VERSIONS: [(&str, &str); 8] = [
+const VERSIONS: [(&str, &str); 9] = [
     ("V1__ledger", include_str!("../../../migrations/postgres/V1__ledger.sql")),
     ("V2__birth", include_str!("../../../migrations/postgres/V2__birth.sql")),
     ("V3__first_start", include_str!("../../../migrations/postgres/V3__first_start.sql")),
@@ -31,7 +31,8 @@ const VERSIONS: [(&str, &str); 8] = [
     ("V6__definitions", include_str!("../../../migrations/postgres/V6__definitions.sql")),
     ("V7__holders", include_str!("../../../migrations/postgres/V7__holders.sql")),
     ("V10__replay", include_str!("../../../migrations/postgres/V10__replay.sql")),
-    ("V11__pause", include_str!("../../../migrations/postgres/V11__pause.sql")),
+    ("V11__proof", include_str!("../../../migrations/postgres/V11__proof.sql")),
+    ("V12__pause", include_str!("../../../migrations/postgres/V12__pause.sql")),
 ];
 /// The advisory lock that `migrate` takes: the bytes of "footprin".
 const LOCK: i64 = i64::from_be_bytes(*b"footprin");

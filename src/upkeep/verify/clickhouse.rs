@@ -33,7 +33,7 @@ pub(super) struct Extent {
 pub(super) type Extents = BTreeMap<(i64, Partition), BTreeMap<i64, Extent>>;
 
 /// One route's table.
-pub(super) struct Table {
+pub(in crate::upkeep) struct Table {
     pins: Pins,
     address: String,
     name: String,
@@ -47,7 +47,7 @@ const WHO: &str = "clickhouse";
 
 impl Table {
     /// The table of `route`. Asks nothing yet. `stall` bounds a silence, `scan` a pass over the table.
-    pub(super) fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
+    pub(in crate::upkeep) fn new(clickhouse: &ClickHouse, route: &Route, stall: Duration, scan: Duration) -> Self {
         let columns = route.columns.iter().map(|column| format!(", {}", nullable(&column.name, column.kind))).collect();
         Self {
             pins: Pins::questions(&client(clickhouse), scan),
@@ -58,6 +58,12 @@ impl Table {
             stall,
             scan,
         }
+    }
+
+    /// With one thread of the server, behind its other queries.
+    pub(in crate::upkeep) fn gently(self) -> Self {
+        let pins = self.pins.and("max_threads", "1".into()).and("priority", "10".into());
+        Self { pins, ..self }
     }
 
     /// Asks whether the server answers.
@@ -114,7 +120,50 @@ impl Table {
         extent: &Extent,
         tally: &mut Tally,
     ) -> Result<(), VerifyError> {
-        let received = extent.received_at_us.map_or(String::new(), |(first, last)| {
+        let place = (base, offsets);
+        self.read_within((source, partition), place, extent.received_at_us, tally).await?;
+        // more rows are no surprise: a window at the frontier grows while a consumer runs
+        if tally.rows() < extent.rows {
+            return Err(VerifyError::Cut { who: WHO, rows: tally.rows(), counted: extent.rows });
+        }
+        Ok(())
+    }
+
+    /// The lowest and highest `received_at` of the rows of `[base, base + offsets)`, microseconds. None: there are no rows, or none has
+    /// a time.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or is silent too long.
+    pub(in crate::upkeep) async fn received(
+        &self,
+        (source, partition): (i64, Partition),
+        (base, offsets): (Offset, i64),
+    ) -> Result<Option<(i64, i64)>, VerifyError> {
+        let query = format!(
+            "select toUInt64(countIf(received_at is not null)), ifNull(min({RECEIVED_AT_US}), 0), ifNull(max({RECEIVED_AT_US}), 0) \
+             from {} where kafka_source = {source} and kafka_partition = {partition} \
+             and kafka_offset >= {base} and kafka_offset <= {}",
+            self.name,
+            base.saturating_add(offsets - 1)
+        );
+        let query = self.query(&query).await?;
+        let answer = self.within(self.stall, query.fetch_one::<(u64, i64, i64)>()).await?;
+        let (rows, first, last) = answer.map_err(|error| self.refused("look for times", error))?;
+        Ok((rows > 0).then_some((first, last)))
+    }
+
+    /// Adds the rows of `[base, base + offsets)` that were received within these times, microseconds, to `tally`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses, or is silent too long.
+    pub(in crate::upkeep) async fn read_within(
+        &self,
+        (source, partition): (i64, Partition),
+        (base, offsets): (Offset, i64),
+        received_at_us: Option<(i64, i64)>,
+        tally: &mut Tally,
+    ) -> Result<(), VerifyError> {
+        let received = received_at_us.map_or(String::new(), |(first, last)| {
             format!(
                 " and received_at >= fromUnixTimestamp64Micro(toInt64({first}), 'UTC') \
                  and received_at <= fromUnixTimestamp64Micro(toInt64({last}), 'UTC')"
@@ -134,11 +183,7 @@ impl Table {
         while let Some(chunk) = self.within(self.stall, cursor.next()).await?.map_err(failed)? {
             reader.feed(&chunk, |row| tally.add(row.offset, row.number)).map_err(|_| VerifyError::Malformed(WHO))?;
         }
-        // more rows are no surprise: a window at the frontier grows while a consumer runs
-        if !reader.is_whole() || tally.rows() < extent.rows {
-            return Err(VerifyError::Cut { who: WHO, rows: tally.rows(), counted: extent.rows });
-        }
-        Ok(())
+        if !reader.is_whole() { Err(VerifyError::Malformed(WHO)) } else { Ok(()) }
     }
 
     /// A query under settings that do not let a profile shorten an answer silently.

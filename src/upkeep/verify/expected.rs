@@ -7,7 +7,7 @@ use crate::upkeep::verify::report::{FindingKind, Findings, GapReport, PartitionR
 use crate::upkeep::verify::window::Promise;
 
 /// What is known of a partition before its rows are read.
-pub(super) struct Known<'a> {
+pub(in crate::upkeep) struct Known<'a> {
     /// The ledger's row. None: the ledger does not know the partition.
     pub promised: Option<&'a Promised>,
     /// The ledger's gaps, in rising order.
@@ -20,7 +20,7 @@ pub(super) struct Known<'a> {
 
 /// What to compare.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(in crate::upkeep) struct Expected {
     /// The partition.
     pub key: Key,
     /// The range of the log to read.
@@ -39,7 +39,7 @@ impl Expected {
     /// Sets what no place may hold, from the ledger as it is after the rows were read. `None`: the ledger does not know the
     /// partition. PostgreSQL's rows and dead letters are committed together with their frontiers, so none is past them.
     /// ClickHouse may hold anything that is claimed. A sink that is off is not judged past the offset where it stopped.
-    pub(super) fn forbid(&mut self, promised: Option<&Promised>) {
+    pub(in crate::upkeep) fn forbid(&mut self, promised: Option<&Promised>) {
         let Some(promised) = promised else {
             (self.rows.none_from, self.clickhouse.none_from, self.dead.none_from) = (0, 0, 0);
             return;
@@ -50,13 +50,13 @@ impl Expected {
     }
 
     /// Whether the window that ends before `end` may hold rows that nothing promises.
-    pub(super) fn reaches_past(&self, end: Offset) -> bool {
+    pub(in crate::upkeep) fn reaches_past(&self, end: Offset) -> bool {
         end > self.rows.due_below.min(self.clickhouse.due_below).min(self.dead.due_below)
     }
 }
 
 /// What is expected, and the report as far as it is known. Finds the ranges that can no longer be stored.
-pub(super) fn expected(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Expected, PartitionReport) {
+pub(in crate::upkeep) fn expected(key: Key, known: &Known<'_>, findings: &mut Findings) -> (Expected, PartitionReport) {
     let promised = known.promised.cloned().unwrap_or_default();
     let gaps_of = |sink: &str| {
         let ours = known.gaps.iter().filter(|gap| gap.sink == sink || gap.sink == "both");

@@ -34,7 +34,7 @@ const OUT_OF_RANGE_MAX: u32 = 3;
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Reads one topic's partitions, one at a time.
-pub(super) struct LogReader {
+pub(in crate::upkeep) struct LogReader {
     inquirer: Inquirer,
     consumer: BaseConsumer<ClientEvents>,
     bootstrap_servers: String,
@@ -59,7 +59,20 @@ impl LogReader {
     /// # Errors
     /// A property that librdkafka refuses, or a route that cannot be decoded.
     pub(super) fn new(kafka: &Kafka, route: &Route, stall: Duration) -> Result<Self, VerifyError> {
-        let mut config = consumer_config(kafka, route, kafka.queue_kbytes_max);
+        Self::with_queue(kafka, route, stall, kafka.queue_kbytes_max)
+    }
+
+    /// The same, where librdkafka holds at most `queue_kbytes`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(in crate::upkeep) fn with_queue(
+        kafka: &Kafka,
+        route: &Route,
+        stall: Duration,
+        queue_kbytes: u32,
+    ) -> Result<Self, VerifyError> {
+        let mut config = consumer_config(kafka, route, queue_kbytes);
         config.remove("group.instance.id");
         let bootstrap_servers = kafka.bootstrap_servers.clone();
         let refused = |source| VerifyError::Kafka { bootstrap_servers: kafka.bootstrap_servers.clone(), source };
@@ -71,11 +84,18 @@ impl LogReader {
         Ok(Self { inquirer, consumer, bootstrap_servers, topic: route.topic.clone(), at: None, stall, reader })
     }
 
+    /// Stops reading ahead.
+    pub(in crate::upkeep) fn rest(&mut self) {
+        self.at = None;
+        // what was fetched goes; an error leaves the assignment, which the next range replaces
+        let _ = self.consumer.unassign();
+    }
+
     /// The cluster's id.
     ///
     /// # Errors
     /// No answer in time.
-    pub(super) fn cluster_id(&self) -> Result<String, VerifyError> {
+    pub(in crate::upkeep) fn cluster_id(&self) -> Result<String, VerifyError> {
         self.inquirer.cluster_id(ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
@@ -83,7 +103,7 @@ impl LogReader {
     ///
     /// # Errors
     /// No answer in time.
-    pub(super) fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
+    pub(in crate::upkeep) fn describe(&self) -> Result<Option<TopicDescription>, VerifyError> {
         match self.inquirer.describe_topic(&self.topic, ANSWER_TIMEOUT) {
             Ok(description) => Ok(Some(description)),
             Err(AskError::NoTopic { .. }) => Ok(None),
@@ -95,7 +115,7 @@ impl LogReader {
     ///
     /// # Errors
     /// No answer in time.
-    pub(super) fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
+    pub(in crate::upkeep) fn watermarks(&self, partition: Partition) -> Result<(Offset, Offset), VerifyError> {
         self.inquirer.watermarks(&self.topic, partition, ANSWER_TIMEOUT).map_err(|error| self.refused(error))
     }
 
@@ -104,7 +124,7 @@ impl LogReader {
     ///
     /// # Errors
     /// Kafka refuses, cannot give a record, or sends nothing for too long.
-    pub(super) fn read(
+    pub(in crate::upkeep) fn read(
         &mut self,
         partition: Partition,
         holes: &[Range],
@@ -273,6 +293,7 @@ impl ContentReader {
             payload: message.payload(),
             headers: None,
         };
+        tally.received(received_at_us(timestamp_ms));
         if self.decoder.decode(record, &mut self.row).is_ok() {
             tally.add_good(record.offset, self.content.of_row(&self.row, 0));
             if tally.wants_letter(record.offset) {

@@ -26,16 +26,18 @@ use footprint_service::config::Config;
 
 use crate::limits::VERIFY_WINDOW_BITS;
 
-mod clickhouse;
+pub(in crate::upkeep) mod clickhouse;
 pub(in crate::upkeep) mod content;
-mod error;
-mod expected;
-mod log;
-mod postgres;
-mod report;
+pub(in crate::upkeep) mod error;
+pub(in crate::upkeep) mod expected;
+pub mod faults;
+mod finding;
+pub(in crate::upkeep) mod log;
+pub(in crate::upkeep) mod postgres;
+pub(in crate::upkeep) mod report;
 pub mod stream;
 mod walk;
-mod window;
+pub(in crate::upkeep) mod window;
 
 pub use error::VerifyError;
 pub use report::{

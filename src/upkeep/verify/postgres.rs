@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use footprint_event::route::{Kind, Route, quoted};
 use footprint_protocol::ledger::SinkName;
-use footprint_protocol::offset::Offset;
+use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Postgres;
 use footprint_service::postgres::pool::{Session, Sessions};
 use footprint_service::postgres::session::Purpose;
@@ -21,6 +21,7 @@ use futures::{TryStreamExt as _, pin_mut};
 use tokio_postgres::error::SqlState;
 
 use crate::ledger::statements::history::{self, Gap, Key, Promised, Source};
+use crate::ledger::statements::proofs::{self, Proof, Prover, Reached};
 use crate::limits::VERIFY_WINDOWS_MAX;
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::stream::{CopyReader, Fields};
@@ -40,9 +41,36 @@ pub(super) struct Extent {
 /// The windows of each partition that hold rows.
 pub(super) type Extents = BTreeMap<Key, BTreeMap<i64, Extent>>;
 
+/// Where rows are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::upkeep) enum Place {
+    /// Between these places of the heap.
+    Heap(Tid, Tid),
+    /// Between these times of arrival, microseconds since 1970. The table has an index on them.
+    Received(i64, i64),
+    /// In the whole table.
+    Anywhere,
+}
+
+impl Place {
+    /// The condition that selects it.
+    fn condition(self) -> String {
+        match self {
+            Self::Heap((first_block, first_item), (last_block, last_item)) => {
+                format!("ctid >= '({first_block},{first_item})' and ctid <= '({last_block},{last_item})'")
+            }
+            Self::Received(first, last) => format!(
+                "received_at >= timestamptz 'epoch' + interval '{first} microseconds' \
+                 and received_at <= timestamptz 'epoch' + interval '{last} microseconds'"
+            ),
+            Self::Anywhere => "true".into(),
+        }
+    }
+}
+
 /// One of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
+pub(in crate::upkeep) enum Table {
     /// The route's rows.
     Rows,
     /// Its dead letters for both databases.
@@ -52,7 +80,7 @@ pub(super) enum Table {
 }
 
 /// Waits for `future`, at most `limit`.
-pub(super) async fn within<T>(
+pub(in crate::upkeep) async fn within<T>(
     what: &'static str,
     limit: Duration,
     future: impl Future<Output = T>,
@@ -65,7 +93,7 @@ fn refused(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> VerifyEr
 }
 
 /// One route's tables.
-pub(super) struct Tables {
+pub(in crate::upkeep) struct Tables {
     sessions: Sessions,
     route: String,
     rows_table: String,
@@ -90,11 +118,16 @@ impl Tables {
         let sessions = Sessions::new(postgres, "footprint verify", Purpose::Verify);
         // connects once, so that an unreachable server is reported at once
         drop(sessions.get().await?);
+        Ok(Self::new(sessions, route, stall, scan))
+    }
+
+    /// Takes its sessions from `sessions`. Connects only when it asks.
+    pub(in crate::upkeep) fn new(sessions: Sessions, route: &Route, stall: Duration, scan: Duration) -> Self {
         let mut columns = String::new();
         for column in &route.columns {
             columns.push_str(&format!(", {}::{}", quoted(&column.name), column.kind.form().postgres_type));
         }
-        Ok(Self {
+        Self {
             sessions,
             route: route.name.clone(),
             rows_table: quoted(&route.postgres_table),
@@ -102,11 +135,11 @@ impl Tables {
             kinds: route.columns.iter().map(|column| column.kind).collect(),
             stall,
             scan,
-        })
+        }
     }
 
     /// A session of the pool. If all are in use, it waits until a pass has ended.
-    async fn session(&self) -> Result<Session, VerifyError> {
+    pub(in crate::upkeep) async fn session(&self) -> Result<Session, VerifyError> {
         Ok(within("postgresql", self.scan, self.sessions.get()).await??)
     }
 
@@ -124,7 +157,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses, or the ledger is not there.
-    pub(super) async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
+    pub(in crate::upkeep) async fn ledger(&self) -> Result<BTreeMap<Key, Promised>, VerifyError> {
         let session = self.session().await?;
         let rows = within("postgresql", self.stall, history::promises(&session, &self.route)).await?;
         let is_old = |error: &tokio_postgres::Error| {
@@ -140,7 +173,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub(super) async fn promised(&self, key: Key) -> Result<Option<Promised>, VerifyError> {
+    pub(in crate::upkeep) async fn promised(&self, key: Key) -> Result<Option<Promised>, VerifyError> {
         let session = self.session().await?;
         within("postgresql", self.stall, history::promise(&session, &self.route, key))
             .await?
@@ -151,7 +184,7 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub(super) async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
+    pub(in crate::upkeep) async fn sources(&self) -> Result<Vec<Source>, VerifyError> {
         let session = self.session().await?;
         within("postgresql", self.stall, history::sources(&session)).await?.map_err(refused("read the sources"))
     }
@@ -160,9 +193,37 @@ impl Tables {
     ///
     /// # Errors
     /// PostgreSQL refuses.
-    pub(super) async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
+    pub(in crate::upkeep) async fn gaps(&self) -> Result<BTreeMap<Key, Vec<Gap>>, VerifyError> {
         let session = self.session().await?;
         within("postgresql", self.stall, history::gaps(&session, &self.route)).await?.map_err(refused("read the gaps"))
+    }
+
+    /// How far the audit has come in the partitions of a source.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the table is not there.
+    pub(in crate::upkeep) async fn reached(&self, source: i64) -> Result<BTreeMap<Partition, Reached>, VerifyError> {
+        let session = self.session().await?;
+        let asked = proofs::reached(&session, &self.route, source);
+        within("postgresql", self.stall, asked).await?.map_err(refused("read earlier proofs"))
+    }
+
+    /// Writes what was proven of a partition. The audit's sessions are read-only, except here.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or the table is not there.
+    pub(in crate::upkeep) async fn save(&self, prover: Prover, proof: &Proof) -> Result<(), VerifyError> {
+        let mut session = self.session().await?;
+        let saving = async {
+            let transaction = match prover {
+                Prover::Audit => session.build_transaction().read_only(false).start().await?,
+                // a role that may not write has its reason
+                Prover::Verify => session.build_transaction().start().await?,
+            };
+            proofs::save(&*transaction, &self.route, prover, proof).await?;
+            transaction.commit().await
+        };
+        within("postgresql", self.stall, saving).await?.map_err(refused("write the proof"))
     }
 
     /// One pass over a table: which windows of `1 << window_bits` offsets hold rows, and where these are.
@@ -211,28 +272,50 @@ impl Tables {
         (source, partition): Key,
         (base, offsets): (Offset, i64),
         extent: &Extent,
-        mut add: impl FnMut(Offset, u64),
+        add: impl FnMut(Offset, u64),
     ) -> Result<(), VerifyError> {
+        let rows = self
+            .read_at(table, (source, partition), (base, offsets), Place::Heap(extent.first, extent.last), add)
+            .await?;
+        // more rows are no surprise: rows appended meanwhile may be among the others
+        if rows < extent.rows {
+            return Err(VerifyError::Cut { who: "postgresql", rows, counted: extent.rows });
+        }
+        Ok(())
+    }
+
+    /// Gives the offset and content of each row of `[base, base + offsets)` that is at `place` to `add`. Returns their number.
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or is silent too long.
+    pub(in crate::upkeep) async fn read_at(
+        &self,
+        table: Table,
+        (source, partition): Key,
+        (base, offsets): (Offset, i64),
+        place: Place,
+        mut add: impl FnMut(Offset, u64),
+    ) -> Result<u64, VerifyError> {
         let (from, whose) = self.from(table);
         let (columns, fields) = match table {
             Table::Rows => (self.columns.as_str(), Fields::Columns(self.kinds.clone())),
             Table::DeadLetters | Table::Refused(_) => (", key, payload", Fields::DeadLetter),
         };
-        let ((first_block, first_item), (last_block, last_item)) = (extent.first, extent.last);
         let last = base.saturating_add(offsets - 1);
         let copy = format!(
             "copy (select kafka_offset::bigint, received_at::timestamptz{columns} from {from} where {whose} \
-             and ctid >= '({first_block},{first_item})' and ctid <= '({last_block},{last_item})' \
-             and kafka_source = {source} and kafka_partition = {partition} \
-             and kafka_offset >= {base} and kafka_offset <= {last}) to stdout (format binary)"
+             and {} and kafka_source = {source} and kafka_partition = {partition} \
+             and kafka_offset >= {base} and kafka_offset <= {last}) to stdout (format binary)",
+            place.condition()
         );
         const WHO: &str = "postgresql, asked for rows,";
-        let stream =
-            within(WHO, self.stall, self.session().await?.copy_out(&copy)).await?.map_err(refused("read rows"))?;
+        // in a whole table, the first row may be far away
+        let stall = if matches!(place, Place::Anywhere) { self.scan } else { self.stall };
+        let stream = within(WHO, stall, self.session().await?.copy_out(&copy)).await?.map_err(refused("read rows"))?;
         pin_mut!(stream);
         let mut reader = CopyReader::new(fields);
         let mut rows = 0;
-        while let Some(chunk) = within(WHO, self.stall, stream.try_next()).await?.map_err(refused("read rows"))? {
+        while let Some(chunk) = within(WHO, stall, stream.try_next()).await?.map_err(refused("read rows"))? {
             reader
                 .feed(&chunk, |row| {
                     rows += 1;
@@ -240,11 +323,10 @@ impl Tables {
                 })
                 .map_err(|_| VerifyError::Malformed("postgresql"))?;
         }
-        // more rows are no surprise: rows appended meanwhile may be among the others
-        if !reader.is_whole() || rows < extent.rows {
-            return Err(VerifyError::Cut { who: "postgresql", rows, counted: extent.rows });
+        if !reader.is_whole() {
+            return Err(VerifyError::Malformed("postgresql"));
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// The table, and the condition that selects the route's rows.

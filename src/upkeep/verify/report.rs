@@ -3,95 +3,8 @@
 use footprint_protocol::offset::{Offset, Partition};
 use serde::Serialize;
 
-/// Where something is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// PostgreSQL's rows.
-    Postgres,
-    /// ClickHouse's rows.
-    Clickhouse,
-    /// The dead letters.
-    DeadLetters,
-    /// PostgreSQL or ClickHouse: they disagree, and Kafka no longer has the record to say which one is right.
-    Either,
-    /// Kafka's log.
-    Log,
-}
-
-/// What is wrong. The first five break exactly once. The others are worth a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// Below the frontier, and not there.
-    Missing,
-    /// There more than once, in any place: no retry and no race doubles a row even for a short time.
-    Doubled,
-    /// There with another content.
-    Differing,
-    /// There although it must not be: beyond what was claimed, both a row and a dead letter, or a bad record's row.
-    Unexpected,
-    /// A range that retention deleted before the sink had stored it.
-    Lost,
-    /// Both databases agree with each other, and not with today's decoder: another decoder made the claim, or both are wrong.
-    DecodedOtherwise,
-    /// Stored from an offset at which the log holds no committed record, although the log reaches that far back (compaction does
-    /// this).
-    NotInLog,
-    /// The frontier is past the log's end: Kafka lost records that it had acknowledged.
-    LogCut,
-}
-
-impl FindingKind {
-    /// All of them, faults first.
-    pub const ALL: [Self; 8] = [
-        Self::Missing,
-        Self::Doubled,
-        Self::Differing,
-        Self::Unexpected,
-        Self::Lost,
-        Self::DecodedOtherwise,
-        Self::NotInLog,
-        Self::LogCut,
-    ];
-
-    /// Whether it breaks exactly once. The rest are warnings, and faults only under `--strict`.
-    pub fn is_fault(self) -> bool {
-        matches!(self, Self::Missing | Self::Doubled | Self::Differing | Self::Unexpected | Self::Lost)
-    }
-
-    /// Its name in `--json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Doubled => "doubled",
-            Self::Differing => "differing",
-            Self::Unexpected => "unexpected",
-            Self::Lost => "lost",
-            Self::DecodedOtherwise => "decoded_otherwise",
-            Self::NotInLog => "not_in_log",
-            Self::LogCut => "log_cut",
-        }
-    }
-}
-
-/// What is wrong with one identity, or with one range of them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
-    /// The kind of finding.
-    pub kind: FindingKind,
-    /// The place of the finding.
-    pub place: Place,
-    /// The identity's source.
-    pub source: i64,
-    /// The identity's partition.
-    pub partition: Partition,
-    /// The identity's offset, or the start of the range.
-    pub offset: Offset,
-    /// The end of the range.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end_offset: Option<Offset>,
-}
+use super::faults::Faults;
+pub use super::finding::{Finding, FindingKind, Place};
 
 /// How many of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -155,42 +68,52 @@ impl Counts {
 
 /// The findings of one route. Only the first `show` of each kind are kept by name, so memory is bounded.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(in crate::upkeep) struct Findings {
     show: usize,
     kept: [usize; FindingKind::ALL.len()],
     named: Vec<Finding>,
     /// Counts of the present partition.
     counts: Counts,
+    faults: Faults,
     source: i64,
     partition: Partition,
 }
 
 impl Findings {
     /// Starts without findings.
-    pub(super) fn new(show: usize) -> Self {
+    pub(in crate::upkeep) fn new(show: usize) -> Self {
         Self {
             show,
             kept: [0; FindingKind::ALL.len()],
             named: Vec::new(),
             counts: Counts::default(),
+            faults: Faults::default(),
             source: 0,
             partition: 0,
         }
     }
 
     /// Begins a partition: all that follows is about it, and its counts start at zero.
-    pub(super) fn begin(&mut self, source: i64, partition: Partition) {
-        (self.source, self.partition, self.counts) = (source, partition, Counts::default());
+    pub(in crate::upkeep) fn begin(&mut self, source: i64, partition: Partition) {
+        (self.source, self.partition) = (source, partition);
+        (self.counts, self.faults) = (Counts::default(), Faults::default());
     }
 
     /// Counts an identity, and keeps its name while there is room.
-    pub(super) fn push(&mut self, kind: FindingKind, place: Place, offset: Offset) {
+    pub(in crate::upkeep) fn push(&mut self, kind: FindingKind, place: Place, offset: Offset) {
         self.push_range(kind, place, offset, None);
     }
 
     /// Counts a range of identities as one.
-    pub(super) fn push_range(&mut self, kind: FindingKind, place: Place, offset: Offset, end_offset: Option<Offset>) {
+    pub(in crate::upkeep) fn push_range(
+        &mut self,
+        kind: FindingKind,
+        place: Place,
+        offset: Offset,
+        end_offset: Option<Offset>,
+    ) {
         *self.counts.of_mut(kind) += 1;
+        self.faults.count(kind, place);
         let kept = &mut self.kept[kind as usize];
         if *kept < self.show {
             *kept += 1;
@@ -200,12 +123,17 @@ impl Findings {
     }
 
     /// The counts of the present partition.
-    pub(super) fn counts(&self) -> Counts {
+    pub(in crate::upkeep) fn counts(&self) -> Counts {
         self.counts
     }
 
+    /// The faults of the present partition, by database.
+    pub(in crate::upkeep) fn faults(&self) -> Faults {
+        self.faults
+    }
+
     /// The names kept, by kind.
-    pub(super) fn into_named(mut self) -> Vec<Finding> {
+    pub(in crate::upkeep) fn into_named(mut self) -> Vec<Finding> {
         self.named.sort();
         self.named
     }
@@ -260,6 +188,8 @@ pub struct PartitionReport {
     pub lag: u64,
     /// The counts of findings.
     pub counts: Counts,
+    /// The faults by database: lost, doubled, changed.
+    pub faults: Faults,
     /// The ledger's gaps, in which no row is missed.
     pub gaps: Vec<GapReport>,
 }

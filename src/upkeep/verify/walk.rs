@@ -207,7 +207,7 @@ impl<'a> Walk<'a> {
             self.window(&mut expected, window, &mut report).await?;
             notify(self.options, &self.progress);
         }
-        report.counts = self.findings.counts();
+        (report.counts, report.faults) = (self.findings.counts(), self.findings.faults());
         if let Some(first) = report.first_offset.filter(|&first| first > report.log_start.unwrap_or(0)) {
             self.starts.push((key, first));
         }

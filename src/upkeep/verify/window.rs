@@ -24,12 +24,12 @@ use std::collections::BTreeMap;
 use footprint_protocol::offset::{Offset, Range};
 
 use self::tally::Logged;
-pub(super) use self::tally::{LogTally, Refused, Tally};
+pub(in crate::upkeep) use self::tally::{LogTally, Refused, Tally};
 use crate::upkeep::verify::report::{FindingKind, Findings, Place};
 
 /// What the ledger promises of one place.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Promise {
+pub(in crate::upkeep) struct Promise {
     /// No row may be below it: those offsets were there before the first start.
     pub none_below: Offset,
     /// Every row from `none_below` on and below this must be there. Rows from here on are in flight.
@@ -50,7 +50,7 @@ impl Promise {
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Side<'a> {
+pub(in crate::upkeep) struct Side<'a> {
     /// What it holds. None: it could not be asked, and nothing is promised for it.
     pub tally: &'a Tally,
     /// What it must hold.
@@ -114,7 +114,7 @@ impl View {
 
 /// All that is known of one window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window<'a> {
+pub(in crate::upkeep) struct Window<'a> {
     /// Kafka.
     pub log: &'a LogTally,
     /// PostgreSQL's rows.
@@ -127,7 +127,7 @@ pub(super) struct Window<'a> {
 
 impl Window<'_> {
     /// Compares every offset of the window.
-    pub(super) fn compare(&self, findings: &mut Findings) {
+    pub(in crate::upkeep) fn compare(&self, findings: &mut Findings) {
         let base = self.log.base;
         assert!([self.postgres, self.clickhouse, self.dead_letters].iter().all(|side| side.tally.base == base));
         for index in 0..self.log.states.len() {

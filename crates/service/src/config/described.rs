@@ -60,11 +60,12 @@ const fn whole(min: u64, max: u64) -> Type {
 }
 
 /// The sections, in the order of config/footprint.toml.
-pub(super) const SECTIONS: [(&str, &str); 5] = [
+pub(super) const SECTIONS: [(&str, &str); 6] = [
     ("kafka", "The broker and the consumer group."),
     ("postgres", "PostgreSQL: the rows, the ledger and the dead letters."),
     ("clickhouse", "ClickHouse: the rows."),
     ("pipeline", "Batches, and the bounds of memory and time."),
+    ("audit", "The proof, while `run` works, that every record is stored exactly once."),
     ("telemetry", "Logs, metrics and the pages for machines."),
 ];
 
@@ -234,6 +235,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         Type::Share,
         "A row that one database refuses becomes a dead letter for that database alone. If more than this share of a batch's rows \
          is refused, and more than 100, the program stops and names the first instead.",
+    ),
+    setting(
+        "audit.cpu_percent",
+        whole(0, 100),
+        "While `run` works, ranges of stored rows are compared with Kafka and with the other database. This is the share of one \
+         processor core that it may use, percent. 0: no audit.",
     ),
     setting(
         "telemetry.listen",

@@ -22,8 +22,8 @@ use footprint_event::route::Route;
 use serde::Deserialize;
 
 pub use self::settings::{
-    ClickHouse, Compression, GroupProtocol, Kafka, LogFormat, OffsetReset, Pipeline, Postgres, Properties, Telemetry,
-    Tls,
+    Audit, ClickHouse, Compression, GroupProtocol, Kafka, LogFormat, OffsetReset, Pipeline, Postgres, Properties,
+    Telemetry, Tls,
 };
 
 pub use self::shown::Shown;
@@ -54,6 +54,8 @@ pub struct Config {
     pub clickhouse: ClickHouse,
     /// Batches and bounds.
     pub pipeline: Pipeline,
+    /// The proof while `run` works.
+    pub audit: Audit,
     /// Logs and metrics.
     pub telemetry: Telemetry,
     /// How each topic's events become rows.

@@ -230,6 +230,14 @@ pub struct Pipeline {
     pub refused_rows_share_max: f64,
 }
 
+/// The audit: the proof that exactly once held, while `run` works.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The share of one processor core that it may use, percent. 0: there is no audit.
+    pub cpu_percent: u32,
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

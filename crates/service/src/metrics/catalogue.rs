@@ -129,6 +129,27 @@ metrics! {
     DOUBLED: "footprint_clickhouse_doubled_total", Counter, ["route"],
         "records found more than once in ClickHouse",
         "Any is a fault: run `footprint verify` and report it.";
+    AUDIT_RECORDS: "footprint_audit_records_total", Counter, ["route", "sink"],
+        "rows and dead letters that the audit has compared",
+        "Its rate is the speed of the proof. 0 for long: audit.cpu_percent is 0, the route is behind, or the log says why.";
+    AUDIT_FAULTS: "footprint_audit_faults_total", Counter, ["route", "sink", "kind"],
+        "faults that the audit has found: a row lost, doubled or changed. Dead letters count for postgres",
+        "Any is a fault of stored data: the log names the offset; run `footprint verify`. A fault that stays counts once.";
+    AUDIT_FAULTY: "footprint_audit_faulty_ranges", Gauge, ["route", "partition"],
+        "ranges in which the audit found a fault that is still there",
+        "Back to 0 when the rows are put right.";
+    AUDIT_PROOF_AGE: "footprint_audit_proof_age_seconds", Gauge, ["route", "partition"],
+        "seconds since a range of the partition was last proven",
+        "It grows while the route is behind, because the audit waits then.";
+    AUDIT_PROVEN: "footprint_audit_proven_offset", Gauge, ["route", "partition"],
+        "the offset below which everything is proven",
+        "It follows footprint_frontier_offset. It stands before the first fault.";
+    AUDIT_SECONDS: "footprint_audit_seconds_total", Counter, ["route"],
+        "seconds that the audit has worked, waits for the servers included",
+        "Its rate is at most 0.05. The processor time is bounded by audit.cpu_percent.";
+    AUDIT_PASS_SECONDS: "footprint_audit_pass_seconds", Gauge, ["route"],
+        "the estimated time until every stored range has been proven once more",
+        "A row that somebody changes is found within twice this time.";
 }
 
 /// docs/metrics.md.

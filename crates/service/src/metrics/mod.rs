@@ -2,6 +2,7 @@
 //! an event. The series of a partition are not counted here: the pages write them from what the pipeline publishes, so they disappear
 //! with the partition ([`partition_series`]).
 
+pub mod audit;
 pub mod catalogue;
 
 use std::fmt::Write as _;

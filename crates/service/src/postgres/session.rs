@@ -32,6 +32,8 @@ pub enum Purpose {
     Check,
     /// One pass over a whole table may take any time. `verify` has its own deadlines.
     Verify,
+    /// Questions of the audit, each for this long at most. A transaction that writes says so itself.
+    Audit(Duration),
 }
 
 /// A setting that has the same value for every purpose. The comment says why it must not have another.
@@ -90,6 +92,10 @@ const PINNED_MIGRATE: [Pinned; 2] = [
     pinned("client_min_messages", "warning"),
 ];
 
+/// Only for the audit: it must cost little, and it writes nothing but its result.
+const PINNED_AUDIT: [Pinned; 2] =
+    [pinned("default_transaction_read_only", "on"), pinned("max_parallel_workers_per_gather", "0")];
+
 /// How long a session waits, in milliseconds. 0: without limit.
 struct Limits {
     statement: u128,
@@ -107,6 +113,7 @@ impl Purpose {
             Self::Migrate => (3_600_000, 60_000),
             Self::Check => (10_000, 5_000),
             Self::Verify => (0, 5_000),
+            Self::Audit(statement) => (statement.as_millis(), 5_000),
         };
         // only a stopped program waits in a transaction, and its locks must not outlive it
         Limits { statement, lock, idle_in_transaction: 30_000 }
@@ -120,7 +127,11 @@ fn batch(purpose: Purpose, major_version: u32) -> String {
         "set statement_timeout = {statement}; set lock_timeout = {lock}; \
          set idle_in_transaction_session_timeout = {idle_in_transaction}"
     );
-    let more: &[Pinned] = if matches!(purpose, Purpose::Migrate) { &PINNED_MIGRATE } else { &[] };
+    let more: &[Pinned] = match purpose {
+        Purpose::Migrate => &PINNED_MIGRATE,
+        Purpose::Audit(_) => &PINNED_AUDIT,
+        _ => &[],
+    };
     for setting in PINNED.iter().chain(more).filter(|setting| setting.since <= major_version) {
         let _ = write!(sql, "; set {} = {}", setting.name, setting.value);
     }

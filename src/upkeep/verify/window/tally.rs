@@ -6,7 +6,7 @@ use footprint_protocol::offset::{Offset, Range};
 
 /// What one place holds of a window: how often each offset is there, and the content of one copy.
 #[derive(Debug)]
-pub(in crate::upkeep::verify) struct Tally {
+pub(in crate::upkeep) struct Tally {
     pub(super) base: Offset,
     pub(super) counts: Vec<u8>,
     pub(super) numbers: Vec<u64>,
@@ -15,12 +15,12 @@ pub(in crate::upkeep::verify) struct Tally {
 
 impl Tally {
     /// An empty tally of `offsets` offsets from `base`.
-    pub(in crate::upkeep::verify) fn new(base: Offset, offsets: usize) -> Self {
+    pub(in crate::upkeep) fn new(base: Offset, offsets: usize) -> Self {
         Self { base, counts: vec![0; offsets], numbers: vec![0; offsets], rows: 0 }
     }
 
     /// Empties it for the window from `base`.
-    pub(in crate::upkeep::verify) fn reset(&mut self, base: Offset) {
+    pub(in crate::upkeep) fn reset(&mut self, base: Offset) {
         (self.base, self.rows) = (base, 0);
         self.counts.fill(0);
     }
@@ -29,7 +29,7 @@ impl Tally {
     ///
     /// # Panics
     /// If `offset` is not in the window: the query asked for nothing else.
-    pub(in crate::upkeep::verify) fn add(&mut self, offset: Offset, number: u64) {
+    pub(in crate::upkeep) fn add(&mut self, offset: Offset, number: u64) {
         let index = (offset - self.base) as usize;
         assert!(offset >= self.base && index < self.counts.len(), "offset {offset} is not in the window");
         if self.counts[index] == 0 {
@@ -40,36 +40,36 @@ impl Tally {
     }
 
     /// Rows added.
-    pub(in crate::upkeep::verify) fn rows(&self) -> u64 {
+    pub(in crate::upkeep) fn rows(&self) -> u64 {
         self.rows
     }
 }
 
 /// Dead letters of one window for one database alone: how often each offset is there, and the content of one copy. They are few.
 #[derive(Debug, Default)]
-pub(in crate::upkeep::verify) struct Refused(pub(super) BTreeMap<Offset, (u8, u64)>);
+pub(in crate::upkeep) struct Refused(pub(super) BTreeMap<Offset, (u8, u64)>);
 
 impl Refused {
     /// Adds one.
-    pub(in crate::upkeep::verify) fn add(&mut self, offset: Offset, number: u64) {
+    pub(in crate::upkeep) fn add(&mut self, offset: Offset, number: u64) {
         let (count, _) = self.0.entry(offset).or_insert((0, number));
         *count = count.saturating_add(1);
     }
 
     /// Offsets that have one, rising.
-    pub(in crate::upkeep::verify) fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
+    pub(in crate::upkeep) fn offsets(&self) -> impl Iterator<Item = Offset> + '_ {
         self.0.keys().copied()
     }
 
     /// Dead letters added.
-    pub(in crate::upkeep::verify) fn rows(&self) -> u64 {
+    pub(in crate::upkeep) fn rows(&self) -> u64 {
         self.0.values().map(|(count, _)| u64::from(*count)).sum()
     }
 }
 
 /// What the log says about an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upkeep::verify) enum Logged {
+pub(in crate::upkeep) enum Logged {
     /// The log does not reach so far (any more), or does not exist.
     Unknown,
     /// The log reaches so far and holds no committed record there.
@@ -82,53 +82,57 @@ pub(in crate::upkeep::verify) enum Logged {
 
 /// What the log holds of a window.
 #[derive(Debug)]
-pub(in crate::upkeep::verify) struct LogTally {
+pub(in crate::upkeep) struct LogTally {
     pub(super) base: Offset,
     pub(super) known: Option<Range>,
     pub(super) states: Vec<u8>,
     pub(super) numbers: Vec<u64>,
     pub(super) records: u64,
+    /// The lowest and highest time of arrival of its records, microseconds.
+    received_at_us: Option<(i64, i64)>,
     /// The content as a dead letter of those good records that a database refused.
     pub(super) letters: BTreeMap<Offset, Option<u64>>,
 }
 
 impl LogTally {
     /// An empty tally of `offsets` offsets from `base`, of which nothing is known.
-    pub(in crate::upkeep::verify) fn new(base: Offset, offsets: usize) -> Self {
+    pub(in crate::upkeep) fn new(base: Offset, offsets: usize) -> Self {
         Self {
             base,
             known: None,
             states: vec![0; offsets],
             numbers: vec![0; offsets],
             records: 0,
+            received_at_us: None,
             letters: BTreeMap::new(),
         }
     }
 
     /// The records at these offsets are also read as dead letters.
-    pub(in crate::upkeep::verify) fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
+    pub(in crate::upkeep) fn want_letters(&mut self, offsets: impl Iterator<Item = Offset>) {
         self.letters = offsets.map(|offset| (offset, None)).collect();
     }
 
     /// Whether a good record's content as a dead letter is wanted.
-    pub(in crate::upkeep::verify) fn wants_letter(&self, offset: Offset) -> bool {
+    pub(in crate::upkeep) fn wants_letter(&self, offset: Offset) -> bool {
         self.letters.contains_key(&offset)
     }
 
     /// Adds the content of a good record as a dead letter.
-    pub(in crate::upkeep::verify) fn add_letter(&mut self, offset: Offset, number: u64) {
+    pub(in crate::upkeep) fn add_letter(&mut self, offset: Offset, number: u64) {
         self.letters.insert(offset, Some(number));
     }
 
     /// Empties it for the window from `base`. `known` is the range of the log that is read next.
-    pub(in crate::upkeep::verify) fn reset(&mut self, base: Offset, known: Option<Range>) {
+    pub(in crate::upkeep) fn reset(&mut self, base: Offset, known: Option<Range>) {
         (self.base, self.known, self.records) = (base, known, 0);
+        self.received_at_us = None;
         self.letters.clear();
         self.states.fill(0);
     }
 
     /// The log turned out to begin only at `start`.
-    pub(in crate::upkeep::verify) fn shorten(&mut self, start: Offset) {
+    pub(in crate::upkeep) fn shorten(&mut self, start: Offset) {
         self.known =
             self.known.filter(|known| known.end > start).map(|known| Range::new(start.max(known.start), known.end));
         for offset in self.base..start.min(self.base.saturating_add(self.states.len() as i64)) {
@@ -139,17 +143,17 @@ impl LogTally {
     }
 
     /// The range of the log that is known.
-    pub(in crate::upkeep::verify) fn known(&self) -> Option<Range> {
+    pub(in crate::upkeep) fn known(&self) -> Option<Range> {
         self.known
     }
 
     /// Adds a record that is a row.
-    pub(in crate::upkeep::verify) fn add_good(&mut self, offset: Offset, number: u64) {
+    pub(in crate::upkeep) fn add_good(&mut self, offset: Offset, number: u64) {
         self.add(offset, 1, number);
     }
 
     /// Adds a record that is a dead letter.
-    pub(in crate::upkeep::verify) fn add_bad(&mut self, offset: Offset, number: u64) {
+    pub(in crate::upkeep) fn add_bad(&mut self, offset: Offset, number: u64) {
         self.add(offset, 2, number);
     }
 
@@ -161,8 +165,19 @@ impl LogTally {
         self.numbers[index] = number;
     }
 
+    /// A record was received at this time, microseconds.
+    pub(in crate::upkeep) fn received(&mut self, at_us: i64) {
+        let (first, last) = self.received_at_us.unwrap_or((at_us, at_us));
+        self.received_at_us = Some((first.min(at_us), last.max(at_us)));
+    }
+
+    /// The lowest and highest time of arrival of its records, microseconds. None: it has no record.
+    pub(in crate::upkeep) fn received_at_us(&self) -> Option<(i64, i64)> {
+        self.received_at_us
+    }
+
     /// Records added.
-    pub(in crate::upkeep::verify) fn records(&self) -> u64 {
+    pub(in crate::upkeep) fn records(&self) -> u64 {
         self.records
     }
 
