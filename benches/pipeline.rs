@@ -158,6 +158,7 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
         patience: Patience::None,
         paused: paused.clone(),
     };
+    let waits = Meters::new("visits").blocked("batcher");
     let lanes = [
         runtime.spawn(serve(
             copied,
@@ -172,7 +173,7 @@ fn run(runtime: &Runtime, route: &Arc<Route>, chunks: &Arc<[Copied]>, budget: &A
             watched(SinkName::ClickHouse, Component::ClickHouse),
         )),
     ];
-    let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, under_way, cut_interval));
+    let assembling = runtime.spawn(assemble(batcher, chunk_receiver, batch_sender, under_way, cut_interval, waits));
     thread::scope(|scope| {
         scope.spawn(|| read(chunks, budget, &chunk_sender));
         runtime.block_on(coordinate(batches, [postgres, clickhouse], acks, wanted));

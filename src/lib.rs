@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod read;
 pub mod store;
 // modules that know the whole way
+mod allocator;
 pub mod limits;
 pub mod outcome;
 pub mod paused;

@@ -122,7 +122,8 @@ pub async fn run(job: &Job) -> Result<Outcome, PipelineError> {
     let (commands, command_queue) = commands();
     let (cut_interval_sender, cut_interval) = watch::channel(coordinator::cut_interval(1, 1));
     let batcher = Batcher::new(&definition, limits(config), &parts.under_way);
-    let assembling = assemble(batcher, chunks, batch_sender, parts.under_way.clone(), cut_interval);
+    let assembling =
+        assemble(batcher, chunks, batch_sender, parts.under_way.clone(), cut_interval, parts.meters.blocked("batcher"));
     stages.spawn(async move {
         assembling.await;
         Ok(())
@@ -206,6 +207,7 @@ impl Parts<'_> {
             offset_reset: config.kafka.offset_reset,
             starting: tokio::sync::Mutex::new(()),
             proofs: Arc::clone(&self.proofs),
+            meters: self.meters.clone(),
         })
     }
 

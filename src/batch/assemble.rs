@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use footprint_event::record::Records;
 use footprint_event::recycle::Buffer;
+use footprint_service::metrics::Blocked;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::Batch;
@@ -23,6 +25,7 @@ pub async fn assemble(
     batches: mpsc::Sender<Batch>,
     under_way: UnderWay,
     cut_interval: watch::Receiver<Duration>,
+    blocked: Blocked,
 ) {
     let mut full = Vec::new();
     loop {
@@ -40,9 +43,18 @@ pub async fn assemble(
         }
         batcher.cut_due(Instant::now(), pace, &mut full);
         for batch in full.drain(..) {
-            if batches.send(batch).await.is_err() {
-                return;
-            }
+            let place = match batches.try_reserve() {
+                Ok(place) => place,
+                Err(TrySendError::Closed(())) => return,
+                Err(TrySendError::Full(())) => {
+                    let started = Instant::now();
+                    let place = batches.reserve().await;
+                    blocked.since(started);
+                    let Ok(place) = place else { return };
+                    place
+                }
+            };
+            place.send(batch);
         }
     }
 }

@@ -21,9 +21,9 @@ use footprint_service::kafka::brokers::Brokers;
 use self::months::Months;
 use self::pacing::Pacing;
 pub use self::pacing::{Pace, Room};
-use crate::batch::Batch;
-use crate::batch::budget::Permit;
+use crate::batch::budget::{Holder, Permit};
 use crate::batch::under_way::UnderWay;
+use crate::batch::{Batch, CutReason};
 use crate::ledger::ownership::Ownership;
 use crate::limits::{BATCHES_UNDER_WAY_MAX, COLUMN_BYTE_COST, DEAD_LETTER_OVERHEAD_BYTES};
 use crate::read::chunk::Chunk;
@@ -146,13 +146,13 @@ impl Batcher {
         for record in chunk.records.iter() {
             open.cut_up_to(record.offset, shared, full);
             if !open.takes_month_of(record, &self.limits) {
-                full.push(open.close(open.covered, shared));
+                full.push(open.close(open.covered, CutReason::Months, shared));
                 open.first_read_at = Some(chunk.first_read_at);
                 open.takes_month_of(record, &self.limits);
             }
             open.push(record, &mut self.decoder, shared, now);
-            if open.is_full(&self.limits) {
-                full.push(open.close(open.covered, shared));
+            if let Some(reason) = open.is_full(&self.limits) {
+                full.push(open.close(open.covered, reason, shared));
                 open.first_read_at = Some(chunk.first_read_at);
             }
         }
@@ -195,7 +195,7 @@ impl Batcher {
         let is_due = |open: &&mut Open| open.due_at(pacing, linger, pace, is_stuck).is_some_and(|due| due <= now);
         let due = self.open.values_mut().filter(is_due);
         if let Some(open) = due.min_by_key(|open| (!open.is_first, open.since)) {
-            let batch = open.close(open.covered, &self.shared);
+            let batch = open.close(open.covered, CutReason::Linger, &self.shared);
             self.pacing.note_cut(batch.rows.len(), open.is_behind, now);
             full.push(batch);
         }
@@ -234,7 +234,7 @@ impl Open {
             first_read_at: None,
             read_at: now,
             brokers: Brokers::default(),
-            permit: chunk.permit.fresh(),
+            permit: chunk.permit.fresh(Holder::Open),
         }
     }
 
@@ -279,7 +279,7 @@ impl Open {
     /// Closes a batch at every cut at or below `offset`, which was seen.
     fn cut_up_to(&mut self, offset: Offset, shared: &Shared, full: &mut Vec<Batch>) {
         while let Some(cut) = self.next_cut().filter(|&cut| cut <= offset) {
-            full.push(self.close(cut, shared));
+            full.push(self.close(cut, CutReason::Claimed, shared));
             self.cut += 1;
         }
     }
@@ -289,9 +289,14 @@ impl Open {
         self.start < self.ownership.plan.claimed
     }
 
-    fn is_full(&self, limits: &Limits) -> bool {
+    /// The limit that the batch has reached.
+    fn is_full(&self, limits: &Limits) -> Option<CutReason> {
+        if self.is_bound() {
+            return None;
+        }
         let count = self.rows.as_ref().map_or(0, |rows| rows.len()) + self.dead_letters.len();
-        !self.is_bound() && (count >= limits.rows_max || self.bytes >= limits.bytes_max)
+        let by_bytes = || (self.bytes >= limits.bytes_max).then_some(CutReason::Bytes);
+        (count >= limits.rows_max).then_some(CutReason::Rows).or_else(by_bytes)
     }
 
     /// Notes the record's month. False: the batch has as many months as it may, and must end before the record.
@@ -318,7 +323,7 @@ impl Open {
         self.rows.as_ref().map_or(0, |rows| rows.byte_len()) * COLUMN_BYTE_COST + self.dead_letter_bytes
     }
 
-    fn close(&mut self, end: Offset, shared: &Shared) -> Batch {
+    fn close(&mut self, end: Offset, reason: CutReason, shared: &Shared) -> Batch {
         let range = Range::new(self.start, end);
         self.permit.set(self.cost());
         let definition = self.earlier.as_ref().map_or(&shared.definition, |reading| &reading.definition);
@@ -333,11 +338,13 @@ impl Open {
         self.months.clear();
         self.is_first = false;
         self.since = None;
-        let fresh = self.permit.fresh();
+        let fresh = self.permit.fresh(Holder::Open);
+        self.permit.pass_to(Holder::Batches);
         let under_way = shared.under_way.start(rows.len());
         Batch {
             ownership: Arc::clone(&self.ownership),
             range,
+            reason,
             definition,
             rows,
             dead_letters: std::mem::take(&mut self.dead_letters),

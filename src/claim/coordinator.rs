@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod events;
 mod heartbeat;
+mod log_history;
 mod other_consumers;
 mod pauses;
 mod release;
@@ -15,12 +16,13 @@ mod status;
 mod take_overs;
 mod topic;
 mod unreadable;
+mod unstored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint_protocol::offset::{Offset, Partition};
+use footprint_protocol::offset::Partition;
 use footprint_protocol::partition::{Ended, Machine, UnreadablePolicy};
 use footprint_protocol::silence::Silence;
 use footprint_protocol::tracker::Tracker;
@@ -29,15 +31,18 @@ use footprint_service::health::{Component, Health, Reporter};
 use footprint_service::metrics::Meters;
 use footprint_service::retry::Backoff;
 use footprint_service::status::Moved;
-use footprint_service::status::Status;
+use footprint_service::status::{BrokerView, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
 pub use self::error::{PipelineError, SinkStop};
+use self::log_history::LogHistory;
 use self::other_consumers::GroupWatch;
 use self::pauses::Pauses;
+use self::status::{Measured, Retention};
 use self::topic::{Described, Watch};
+use self::unstored::Unstored;
 use crate::batch::Batch;
 use crate::batch::budget::Budget;
 use crate::claim::coordinator::release::Unfinished;
@@ -109,11 +114,23 @@ struct HeldPartition {
     lane: Lane,
     /// The waits between attempts to take it over.
     backoff: Backoff,
+    /// The ages of its batches.
+    unstored: Unstored,
+    /// When it was last taken over.
+    owned_since: Instant,
+    log: LogHistory,
 }
 
 impl HeldPartition {
     fn assigned() -> Self {
-        Self { machine: Machine::assigned(), lane: 0, backoff: Backoff::new() }
+        Self {
+            machine: Machine::assigned(),
+            lane: 0,
+            backoff: Backoff::new(),
+            unstored: Unstored::default(),
+            owned_since: Instant::now(),
+            log: LogHistory::default(),
+        }
     }
 }
 
@@ -158,11 +175,14 @@ pub struct Coordinator {
     watch: Watch,
     group: GroupWatch,
     pauses: Pauses,
-    lags: JoinSet<Vec<(Partition, Offset)>>,
+    lags: JoinSet<Measured>,
     lag_at: Instant,
+    retention: Retention,
     viewed_at: Instant,
-    /// The ends of the logs of owned partitions, as they were last asked.
-    log_ends: BTreeMap<Partition, Offset>,
+    /// What the client knows of its brokers.
+    brokers: Vec<BrokerView>,
+    /// Records behind an open transaction, as far as they were seen.
+    open_transactions: BTreeMap<Partition, i64>,
     releasing: Vec<Releasing>,
     /// For partitions that this process no longer owns: what it has sent to the writers and has not seen stored.
     unfinished: BTreeMap<Partition, Unfinished>,
@@ -201,8 +221,10 @@ impl Coordinator {
             pauses: Pauses::new(&settings.health),
             lags: JoinSet::new(),
             lag_at: now,
+            retention: Retention::default(),
             viewed_at: now,
-            log_ends: BTreeMap::new(),
+            brokers: Vec::new(),
+            open_transactions: BTreeMap::new(),
             releasing: Vec::new(),
             unfinished: BTreeMap::new(),
             silence: Silence::default(),
@@ -237,7 +259,7 @@ impl Coordinator {
                 Some(event) = self.channels.events.recv() => self.on_event(event)?,
                 Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
                 Some(ended) = self.describes.join_next() => self.on_description(finished(ended)?)?,
-                Some(ended) = self.lags.join_next() => self.on_log_ends(&finished(ended)?),
+                Some(ended) = self.lags.join_next() => self.on_measured(finished(ended)?),
                 Some(ended) = self.group.answer() => self.on_other_consumers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,
                 batch = self.channels.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {
@@ -318,6 +340,9 @@ impl Coordinator {
     fn on_ended(&mut self, ended: &Ended<Arc<Ownership>>) {
         let partition = ended.right.partition;
         Unfinished::note(&mut self.unfinished, ended);
+        if let Some(held) = self.partitions.get_mut(&partition) {
+            held.unstored.clear();
+        }
         debug!(partition, "ownership ended: {}", ended.why);
         ended.right.ended.cancel();
         let _ = self.channels.commands.send(Command::Halt(partition)); // the next command reports an ended reader

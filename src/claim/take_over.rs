@@ -16,6 +16,7 @@ use footprint_protocol::take_over::{Plan, Switches};
 use footprint_service::config::OffsetReset;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::{AskError, Inquirer};
+use footprint_service::metrics::Meters;
 use footprint_service::report::Cause;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -59,6 +60,8 @@ pub struct Context {
     pub definition: Arc<Definition>,
     /// Voids the proofs of this pipeline.
     pub proofs: Arc<Proofs>,
+    /// Counts the offsets that are given up.
+    pub meters: Meters,
 }
 
 /// Why a take-over has failed.

@@ -16,7 +16,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use footprint_service::config::{Config, misspelt};
+use footprint_service::config::{Config, Shown, misspelt};
 use footprint_service::console::{self, Output, complain};
 use footprint_service::environment::{Environment, Note};
 use footprint_service::report::Chain;
@@ -157,7 +157,7 @@ impl Cli {
                 let collecting = diagnose::run(&args, self.config, &config, &shown, output);
                 unless_asked(signals, "diagnose", collecting).await
             }
-            command => command.run(&config, signals, output).await,
+            command => command.run(&config, &shown, signals, output).await,
         };
         match ended {
             Ok(exit) => exit,
@@ -175,9 +175,9 @@ fn usage(error: &(dyn std::error::Error + 'static)) -> Exit {
 }
 
 impl Command {
-    async fn run(self, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
+    async fn run(self, config: &Config, shown: &Shown, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
         match self {
-            Self::Run(args) => run::run(&args, config, signals, output).await,
+            Self::Run(args) => run::run(&args, config, shown, signals, output).await,
             Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
             Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
             // a repair that is ended leaves what it inserted, and the next one inserts the rest

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use footprint_service::config::Config;
+use footprint_service::config::{Config, Shown};
 use footprint_service::console::Output;
 use footprint_service::health::Health;
+use footprint_service::kafka::client_version;
 use footprint_service::metrics;
-use footprint_service::pages::{self, RouteView};
+use footprint_service::pages::{self, ProcessView, RouteView};
 use footprint_service::report::Chain;
 use footprint_service::signals::Signals;
 use footprint_service::status::Moved;
@@ -21,6 +22,7 @@ use tracing::{error, info, warn};
 use super::Exit;
 use super::caught_up::CaughtUp;
 use super::migrate::{self, Migrated};
+use crate::allocator;
 use crate::batch::budget::Budget;
 use crate::claim::coordinator::PipelineError;
 use crate::outcome::{Left, Outcome};
@@ -53,14 +55,20 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// Every fault that a person must mend, with what to do.
-pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
+pub async fn run(
+    args: &RunArgs,
+    config: &Config,
+    shown: &Shown,
+    signals: &Signals,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
     let migrated = if args.migrate { migrate::migrate(config, signals, output).await? } else { Migrated::Whole };
     let outcome = match migrated {
         Migrated::Interrupted => Outcome::Interrupted(None),
         // no pipeline was started, so nothing is under way
         Migrated::Whole if signals.have_come() && !args.until_caught_up => Outcome::Drained,
         Migrated::Whole if signals.have_come() => Outcome::Interrupted(None),
-        Migrated::Whole => run_pipelines(args, config, signals).await?,
+        Migrated::Whole => run_pipelines(args, config, shown, signals).await?,
     };
     if let Outcome::Failed(why) = outcome {
         return Err(anyhow!(why));
@@ -69,19 +77,20 @@ pub async fn run(args: &RunArgs, config: &Config, signals: &Signals, output: &mu
     Ok(if outcome.is_good() { Exit::Done } else { Exit::Failed })
 }
 
-async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> anyhow::Result<Outcome> {
+async fn run_pipelines(args: &RunArgs, config: &Config, shown: &Shown, signals: &Signals) -> anyhow::Result<Outcome> {
     // before anything is counted
     let recorder = metrics::install()?;
     let (stop, stopped) = watch::channel(false);
     let patience = if args.until_caught_up { Patience::None } else { Patience::ForPeople };
-    let (mut pipelines, views, watched_by_audit) = start(config, patience, &stopped);
+    let budget = Budget::new(config.pipeline.budget_bytes);
+    let (mut pipelines, views, watched_by_audit) = start(config, &budget, patience, &stopped);
     let statuses: Vec<watch::Receiver<Status>> = views.iter().map(|view| view.status.clone()).collect();
     let boards: Vec<Arc<Health>> = views.iter().map(|view| Arc::clone(&view.health)).collect();
     let moved = |statuses: &[watch::Receiver<Status>]| {
         statuses.iter().map(|status| status.borrow().moved).fold(Moved::default(), Moved::and)
     };
     let watched = statuses.clone();
-    let _pages = pages::serve(&config.telemetry, recorder, views).await?;
+    let _pages = pages::serve(&config.telemetry, recorder, views, process_view(shown, budget)?).await?;
     let _probes = probes::start(config, &boards)?;
     let _audit = audit::start(config, watched_by_audit).context("no thread for the audit")?;
     let goal = CaughtUp::new(config);
@@ -140,10 +149,10 @@ async fn run_pipelines(args: &RunArgs, config: &Config, signals: &Signals) -> an
 /// Starts every route's pipeline. Returns what the pages show of each, and what the audit needs of each.
 fn start(
     config: &Config,
+    budget: &Arc<Budget>,
     patience: Patience,
     stop: &watch::Receiver<bool>,
 ) -> (JoinSet<Outcome>, Vec<RouteView>, Vec<audit::Watched>) {
-    let budget = Budget::new(config.pipeline.budget_bytes);
     let instance: u64 = rand::random();
     let mut pipelines = JoinSet::new();
     let (mut views, mut watched) = (Vec::new(), Vec::new());
@@ -155,10 +164,21 @@ fn start(
         let route = Arc::new(route.clone());
         watched.push(audit::Watched { route: Arc::clone(&route), status: seen.clone(), audited });
         views.push(RouteView { status: seen, health: Arc::clone(&health), audited: proven });
-        let (config, budget, stop) = (config.clone(), Arc::clone(&budget), stop.clone());
+        let (config, budget, stop) = (config.clone(), Arc::clone(budget), stop.clone());
         pipelines.spawn(supervisor::run(Job { config, route, budget, instance, patience, stop, status, health }));
     }
     (pipelines, views, watched)
+}
+
+/// What the pages show of the process.
+fn process_view(shown: &Shown, budget: Arc<Budget>) -> anyhow::Result<ProcessView> {
+    Ok(ProcessView {
+        configuration: serde_json::to_value(shown)?,
+        kafka_client: client_version(),
+        budget_bytes_max: budget.bytes_max(),
+        budget_held: Box::new(move || budget.held()),
+        allocated: Box::new(allocator::bytes),
+    })
 }
 
 async fn until(at: Option<Instant>) {

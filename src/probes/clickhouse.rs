@@ -1,15 +1,21 @@
 //! The probe of ClickHouse: can footprint log in, is the route's table there, and has it its rights on it?
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use footprint_event::route::Route;
 use footprint_service::config::Config;
 use footprint_service::health::{Reporter, Severity};
+use footprint_service::metrics;
+use footprint_service::report::Chain;
+use parking_lot::Mutex;
+use tracing::debug;
 
 use super::{report, severity};
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::rights::{Right, grant};
 
+/// How often the table's parts are counted.
+const PARTS_INTERVAL: Duration = Duration::from_secs(15);
 /// What to do if ClickHouse does not say it.
 const OTHERWISE: &str = "is it up, are CH_HOST and CH_PORT right?";
 
@@ -20,6 +26,7 @@ pub(super) struct ClickHouseProbe {
     database: String,
     table: String,
     user: String,
+    parts_asked_at: Mutex<Option<Instant>>,
 }
 
 impl ClickHouseProbe {
@@ -30,6 +37,21 @@ impl ClickHouseProbe {
             database: config.clickhouse.database.clone(),
             table: route.clickhouse_full_name(&config.clickhouse.database),
             user: config.clickhouse.user.clone(),
+            parts_asked_at: Mutex::new(None),
+        }
+    }
+
+    /// Counts the table's parts for /metrics, from time to time.
+    async fn count_parts(&self, now: Instant) {
+        let is_due = |asked_at: Option<Instant>| asked_at.is_none_or(|at| now >= at + PARTS_INTERVAL);
+        if !is_due(*self.parts_asked_at.lock()) {
+            return;
+        }
+        *self.parts_asked_at.lock() = Some(now);
+        match self.migrator.active_parts(&self.route).await {
+            Ok(Some(active)) => metrics::clickhouse_parts(&self.route.name, active),
+            Ok(None) => {}
+            Err(error) => debug!("{}", Chain(&error)),
         }
     }
 
@@ -47,7 +69,10 @@ impl ClickHouseProbe {
             }
         }
         match self.migrator.find(&self.route).await {
-            Ok(Some(_)) => reporter.good(),
+            Ok(Some(_)) => {
+                reporter.good();
+                self.count_parts(began).await;
+            }
             Ok(None) => {
                 let why = format!("table {} is not there, or the user may not see it", self.table);
                 reporter.says(Severity::Lasting, why, "run `footprint migrate`", began);

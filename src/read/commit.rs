@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use footprint_service::kafka::queue::Queue;
 use footprint_service::kafka::trouble::of_commit;
@@ -16,12 +17,22 @@ use crate::read::commands::Commit;
 
 const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
+/// Kafka's answer to a commit.
+pub struct CommitAnswer {
+    /// How many commands it answers.
+    pub count: usize,
+    /// The time since the commit was sent.
+    pub elapsed: Duration,
+    /// librdkafka's text, if the commit was refused.
+    pub result: Result<(), String>,
+}
+
 /// Sends commits without waiting, and collects their answers. The rdkafka crate does not report the answers to explicit commits, so the
 /// queue is librdkafka's own.
 pub struct Commits {
     queue: Queue,
-    /// For each commit that was sent: how many commands it answers. librdkafka answers in order.
-    sent: VecDeque<usize>,
+    /// For each commit that was sent: how many commands it answers, and when it was sent. librdkafka answers in order.
+    sent: VecDeque<(usize, Instant)>,
 }
 
 impl Commits {
@@ -59,13 +70,13 @@ impl Commits {
         if code != NO_ERROR {
             return Err(refused(code));
         }
-        self.sent.push_back(commit.count);
+        self.sent.push_back((commit.count, Instant::now()));
         Ok(())
     }
 
-    /// The next answer, if one has come, and how many commands it answers.
+    /// The next answer, if one has come.
     #[allow(unsafe_code)]
-    pub fn answer(&mut self) -> Option<(usize, Result<(), String>)> {
+    pub fn answer(&mut self) -> Option<CommitAnswer> {
         // SAFETY: the queue is alive; the event is read, then destroyed.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.as_ptr(), 0);
@@ -75,7 +86,8 @@ impl Commits {
             let code = first_error(event);
             sys::rd_kafka_event_destroy(event);
             let result = if code == NO_ERROR { Ok(()) } else { Err(refused(code)) };
-            Some((self.sent.pop_front().unwrap_or(1), result))
+            let (count, sent_at) = self.sent.pop_front().unwrap_or_else(|| (1, Instant::now()));
+            Some(CommitAnswer { count, elapsed: sent_at.elapsed(), result })
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What the reader reports to the coordinator, and which report it makes of which error of Kafka. Pure.
 
+use std::collections::BTreeMap;
+
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::kafka::fetched::InPlaceError;
 use footprint_service::kafka::trouble::{InPlace, in_place_of_messages, missing_right};
+use footprint_service::status::BrokerView;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// A report of the reader to the coordinator.
@@ -41,6 +44,13 @@ pub enum Event {
         sent_below: Offset,
         /// librdkafka's text.
         why: String,
+    },
+    /// What the client counts.
+    Statistics {
+        /// Its brokers.
+        brokers: Vec<BrokerView>,
+        /// Records behind an open transaction, for each partition that it fetches.
+        open_transactions: BTreeMap<Partition, i64>,
     },
     /// The topic does not exist.
     TopicGone,

@@ -42,7 +42,7 @@ use crate::batch::under_way::UnderWay;
 use crate::paused::Paused;
 use crate::read::chunk::Chunk;
 use crate::read::commands::{CommandQueue, Commit};
-use crate::read::commit::Commits;
+use crate::read::commit::{CommitAnswer, Commits};
 use crate::read::event::Event;
 
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
@@ -80,6 +80,7 @@ pub struct Reader {
     intake: Intake,
     health: Arc<Health>,
     paused: watch::Receiver<Paused>,
+    meters: Meters,
     woken_at: Instant,
     /// Nobody takes events any more.
     coordinator_is_gone: bool,
@@ -114,6 +115,7 @@ impl Reader {
             intake: Intake::new(chunks, budget, under_way, (health, meters)),
             health: Arc::clone(health),
             paused,
+            meters: meters.clone(),
             woken_at: Instant::now(),
             coordinator_is_gone: false,
         })
@@ -189,6 +191,7 @@ impl Reader {
         let sent = self.commits.send(&self.consumer, &self.topic, commit);
         failpoint::hit(Point::KafkaCommitSent);
         if let Err(error) = sent {
+            self.meters.committed(false, Duration::ZERO);
             self.events_waiting.push_back(Event::Committed { count: commit.count, result: Err(error) });
         }
     }
@@ -233,6 +236,8 @@ impl Reader {
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
+            let fetched = self.fetching.partitions().len();
+            self.meters.partitions_paused(fetched.saturating_sub(self.partitions.readings.len()));
             wake(&self.consumer);
         }
     }
@@ -262,8 +267,9 @@ impl Reader {
     }
 
     fn send_events(&mut self) {
-        while let Some((count, result)) = self.commits.answer() {
+        while let Some(CommitAnswer { count, elapsed, result }) = self.commits.answer() {
             failpoint::hit(Point::KafkaCommitAnswered);
+            self.meters.committed(result.is_ok(), elapsed);
             self.events_waiting.push_back(Event::Committed { count, result });
         }
         let changes: Vec<Event> = self.consumer.context().queue.lock().drain(..).collect();

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use footprint_service::status::LaneView;
 use tokio::sync::mpsc;
 
 use crate::batch::Batch;
@@ -47,6 +48,16 @@ impl Lanes {
         let room_max = self.lanes[lane].iter().map(mpsc::Sender::max_capacity).min().unwrap_or_default();
         let together = wanted.min(room_max);
         if self.room(lane) >= together { together } else { 0 }
+    }
+
+    /// What waits in each lane, for people.
+    pub fn views(&self) -> Vec<LaneView> {
+        let waiting = |writer: &mpsc::Sender<Arc<Batch>>| writer.max_capacity() - writer.capacity();
+        let view = |writers: &Vec<mpsc::Sender<Arc<Batch>>>| LaneView {
+            partitions: 0,
+            batches_waiting: writers.iter().map(waiting).max().unwrap_or_default(),
+        };
+        self.lanes.iter().map(view).collect()
     }
 
     /// Sends a batch to the writers of a lane, which must have room. If a writer has ended, its channel drops the batch; then the pipeline

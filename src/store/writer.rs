@@ -2,13 +2,14 @@
 //! coordinator a verdict for each. A batch whose ownership has ended is dropped silently.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use footprint_protocol::ledger::SinkName;
 use footprint_service::health::{Reporter, Severity};
 use footprint_service::metrics::{SinkMeters, Written};
 use footprint_service::report::Chain;
 use footprint_service::retry::Backoff;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -113,7 +114,7 @@ async fn write_group(
                 let took = started.elapsed();
                 log_stored(name, &group, &verdicts, took);
                 meters.written(&counted(name, &group, &verdicts), took);
-                return Ok(acknowledge(group, &verdicts, sink, acks).await);
+                return Ok(acknowledge(group, &verdicts, sink, acks, meters).await);
             }
             Err(error) => error,
         };
@@ -189,12 +190,6 @@ fn class(error: &SinkError) -> &'static str {
     }
 }
 
-/// The time since Kafka received the batch's first record. None: the batch has no rows, or the clocks differ.
-fn delay(batch: &Batch) -> Option<Duration> {
-    let received = Duration::from_micros(u64::try_from(*batch.rows.received_at_us.first()?).ok()?);
-    SystemTime::now().duration_since(UNIX_EPOCH + received).ok()
-}
-
 fn counted(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict]) -> Written {
     let mut written = Written::default();
     for (batch, verdict) in group.iter().zip(verdicts) {
@@ -204,7 +199,9 @@ fn counted(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict]) -> Writte
         }
         written.batches += 1;
         written.rows += batch.rows.len() as u64;
-        written.delays.extend(delay(batch));
+        written.bytes += batch.rows.byte_len() as u64;
+        // a clock that differs gives no delay
+        written.delays.extend(batch.received().and_then(|at| SystemTime::now().duration_since(at).ok()));
         if sink == SinkName::Postgres {
             written.dead_letters.extend(batch.dead_letters.iter().map(|letter| letter.reason.code()));
         }
@@ -226,10 +223,21 @@ fn log_stored(sink: SinkName, group: &[Arc<Batch>], verdicts: &[Verdict], took: 
 }
 
 /// Sends the verdicts. False: the coordinator is gone.
-async fn acknowledge(group: Vec<Arc<Batch>>, verdicts: &[Verdict], sink: &impl Sink, acks: &mpsc::Sender<Ack>) -> bool {
+async fn acknowledge(
+    group: Vec<Arc<Batch>>,
+    verdicts: &[Verdict],
+    sink: &impl Sink,
+    acks: &mpsc::Sender<Ack>,
+    meters: &SinkMeters,
+) -> bool {
     for (batch, &verdict) in group.iter().zip(verdicts) {
         let ack = Ack { ownership: Arc::clone(&batch.ownership), sink: sink.name(), range: batch.range, verdict };
-        if acks.send(ack).await.is_err() {
+        let Err(error) = acks.try_send(ack) else { continue };
+        let TrySendError::Full(ack) = error else { return false };
+        let started = Instant::now();
+        let is_gone = acks.send(ack).await.is_err();
+        meters.blocked_since(started);
+        if is_gone {
             return false;
         }
     }

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
 use footprint::batch::under_way::UnderWay;
+use footprint::batch::{Batch, CutReason};
 use footprint::ledger::identity::new_owner;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
@@ -126,6 +126,7 @@ fn batch(route: &Arc<Route>, fence: Fence) -> Arc<Batch> {
     Arc::new(Batch {
         ownership: Arc::new(ownership),
         range: Range::new(0, 2),
+        reason: CutReason::Linger,
         definition: Arc::new(Definition::of(route).unwrap()),
         rows: Rows::empty(route).into(),
         dead_letters: Vec::new(),

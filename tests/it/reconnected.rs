@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
 use footprint::batch::under_way::UnderWay;
+use footprint::batch::{Batch, CutReason};
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
 use footprint::store::clickhouse::writer::{ClickHouseSink, StoredRows};
@@ -172,6 +172,7 @@ pub(super) fn batch(route: &Arc<Route>, proofs: &Arc<Proofs>, range: Range, foun
     Arc::new(Batch {
         ownership: Arc::new(ownership),
         range,
+        reason: CutReason::Linger,
         definition: Arc::new(Definition::of(route).unwrap()),
         rows: Rows { offsets, received_at_us: times, columns: vec![column] }.into(),
         dead_letters: Vec::new(),

@@ -58,7 +58,7 @@ const ROOMS: [Room; 4] = [
             // what people and machines see, and what stops the program
             &["console", "health", "telemetry/line", "telemetry/log_file", "telemetry/repeats", "failpoint/point"],
             &["metrics/catalogue"],
-            &["metrics/audit", "metrics"],
+            &["metrics/audit", "metrics/meters", "metrics/series", "metrics"],
             &["pages/ask", "pages/shape", "pages", "failpoint", "panics", "signals", "telemetry/logging"],
             &["telemetry"],
             // Kafka
@@ -87,7 +87,7 @@ const ROOMS: [Room; 4] = [
         prefix: "",
         path: "footprint",
         layers: &[
-            &["limits", "outcome", "paused", "ledger/error", "ledger/identity", "ledger/proof"],
+            &["allocator", "limits", "outcome", "paused", "ledger/error", "ledger/identity", "ledger/proof"],
             &["ledger/ownership"],
             // batches
             &["batch/batcher/months", "batch/batcher/pacing", "batch/budget", "batch/under_way"],
@@ -136,10 +136,12 @@ const ROOMS: [Room; 4] = [
             &["claim/coordinator/error"],
             &[
                 "claim/coordinator/connection",
+                "claim/coordinator/log_history",
                 "claim/coordinator/other_consumers",
                 "claim/coordinator/pauses",
-                "claim/coordinator/status",
+                "claim/coordinator/unstored",
             ],
+            &["claim/coordinator/status"],
             &["claim/coordinator/claims", "claim/coordinator/release"],
             &["claim/coordinator/heartbeat"],
             &["claim/coordinator/events", "claim/coordinator/take_overs", "claim/coordinator/topic"],

@@ -27,13 +27,14 @@ use tracing::{debug, info};
 
 use crate::config::Telemetry;
 use crate::health::{Component, Condition, Health};
-use crate::metrics::{self, audit::audit_series};
+use crate::metrics::audit::audit_series;
+use crate::metrics::{self, series};
 use crate::report::Remedy;
-use crate::status::{Audited, PartitionView, Status};
+use crate::status::{Audited, Status};
 
 pub use self::ask::{AskPageError, ready_at, text_at};
+use self::shape::{BrokerPage, BudgetPage, LanePage, PartitionPage, StatusPage, StatusRoute};
 pub use self::shape::{ConditionPage, ReadyPage, ReadyRoute};
-use self::shape::{PartitionPage, StatusPage, StatusRoute};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -66,6 +67,20 @@ pub struct RouteView {
     pub audited: watch::Receiver<Vec<Audited>>,
 }
 
+/// What the pages show of the process.
+pub struct ProcessView {
+    /// The settings in force, each with its origin, without secrets.
+    pub configuration: serde_json::Value,
+    /// librdkafka's version.
+    pub kafka_client: String,
+    /// The size of the byte budget.
+    pub budget_bytes_max: usize,
+    /// The bytes of the budget that each holder has now.
+    pub budget_held: Box<dyn Fn() -> Vec<(&'static str, usize)> + Send + Sync>,
+    /// The memory by the allocator's own count, by kind.
+    pub allocated: Box<dyn Fn() -> Vec<(&'static str, usize)> + Send + Sync>,
+}
+
 /// The thread that serves the pages. It ends when this is dropped.
 pub struct Serving {
     _stop: oneshot::Sender<Infallible>,
@@ -79,6 +94,7 @@ pub async fn serve(
     telemetry: &Telemetry,
     recorder: PrometheusHandle,
     routes: Vec<RouteView>,
+    process: ProcessView,
 ) -> Result<Option<Serving>, PagesError> {
     if telemetry.listen.is_empty() {
         return Ok(None);
@@ -91,7 +107,9 @@ pub async fn serve(
     let address = listener.local_addr().map_err(broken)?;
     let listener = listener.into_std().map_err(broken)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PagesError::Thread)?;
-    let pages = Pages { recorder, routes: routes.into(), began: Instant::now(), began_at: SystemTime::now() };
+    metrics::build(env!("CARGO_PKG_VERSION"), process.kafka_client.clone());
+    let (began, began_at, process) = (Instant::now(), SystemTime::now(), Arc::new(process));
+    let pages = Pages { recorder, routes: routes.into(), process, began, began_at };
     let (stop, stopped) = oneshot::channel();
     let serving = move || {
         runtime.block_on(async move {
@@ -151,6 +169,7 @@ async fn accept(listener: std::net::TcpListener, pages: &Pages, address: SocketA
 struct Pages {
     recorder: PrometheusHandle,
     routes: Arc<[RouteView]>,
+    process: Arc<ProcessView>,
     began: Instant,
     began_at: SystemTime,
 }
@@ -193,6 +212,7 @@ impl Pages {
     }
 
     fn status(&self, now: Instant) -> StatusPage {
+        let read_at = series::Now { instant: now, time: SystemTime::now() };
         let routes: Vec<StatusRoute> = self
             .routes
             .iter()
@@ -202,7 +222,9 @@ impl Pages {
                 StatusRoute {
                     ready: self.ready_route(view, now),
                     source: status.source.map(|source| source.0),
-                    partitions: status.partitions.iter().map(PartitionPage::from).collect(),
+                    partitions: status.partitions.iter().map(|view| PartitionPage::of(view, read_at)).collect(),
+                    lanes: status.lanes.iter().map(LanePage::from).collect(),
+                    brokers: status.brokers.iter().map(BrokerPage::from).collect(),
                     records: status.moved.records,
                     reader_turned_seconds: reader.as_secs_f64(),
                     coordinator_turned_seconds: coordinator.as_secs_f64(),
@@ -219,7 +241,12 @@ impl Pages {
             started: self.time(self.began),
             uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
             ready: routes.iter().all(|route| route.ready.ready),
+            budget: BudgetPage {
+                bytes_max: self.process.budget_bytes_max,
+                held: (self.process.budget_held)().into_iter().collect(),
+            },
             routes,
+            configuration: self.process.configuration.clone(),
         }
     }
 
@@ -248,15 +275,20 @@ impl Pages {
             }
             metrics::joined(&view.health.route, view.health.is_joined());
         }
+        metrics::budget(&(self.process.budget_held)(), self.process.budget_bytes_max);
+        for (kind, bytes) in (self.process.allocated)() {
+            metrics::allocator(kind, bytes);
+        }
+        metrics::process();
         let statuses: Vec<Status> = self.routes.iter().map(|view| view.status.borrow().clone()).collect();
         let routes = self.routes.iter().zip(&statuses);
-        let partitions: Vec<(&str, &[PartitionView])> =
-            routes.map(|(view, status)| (view.health.route.as_str(), status.partitions.as_slice())).collect();
+        let routes: Vec<(&str, &Status)> = routes.map(|(view, status)| (view.health.route.as_str(), status)).collect();
         let audited: Vec<Vec<Audited>> = self.routes.iter().map(|view| view.audited.borrow().clone()).collect();
-        let routes = self.routes.iter().zip(&audited);
+        let of_audit = self.routes.iter().zip(&audited);
         let audited: Vec<(&str, &[Audited])> =
-            routes.map(|(view, audited)| (view.health.route.as_str(), audited.as_slice())).collect();
-        self.recorder.render() + &metrics::partition_series(&partitions) + &audit_series(&audited, now)
+            of_audit.map(|(view, audited)| (view.health.route.as_str(), audited.as_slice())).collect();
+        let at = series::Now { instant: now, time: SystemTime::now() };
+        self.recorder.render() + &series::of(&routes, at) + &audit_series(&audited, now)
     }
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::batch::CutReason;
 use crate::batch::budget::Budget;
 use crate::ledger::ownership::{Earlier, LeftOut};
 use crate::ledger::proof::{Proof, Proofs};
@@ -115,6 +116,7 @@ fn claims_found_are_cut_exactly_whatever_the_limits_say() {
     assert_eq!(batcher.due_at(PACE), None, "a batch of an earlier claim does not linger");
     batcher.add(chunk(&owner, &[], 30, now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 20), (20, 30)], "the position alone reaches the cut");
+    assert!(full.iter().all(|batch| batch.reason == CutReason::Claimed));
 }
 
 /// The story: the clocks of a batch's producers spanned centuries. The batch became thousands of parts in ClickHouse, each
@@ -133,6 +135,7 @@ fn a_batch_ends_before_a_record_of_one_month_too_many_unless_it_was_claimed_so()
     let owner = ownership(10, 10, &[]);
     batcher.add(of_months(&owner, 10, &[0, 1, 1, 0, 2, 1, 2], now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 14)], "a third month");
+    assert_eq!(full[0].reason, CutReason::Months);
     batcher.add(of_months(&owner, 17, &[2, 3, 4, 5, 6], now), now, &mut full);
     assert_eq!(ranges(&full), [(10, 14), (14, 18), (18, 20)]);
     let held: usize = full.iter().map(|batch| batch.rows.len() + batch.dead_letters.len()).sum();
@@ -188,6 +191,7 @@ fn an_incomplete_batch_waits_for_the_linger_and_no_longer() {
     assert!(full.is_empty());
     batcher.cut_due(due, PACE, &mut full);
     assert_eq!(ranges(&full), [(0, 3)], "the gap below the first record is covered too");
+    assert_eq!(full[0].reason, CutReason::Linger);
     assert_eq!(batcher.due_at(PACE), None);
 }
 
@@ -367,6 +371,11 @@ fn what_a_batch_holds_of_the_budget_is_given_back_with_it() {
     assert_eq!(full.len(), 3);
     let held: usize = full.iter().map(|batch| batch.permit.bytes()).sum();
     assert!(held > 0 && held == budget.taken(), "the chunks' bytes were released, the columns' bytes are held");
+    assert_eq!(budget.held(), [("reader", 0), ("open", 0), ("batches", held)]);
+    assert_eq!(
+        full.iter().map(|batch| batch.reason).collect::<Vec<_>>(),
+        [CutReason::Rows, CutReason::Rows, CutReason::Linger]
+    );
     full.clear();
     assert_eq!(budget.taken(), 0);
 }

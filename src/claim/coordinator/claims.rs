@@ -83,7 +83,12 @@ impl Coordinator {
             }
             let Some(machine) = self.machine(partition) else { continue };
             match machine.claimed(claim.range, answer.as_ref()) {
-                Ok(()) => renew(machine.right(), sighting),
+                Ok(()) => {
+                    renew(machine.right(), sighting);
+                    if let Some(held) = self.partitions.get_mut(&partition) {
+                        held.unstored.claimed(claim.range.end, Instant::now());
+                    }
+                }
                 Err(ended) => self.on_ended(&ended),
             }
         }

@@ -1,10 +1,11 @@
 //! How the coordinator reacts to the reader, the batcher and the writers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
+use footprint_service::metrics::Rebalance;
 use tracing::{info, warn};
 
 use super::release::HAND_OVER_DELAY;
@@ -21,6 +22,7 @@ impl Coordinator {
             Verdict::Stored => {
                 machine.stored(ack.sink, ack.range);
                 self.moved.last_stored_at = Some(Instant::now());
+                self.count_stored(partition);
             }
             Verdict::Fenced => {
                 warn!(partition, sink = ack.sink.as_str(), range = %ack.range, "fenced: taking over again");
@@ -29,10 +31,23 @@ impl Coordinator {
         }
     }
 
+    /// Counts the batches that every sink has stored now.
+    fn count_stored(&mut self, partition: Partition) {
+        let Some(held) = self.partitions.get_mut(&partition) else { return };
+        let Some(tracker) = held.machine.tracker() else { return };
+        for received in held.unstored.stored_below(tracker.frontiers().lowest()) {
+            // a clock that differs gives no delay
+            if let Ok(delay) = SystemTime::now().duration_since(received) {
+                self.settings.meters.stored_in_all(delay);
+            }
+        }
+    }
+
     pub(super) fn on_event(&mut self, event: Event) -> Result<(), PipelineError> {
         match event {
             Event::Assigned(partitions) => {
                 info!(?partitions, "assigned");
+                self.settings.meters.rebalanced(Rebalance::Assigned);
                 for partition in partitions {
                     self.partitions.entry(partition).or_insert_with(HeldPartition::assigned).machine.assign();
                 }
@@ -40,6 +55,7 @@ impl Coordinator {
             }
             Event::Revoked { partitions, lost } => {
                 info!(?partitions, lost, "revoked");
+                self.settings.meters.rebalanced(if lost { Rebalance::Lost } else { Rebalance::Revoked });
                 if lost {
                     for &partition in &partitions {
                         self.end(partition, "lost");
@@ -62,6 +78,10 @@ impl Coordinator {
             Event::Unreadable { partition, offset, sent_below, why } => {
                 return self.on_unreadable(partition, offset, sent_below, &why);
             }
+            Event::Statistics { brokers, open_transactions } => {
+                self.brokers = brokers;
+                self.open_transactions = open_transactions;
+            }
             Event::TopicGone => self.watch.doubt(),
             Event::RefusedByGroup => self.on_refused_by_group(),
             Event::Failed(why) => return Err(PipelineError::Stop(format!("kafka: {why}").into())),
@@ -81,8 +101,14 @@ impl Coordinator {
     pub(super) fn on_batch(&mut self, batch: Batch) {
         let is_topic_checked = self.watch.has_seen(&batch);
         let ownership = Arc::clone(&batch.ownership);
-        if let Some(machine) = self.machine_of(&ownership) {
-            machine.cut(Arc::new(batch), is_topic_checked, Instant::now());
+        let records = batch.rows.len() + batch.dead_letters.len();
+        self.settings.meters.cut(batch.reason.as_str(), records, batch.rows.byte_len());
+        let (end, received) = (batch.range.end, batch.received());
+        let Some(machine) = self.machine_of(&ownership) else { return };
+        if machine.cut(Arc::new(batch), is_topic_checked, Instant::now())
+            && let Some(held) = self.partitions.get_mut(&ownership.partition)
+        {
+            held.unstored.cut(end, received);
         }
     }
 }

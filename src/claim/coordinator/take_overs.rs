@@ -72,6 +72,7 @@ impl Coordinator {
             return Ok(());
         }
         held.backoff.reset();
+        held.owned_since = Instant::now();
         self.take_over_health.good();
         self.settings.meters.taken_over();
         self.note_skips(ownership);

@@ -222,6 +222,11 @@ impl<'a> TakeOverShell<'a> {
         let sent = failpoint::sent(Point::SettleSent, ledger.settle(fence, &settled)).await;
         let is_ours = sent.map_err(|error| TakeOverError::of_ledger(error, partition))?;
         failpoint::hit(Point::SettleAnswered);
+        if is_ours {
+            for gap in &settled.gaps {
+                context.meters.given_up(gap.reason, gap.range.len());
+            }
+        }
         Ok(is_ours)
     }
 

@@ -4,15 +4,18 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use footprint_protocol::offset::Partition;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::kafka::events::ClientEvents;
+use footprint_service::status::BrokerView;
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::{Statistics, Window};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tracing::{debug, warn};
@@ -37,6 +40,10 @@ impl ClientContext for GroupContext {
 
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         self.events.log_line(level, fac, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.queue.lock().push_back(statistics_event(&self.topic, &statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -68,6 +75,29 @@ impl GroupContext {
         }
         ours.iter().map(|element| element.partition()).collect()
     }
+}
+
+/// What the coordinator wants of librdkafka's statistics (STATISTICS.md of librdkafka; times in microseconds, throttling in milliseconds).
+fn statistics_event(topic: &str, statistics: &Statistics) -> Event {
+    let mean = |window: &Window| u64::try_from(window.avg).ok().filter(|_| window.cnt > 0);
+    // the group's coordinator and the addresses to begin with are listed too, under negative numbers
+    let brokers = statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
+    let mut brokers: Vec<BrokerView> = brokers
+        .map(|broker| BrokerView {
+            name: broker.nodename.clone(),
+            round_trip: broker.rtt.as_ref().and_then(mean).map(Duration::from_micros),
+            throttle: Duration::from_millis(broker.throttle.as_ref().and_then(mean).unwrap_or_default()),
+            errors: broker.txerrs + broker.rxerrs + broker.req_timeouts,
+        })
+        .collect();
+    brokers.sort_by(|one, other| one.name.cmp(&other.name));
+    let partitions = statistics.topics.get(topic).map(|topic| &topic.partitions);
+    let fetched = partitions.into_iter().flatten().filter(|(_, partition)| partition.fetch_state == "active");
+    let behind = fetched.filter_map(|(&number, partition)| {
+        let known = partition.hi_offset >= 0 && partition.ls_offset >= 0;
+        known.then_some((number, (partition.hi_offset - partition.ls_offset).max(0)))
+    });
+    Event::Statistics { brokers, open_transactions: behind.collect() }
 }
 
 impl ConsumerContext for GroupContext {

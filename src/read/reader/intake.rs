@@ -12,7 +12,7 @@ use footprint_service::health::{Component, Health, Reporter, Severity};
 use footprint_service::kafka::brokers::Brokers;
 use footprint_service::kafka::fetched::{Incoming, Run, Taken};
 use footprint_service::kafka::messages::Messages;
-use footprint_service::metrics::{self, Meters};
+use footprint_service::metrics::{Blocked, Meters};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -40,6 +40,8 @@ pub(super) struct Intake {
     room: Room,
     health: Reporter,
     meters: Meters,
+    blocked: Blocked,
+    blocked_by_budget: Blocked,
     /// The next stage is gone.
     pub(super) closed: bool,
 }
@@ -62,6 +64,8 @@ impl Intake {
     ) -> Self {
         Self {
             meters: meters.clone(),
+            blocked: meters.blocked("reader"),
+            blocked_by_budget: meters.blocked("budget"),
             health: health.reporter(Component::Reader),
             chunks,
             budget: Arc::clone(budget),
@@ -90,7 +94,6 @@ impl Intake {
         let Room { is_past_budget, is_paused, .. } = self.room;
         let may = self.room.may_take(load, Instant::now());
         let taken = self.budget.taken();
-        metrics::budget(taken, self.budget.bytes_max());
         if self.room.is_paused != is_paused {
             self.meters.paused(self.room.is_paused);
             self.report();
@@ -113,10 +116,13 @@ impl Intake {
 
     /// Waits a moment for room in the next stage or in the budget. Messages that are fetched meanwhile stay in librdkafka's bounded queue.
     pub(super) fn wait(&mut self) {
+        let started = Instant::now();
         if self.waiting.is_empty() {
             self.budget.wait_for_room(ROOM_TIMEOUT);
+            self.blocked_by_budget.since(started);
         } else {
             thread::sleep(NEXT_STAGE_WAIT);
+            self.blocked.since(started);
         }
     }
 

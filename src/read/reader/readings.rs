@@ -60,6 +60,11 @@ impl Readings {
         self.reading.remove(&partition);
     }
 
+    /// The number of partitions that are read.
+    pub(super) fn len(&self) -> usize {
+        self.reading.len()
+    }
+
     /// Whether no partition is read.
     pub(super) fn is_empty(&self) -> bool {
         self.reading.is_empty()

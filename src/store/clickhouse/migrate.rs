@@ -273,6 +273,18 @@ impl Migrator {
         self.answer(what, QUESTION_TIMEOUT, query.fetch_all::<String>()).await
     }
 
+    /// The active parts of a route's table. None: the table is not there, or its engine has no parts.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn active_parts(&self, route: &Route) -> Result<Option<u64>, MigrateError> {
+        let (database, table) = route.clickhouse_names(&self.database);
+        let what = format!("counting the parts of table {table}");
+        let sql = "select active_parts from system.tables where database = ? and name = ?";
+        let query = self.client(&what).await?.query(sql).bind(database).bind(table);
+        Ok(self.answer(&what, QUESTION_TIMEOUT, query.fetch_optional::<Option<u64>>()).await?.flatten())
+    }
+
     /// The answer to a yes-or-no question.
     ///
     /// # Errors

@@ -217,6 +217,7 @@ impl<S: StoredRows> ClickHouseSink<S> {
         }
         let mut found = missing_rows(&rows.offsets, present);
         found.missing.retain(|&row| left_out.binary_search(&rows.offsets[row]).is_err());
+        self.refusals.meters.read_back(rows.len().saturating_sub(left_out.len()), found.missing.len());
         if found.surplus_rows > 0 {
             self.refusals.meters.doubled(found.surplus_rows);
             error!(
@@ -232,7 +233,6 @@ impl<S: StoredRows> ClickHouseSink<S> {
     async fn repair(&mut self, batch: &Batch, rows: &Rows, after_ok: bool) -> Result<(), SinkError> {
         let identity = identity_of(batch);
         let mut first = Some(if after_ok { Repair::after_ok() } else { Repair::new() });
-        self.refusals.meters.repaired();
         loop {
             let sighting = batch.ownership.proof.good().await;
             let mut repair = match self.open_repair.take() {
@@ -280,7 +280,10 @@ impl<S: StoredRows> ClickHouseSink<S> {
                     let answer = self.insert(batch, rows, Some(&missing), level).await;
                     failpoint::hit(Point::RepairAnswered);
                     match answer {
-                        Ok(InsertAnswer::Stored) => drop(repair.inserted(true)),
+                        Ok(InsertAnswer::Stored) => {
+                            self.refusals.meters.repaired(missing.len() as u64);
+                            repair.inserted(true);
+                        }
                         Ok(InsertAnswer::QueryIdInUse) if refusals < REFUSALS_MAX => {
                             refusals += 1;
                             repair.refused();

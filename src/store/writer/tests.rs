@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::batch::CutReason;
 use crate::batch::budget::Permit;
 use crate::batch::under_way::UnderWay;
 use crate::ledger::ownership::Ownership;
@@ -121,6 +122,7 @@ impl Lane {
         let batch = Batch {
             ownership: Arc::clone(&self.ownership),
             range: Range::new(start, end),
+            reason: CutReason::Linger,
             definition: Arc::clone(&self.definition),
             rows: Rows::empty(self.definition.route()).into(),
             dead_letters: Vec::new(),

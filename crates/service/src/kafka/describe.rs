@@ -6,6 +6,7 @@ use std::ptr;
 use std::time::Duration;
 
 use footprint_protocol::ledger::SourceId;
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings as sys;
 use rdkafka::config::FromClientConfigAndContext;
@@ -43,9 +44,17 @@ pub async fn topic_settings(
     topic: &str,
     timeout: Duration,
 ) -> Result<BTreeMap<String, String>, AskError> {
+    settings_of(&client_config(kafka), topic, timeout).await
+}
+
+/// The same, by a client with this configuration.
+pub(super) async fn settings_of(
+    config: &ClientConfig,
+    topic: &str,
+    timeout: Duration,
+) -> Result<BTreeMap<String, String>, AskError> {
     const WHAT: &str = "topic settings";
-    let config = client_config(kafka);
-    let admin: AdminClient<ClientEvents> = AdminClient::from_config_and_context(&config, ClientEvents::new(&config))
+    let admin: AdminClient<ClientEvents> = AdminClient::from_config_and_context(config, ClientEvents::new(config))
         .map_err(|error| AskError::client(&error))?;
     let options = AdminOptions::new().request_timeout(Some(timeout));
     let topics = [ResourceSpecifier::Topic(topic)];

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use super::brokers::BrokerId;
-use super::describe::{TopicDescription, describe_topic};
+use super::describe::{TopicDescription, describe_topic, settings_of};
 use super::error::AskError;
 use super::events::{ClientEvents, serve, wake};
 use super::poller::Poller;
@@ -115,6 +115,16 @@ impl Inquirer {
         timeout: Duration,
     ) -> Result<(Offset, Offset), AskError> {
         self.answer("watermarks", self.consumer.fetch_watermarks(topic, partition, timeout))
+    }
+
+    /// How long the topic keeps a record. None: there is no limit of time.
+    ///
+    /// # Errors
+    /// No answer in time, or the right to describe configurations is missing.
+    pub async fn retention(&self, topic: &str, timeout: Duration) -> Result<Option<Duration>, AskError> {
+        let settings = settings_of(&self.config, topic, timeout).await?;
+        // -1: no limit
+        Ok(settings.get("retention.ms").and_then(|value| value.parse().ok()).map(Duration::from_millis))
     }
 
     /// What the group committed for a partition: the offset and its metadata.

@@ -33,6 +33,9 @@ pub fn config_over(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     config
 }
 
+/// How often the consumer counts for /metrics what it knows of its brokers. It costs less than a millisecond.
+const STATISTICS_INTERVAL_MS: &str = "5000";
+
 /// Settings of the group's consumer. The configuration's properties win, except those that [`crate::config`] refuses.
 pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> ClientConfig {
     let mut config = config_over(
@@ -47,7 +50,7 @@ pub fn consumer_config(kafka: &Kafka, route: &Route, queue_kbytes: u32) -> Clien
             ("fetch.max.bytes", &FETCH_BYTES_MAX.to_string()),
             ("fetch.wait.max.ms", "100"),
             ("topic.metadata.refresh.interval.ms", "10000"),
-            ("statistics.interval.ms", "0"),
+            ("statistics.interval.ms", STATISTICS_INTERVAL_MS),
         ],
     );
     config

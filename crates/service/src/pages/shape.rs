@@ -1,8 +1,11 @@
 //! The shape of /readyz and /status in JSON. `footprint health` reads what `run` writes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::status::PartitionView;
+use crate::metrics::series::Now;
+use crate::status::{BrokerView, LaneView, PartitionView};
 
 /// A component of a route.
 #[derive(Serialize, Deserialize, Debug)]
@@ -58,7 +61,16 @@ pub(super) struct StatusPage {
     pub started: String,
     pub uptime_seconds: u64,
     pub ready: bool,
+    pub budget: BudgetPage,
     pub routes: Vec<StatusRoute>,
+    pub configuration: serde_json::Value,
+}
+
+/// The byte budget on /status.
+#[derive(Serialize)]
+pub(super) struct BudgetPage {
+    pub bytes_max: usize,
+    pub held: BTreeMap<&'static str, usize>,
 }
 
 /// A partition on /status.
@@ -68,14 +80,63 @@ pub(super) struct PartitionPage {
     pub postgres_next: Option<i64>,
     pub clickhouse_next: Option<i64>,
     pub claims_pending: usize,
+    pub claim_age_seconds: f64,
     pub log_end: Option<i64>,
     pub lag_records: Option<i64>,
+    pub lag_seconds: Option<f64>,
+    pub progress_age_seconds: f64,
+    pub retention_left_seconds: Option<f64>,
+    pub behind_open_transaction: Option<i64>,
 }
 
-impl From<&PartitionView> for PartitionPage {
-    fn from(view: &PartitionView) -> Self {
-        let PartitionView { partition, claims_pending, postgres_next, clickhouse_next, log_end } = *view;
-        Self { partition, postgres_next, clickhouse_next, claims_pending, log_end, lag_records: view.lag() }
+impl PartitionPage {
+    pub(super) fn of(view: &PartitionView, now: Now) -> Self {
+        Self {
+            partition: view.partition,
+            postgres_next: view.postgres_next,
+            clickhouse_next: view.clickhouse_next,
+            claims_pending: view.claims_pending,
+            claim_age_seconds: view.claim_age(now.instant).as_secs_f64(),
+            log_end: view.log_end,
+            lag_records: view.lag(),
+            lag_seconds: view.lag_age(now.time).map(|age| age.as_secs_f64()),
+            progress_age_seconds: view.progress_age(now.instant).as_secs_f64(),
+            retention_left_seconds: view.retention_left(now.instant).map(|left| left.as_secs_f64()),
+            behind_open_transaction: view.behind_open_transaction,
+        }
+    }
+}
+
+/// A lane on /status.
+#[derive(Serialize)]
+pub(super) struct LanePage {
+    pub partitions: usize,
+    pub batches_waiting: usize,
+}
+
+impl From<&LaneView> for LanePage {
+    fn from(view: &LaneView) -> Self {
+        Self { partitions: view.partitions, batches_waiting: view.batches_waiting }
+    }
+}
+
+/// A broker on /status.
+#[derive(Serialize)]
+pub(super) struct BrokerPage {
+    pub broker: String,
+    pub round_trip_seconds: Option<f64>,
+    pub throttle_seconds: f64,
+    pub errors: u64,
+}
+
+impl From<&BrokerView> for BrokerPage {
+    fn from(view: &BrokerView) -> Self {
+        Self {
+            broker: view.name.clone(),
+            round_trip_seconds: view.round_trip.map(|time| time.as_secs_f64()),
+            throttle_seconds: view.throttle.as_secs_f64(),
+            errors: view.errors,
+        }
     }
 }
 
@@ -88,6 +149,8 @@ pub(super) struct StatusRoute {
     /// Those that this process owns.
     #[serde(rename = "owned")]
     pub partitions: Vec<PartitionPage>,
+    pub lanes: Vec<LanePage>,
+    pub brokers: Vec<BrokerPage>,
     pub records: u64,
     /// Seconds since the loops last turned.
     pub reader_turned_seconds: f64,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use footprint::batch::Batch;
 use footprint::batch::budget::Permit;
 use footprint::batch::under_way::UnderWay;
+use footprint::batch::{Batch, CutReason};
 use footprint::ledger::identity::owner_of;
 use footprint::ledger::ownership::{LeftOut, Ownership};
 use footprint::ledger::proof::{Proof, Proofs};
@@ -210,6 +210,7 @@ fn batch(definition: &Arc<Definition>, ownership: &Arc<Ownership>, range: Range)
     let of = |remainder: i64| (range.start..range.end).filter(move |offset| offset % 2 == remainder);
     let offsets: Vec<Offset> = of(0).collect();
     Batch {
+        reason: CutReason::Linger,
         ownership: Arc::clone(ownership),
         range,
         definition: Arc::clone(definition),
