@@ -1,8 +1,9 @@
 //! `footprint check`: asks every server for what exactly-once needs of it. Prints one line for each answer, and what to do about a
-//! fault. It changes nothing. The servers are asked side by side, and every question has a deadline, so that three dead servers cost
+//! fault. Without `--probe`, it changes nothing. The servers are asked side by side, and every question has a deadline, so that three dead servers cost
 //! the time of one. The order of the lines is always the same.
 
 mod clickhouse;
+mod clocks;
 mod finding;
 mod kafka;
 mod postgres;
@@ -12,15 +13,20 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use footprint_service::config::Config;
 use footprint_service::console::Output;
+use footprint_service::signals::Signals;
 use tokio::time::timeout;
 
 use self::finding::{Finding, Findings, Line, Report, Subject};
 use crate::cli::Exit;
+use crate::store::clickhouse::scratch::Scratch;
 
 /// How long one question may take.
 const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// How long all questions to one server may take, so that a server that becomes silent in between does not cost the time of many.
 const SERVER_MAX: Duration = Duration::from_secs(60);
+
+/// How long dropping a scratch table may take after an interrupt.
+const CLEAN_MAX: Duration = Duration::from_secs(5);
 
 /// Check that everything is in place for storing each event exactly once, without changing anything.
 ///
@@ -32,25 +38,48 @@ pub struct CheckArgs {
     /// Print one JSON document instead of lines.
     #[arg(long)]
     pub json: bool,
+    /// Also insert one block twice into a scratch table in ClickHouse, made like each route's table and dropped at once, and count
+    /// its rows.
+    #[arg(long)]
+    pub probe: bool,
 }
 
-/// Runs the command.
+/// Runs the command. A signal ends it at once, but a scratch table is dropped first.
 ///
 /// # Errors
-/// The JSON document cannot be made. A server that does not answer is a fault, and no error.
-pub async fn run(args: &CheckArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    let (kafka, postgres, clickhouse) = tokio::join!(
-        kafka::check(config),
-        bounded(Line::PostgresAnswers, "postgresql", async |findings| postgres::check(config, findings).await),
-        bounded(Line::ClickHouseAnswers, "clickhouse", async |findings| clickhouse::check(config, findings).await),
-    );
-    let report = Report::of([kafka, postgres, clickhouse]);
+/// It was interrupted. A server that does not answer is a fault, and no error.
+pub async fn run(args: &CheckArgs, config: &Config, signals: &Signals, output: &mut Output) -> anyhow::Result<Exit> {
+    let scratch = (args.probe && config.clickhouse.enabled).then(Scratch::named);
+    let report = tokio::select! {
+        biased;
+        report = ask(config, scratch.as_ref()) => report,
+        () = signals.wait() => {
+            if let Some(scratch) = &scratch {
+                let cleaned = timeout(CLEAN_MAX, clickhouse::clean(config, scratch)).await;
+                // the next probe finds what is left
+                let is_clean = matches!(cleaned, Ok(Ok(())));
+                anyhow::ensure!(is_clean, "interrupted: a scratch table may be left; a probe an hour from now drops it");
+            }
+            anyhow::bail!("interrupted: `check` was stopped before its end and has no result");
+        }
+    };
     if args.json {
         output.line(serde_json::to_string_pretty(&report)?);
     } else {
         print(&report, output);
     }
     Ok(if report.faults == 0 { Exit::Done } else { Exit::Fault })
+}
+
+async fn ask(config: &Config, scratch: Option<&Scratch>) -> Report {
+    let (kafka, postgres, clickhouse) = tokio::join!(
+        kafka::check(config),
+        bounded(Line::PostgresAnswers, "postgresql", async |findings| postgres::check(config, findings).await),
+        bounded(Line::ClickHouseAnswers, "clickhouse", async |findings| {
+            clickhouse::check(config, scratch, findings).await;
+        }),
+    );
+    Report::of([kafka, postgres, clickhouse])
 }
 
 /// The answers of a server, and a fault if it took too long. What it answered in time counts.

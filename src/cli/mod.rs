@@ -179,7 +179,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, config, shown, signals, output).await,
             Self::Migrate(args) => migrate::run(&args, config, signals, output).await,
-            Self::Check(args) => unless_asked(signals, "check", check::run(&args, config, output)).await,
+            Self::Check(args) => check::run(&args, config, signals, output).await,
             // a repair that is ended leaves what it inserted, and the next one inserts the rest
             Self::Verify(args) => unless_asked(signals, "verify", verify::run(&args, config, output)).await,
             Self::DeadLetters(args) => {

@@ -1,6 +1,7 @@
 //! `footprint check` on real servers: everything in place, each thing that can be wrong, and how it is printed.
 
 mod clickhouse;
+mod clocks;
 mod found;
 mod kafka;
 mod postgres;
@@ -113,12 +114,13 @@ fn a_host_may_be_an_address_of_ipv6_with_brackets_or_without() {
     }
 }
 
-/// The same command, but the names in `hosts` are resolved by it: the command sees that file as /etc/hosts.
-fn with_hosts(command: &Command, hosts: &Path) -> Command {
+/// The same command, but it sees `file` in place of `path`.
+fn with_file(command: &Command, file: &Path, path: &str) -> Command {
     let mut wrapped = Command::new("unshare");
     wrapped
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
-        .arg(hosts)
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg(format!("mount --bind \"$0\" {path} && exec \"$@\""))
+        .arg(file)
         .arg(command.get_program())
         .args(command.get_args())
         .current_dir(command.get_current_dir().unwrap())
@@ -156,9 +158,11 @@ fn of_a_name_with_two_addresses_the_second_answers_where_the_first_is_silent() {
     let hosts = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-addresses");
     std::fs::write(&hosts, "127.0.0.1 localhost\n127.0.0.1 databases.test\n127.0.0.2 databases.test\n").unwrap();
     let begun = Instant::now();
-    let output = with_hosts(&told_by_environment(&databases.config, "check"), &hosts).output().unwrap();
+    let output = with_file(&told_by_environment(&databases.config, "check"), &hosts, "/etc/hosts").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
+    let elsewhere = "if it is 0, OSIOWaitMicroseconds is blank; on databases.test, run: sysctl kernel.task_delayacct";
+    assert!(said.contains(elsewhere), "for all that it knows, the host is another machine: {said}");
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     for silent in [silent, also_silent] {
         silent.set_nonblocking(true).unwrap();

@@ -21,7 +21,7 @@ fn read(name: &str) -> String {
 #[test]
 fn every_line_of_check_has_a_test_in_which_it_is_wrong() {
     let lines = lines();
-    assert!(lines.len() >= 27, "only {} lines were found", lines.len());
+    assert!(lines.len() >= 37, "only {} lines were found", lines.len());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/check");
     let tests: String = fs::read_dir(folder)
         .expect("the tests of check")
@@ -30,5 +30,16 @@ fn every_line_of_check_has_a_test_in_which_it_is_wrong() {
     for (name, method) in lines {
         let call = format!(".{method}(\"{name}\")");
         assert!(tests.contains(&call), "no test in tests/it/check/ has a {call}");
+    }
+}
+
+#[test]
+fn every_line_of_check_is_in_its_page() {
+    let page = read("docs/check.md");
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let names: Vec<String> = lines().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(rows, names, "docs/check.md has the lines of src/cli/check/finding.rs, in their order");
+    for (name, status) in lines() {
+        assert!(page.contains(&format!("| `{name}` | {status} |")), "{name} is a {status}");
     }
 }

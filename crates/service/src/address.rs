@@ -26,7 +26,7 @@ pub fn authority(host: &str, port: u16) -> String {
 }
 
 /// Whether the host is this machine.
-pub(crate) fn is_local(host: &str) -> bool {
+pub fn is_local(host: &str) -> bool {
     let host = bare(host);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,18 +1,25 @@
 //! ClickHouse's part of `check`: each route's table, the settings that make an insert exactly once, rights.
 
+mod host;
+mod probe;
+mod views;
+
 use footprint_event::route::Route;
 use footprint_service::address::authority;
 use footprint_service::config::Config;
 
+use super::clocks::Clock;
 use super::finding::{Findings, Line, Subject};
 use crate::store::clickhouse::migrate::{MigrateError, Migrator};
 use crate::store::clickhouse::rights::grant;
+use crate::store::clickhouse::scratch::Scratch;
 use crate::store::clickhouse::shape::{FoundTable, SETTINGS, plan, sorted_by};
 
 /// What to do if the error does not say it.
 const UNREACHED: &str = "is it up, are CH_HOST and CH_PORT right?";
 
-pub(super) async fn check(config: &Config, findings: &mut Findings) {
+/// With `scratch`, also probes.
+pub(super) async fn check(config: &Config, scratch: Option<&Scratch>, findings: &mut Findings) {
     let server = Subject::shared("clickhouse");
     if !config.clickhouse.enabled {
         return findings.ok(Line::ClickHouseAnswers, &server, "switched off (clickhouse.enabled)");
@@ -37,11 +44,27 @@ pub(super) async fn check(config: &Config, findings: &mut Findings) {
             return failed(line, &Subject::shared(format!("{label}: {address}")), &error, findings);
         }
     }
-    for route in &config.routes {
-        if let Err(error) = route_table(&migrator, config, route, findings).await {
-            return failed(Line::ClickHouseAnswers, &server, &error, findings);
+    host::check(&clickhouse.host, findings);
+    let parts = async {
+        let clock = Clock::before();
+        clock.compare(Line::ClickHouseClock, "clickhouse", migrator.clock().await?, findings);
+        for route in &config.routes {
+            route_table(&migrator, config, route, scratch, findings).await?;
         }
+        Ok(())
+    };
+    if let Err(error) = parts.await {
+        failed(Line::ClickHouseAnswers, &server, &error, findings);
     }
+}
+
+/// Drops the scratch tables of a probe that was interrupted.
+pub(super) async fn clean(config: &Config, scratch: &Scratch) -> Result<(), MigrateError> {
+    let migrator = Migrator::new(&config.clickhouse);
+    for route in &config.routes {
+        migrator.drop_scratch(route, scratch).await?;
+    }
+    Ok(())
 }
 
 fn failed(line: Line, subject: &Subject, error: &MigrateError, findings: &mut Findings) {
@@ -55,6 +78,7 @@ async fn route_table(
     migrator: &Migrator,
     config: &Config,
     route: &Route,
+    scratch: Option<&Scratch>,
     findings: &mut Findings,
 ) -> Result<(), MigrateError> {
     let (database, table) = route.clickhouse_names(&config.clickhouse.database);
@@ -73,7 +97,11 @@ async fn route_table(
         let remedy = format!("to store such rows, too, run: {}", statements.collect::<Vec<_>>().join("; "));
         findings.wrong(Line::ClickHouseConstraints, &subject, text, remedy);
     }
-    Ok(())
+    views::check(migrator, config, route, &subject, findings).await?;
+    match scratch {
+        Some(scratch) => probe::check(migrator, config, route, scratch, findings).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether the table has the settings and the columns that it needs.

@@ -1,10 +1,14 @@
 //! Kafka's part of `check`: the broker, the group, and each route's topic.
 
+mod retention;
+mod topic;
+
 use std::time::{Duration, Instant};
 
 use footprint_event::route::Route;
 use footprint_service::config::Config;
 use footprint_service::kafka::members::OtherConsumers;
+use footprint_service::kafka::retention::Replicas;
 use footprint_service::kafka::{AskError, Inquirer, TopicDescription, topic_settings};
 
 use footprint_service::report::Chain;
@@ -16,8 +20,11 @@ use super::{QUESTION_MAX, SERVER_MAX};
 struct Answers {
     cluster: String,
     other_consumers: Result<OtherConsumers, AskError>,
-    topics: Vec<Result<TopicDescription, AskError>>,
+    topics: Vec<TopicAnswers>,
 }
+
+/// A topic, and the brokers that hold it.
+type TopicAnswers = Result<(TopicDescription, Replicas), AskError>;
 
 pub(super) async fn check(config: &Config) -> Findings {
     let mut findings = Findings::default();
@@ -54,10 +61,14 @@ async fn ask(config: &Config, until: Instant) -> Result<Result<Answers, AskError
     let topics: Vec<String> = config.routes.iter().map(|route| route.topic.clone()).collect();
     let asked = tokio::task::spawn_blocking(move || {
         let inquirer = Inquirer::new(&kafka)?;
+        let of_topic = |topic: &String| {
+            let description = inquirer.describe_topic(topic, time_left(until))?;
+            Ok((description, inquirer.replicas(topic, time_left(until))?))
+        };
         Ok(Answers {
             cluster: inquirer.cluster_id(time_left(until))?,
             other_consumers: inquirer.other_consumers(time_left(until)),
-            topics: topics.iter().map(|topic| inquirer.describe_topic(topic, time_left(until))).collect(),
+            topics: topics.iter().map(of_topic).collect(),
         })
     });
     asked.await
@@ -76,17 +87,11 @@ fn check_group(group_id: &str, other_consumers: Result<OtherConsumers, AskError>
     }
 }
 
-async fn check_topic(
-    config: &Config,
-    route: &Route,
-    description: Result<TopicDescription, AskError>,
-    until: Instant,
-    findings: &mut Findings,
-) {
+async fn check_topic(config: &Config, route: &Route, answers: TopicAnswers, until: Instant, findings: &mut Findings) {
     let (topic, servers) = (&route.topic, &config.kafka.bootstrap_servers);
     let subject = Subject::of(route, format!("topic {topic}"));
-    let TopicDescription { topic_id, partition_count: count } = match description {
-        Ok(description) => description,
+    let (TopicDescription { topic_id, partition_count: count }, replicas) = match answers {
+        Ok(answers) => answers,
         Err(AskError::NoTopic { .. }) => {
             let command = format!("kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}");
             let remedy = format!("set TOPIC to the right name, or run: {command}");
@@ -96,13 +101,12 @@ async fn check_topic(
     };
     let partitions = if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") };
     findings.ok(Line::TopicExists, &subject, format!("{partitions}, id {topic_id}"));
+    let about = topic::Topic { name: topic, servers, subject: &subject };
+    about.check_replicas(&replicas, findings);
     match topic_settings(&config.kafka, topic, time_left(until)).await {
         Ok(settings) => {
-            let text = match settings.get("message.timestamp.type").map(String::as_str) {
-                Some("LogAppendTime") => "received_at is the broker's clock (LogAppendTime)",
-                _ => "received_at is the producer's clock (CreateTime)",
-            };
-            findings.ok(Line::TopicSettings, &subject, text);
+            about.check_settings(&settings, &replicas, findings);
+            retention::check(config, &about, count, &settings, time_left(until), findings).await;
         }
         Err(error) => {
             let user = config.kafka.properties.get("sasl.username").map_or("USER", String::as_str);

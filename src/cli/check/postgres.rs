@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::QUESTION_MAX;
+use super::clocks::Clock;
 use super::finding::{Findings, Line, Subject};
 use crate::ledger::statements::routes::registered;
 use crate::store::postgres::migrate::{MigrateError, find, missing_rights, newest_version};
@@ -78,6 +79,9 @@ async fn answers(client: &Client, config: &Config, findings: &mut Findings) -> R
     let address = format!("{}/{}", authority(&postgres.host, postgres.port), postgres.database);
     let text = format!("{address} answers, version {version}; tables are looked for in {path}");
     findings.ok(Line::PostgresAnswers, &server, text);
+    let clock = Clock::before();
+    let row_of_clock = ask(client.query_one("select extract(epoch from clock_timestamp())::float8", &[])).await?;
+    clock.compare(Line::PostgresClock, "postgresql", row_of_clock.get(0), findings);
     match timeout(QUESTION_MAX, asked::takes_writes(client)).await {
         Ok(Ok(_)) => findings.ok(Line::PostgresWrites, &server, "takes writes"),
         Ok(Err(Unfit::Postgres(error))) => return Err(Chain(&PostgresError::from(error)).to_string()),

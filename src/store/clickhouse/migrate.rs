@@ -131,8 +131,27 @@ impl Migrator {
         Err(MigrateError::ReadOnly(readonly, Remedy::only("set readonly = 0 in its profile")))
     }
 
+    /// The database and the table of a route.
+    pub(super) fn names<'a>(&'a self, route: &'a Route) -> (&'a str, &'a str) {
+        route.clickhouse_names(&self.database)
+    }
+
+    /// The client that sends no settings.
+    pub(super) fn plain(&self) -> &Client {
+        &self.plain
+    }
+
+    /// The answer to a question.
+    pub(super) async fn question<T>(
+        &self,
+        what: &str,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MigrateError> {
+        self.answer(what, QUESTION_TIMEOUT, asking).await
+    }
+
     /// The client with all settings of a statement that changes definitions.
-    async fn client(&self, what: &str) -> Result<&Client, MigrateError> {
+    pub(super) async fn client(&self, what: &str) -> Result<&Client, MigrateError> {
         self.answer(what, QUESTION_TIMEOUT, self.pins.client()).await
     }
 
@@ -302,7 +321,7 @@ impl Migrator {
         }
     }
 
-    async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
+    pub(super) async fn execute(&self, what: &str, sql: &str) -> Result<(), MigrateError> {
         // in a statement, the client takes a `?` for a value to bind
         let sql = sql.replace('?', "??");
         let client = self.client(what).await?;

@@ -8,5 +8,7 @@ pub mod native;
 pub mod readback;
 pub mod refused;
 pub mod rights;
+pub mod scratch;
 pub mod shape;
+pub mod views;
 pub mod writer;

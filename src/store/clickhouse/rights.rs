@@ -23,6 +23,12 @@ impl Right {
         Self { right: "CREATE DATABASE", on: format!("{}.*", identifier(database)) }
     }
 
+    /// The rights to make a scratch table in a database, to write and read it, and to drop it.
+    pub fn to_probe(database: &str) -> Vec<Self> {
+        let on = format!("{}.*", identifier(database));
+        ["CREATE TABLE", "DROP TABLE", "SELECT", "INSERT"].map(|right| Self { right, on: on.clone() }).to_vec()
+    }
+
     /// The rights that `run` and the changes of a route's table need.
     pub fn of_route(route: &Route, own_database: &str, changes: &[Change]) -> Vec<Self> {
         let (database, table) = route.clickhouse_names(own_database);
@@ -61,7 +67,7 @@ pub fn grant(missing: &[Right], user: &str) -> Option<String> {
 }
 
 /// A name as SQL writes it: in backticks unless it is plain.
-fn identifier(name: &str) -> String {
+pub(super) fn identifier(name: &str) -> String {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
     if plain { name.to_owned() } else { format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")) }

@@ -167,6 +167,18 @@ impl Kafka {
         })
     }
 
+    /// Sets one setting of a topic; the others get their defaults.
+    pub fn set_topic(&self, topic: &str, name: &str, value: &str) -> Result<(), StackError> {
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let admin = self.admin()?;
+        blocking::run(&format!("configuring topic {topic}"), REQUEST_LIMIT, async {
+            for result in admin.alter_configs([&config], &admin_options()).await.map_err(refused)? {
+                result.map_err(|(_, code)| refused(format!("topic {topic}: {code}")))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Sends each line of `lines` as a record, with Kafka's own console producer.
     pub fn console_producer(&self, topic: &str, lines: &str) -> Result<(), StackError> {
         let mut command = java(&self.libraries, "-Xmx128m");

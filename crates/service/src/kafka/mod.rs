@@ -16,6 +16,7 @@ mod poller;
 mod probe;
 pub mod queue;
 pub mod reread;
+pub mod retention;
 mod settings;
 mod token;
 pub mod trouble;
