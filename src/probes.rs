@@ -6,14 +6,12 @@ mod clickhouse;
 mod kafka;
 mod postgres;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footprint_service::config::Config;
 use footprint_service::health::{Component, Health, Reporter, Severity};
 use footprint_service::kafka::AskError;
-use footprint_service::report::Chain;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -102,10 +100,4 @@ fn silent(reporter: &Reporter, host: &str, began: Instant) {
 /// How bad it is if trying again helps, or does not.
 fn severity(is_passing: bool) -> Severity {
     if is_passing { Severity::Passing } else { Severity::Lasting }
-}
-
-/// Reports an error. `otherwise` is what to do if the error does not say it.
-fn report(reporter: &Reporter, severity: Severity, error: &(dyn Error + 'static), otherwise: &str, began: Instant) {
-    let (why, what_to_do) = Chain(error).parts();
-    reporter.says(severity, why, if what_to_do.is_empty() { otherwise.to_owned() } else { what_to_do }, began);
 }

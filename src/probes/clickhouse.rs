@@ -10,7 +10,7 @@ use footprint_service::report::Chain;
 use parking_lot::Mutex;
 use tracing::debug;
 
-use super::{report, severity};
+use super::severity;
 use crate::store::clickhouse::migrate::Migrator;
 use crate::store::clickhouse::rights::{Right, grant};
 
@@ -59,7 +59,7 @@ impl ClickHouseProbe {
     pub(super) async fn look(&self, reporter: &Reporter, began: Instant) {
         let rights = Right::of_route(&self.route, &self.database, &[]);
         match self.migrator.lacking(&rights).await {
-            Err(error) => return report(reporter, severity(error.is_passing()), &error, OTHERWISE, began),
+            Err(error) => return reporter.bad_or(severity(error.is_passing()), &error, OTHERWISE, began),
             Ok(missing) => {
                 if let Some(statement) = grant(&missing, &self.user) {
                     let why = format!("the user {} lacks rights on {}", self.user, self.table);
@@ -77,7 +77,7 @@ impl ClickHouseProbe {
                 let why = format!("table {} is not there, or the user may not see it", self.table);
                 reporter.says(Severity::Lasting, why, "run `footprint migrate`", began);
             }
-            Err(error) => report(reporter, severity(error.is_passing()), &error, OTHERWISE, began),
+            Err(error) => reporter.bad_or(severity(error.is_passing()), &error, OTHERWISE, began),
         }
     }
 }

@@ -8,7 +8,7 @@ use footprint_service::health::{Reporter, Severity};
 use footprint_service::kafka::{AskError, Inquirer, Leaders};
 use tokio::task::spawn_blocking;
 
-use super::{report, severity};
+use super::severity;
 
 /// How many partitions a message names.
 const NAMED_MAX: usize = 10;
@@ -48,7 +48,7 @@ impl KafkaProbe {
             }
             Ok(Err(error)) => {
                 let otherwise = format!("are the brokers at {} up, is kafka.bootstrap_servers right?", self.servers);
-                report(kafka, severity(!error.is_final()), &error, &otherwise, began);
+                kafka.bad_or(severity(!error.is_final()), &error, &otherwise, began);
             }
             // the question was not asked
             Err(_) => {}

@@ -123,7 +123,7 @@ async fn write_group(
             Next::Again { failure, severity, wait } => (failure, severity, wait),
             Next::Stop(failure) => return Err(SinkError::Stop(failure)),
         };
-        health.bad(severity, &failure, started);
+        health.bad_or(severity, &failure, otherwise(name), started);
         warn!(sink = name.as_str(), tries = tries.backoff.tries(), wait_ms = wait.as_millis(), "{}", Chain(&failure));
         tokio::time::sleep(wait).await;
         group.retain(|batch| !batch.ownership.has_ended());
@@ -176,6 +176,18 @@ impl Tries {
                 Next::Again { failure, severity: Severity::Lasting, wait: MENDED_INTERVAL }
             }
             SinkError::Stop(failure) => Next::Stop(failure),
+        }
+    }
+}
+
+/// What to do about a failure that does not say it: most pass by themselves.
+fn otherwise(sink: SinkName) -> &'static str {
+    match sink {
+        SinkName::Postgres => {
+            "look at PostgreSQL: its log, its load, and the space on its disk; the write is tried again by itself"
+        }
+        SinkName::ClickHouse => {
+            "look at ClickHouse: its log, its load, and the space on its disk; the write is tried again by itself"
         }
     }
 }

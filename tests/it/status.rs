@@ -1,6 +1,9 @@
 //! /readyz under every fault: it names the component, the reason and what to do within ten seconds, and it is ready again within ten
 //! seconds of the end.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use footprint_stack::Server;
@@ -231,4 +234,65 @@ fn what_a_person_must_mend_is_named_with_the_remedy() {
     world.send(1_000);
     prove(&mut world, &mut [&mut consumer]);
     consumer.stop();
+}
+
+/// A file that takes all the room of a small disk. Its drop gives the room back.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn fill(disk: &Path) -> Self {
+        let path = disk.join("filler");
+        let mut file = File::create(&path).unwrap();
+        let block = vec![0; 1 << 16];
+        // the last write takes the rest that is smaller than a block
+        while file.write(&block).is_ok_and(|written| written > 0) {}
+        Self(path)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_soon() {
+    let _calm = calm();
+    let mut world = World::new("status_disk", 2, 0.0);
+    let database = world.database.clone();
+    let (postgres, clickhouse) = (stack().postgres().unwrap(), stack().clickhouse().unwrap());
+    // the route's tables are on small disks
+    let (place, of_postgres) = postgres.small_disk().unwrap();
+    postgres.execute("postgres", &format!("create tablespace {database} location '{}'", place.display())).unwrap();
+    postgres.execute(&database, &format!("alter table user_footprint set tablespace {database}")).unwrap();
+    let (place, of_clickhouse) = clickhouse.small_disk().unwrap();
+    let made = format!(
+        "select create_table_query from system.tables where database = '{database}' and name = 'user_footprint'"
+    );
+    let made = clickhouse.query(&format!("{made} format TSVRaw")).unwrap();
+    let on_disk = format!("SETTINGS disk = disk(type = local, path = '{}/{database}/'), ", place.display());
+    let small = made.replace(".user_footprint", ".small").replace("SETTINGS ", &on_disk);
+    assert!(small.contains("disk(") && small.contains(".small"), "{small}");
+    clickhouse.query(&small).unwrap();
+    clickhouse.query(&format!("exchange tables {database}.small and {database}.user_footprint")).unwrap();
+
+    let mut consumer = world.consumer();
+    ready(&consumer);
+    for (component, disk, why) in
+        [("postgres", of_postgres, "No space left on device"), ("clickhouse", of_clickhouse, "space")]
+    {
+        let filler = Filler::fill(&disk);
+        world.send(1_000);
+        let named = Named { component, why, what_to_do: "the space on its disk" };
+        is_named(&world, &consumer, &format!("a full disk of {component}"), &named, || {}, || drop(filler));
+    }
+    world.send(1_000);
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+    // the disks are empty after a restart of the servers
+    clickhouse.query(&format!("drop table {database}.user_footprint sync")).unwrap();
+    postgres.execute(&database, "alter table user_footprint set tablespace pg_default").unwrap();
+    postgres.execute("postgres", &format!("drop tablespace {database}")).unwrap();
+    postgres.execute("postgres", "checkpoint").unwrap();
 }

@@ -313,6 +313,19 @@ impl Reporter {
         self.put(Trouble { severity, since, why, what_to_do });
     }
 
+    /// The same. `otherwise` is what to do if the error does not say it.
+    pub fn bad_or(
+        &self,
+        severity: Severity,
+        error: &(dyn std::error::Error + 'static),
+        otherwise: &str,
+        since: Instant,
+    ) {
+        let (why, what_to_do) = Chain(error).parts();
+        let what_to_do = if what_to_do.is_empty() { otherwise.to_owned() } else { what_to_do };
+        self.put(Trouble { severity, since, why, what_to_do });
+    }
+
     /// The same, in words.
     pub fn says(&self, severity: Severity, why: impl Into<String>, what_to_do: impl Into<String>, since: Instant) {
         self.put(Trouble { severity, since, why: why.into(), what_to_do: what_to_do.into() });

@@ -21,8 +21,13 @@ use footprint_trials::trial::Proxy;
 pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
-        Stack::start(StackOptions { kafka_secured: true, progress: Progress::Lines, ..StackOptions::default() })
-            .expect("the stack starts")
+        Stack::start(StackOptions {
+            kafka_secured: true,
+            small_disks: true,
+            progress: Progress::Lines,
+            ..StackOptions::default()
+        })
+        .expect("the stack starts")
     })
 }
 

@@ -17,7 +17,7 @@ use crate::http;
 use crate::name;
 use crate::ports::Port;
 use crate::progress::Progress;
-use crate::run_dir::RunDir;
+use crate::run_dir::{self, RunDir};
 use crate::secret;
 use crate::server::{Launch, Server};
 use crate::spawner;
@@ -60,6 +60,7 @@ impl ClickHouse {
         cache: &Cache,
         run_dir: &RunDir,
         users: &[ClickHouseUser],
+        small_disk: bool,
         progress: &Progress,
     ) -> Result<Self, StackError> {
         let programs = Programs {
@@ -75,6 +76,7 @@ impl ClickHouse {
         write_for_server(&directory.join("users.xml"), &users_xml(ADMIN, &access.password, users)?)?;
         make_fifo(&directory)?;
         let launch = Launch {
+            small_disk: small_disk.then(|| run_dir::small_disk(&directory)).transpose()?,
             name: NAME,
             log: directory.join("clickhouse.log"),
             stop_signal: libc::SIGTERM,
@@ -189,6 +191,7 @@ fn config_xml(directory: &Path) -> String {
          <settings_constraints_replace_previous>true</settings_constraints_replace_previous>\
          <table_engines_require_grant>false</table_engines_require_grant>\
          </access_control_improvements>\n\
+         <custom_local_disks_base_directory>{directory}/small/</custom_local_disks_base_directory>\n\
          <max_server_memory_usage>6442450944</max_server_memory_usage>\n\
          <mark_cache_size>67108864</mark_cache_size>\n\
          <index_mark_cache_size>16777216</index_mark_cache_size>\n\

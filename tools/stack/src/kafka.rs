@@ -79,6 +79,7 @@ impl Kafka {
         }
         let bootstrap = format!("127.0.0.1:{broker}");
         let launch = Launch {
+            small_disk: None,
             name: NAME,
             log: directory.join("kafka.log"),
             stop_signal: libc::SIGTERM,

@@ -144,6 +144,7 @@ impl Node<'_> {
         let (libraries, directory) = (libraries.to_owned(), directory.to_owned());
         let (address, id) = (self.address.to_owned(), id.to_owned());
         Ok(Launch {
+            small_disk: None,
             name: "Kafka",
             log: directory.join("kafka.log"),
             stop_signal: libc::SIGTERM,

@@ -16,7 +16,7 @@ use crate::error::StackError;
 use crate::name;
 use crate::ports::Port;
 use crate::progress::Progress;
-use crate::run_dir::RunDir;
+use crate::run_dir::{self, RunDir};
 use crate::secret;
 use crate::server::{Launch, Server};
 use crate::spawner;
@@ -68,7 +68,12 @@ impl Deref for Postgres {
 
 impl Postgres {
     /// Downloads PostgreSQL if needed and starts it with its data in `run_dir`.
-    pub(crate) fn start_in(cache: &Cache, run_dir: &RunDir, progress: &Progress) -> Result<Self, StackError> {
+    pub(crate) fn start_in(
+        cache: &Cache,
+        run_dir: &RunDir,
+        small_disk: bool,
+        progress: &Progress,
+    ) -> Result<Self, StackError> {
         let programs = download::postgres(cache, progress)?;
         let step = progress.step("Starting PostgreSQL");
         let directory = run_dir.server("postgresql")?;
@@ -79,6 +84,7 @@ impl Postgres {
         }
         let access = Access { port: port.number(), password };
         let launch = Launch {
+            small_disk: small_disk.then(|| run_dir::small_disk(&directory)).transpose()?,
             name: NAME,
             log: directory.join("postgresql.log"),
             stop_signal: libc::SIGINT,

@@ -64,6 +64,7 @@ impl Prometheus {
         write("rules.yml", options.rules)?;
         let number = port.number();
         let server = Server::start(Launch {
+            small_disk: None,
             name: NAME,
             log: directory.join("prometheus.log"),
             stop_signal: libc::SIGTERM,

@@ -68,6 +68,13 @@ impl RunDir {
     }
 }
 
+/// The place of a server's small disk: an empty directory below the server's own.
+pub(crate) fn small_disk(server: &Path) -> Result<PathBuf, StackError> {
+    let path = server.join("small");
+    make_directory(&path)?;
+    Ok(path)
+}
+
 impl Drop for RunDir {
     fn drop(&mut self) {
         if self.temporary {

@@ -29,6 +29,8 @@ pub(crate) struct Launch {
     /// The signal for the quickest end that leaves nothing behind in the kernel.
     pub(crate) drop_signal: libc::c_int,
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
+    /// Where the server gets a small disk of its own. It is empty after each start.
+    pub(crate) small_disk: Option<PathBuf>,
     /// True if the server answers a real request, false while it does not answer yet.
     pub(crate) ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -98,6 +100,17 @@ impl Server {
         Ok(())
     }
 
+    /// Where the server sees its small disk, and the same place seen from here. The disk is full when no byte can be added there.
+    ///
+    /// # Errors
+    /// It has none, or does not run.
+    pub fn small_disk(&self) -> Result<(PathBuf, PathBuf), StackError> {
+        let directory = self.launch.small_disk.clone().ok_or_else(|| self.not_running())?;
+        let from_root = directory.strip_prefix("/").unwrap_or(&directory);
+        let seen = Path::new("/proc").join(self.pid()?.to_string()).join("root").join(from_root);
+        Ok((directory, seen))
+    }
+
     /// Ends it cleanly and waits for that. If it does not end in 30 s, it is killed, and the error says so.
     pub fn stop(&self) -> Result<(), StackError> {
         match self.lock().take() {
@@ -151,7 +164,11 @@ impl Server {
         let output = open_log().map_err(StackError::file("open", log_path))?;
         let errors = open_log().map_err(StackError::file("open", log_path))?;
         let mut command = (self.launch.command)();
-        spawner::as_server_user(&mut command).stdin(Stdio::null()).stdout(output).stderr(errors);
+        match &self.launch.small_disk {
+            Some(directory) => command = spawner::with_small_disk(&command, directory),
+            None => drop(spawner::as_server_user(&mut command)),
+        }
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
         spawner::spawn(command).map(Process::new).map_err(|source| StackError::Spawn {
             server: self.launch.name,
             reason: "its program does not start".to_owned(),

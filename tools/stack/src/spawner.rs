@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -33,8 +34,33 @@ pub(crate) fn as_server_user(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Bytes of a small disk.
+const SMALL_DISK_BYTES: u32 = 32 << 20;
+
+/// A command that runs `command` as the server user, with an own small disk in memory at `directory`. Only the server and its children
+/// see the disk, and it ends with them. Only root can make one.
+pub(crate) fn with_small_disk(command: &Command, directory: &Path) -> Command {
+    let script = format!(
+        "mount -t tmpfs -o size={SMALL_DISK_BYTES},mode=0700,uid={NOBODY},gid={NOBODY} small-disk \"$0\" && \
+         exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --pdeathsig=KILL \"$@\""
+    );
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(["--mount", "--", "sh", "-c", &script]).arg(directory);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        wrapped.current_dir(directory);
+    }
+    wrapped
+}
+
 /// Gives `path` to the account that the servers run as.
-pub(crate) fn give_to_server_user(path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn give_to_server_user(path: &Path) -> io::Result<()> {
     if is_root() {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))?;
     }

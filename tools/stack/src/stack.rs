@@ -41,6 +41,8 @@ pub struct StackOptions {
     pub postgres: bool,
     /// Start ClickHouse.
     pub clickhouse: bool,
+    /// Give PostgreSQL and ClickHouse a small disk each, to fill it. Only root can.
+    pub small_disks: bool,
     /// The directory of the data. `None`: a temporary one, removed at the end.
     pub data_dir: Option<PathBuf>,
     /// How to report slow steps.
@@ -55,6 +57,7 @@ impl Default for StackOptions {
             kafka_secured: false,
             postgres: true,
             clickhouse: true,
+            small_disks: false,
             data_dir: None,
             progress: Progress::Quiet,
         }
@@ -105,9 +108,12 @@ impl Stack {
             let kafka = scope.spawn(|| {
                 start_if(options.kafka, || Kafka::start_in(&cache, &run_dir, options.kafka_secured, progress))
             });
-            let postgres =
-                scope.spawn(|| start_if(options.postgres, || Postgres::start_in(&cache, &run_dir, progress)));
-            let clickhouse = start_if(options.clickhouse, || ClickHouse::start_in(&cache, &run_dir, &users, progress));
+            let postgres = scope.spawn(|| {
+                start_if(options.postgres, || Postgres::start_in(&cache, &run_dir, options.small_disks, progress))
+            });
+            let clickhouse = start_if(options.clickhouse, || {
+                ClickHouse::start_in(&cache, &run_dir, &users, options.small_disks, progress)
+            });
             (joined(kafka), joined(postgres), clickhouse)
         });
         let stack = Self { kafka: kafka?, postgres: postgres?, clickhouse: clickhouse?, user_password, run_dir };
