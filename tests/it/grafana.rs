@@ -10,6 +10,7 @@ pub mod operations;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use crate::support::world::World;
 use crate::support::{Calm, alone, calm, stack};
@@ -202,6 +203,28 @@ fn assert_storage(reader: &Reader, world: &World, row_count: usize) {
     assert_eq!(asked_of.len(), 2, "storage is asked of both");
 }
 
+/// The time of a query is that of the server: less than the time that the answer took, and it grows with the work.
+fn assert_query_time(reader: &Reader) {
+    const PAUSE_S: f64 = 0.2;
+    let mut asked_of = BTreeSet::new();
+    for query in files::queries().into_iter().filter(|query| query.question == "query_time") {
+        let slower = match query.database {
+            Database::PostgreSql => format!("from (select u.* from user_footprint u, pg_sleep({PAUSE_S})) slow"),
+            Database::ClickHouse => format!("from (select * from user_footprint where sleep({PAUSE_S}) = 0)"),
+        };
+        let sql = query.sql.replace("from user_footprint", &slower);
+        for (sql, least) in [(query.sql.clone(), 0.000_01), (sql, PAUSE_S)] {
+            let began = Instant::now();
+            let given = answer(reader, &Query { sql, ..query.clone() }, &ASKED[0]);
+            let most = began.elapsed().as_secs_f64();
+            let [Cell::Number(seconds)] = given.rows[0].as_slice() else { panic!("{}: {given:?}", query.panel) };
+            assert!((least..=most).contains(seconds), "{}: {seconds} s, not {least} to {most} s", query.panel);
+        }
+        asked_of.insert(query.database);
+    }
+    assert_eq!(asked_of.len(), 2, "the time is asked of both");
+}
+
 /// The reader can do nothing but read the table.
 fn assert_reads_only(reader: &Reader) {
     let said = reader.ask(Database::PostgreSql, "delete from user_footprint").expect_err("read-only by default");
@@ -241,11 +264,14 @@ fn every_panel_shows_what_the_events_imply() {
     world.command(&["run", "--until-caught-up"]);
     let rows = assert_answers(&reader, &events);
     for question in files::question_names() {
-        assert!(question == "storage" || rows.get(&question).is_some_and(|&rows| rows > 0), "{question}: {rows:?}");
+        // these two are not decided by the events
+        let is_measured = question == "storage" || question == "query_time";
+        assert!(is_measured || rows.get(&question).is_some_and(|&rows| rows > 0), "{question}: {rows:?}");
     }
     // the limits of the lists were reached: three ranges on two dashboards
     assert!(rows["latest_events"] >= 3 * 2 * 50 && rows["growing_pages"] > 2 * 15, "{rows:?}");
     assert_storage(&reader, &world, events.len());
+    assert_query_time(&reader);
     save_for_picture(&reader);
 }
 

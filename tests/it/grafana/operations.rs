@@ -194,6 +194,8 @@ fn expected(counted: &Counted, instance: &str) -> BTreeMap<&'static str, Vec<(St
             vec![one("half of all", Between(0.000_01, 30.0)), one("99 %", Between(0.000_01, 30.0))],
         ),
         ("Byte budget", vec![(format!("{instance} in use"), Exactly(0.0)), one("budget", Exactly(134_217_728.0))]),
+        ("Insert rate", of_sinks(&|sink| sink.to_owned(), &|sink| counted.rate("footprint_sink_rows_total", sink))),
+        ("Lag of each database", of_sinks(&|sink| sink.to_owned(), &|_| Exactly(0.0))),
         ("Reading waits", vec![one("user_footprint", Exactly(0.0))]),
     ])
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::dashboard::{Dashboard, link_prefix};
 use crate::database::Database::{ClickHouse, PostgreSql};
 use crate::look::{CALM, Column, Look, Step};
+use crate::metrics::query;
 use crate::panel::{Asks, Panel, Place};
 
 /// The dashboard.
@@ -52,9 +53,16 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         panels.push(panel(
             "storage",
             "Storage",
-            at(x, 5, 12, 4),
+            at(x, 5, 9, 4),
             Look::Table { columns },
             "Disk that the table needs, with its indexes. PostgreSQL's row count is the estimate of the last vacuum or analyze.",
+        ));
+        panels.push(panel(
+            "query_time",
+            "Query time",
+            at(x + 9, 5, 3, 4),
+            Look::Stat { unit: "s", steps: vec![CALM] },
+            "Time that the database itself needs to count the views and the distinct links of the time range. The way to Grafana is not in it.",
         ));
     }
     let together = |question, title: &str, place, look, description| Panel {
@@ -80,13 +88,44 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         "Stored events a second by the time at which Kafka received them, from both databases. Where one line is lower, that database \
          does not hold these events yet.",
     ));
+    panels.extend(from_prometheus());
     Ok(Dashboard {
         file: "footprint-both".to_owned(),
         title: "Both databases".to_owned(),
-        description: "The same figures from PostgreSQL and from ClickHouse, side by side.",
+        description: "The same figures from PostgreSQL and from ClickHouse, side by side, and what they cost.",
         time_from: "now-24h",
         refresh: "1m",
         variables: vec![link_prefix()],
         panels,
     })
+}
+
+/// How far each database is, as footprint itself counts. All routes together.
+fn from_prometheus() -> Vec<Panel> {
+    let panel = |title: &str, x, look, expr, description, runbook| Panel {
+        title: title.to_owned(),
+        description,
+        place: Place { x, y: 27, width: 12, height: 8 },
+        look,
+        asks: Asks::Metrics(vec![query(expr, "{{sink}}")]),
+        runbook,
+    };
+    vec![
+        panel(
+            "Insert rate",
+            0,
+            Look::Lines { unit: "cps", steps: vec![CALM] },
+            "sum by (sink) (rate(footprint_sink_rows_total[$__rate_interval]))",
+            "Rows that footprint stores in each database, a second. During a backlog, the slower database decides for both.",
+            None,
+        ),
+        panel(
+            "Lag of each database",
+            12,
+            Look::Lines { unit: "short", steps: vec![CALM] },
+            "clamp_min(-1 * (sum by (sink) (footprint_frontier_offset) - on () group_left sum(footprint_log_end_offset)), 0)",
+            "Records in Kafka that the database does not hold yet. One line above the other: that database is slower, or away.",
+            Some("FootprintComponentFailed"),
+        ),
+    ]
 }
