@@ -277,17 +277,42 @@ fn every_panel_of_prometheus_shows_what_the_records_imply() {
 
     let asked = asked();
     assert_shown(&server, &asked, &expected(&counted, &instance));
-    save_for_picture(&server, &asked);
+    play_for_picture(&mut world, &proxy, &server);
     consumer.stop();
 }
 
-/// For `tools/dashboards/render.py`, if a person asks for it.
-fn save_for_picture(server: &Prometheus, asked: &Asked<'_>) {
+/// For `tools/dashboards/render.py`, if a person asks for it: five minutes with a load that changes, and half a minute without ClickHouse.
+fn play_for_picture(world: &mut World, proxy: &Proxy, server: &Prometheus) {
+    const ROUNDS: usize = 300;
     let Some(path) = std::env::var_os("FOOTPRINT_GRAFANA_METRICS") else { return };
+    for round in 0..ROUNDS {
+        match round {
+            150 => proxy.hold(),
+            180 => proxy.release(),
+            _ => {}
+        }
+        // a wave of a minute; one in a hundred is bad
+        let wave = (round as f64 / 60.0 * std::f64::consts::TAU).sin();
+        let now_ms = Utc::now().timestamp_millis();
+        let payload = |number: usize| match number % 100 {
+            0 => "{}".to_owned(),
+            _ => json!({ "link": format!("/{}", number % 40), "method": "GET", "footprint_time": now_ms * 1_000 })
+                .to_string(),
+        };
+        let payloads: Vec<String> = (0..(750.0 + 500.0 * wave) as usize).map(payload).collect();
+        for partition in 0..2 {
+            world.feed.send_at(partition, &payloads, |_| now_ms);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let asked = Asked { from_ms: asked().to_ms - 300_000, interval_ms: 5_000, ..asked() };
     let mut answers: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for query in files::metric_queries() {
-        let series = answer(server, &query, asked);
-        answers.entry(query.panel).or_default().push(json!({ "series": series }));
+        let series = answer(server, &query, &asked);
+        answers
+            .entry(query.panel)
+            .or_default()
+            .push(json!({ "series": series, "range": [asked.from_ms / 1_000, asked.to_ms / 1_000], "step": 5 }));
     }
     std::fs::write(path, serde_json::to_string(&answers).unwrap()).unwrap();
 }

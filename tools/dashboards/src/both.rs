@@ -53,14 +53,14 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         panels.push(panel(
             "storage",
             "Storage",
-            at(x, 5, 9, 4),
+            at(x, 5, 8, 4),
             Look::Table { columns },
             "Disk that the table needs, with its indexes. PostgreSQL's row count is the estimate of the last vacuum or analyze.",
         ));
         panels.push(panel(
             "query_time",
             "Query time",
-            at(x + 9, 5, 3, 4),
+            at(x + 8, 5, 4, 4),
             Look::Stat { unit: "s", steps: vec![CALM] },
             "Time that the database itself needs to count the views and the distinct links of the time range. The way to Grafana is not in it.",
         ));

@@ -59,7 +59,7 @@ impl Layout {
         description: &'static str,
         runbook: Option<&'static str>,
     ) {
-        self.panel(6, 5, title, Look::Stat { unit, steps: steps.to_vec() }, queries, description, runbook);
+        self.panel(6, 4, title, Look::Stat { unit, steps: steps.to_vec() }, queries, description, runbook);
     }
 
     /// Lines, two panels side by side.
@@ -123,7 +123,7 @@ fn now(layout: &mut Layout) {
     layout.stat(
         "Dead letters",
         ("short", &[CALM, Step("yellow", Some(0.5))]),
-        vec![query("sum(increase(footprint_dead_letters_total{ROUTES}[$__range]))", "in the range")],
+        vec![query("round(sum(increase(footprint_dead_letters_total{ROUTES}[$__range])))", "in the range")],
         "Records of the time range that could not become a row. They are kept with their reason.",
         Some("FootprintDeadLetters"),
     );
@@ -134,7 +134,7 @@ fn now(layout: &mut Layout) {
         format!("max by (route, component) ({} + {} + {})", of("paused", 1), of("degraded", 2), of("failed", 3));
     layout.panel(
         COLUMNS,
-        10,
+        9,
         "Health of each component",
         Look::States { states: STATES },
         vec![query(&health, "{{route}} {{component}}")],

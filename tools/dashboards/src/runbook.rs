@@ -10,9 +10,11 @@ use crate::panel::{Asks, Panel, Place};
 use crate::root;
 
 const FILE: &str = "footprint-runbook";
-/// Letters of a line in a panel of half the width, and lines of a unit of height, both about.
-const LINE_LETTERS: usize = 95;
-const UNIT_LINES: f64 = 1.4;
+/// Letters of a line in a panel of half the width, about.
+const LINE_LETTERS: usize = 90;
+/// What a line, and the space behind a paragraph, need of a unit of height.
+const LINE_HEIGHT: f64 = 0.6;
+const SPACE_HEIGHT: f64 = 0.45;
 
 /// A section: its title (for the first one, "Runbook") and its text.
 struct Section {
@@ -53,6 +55,11 @@ pub(crate) fn link(alert: &str) -> Result<String> {
     Ok(format!("/d/{FILE}?viewPanel={}", at + 1))
 }
 
+/// Lines that stay lines.
+fn code_lines(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("    ") || line.starts_with("- ")).count()
+}
+
 /// The dashboard.
 pub(crate) fn dashboard() -> Result<Dashboard> {
     let mut panels = Vec::new();
@@ -62,8 +69,9 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
         let width = if is_first { 24 } else { 12 };
         let letters = if is_first { 2 * LINE_LETTERS } else { LINE_LETTERS };
         // a paragraph of the file is one of the panel, whose lines are longer or shorter
-        let lines: usize = section.text.split("\n\n").map(|paragraph| paragraph.len() / letters + 2).sum();
-        let height = 3 + (lines as f64 / UNIT_LINES) as u32;
+        let height_of =
+            |text: &str| text.len().div_ceil(letters).max(code_lines(text)) as f64 * LINE_HEIGHT + SPACE_HEIGHT;
+        let height = 2 + section.text.split("\n\n").map(height_of).sum::<f64>().ceil() as u32;
         let x = if is_left { 0 } else { 12 };
         row_height = if is_left { height } else { height.max(row_height) };
         panels.push(Panel {
