@@ -5,6 +5,7 @@ mod behaviour;
 mod both;
 mod dashboard;
 mod database;
+mod layout;
 mod look;
 mod metrics;
 mod operations;
