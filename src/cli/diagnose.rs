@@ -56,7 +56,7 @@ pub async fn run(
     let time = Utc::now();
     let folder = format!("footprint-diagnose-{}", time.format("%Y%m%dT%H%M%SZ"));
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{folder}.tar.gz")));
-    let listen = args.at.clone().unwrap_or_else(|| super::health::reachable(&config.telemetry.listen));
+    let listen = args.at.clone().unwrap_or_else(|| super::at::reachable(&config.telemetry.listen));
     let site = Site { config: config.clone(), file, listen };
     let mut collected = vec![Part::whole("config.toml", shown.text())];
     collected.extend(join_all(all(&site)).await);

@@ -1,11 +1,10 @@
 //! `footprint health`: asks a running consumer whether it is ready, for containers and scripts.
 
-use anyhow::bail;
 use footprint_service::config::Config;
 use footprint_service::console::Output;
 use footprint_service::pages::{ReadyRoute, ready_at};
 
-use super::Exit;
+use super::{Exit, at};
 
 /// Ask a running consumer whether it can store records.
 ///
@@ -23,10 +22,7 @@ pub struct HealthArgs {
 /// # Errors
 /// Nobody listens there, or the answer is not a consumer's.
 pub async fn run(args: &HealthArgs, config: &Config, output: &mut Output) -> anyhow::Result<Exit> {
-    let address = args.at.clone().unwrap_or_else(|| reachable(&config.telemetry.listen));
-    if address.is_empty() {
-        bail!("telemetry.listen is empty, so no consumer can be asked: set it, or give --at HOST:PORT");
-    }
+    let address = at::address(args.at.as_deref(), config)?;
     let page = ready_at(&address).await?;
     for route in &page.routes {
         output.line(line(route));
@@ -40,15 +36,6 @@ pub async fn run(args: &HealthArgs, config: &Config, output: &mut Output) -> any
     Ok(if page.ready { Exit::Done } else { Exit::Failed })
 }
 
-/// Where a consumer that listens at `listen` can be reached from this machine: nobody can connect to "all addresses" everywhere.
-pub(super) fn reachable(listen: &str) -> String {
-    match listen.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => listen.to_owned(),
-    }
-}
-
 fn line(route: &ReadyRoute) -> String {
     let state = match route {
         ReadyRoute { ready: true, .. } => "ready",
@@ -59,18 +46,4 @@ fn line(route: &ReadyRoute) -> String {
     };
     let partitions = if route.partitions == 1 { "partition" } else { "partitions" };
     format!("route {}: {state}, {} {partitions}", route.route, route.partitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_consumer_that_listens_everywhere_is_asked_here() {
-        for (listen, at) in
-            [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:1", "[::1]:1"), ("10.0.0.7:80", "10.0.0.7:80"), ("", "")]
-        {
-            assert_eq!(reachable(listen), at);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The commands: one short file for each. Only they use anyhow, and only they send lines to standard output.
 
+mod at;
 mod caught_up;
 pub mod check;
 pub mod completions;
@@ -11,6 +12,7 @@ pub mod health;
 pub mod migrate;
 pub mod pause;
 pub mod run;
+pub mod top;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -64,6 +66,7 @@ enum Command {
     Diagnose(diagnose::DiagnoseArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Top(top::TopArgs),
 }
 
 /// How the program ended.
@@ -141,7 +144,9 @@ impl Cli {
         if let Command::Config(args) = &self.command {
             return config::show(args, &shown, &environment, output);
         }
-        let _logs = match logging::start(&config.telemetry) {
+        // `top` keeps no log: its lines would run through the view, and into the log file of the consumer
+        let logs = (!matches!(self.command, Command::Top(_))).then(|| logging::start(&config.telemetry));
+        let _logs = match logs.transpose() {
             Ok(logs) => logs,
             Err(error) => return usage(&error),
         };
@@ -190,6 +195,7 @@ impl Command {
             // they have ended before
             Self::Config(_) | Self::Completions(_) | Self::Diagnose(_) => Ok(Exit::Done),
             Self::Health(args) => unless_asked(signals, "health", health::run(&args, config, output)).await,
+            Self::Top(args) => top::run(&args, config, signals, output).await,
             Self::Generate(args) => generate::run(args, &config.kafka, &config.routes[0].topic, signals, output).await,
         }
     }

@@ -1,13 +1,13 @@
 //! `config`, `completions`, and the forms of the log. These tests need the program, but no server.
 
-use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::support::terminal::ends;
 
 /// An empty directory for one test.
 fn directory(name: &str) -> PathBuf {
@@ -120,20 +120,9 @@ fn the_log_is_json_where_nobody_looks_and_text_by_choice() {
     assert!(status == 2 && refusal.starts_with("footprint: --log-format: setting telemetry.log_format"), "{refusal}");
 }
 
-/// The two ends of a new terminal: ours, and the program's.
-#[allow(unsafe_code)]
-fn terminal() -> (File, File) {
-    let (mut ours, mut theirs) = (0, 0);
-    let null = std::ptr::null_mut();
-    // SAFETY: both numbers are valid places to write to, and null means that nothing else is wanted
-    assert_eq!(unsafe { libc::openpty(&raw mut ours, &raw mut theirs, null, null.cast(), null.cast()) }, 0);
-    // SAFETY: openpty has just opened them, and nobody else owns them
-    unsafe { (OwnedFd::from_raw_fd(ours).into(), OwnedFd::from_raw_fd(theirs).into()) }
-}
-
 /// Everything that the program prints on a terminal.
 fn on_terminal(command: &mut Command) -> String {
-    let (mut ours, theirs) = terminal();
+    let (mut ours, theirs) = ends();
     let mut child = command.stdout(theirs.try_clone().unwrap()).stderr(theirs).spawn().unwrap();
     // the command would keep the terminal open
     command.stdout(Stdio::null()).stderr(Stdio::null());

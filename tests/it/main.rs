@@ -63,6 +63,7 @@ mod status;
 mod steady;
 mod switched;
 mod takeover;
+mod top;
 mod transactions;
 mod two_groups;
 mod unreadable;

@@ -43,6 +43,11 @@ impl Output {
         }
     }
 
+    /// Whether it takes no more, so that there is no use in further lines.
+    pub fn is_closed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Why not all of it was printed. A reader that has gone is no such reason: it has seen what it wanted (`| head -1`).
     pub fn lost(&self) -> Option<&io::Error> {
         self.failure.as_ref().filter(|failure| failure.kind() != ErrorKind::BrokenPipe)
@@ -61,9 +66,19 @@ pub fn complain_styled(text: impl Display) {
     let _ = io::stderr().lock().write_all(escaped(&text.to_string(), Keep::Styles).as_bytes());
 }
 
+/// Standard output for a view that fills the terminal and moves its cursor. The view escapes what it shows.
+pub fn screen() -> io::Stdout {
+    io::stdout()
+}
+
 /// Whether standard output is a terminal.
 pub fn is_seen() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Whether standard output is a terminal whose cursor can be moved.
+pub fn has_screen() -> bool {
+    is_seen() && !is_dumb()
 }
 
 /// Whether standard output has colours and bold letters.
@@ -84,7 +99,11 @@ pub fn errors_are_coloured() -> bool {
 /// `NO_COLOR` with any value but an empty one, and a terminal that knows no colours, switch them off.
 fn colours_are_wanted() -> bool {
     let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_set && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+    !is_set && !is_dumb()
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
 }
 
 /// Standard error, for the logs, whose lines are escaped already. A line that cannot be written is dropped.

@@ -8,6 +8,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod profile;
 pub mod prove;
+pub mod terminal;
 pub mod terminator;
 pub mod wait;
 pub mod world;
