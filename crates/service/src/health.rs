@@ -253,10 +253,10 @@ impl Health {
                 let seen = troubles.iter().filter(|((of, _), _)| *of == component).map(|(_, trouble)| trouble);
                 let late = ages.iter().find(|&&(of, age)| of == component && age >= TURN_LATE && !self.is_draining());
                 let late = late.map(|&(_, age)| late_turn(age, now));
-                // of two that are equally bad, the older one
-                let worst = seen
-                    .chain(late.as_ref())
-                    .max_by_key(|trouble| (trouble.state(now), std::cmp::Reverse(trouble.since)));
+                // of two that are equally bad, one that says what to do, and then the older one
+                let worst = seen.chain(late.as_ref()).max_by_key(|trouble| {
+                    (trouble.state(now), !trouble.what_to_do.is_empty(), std::cmp::Reverse(trouble.since))
+                });
                 match worst {
                     None => Condition {
                         component,
@@ -396,6 +396,17 @@ mod tests {
         assert_eq!(of(&health, Component::Postgres, now + SECOND).state, State::Failed);
         drop(writer);
         assert_eq!(of(&health, Component::Postgres, now + SECOND).state, State::Ok);
+    }
+
+    /// The story: while ClickHouse was down under load, the writer's bare error hid the probe's advice.
+    #[test]
+    fn of_two_that_are_equally_bad_the_one_that_says_what_to_do_is_shown() {
+        let (health, now) = board();
+        let (writer, probe) = (health.reporter(Component::ClickHouse), health.reporter(Component::ClickHouse));
+        writer.says(Severity::Passing, "connection refused", "", now);
+        probe.says(Severity::Passing, "no answer", "start it", now + SECOND);
+        let condition = of(&health, Component::ClickHouse, now + 2 * FAILED_AFTER);
+        assert_eq!((condition.why.as_str(), condition.what_to_do.as_str()), ("no answer", "start it"));
     }
 
     #[test]
