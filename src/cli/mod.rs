@@ -10,6 +10,7 @@ pub mod diagnose;
 pub mod generate;
 pub mod health;
 pub mod migrate;
+pub mod offsets;
 pub mod pause;
 pub mod run;
 pub mod top;
@@ -60,6 +61,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Verify(verify::VerifyArgs),
     DeadLetters(Box<dead_letters::DeadLettersArgs>),
+    Offsets(offsets::OffsetsArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Health(health::HealthArgs),
@@ -192,6 +194,7 @@ impl Command {
             }
             Self::Pause(args) => unless_asked(signals, "pause", pause::pause(&args, config, output)).await,
             Self::Resume(args) => unless_asked(signals, "resume", pause::resume(&args, config, output)).await,
+            Self::Offsets(args) => unless_asked(signals, "offsets", offsets::run(&args, config, output)).await,
             // they have ended before
             Self::Config(_) | Self::Completions(_) | Self::Diagnose(_) => Ok(Exit::Done),
             Self::Health(args) => unless_asked(signals, "health", health::run(&args, config, output)).await,

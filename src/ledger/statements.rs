@@ -2,6 +2,7 @@
 //! compares epoch and owner in its `where`: that is the fence. `footprint-protocol` decides what the answers mean.
 
 pub mod advance;
+pub mod by_hand;
 mod claims;
 mod definitions;
 pub mod history;

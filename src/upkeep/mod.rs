@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod migrate;
+pub mod offsets;
 pub mod repair;
 pub mod replay;
 pub mod verify;

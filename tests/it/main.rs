@@ -40,6 +40,7 @@ mod metrics;
 mod migrations;
 mod months;
 mod narrow;
+mod offsets;
 mod outage;
 mod paused;
 mod pinned;

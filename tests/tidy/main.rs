@@ -38,6 +38,7 @@ const ONLY: &[Only] = &[
             "store/postgres",
             "ledger",
             "probes",
+            "upkeep/offsets",
             "upkeep/repair",
             "upkeep/replay",
             "upkeep/verify",

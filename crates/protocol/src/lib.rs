@@ -5,6 +5,7 @@
 pub mod ledger;
 pub mod offset;
 // decisions
+pub mod by_hand;
 pub mod first_start;
 pub mod take_over;
 pub mod write;

@@ -98,8 +98,8 @@ impl fmt::Display for Corrupt {
             Self::Lost { range } => write!(
                 f,
                 "the topic's retention deleted records {range} before they were stored; \
-                 set kafka.on_lost_records = \"skip\" to record the gap in footprint_gap and go on, \
-                 and give the topic a longer retention"
+                 `footprint offsets accept-gap` gives them up for one partition, and kafka.on_lost_records = \"skip\" for all: the \
+                 gap is recorded in footprint_gap; give the topic a longer retention"
             ),
             Self::LogWentBack { log_end, claimed } => write!(
                 f,
@@ -273,7 +273,7 @@ pub fn settle(mut row: Row, observed: &Observed, switches: &Switches) -> Result<
     Ok(Settled { row, plan, gaps })
 }
 
-fn check_claims(row: &Row) -> Result<(), Corrupt> {
+pub(crate) fn check_claims(row: &Row) -> Result<(), Corrupt> {
     let ends: Vec<Offset> = row.claims.iter().map(|claim| claim.end).collect();
     let lowest = row.frontiers.lowest();
     let rising = ends.windows(2).all(|pair| pair[0] < pair[1]);

@@ -9,7 +9,7 @@ use footprint_protocol::offset::Partition;
 use super::{Ledger, LedgerError};
 
 /// An owner renews its row at least every two seconds. If the last renewal is older than this, the owner counts as dead.
-const ALIVE: Duration = Duration::from_secs(10);
+pub(super) const ALIVE: Duration = Duration::from_secs(10);
 
 /// A process of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Holder {
     }
 
     /// Whether the holder was a process of this machine and has ended. Then there is no need to wait for it.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.host == this_host() && !Path::new("/proc").join(self.pid.to_string()).exists()
     }
 }

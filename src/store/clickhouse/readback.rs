@@ -127,6 +127,19 @@ impl Questions {
         partition: Partition,
         from: Offset,
     ) -> Result<Option<Offset>, SinkError> {
+        Ok(self.rows_from(source, partition, from).await?.1)
+    }
+
+    /// How many rows of a partition ClickHouse holds at or above `from`, and the highest offset.
+    ///
+    /// # Errors
+    /// ClickHouse refuses or does not answer.
+    pub async fn rows_from(
+        &self,
+        source: SourceId,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<(i64, Option<Offset>), SinkError> {
         let sql = format!(
             "select max(assumeNotNull(kafka_offset)), count() from {} where kafka_source = ? and kafka_partition = ? \
              and kafka_offset >= ?",
@@ -134,7 +147,7 @@ impl Questions {
         );
         let query = self.client().await?.query(&sql).bind(source.0).bind(partition).bind(from);
         let (highest, count) = self.ask(query.fetch_one::<(i64, u64)>()).await?;
-        Ok((count > 0).then_some(highest))
+        Ok((i64::try_from(count).unwrap_or(i64::MAX), (count > 0).then_some(highest)))
     }
 
     /// The highest offset of a partition that ClickHouse holds in `[from, to)`.

@@ -253,6 +253,7 @@ impl<'a> Walk<'a> {
             .filter(|(start, end)| start < end)
             .map(|(start, end)| Range::new(start, end));
         log_tally.reset(base, known);
+        log_tally.leave_out(&expected.holes);
         self.read_refused(expected.key, window, place).await?;
         log_tally.want_letters(self.tallies.refused.iter().flat_map(Refused::offsets));
         let (partition, holes) = (expected.key.1, expected.holes.clone());

@@ -85,6 +85,8 @@ pub(in crate::upkeep) enum Logged {
 pub(in crate::upkeep) struct LogTally {
     pub(super) base: Offset,
     pub(super) known: Option<Range>,
+    /// Ranges that are not read, in rising order: the ledger says that nobody needs them.
+    pub(super) holes: Vec<Range>,
     pub(super) states: Vec<u8>,
     pub(super) numbers: Vec<u64>,
     pub(super) records: u64,
@@ -100,12 +102,18 @@ impl LogTally {
         Self {
             base,
             known: None,
+            holes: Vec::new(),
             states: vec![0; offsets],
             numbers: vec![0; offsets],
             records: 0,
             received_at_us: None,
             letters: BTreeMap::new(),
         }
+    }
+
+    /// These ranges are not read, so nothing is known of them. They rise, and no two of them meet.
+    pub(in crate::upkeep::verify) fn leave_out(&mut self, holes: &[Range]) {
+        self.holes = holes.to_vec();
     }
 
     /// The records at these offsets are also read as dead letters.
@@ -181,12 +189,17 @@ impl LogTally {
         self.records
     }
 
+    fn is_hole(&self, offset: Offset) -> bool {
+        let next = self.holes.partition_point(|hole| hole.end <= offset);
+        self.holes.get(next).is_some_and(|hole| hole.contains(offset))
+    }
+
     pub(super) fn at(&self, offset: Offset) -> Logged {
         let index = (offset - self.base) as usize;
         match self.states[index] {
             1 => Logged::Good(self.numbers[index]),
             2 => Logged::Bad(self.numbers[index]),
-            _ if self.known.is_some_and(|known| known.contains(offset)) => Logged::Nothing,
+            _ if self.known.is_some_and(|known| known.contains(offset)) && !self.is_hole(offset) => Logged::Nothing,
             _ => Logged::Unknown,
         }
     }
