@@ -58,8 +58,9 @@ pub const BLOCK_PIECE_BYTES: usize = 256 << 10;
 
 /// Identities of one route that one repair inserts, at most. The next repair inserts the rest.
 pub const REPAIR_MAX: usize = 100_000;
-/// Offsets that a repair reads and inserts at once, at most. A record may have a mebibyte.
-pub const REPAIR_OFFSETS_AT_ONCE: usize = 100;
+/// Offsets that a repair reads and inserts at once, at most. PostgreSQL has no index on the identity, so each time it looks at its whole
+/// table. Their rows are in memory, from Kafka at most 8 MiB.
+pub const REPAIR_OFFSETS_AT_ONCE: usize = 2_000;
 
 /// Partitions of one topic that one process handles.
 pub const PARTITIONS_MAX: usize = 10_000;

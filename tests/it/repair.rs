@@ -34,13 +34,12 @@ impl Held {
     fn of(world: &mut World) -> Self {
         let mut lines = |sql: &str| world.eye.query(sql).iter().map(|row| row.get(0)).collect::<Vec<String>>();
         let postgres =
-            lines("select t::text from user_footprint t order by kafka_source, kafka_partition, kafka_offset, 1");
+            lines("select held::text from user_footprint held order by kafka_source, kafka_partition, kafka_offset, 1");
         let dead_letters = lines(
             "select (to_jsonb(t) - 'stored_at')::text from dead_letters t order by kafka_source, kafka_partition, kafka_offset",
         );
         let sql = format!(
-            "select request, link, footprint_time, kafka_source, kafka_partition, kafka_offset, received_at \
-             from {}.user_footprint order by kafka_source, kafka_partition, kafka_offset format TabSeparated",
+            "select * from {}.user_footprint order by kafka_source, kafka_partition, kafka_offset format TabSeparated",
             world.database
         );
         let clickhouse = stack().clickhouse().unwrap().query(&sql).unwrap();
@@ -180,6 +179,53 @@ fn a_record_that_kafka_no_longer_has_comes_from_the_other_database() {
     let (status, out, err) = world.outcome(&["verify", "--repair"]);
     assert_eq!(status, 0, "{out}{err}");
     assert_eq!(Held::of(&mut world), held, "{out}");
+}
+
+/// Kafka has nothing any more, so each value crosses from one database to the other.
+#[test]
+fn every_kind_of_value_crosses_from_either_database_unchanged() {
+    let _calm = calm();
+    let column = |name: &str, kind: &str| -> &'static str {
+        format!(r#"{{ name = "{name}", kind = "{kind}", presence = "optional" }}"#).leak()
+    };
+    let cases = [
+        (
+            [column("i", "integer"), column("f", "float"), column("b", "boolean")],
+            vec![
+                r#"{"i":-9223372036854775808,"f":-0.0,"b":false}"#.to_owned(),
+                r#"{"i":9223372036854775807,"f":5e-324,"b":true}"#.to_owned(),
+                r#"{"i":0,"f":1.7976931348623157e308,"b":null}"#.to_owned(),
+            ],
+        ),
+        (
+            [column("u", "uuid"), column("at", "timestamp"), column("t", "text")],
+            vec![
+                r#"{"u":"01234567-89ab-cdef-1032-547698badcfe","at":"1969-12-31T23:59:59.999999Z","t":""}"#.to_owned(),
+                r#"{"u":"FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF","at":"2100-02-28T00:00:00.123456+09:00","t":"a'\\\n\""}"#
+                    .to_owned(),
+                format!(r#"{{"u":null,"at":null,"t":"{}"}}"#, "ü".repeat(200_000)),
+            ],
+        ),
+    ];
+    for (columns, mut events) in cases {
+        events.push("{}".to_owned());
+        let mut world = World::without_tables("kinds_cross", 1, 0.0);
+        world.definition.columns = columns;
+        world.command(&["migrate"]);
+        let source = world.send_these(0, &[events.clone(), events].concat());
+        let mut consumer = world.consumer();
+        world.wait_stored(source, STORED, &mut [&mut consumer]);
+        consumer.stop();
+        let held = Held::of(&mut world);
+        assert_eq!((held.postgres.len(), held.clickhouse.len()), (8, 8));
+        delete_records(&world.topic, 0, 8);
+        lose(&mut world, "user_footprint", 0, "kafka_offset < 4");
+        lose(&mut world, "clickhouse", 0, "kafka_offset >= 4");
+        let (status, out, err) = world.outcome(&["verify", "--repair"]);
+        assert_eq!(status, 0, "{out}{err}");
+        assert!(out.contains("8 rows were taken from the other database"), "{out}");
+        assert_eq!(Held::of(&mut world), held);
+    }
 }
 
 /// The other database's row has a content that no definition gives: one of the two is wrong, and nothing is made equal by guess.

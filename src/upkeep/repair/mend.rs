@@ -137,44 +137,43 @@ impl<'a> Mender<'a> {
             _ => (SinkName::ClickHouse, self.in_postgres(key, &offsets).await?),
         };
         let contents: Vec<u64> = (0..other.len()).map(|row| self.content.of_row(&other, row)).collect();
-        let mut chosen = BTreeMap::<usize, Rows>::new();
+        let mut from_kafka = BTreeMap::<usize, Rows>::new();
+        let mut from_other = Vec::new();
         for Found { offset, record } in found {
-            let copies: Vec<usize> = (0..other.len()).filter(|&row| other.offsets[row] == offset).collect();
-            let copied: Vec<u64> = copies.iter().map(|&row| contents[row]).collect();
-            let decoded = record.map(|parts| self.decoded(offset, &parts));
-            let kafka: Option<Vec<Option<u64>>> = decoded
-                .as_ref()
-                .map(|rows| rows.iter().map(|row| row.as_ref().map(|row| self.content.of_row(row, 0))).collect());
-            let (definition, from) = match choose(kafka.as_deref(), &copied) {
-                Choice::Kafka(definition) => (definition, decoded.and_then(|mut rows| rows.swap_remove(definition))),
-                Choice::Other => {
-                    self.report.from_other += 1;
-                    (0, Some(other.clone()))
+            let copies = (0..other.len()).filter(|&row| other.offsets[row] == offset);
+            let copies: Vec<u64> = copies.map(|row| contents[row]).collect();
+            let decoded = record.as_ref().map(|parts| self.contents(offset, parts));
+            match (choose(decoded.as_deref(), &copies), &record) {
+                (Choice::Kafka(definition), Some(parts)) => {
+                    let (of, decoder) = &mut self.definitions[definition];
+                    let rows = from_kafka.entry(definition).or_insert_with(|| Rows::empty(of.route()));
+                    // it became a row just now, so it does again
+                    let _ = decoder.decode(record_of(offset, parts), rows);
                 }
-                Choice::Leave(why) => {
-                    self.leave(place, key, offset, why);
-                    continue;
-                }
-            };
-            if let Some(from) = from {
-                let empty = || Rows::empty(self.definitions[definition].0.route());
-                let so_far = chosen.remove(&definition).unwrap_or_else(empty);
-                chosen.insert(definition, so_far.with(&from, &[offset]));
+                (Choice::Other, _) => from_other.push(offset),
+                (Choice::Leave(why), _) => self.leave(place, key, offset, why),
+                (Choice::Kafka(_), None) => unreachable!("without a record, it does not come from kafka"),
             }
         }
-        for (definition, rows) in chosen {
+        for (definition, rows) in from_kafka {
             self.insert(sink, key, definition, &rows).await?;
+        }
+        if !from_other.is_empty() {
+            self.report.from_other += from_other.len() as u64;
+            let rows = self.nothing().with(&other, &from_other);
+            self.insert(sink, key, 0, &rows).await?;
         }
         Ok(())
     }
 
-    /// The row that each definition makes of the record.
-    fn decoded(&mut self, offset: Offset, parts: &Parts) -> Vec<Option<Rows>> {
-        let decode = |(definition, decoder): &mut (Definition, Decoder)| {
+    /// The content of the row that each definition makes of the record.
+    fn contents(&mut self, offset: Offset, parts: &Parts) -> Vec<Option<u64>> {
+        let Self { definitions, content, .. } = self;
+        let content_of = |(definition, decoder): &mut (Definition, Decoder)| {
             let mut row = Rows::empty(definition.route());
-            decoder.decode(record(offset, parts), &mut row).is_ok().then_some(row)
+            decoder.decode(record_of(offset, parts), &mut row).is_ok().then(|| content.of_row(&row, 0))
         };
-        self.definitions.iter_mut().map(decode).collect()
+        definitions.iter_mut().map(content_of).collect()
     }
 
     async fn insert(&mut self, sink: SinkName, key: Key, definition: usize, rows: &Rows) -> Result<(), RepairError> {
@@ -249,7 +248,7 @@ impl<'a> Mender<'a> {
                 continue;
             };
             let (definition, decoder) = &mut self.definitions[0];
-            match decoder.decode(record(offset, &parts), &mut Rows::empty(definition.route())) {
+            match decoder.decode(record_of(offset, &parts), &mut Rows::empty(definition.route())) {
                 Err(_) if in_rows.contains(&offset) => {
                     self.leave(Place::DeadLetters, key, offset, "a database holds a row of it; see which is right");
                 }
@@ -298,7 +297,7 @@ impl<'a> Mender<'a> {
     }
 }
 
-fn record(offset: Offset, parts: &Parts) -> Record<'_> {
+fn record_of(offset: Offset, parts: &Parts) -> Record<'_> {
     Record {
         offset,
         timestamp_ms: parts.timestamp_ms,
