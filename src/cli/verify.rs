@@ -14,14 +14,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::Exit;
 use crate::upkeep::verify::{
     Finding, FindingKind, Listener, Options, PartitionReport, Progress, Report, RouteReport, SinkReport, Step, Verdict,
-    verify,
+    record, verify,
 };
 
 /// Prove that every record of Kafka is exactly once in PostgreSQL and exactly once in ClickHouse
 ///
 /// Compares Kafka's log, both databases and the dead letters, identity by identity and by content, below the frontiers that the
 /// ledger records. A record beyond a frontier is lag and no fault. If Kafka no longer holds the records, the databases are
-/// compared with each other. Without --repair it writes nothing. It may run beside a running consumer.
+/// compared with each other. Without --repair it writes nothing but its result, to the ledger's table
+/// footprint_proof, if the user may. It may run beside a running consumer.
 ///
 /// --repair inserts the rows and dead letters that are missing below the frontiers of both databases: from Kafka, or from the
 /// other database if Kafka no longer has the record. Then it verifies again. It removes and changes nothing: for a doubled or a
@@ -75,7 +76,8 @@ pub async fn run(args: &VerifyArgs, config: &Config, output: &mut Output) -> any
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let done = done?;
+    let mut done = done?;
+    record(config, &mut done.report).await;
     let report = &done.report;
     if args.json {
         output.line(serde_json::to_string_pretty(&done)?);

@@ -166,7 +166,7 @@ const ROOMS: [Room; 4] = [
             &["upkeep/verify/stream", "upkeep/verify/window/tally", "upkeep/verify/window", "upkeep/verify/error"],
             &["upkeep/verify/log", "upkeep/verify/postgres"],
             &["upkeep/verify/clickhouse", "upkeep/verify/expected"],
-            &["upkeep/verify/walk/count", "upkeep/verify/walk"],
+            &["upkeep/verify/record", "upkeep/verify/walk/count", "upkeep/verify/walk"],
             &["upkeep/verify"],
             &["upkeep/repair/choice", "upkeep/repair/error", "upkeep/repair/report", "upkeep/repair/statements"],
             &["upkeep/repair/records", "upkeep/repair/row_binary"],

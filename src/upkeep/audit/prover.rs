@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use footprint_event::normalize::INSTANT_MAX_US;
 use footprint_event::route::Route;
 use footprint_protocol::ledger::SinkName;
 use footprint_protocol::offset::{Offset, Range};
@@ -22,10 +23,10 @@ use crate::limits::AUDIT_QUEUE_KBYTES;
 use crate::upkeep::verify::clickhouse;
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::expected::{Expected, Known, expected};
-use crate::upkeep::verify::faults::Kind;
 use crate::upkeep::verify::log::LogReader;
 use crate::upkeep::verify::postgres::{Place, Table, Tables};
-use crate::upkeep::verify::report::{Finding, Findings};
+use crate::upkeep::verify::record::described;
+use crate::upkeep::verify::report::Findings;
 use crate::upkeep::verify::window::{LogTally, Refused, Side, Tally, Window};
 
 /// How long a server may be silent.
@@ -167,12 +168,9 @@ impl Prover {
         if let Some(table) = &self.clickhouse {
             table.read_within(key, place, None, &mut self.clickhouse_rows).await?;
             if self.logged.known() != Some(range) {
-                let start = (range.start - MARGIN).max(0);
-                let wide = (start, range.end + MARGIN - start);
-                if let Some((first, last)) = table.received(key, wide).await? {
-                    let (earliest, latest) = received.unwrap_or((first, last));
-                    received = Some((first.min(earliest), last.max(latest)));
-                }
+                let around = times_around(table, key, range).await?;
+                let (first, last) = received.unwrap_or(around);
+                received = Some((first.min(around.0), last.max(around.1)));
             }
         }
         Ok(received)
@@ -221,8 +219,21 @@ impl Prover {
     }
 }
 
-/// `postgres: offset 12 is lost`.
-fn described(finding: &Finding) -> String {
-    let kind = Kind::of(finding.kind).map_or("warned of", Kind::as_str);
-    format!("{}: offset {} is {kind}", finding.place.in_words(), finding.offset)
+/// The times of arrival between which rows of the range can be, if Kafka does not say. ClickHouse may lack the first row, the last one, or
+/// all of them, so its rows before and behind the range count: a few, or else all.
+async fn times_around(table: &clickhouse::Table, key: Key, range: Range) -> Result<(i64, i64), VerifyError> {
+    let margin = (range.start - MARGIN).max(0);
+    let below = match table.received(key, (margin, range.start - margin)).await? {
+        Some((first, _)) => Some(first),
+        None => table.received(key, (0, range.start)).await?.map(|(_, last)| last),
+    };
+    let above = match table.received(key, (range.end, MARGIN)).await? {
+        Some((_, last)) => Some(last),
+        None => table.received(key, (range.end, Offset::MAX - range.end)).await?.map(|(first, _)| first),
+    };
+    let here = table.received(key, (range.start, range.len() as i64)).await?;
+    // nothing before or behind it: the times have no bound
+    let first = below.map_or(0, |below| here.map_or(below, |(first, _)| first.min(below)));
+    let last = above.map_or(INSTANT_MAX_US, |above| here.map_or(above, |(_, last)| last.max(above)));
+    Ok((first, last))
 }

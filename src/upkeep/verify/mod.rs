@@ -1,6 +1,6 @@
 //! The proof that exactly once held. It compares what Kafka's log, PostgreSQL, ClickHouse and the dead letters hold of every
 //! route, source and partition, identity by identity and by content. It takes a configuration and returns a [`Report`]. It writes
-//! nothing anywhere, commits no offset, and may run beside a running consumer.
+//! nothing anywhere, commits no offset, and may run beside a running consumer. [`record`] writes the report to the ledger.
 //!
 //! ```text
 //! ledger, gaps  (read first)                                    what must be there: postgres, expected (pure)
@@ -34,12 +34,14 @@ pub mod faults;
 mod finding;
 pub(in crate::upkeep) mod log;
 pub(in crate::upkeep) mod postgres;
+pub(in crate::upkeep) mod record;
 pub(in crate::upkeep) mod report;
 pub mod stream;
 mod walk;
 pub(in crate::upkeep) mod window;
 
 pub use error::VerifyError;
+pub use record::record;
 pub use report::{
     Counts, Finding, FindingKind, GapReport, PartitionReport, Place, Report, RouteReport, SinkReport, SourceReport,
     Verdict,
