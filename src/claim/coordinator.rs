@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::Partition;
 use footprint_protocol::partition::{Ended, Machine, UnreadablePolicy};
-use footprint_protocol::silence::Silence;
+use footprint_protocol::silence::{NewClients, Silence};
 use footprint_protocol::tracker::Tracker;
 use footprint_service::failpoint::{self, Point};
 use footprint_service::health::{Component, Health, Reporter};
@@ -188,6 +188,7 @@ pub struct Coordinator {
     unfinished: BTreeMap<Partition, Unfinished>,
     /// Partitions from which nothing comes, although their logs hold more.
     silence: Silence,
+    new_clients: NewClients,
     /// Records that cannot be read and are given up.
     skips: BTreeMap<Partition, Vec<Skip>>,
     commits_under_way: usize,
@@ -228,6 +229,7 @@ impl Coordinator {
             releasing: Vec::new(),
             unfinished: BTreeMap::new(),
             silence: Silence::default(),
+            new_clients: NewClients::default(),
             skips: BTreeMap::new(),
             commits_under_way: 0,
             moved: Moved::default(),
@@ -259,7 +261,7 @@ impl Coordinator {
                 Some(event) = self.channels.events.recv() => self.on_event(event)?,
                 Some(ended) = self.takeovers.join_next() => self.on_taken_over(finished(ended)?)?,
                 Some(ended) = self.describes.join_next() => self.on_description(finished(ended)?)?,
-                Some(ended) = self.lags.join_next() => self.on_measured(finished(ended)?),
+                Some(ended) = self.lags.join_next() => self.on_measured(finished(ended)?)?,
                 Some(ended) = self.group.answer() => self.on_other_consumers(finished(ended)?),
                 () = proofs.wanted() => self.heartbeat().await?,
                 batch = self.channels.batches.recv(), if self.ready_count() < READY_BATCHES_MAX => match batch {

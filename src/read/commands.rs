@@ -1,7 +1,7 @@
 //! The commands of the coordinator to the reader. Only the latest command for each partition is kept. So a burst of commands costs one
 //! entry a partition, however slow the reader is, and sending never waits.
 //!
-//! The reader takes all commands at once, and does them in this order: commits, halts, releases, assignments, the end. The order in which
+//! The reader takes all commands at once, and does them in this order: commits, halts, releases, assignments, a new client, the end. The order in which
 //! they were sent matters only in two cases, and both are kept: nothing is committed for a partition after its release, and a released
 //! partition is assigned only after the group has assigned it again.
 
@@ -29,6 +29,9 @@ pub enum Command {
         /// Our mark, as the metadata of the commit.
         metadata: String,
     },
+    /// Nothing comes from these partitions, although their logs hold more. If librdkafka fetches one of them, and has given nothing of it
+    /// yet, join the group again with a new client.
+    JoinAgain(Vec<Partition>),
     /// Leave the group and end.
     Close,
 }
@@ -55,6 +58,8 @@ pub struct PendingCommands {
     pub released: Option<BTreeSet<Partition>>,
     /// Partitions to read.
     pub assigned: BTreeMap<Partition, Arc<Ownership>>,
+    /// Partitions from which nothing comes, although their logs hold more.
+    pub silent: BTreeSet<Partition>,
     /// The reader must end.
     pub is_closing: bool,
     /// The reader has ended.
@@ -123,6 +128,7 @@ impl PendingCommands {
                 commit.offsets.extend(offsets);
                 commit.count += 1;
             }
+            Command::JoinAgain(partitions) => self.silent.extend(partitions),
             Command::Close => self.is_closing = true,
         }
     }

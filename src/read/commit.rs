@@ -74,6 +74,11 @@ impl Commits {
         Ok(())
     }
 
+    /// How many commands have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.sent.iter().map(|&(count, _)| count).sum()
+    }
+
     /// The next answer, if one has come.
     #[allow(unsafe_code)]
     pub fn answer(&mut self) -> Option<CommitAnswer> {

@@ -20,6 +20,11 @@ pub enum Event {
         /// The group has already taken them from us, and may have given them to another member.
         lost: bool,
     },
+    /// The reader left the group, and joins it again with a new client. It waits for `Release`, as after a revoke.
+    JoinsAgain {
+        /// The partitions that the group had assigned to us.
+        partitions: Vec<Partition>,
+    },
     /// Commits were answered.
     Committed {
         /// How many `Commit` commands are answered.

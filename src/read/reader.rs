@@ -1,10 +1,11 @@
 //! The reader: one thread that takes the messages that librdkafka has fetched, and sends them on in chunks. It always polls the group in
 //! time. If the byte budget is spent or the next stage is full, it takes no messages, so librdkafka keeps them, and it still polls for the
 //! group's events. It assigns, releases and commits exactly what the coordinator tells it. Its decisions are in pure files:
-//! `reader/partitions.rs`, `readings.rs`, `deferred.rs`, `room.rs`. The calls to librdkafka are here and in `fetching.rs`, `group.rs` and
-//! `intake.rs`.
+//! `reader/partitions.rs`, `readings.rs`, `deferred.rs`, `room.rs`. The calls to librdkafka are here and in `client.rs`, `fetching.rs`,
+//! `group.rs` and `intake.rs`.
 
 mod action;
+mod client;
 mod deferred;
 mod fetching;
 mod group;
@@ -13,9 +14,8 @@ mod partitions;
 mod readings;
 mod room;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,16 +25,15 @@ use footprint_service::health::Health;
 use footprint_service::kafka::events::wake;
 use footprint_service::kafka::messages::Messages;
 use footprint_service::metrics::Meters;
-use rdkafka::Offset as KafkaOffset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Offset as KafkaOffset};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use self::action::Action;
-use self::fetching::Fetching;
-use self::group::GroupContext;
+use self::client::Client;
 use self::intake::Intake;
 use self::partitions::Partitions;
 use crate::batch::budget::Budget;
@@ -42,15 +41,13 @@ use crate::batch::under_way::UnderWay;
 use crate::paused::Paused;
 use crate::read::chunk::Chunk;
 use crate::read::commands::{CommandQueue, Commit};
-use crate::read::commit::{CommitAnswer, Commits};
+use crate::read::commit::CommitAnswer;
 use crate::read::event::Event;
 
 /// How often librdkafka's main thread is woken: see [`Reader::wake`].
 const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one wait lasts while the route is paused. Between two waits, the reader handles the group's events.
 const PAUSED_WAIT: Duration = Duration::from_millis(20);
-/// How long the reader waits at its end until the messages that it took are decoded or thrown away.
-const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the client's errors must last before they are logged.
 const CLIENT_ERRORS_LAST: Duration = Duration::from_secs(5);
 
@@ -68,10 +65,9 @@ pub struct Channels {
 
 /// The reader of one topic.
 pub struct Reader {
-    // fields are dropped in this order: these two before the consumer
-    commits: Commits,
-    fetching: Fetching,
-    consumer: Arc<BaseConsumer<GroupContext>>,
+    // dropped before the channels: the other stages end when those close
+    client: Client,
+    config: ClientConfig,
     topic: String,
     commands: CommandQueue,
     events: mpsc::Sender<Event>,
@@ -92,21 +88,17 @@ impl Reader {
     /// # Errors
     /// librdkafka refuses a setting or the subscription, or gives no queue.
     pub fn new(
-        config: &rdkafka::ClientConfig,
+        config: &ClientConfig,
         topic: &str,
         budget: &Arc<Budget>,
         under_way: &UnderWay,
         (health, meters): (&Arc<Health>, &Meters),
         channels: Channels,
     ) -> Result<Self, KafkaError> {
-        let consumer: BaseConsumer<GroupContext> = config.create_with_context(GroupContext::new(config, topic))?;
-        consumer.subscribe(&[topic])?;
-        let consumer = Arc::new(consumer);
         let Channels { commands, events, chunks, paused } = channels;
         Ok(Self {
-            commits: Commits::new(&consumer)?,
-            fetching: Fetching::new(&consumer, topic)?,
-            consumer,
+            client: Client::join(config, topic)?,
+            config: config.clone(),
             topic: topic.to_owned(),
             commands,
             events,
@@ -126,11 +118,17 @@ impl Reader {
     pub fn run(mut self) {
         while !self.partitions.closed && !self.coordinator_is_gone && !self.intake.closed {
             self.health.reader_turned(Instant::now());
-            let actions = self.partitions.follow(self.commands.take());
+            let mut pending = self.commands.take();
+            let silent = std::mem::take(&mut pending.silent);
+            let actions = self.partitions.follow(pending);
             self.do_all(actions);
+            if let Some(partition) = self.stuck(&silent) {
+                let Some(reader) = self.join_again(partition) else { return };
+                self = reader;
+            }
             let actions = self.partitions.start_deferred();
             self.do_all(actions);
-            self.fetching.forward_again();
+            self.client.fetching.forward_again();
             self.wake();
             self.log_lasting_errors();
             self.poll_group();
@@ -148,18 +146,42 @@ impl Reader {
         self.leave();
     }
 
-    fn leave(self) {
-        let Self { commits, mut fetching, consumer, topic, commands, events, mut intake, .. } = self;
-        consumer.context().closing.store(true, Ordering::SeqCst);
-        fetching.stop_all();
-        intake.forget();
-        if !fetching.close(RETURN_TIMEOUT) {
-            warn!(topic, "messages are still being decoded; the group is left after them");
+    /// A partition of the `silent` ones for which a new client is needed.
+    fn stuck(&self, silent: &BTreeSet<Partition>) -> Option<Partition> {
+        self.partitions.stuck(silent, |partition| self.client.fetching.is_silent(partition))
+    }
+
+    /// Leaves the group, and joins it again with a new client. Returns None if no client can be made.
+    fn join_again(mut self, partition: Partition) -> Option<Self> {
+        let topic = self.topic.as_str();
+        warn!(
+            topic,
+            partition,
+            "kafka's client fetches nothing of the partition, though its log holds more; joining the group again"
+        );
+        let count = self.client.commits.unanswered();
+        if count > 0 {
+            let result = Err("the client has left the group".to_owned());
+            self.events_waiting.push_back(Event::Committed { count, result });
         }
-        debug!(topic, "the reader leaves the group");
-        failpoint::hit(Point::Leave);
-        drop((commits, consumer));
-        failpoint::hit(Point::LeaveAnswered);
+        let lost = self.partitions.joins_again();
+        self.perform(lost);
+        // what waits here is read again by the next owner
+        self.intake.forget();
+        self.client.leave(&self.topic);
+        match Client::join(&self.config, &self.topic) {
+            Ok(client) => Some(Self { client, ..self }),
+            Err(error) => {
+                let _ = self.events.blocking_send(Event::Failed(error.to_string())); // the pipeline has ended already
+                None
+            }
+        }
+    }
+
+    fn leave(self) {
+        let Self { client, topic, commands, events, mut intake, .. } = self;
+        intake.forget();
+        client.leave(&topic);
         // the other stages end when these channels close, so they must live longer than the consumer
         drop((commands, events, intake));
     }
@@ -174,10 +196,10 @@ impl Reader {
         match action {
             Action::Commit(commit) => self.commit(&commit),
             Action::Fetch { partition, from } => self.fetch(partition, from),
-            Action::Pause(partition) => self.fetching.pause(partition),
+            Action::Pause(partition) => self.client.fetching.pause(partition),
             Action::Release(partitions) => {
                 failpoint::hit(Point::Release);
-                self.fetching.stop(&partitions);
+                self.client.fetching.stop(&partitions);
                 failpoint::hit(Point::ReleaseAnswered);
             }
             Action::AskPositions => self.ask_positions(),
@@ -188,7 +210,7 @@ impl Reader {
 
     fn commit(&mut self, commit: &Commit) {
         failpoint::hit(Point::KafkaCommit);
-        let sent = self.commits.send(&self.consumer, &self.topic, commit);
+        let sent = self.client.commits.send(&self.client.consumer, &self.topic, commit);
         failpoint::hit(Point::KafkaCommitSent);
         if let Err(error) = sent {
             self.meters.committed(false, Duration::ZERO);
@@ -197,7 +219,7 @@ impl Reader {
     }
 
     fn fetch(&mut self, partition: Partition, from: Offset) {
-        if let Err(error) = self.fetching.start(partition, from) {
+        if let Err(error) = self.client.fetching.start(partition, from) {
             let action = self.partitions.not_fetched(partition, from, &error.to_string());
             return self.perform(action);
         }
@@ -206,10 +228,10 @@ impl Reader {
 
     fn take(&mut self) {
         let started = Instant::now();
-        let taken = self.fetching.take();
+        let taken = self.client.fetching.take();
         let none_came = taken.is_empty();
         if !none_came {
-            self.consumer.context().events.answered();
+            self.client.consumer.context().events.answered();
         }
         let actions = self.intake.take(taken, &mut self.partitions.readings);
         self.do_all(actions);
@@ -220,7 +242,7 @@ impl Reader {
     }
 
     fn ask_positions(&mut self) {
-        let Ok(list) = self.consumer.position() else { return };
+        let Ok(list) = self.client.consumer.position() else { return };
         for element in list.elements() {
             if let KafkaOffset::Offset(position) = element.offset()
                 && let Some(action) = self.partitions.readings.position(element.partition(), position)
@@ -236,29 +258,29 @@ impl Reader {
     fn wake(&mut self) {
         if self.woken_at.elapsed() >= WAKE_INTERVAL {
             self.woken_at = Instant::now();
-            let fetched = self.fetching.partitions().len();
+            let fetched = self.client.fetching.partitions().len();
             self.meters.partitions_paused(fetched.saturating_sub(self.partitions.readings.len()));
-            wake(&self.consumer);
+            wake(&self.client.consumer);
         }
     }
 
     /// Logs errors of the client that have lasted for a while. A broker's short restart is not worth a line.
     fn log_lasting_errors(&self) {
-        if let Some(text) = self.consumer.context().events.lasting(CLIENT_ERRORS_LAST) {
+        if let Some(text) = self.client.consumer.context().events.lasting(CLIENT_ERRORS_LAST) {
             warn!("kafka: {text}");
         }
     }
 
     /// Handles the events of the group and the errors of the brokers. Messages come on a queue of their own.
     fn poll_group(&mut self) {
-        match self.consumer.poll(Duration::ZERO) {
+        match self.client.consumer.poll(Duration::ZERO) {
             None => {}
             Some(Ok(_)) => {
                 let why = "a message came by the group's queue; please report it".to_owned();
-                let partitions = self.fetching.partitions().to_vec();
+                let partitions = self.client.fetching.partitions().to_vec();
                 self.events_waiting.push_back(Event::Displaced { partitions, why });
             }
-            Some(Err(error)) => match Event::of_group(&error, self.fetching.partitions()) {
+            Some(Err(error)) => match Event::of_group(&error, self.client.fetching.partitions()) {
                 Some(event) => self.events_waiting.push_back(event),
                 // the context keeps this error with its reason, and it is logged if it lasts
                 None => debug!("kafka: {error}"),
@@ -267,12 +289,12 @@ impl Reader {
     }
 
     fn send_events(&mut self) {
-        while let Some(CommitAnswer { count, elapsed, result }) = self.commits.answer() {
+        while let Some(CommitAnswer { count, elapsed, result }) = self.client.commits.answer() {
             failpoint::hit(Point::KafkaCommitAnswered);
             self.meters.committed(result.is_ok(), elapsed);
             self.events_waiting.push_back(Event::Committed { count, result });
         }
-        let changes: Vec<Event> = self.consumer.context().queue.lock().drain(..).collect();
+        let changes: Vec<Event> = self.client.consumer.context().queue.lock().drain(..).collect();
         for change in changes {
             let action = self.partitions.group_changed(change);
             self.perform(action);

@@ -63,3 +63,34 @@ fn a_broker_that_goes_and_comes_back_costs_nothing() {
     prove_within(&mut world, STORED, &mut [&mut consumer]);
     consumer.stop();
 }
+
+/// The story: a broker was restarted, so the leader epochs of its partitions grew. Then the topic was deleted and created again, and its
+/// epochs began at 0. librdkafka took the new metadata for older ones, fetched with the old epoch, and was refused for ever, without a word.
+#[test]
+fn a_partition_whose_leader_had_changed_is_read_after_its_topic_is_replaced() {
+    let (cluster, _proxy, _turn) = cluster();
+    let mut world = World::at(&cluster.bootstrap(), "epochs", 2, 0.0);
+    world.command(&["migrate"]);
+    // librdkafka forgets the epochs if it believes for this long that the topic is gone
+    world.set("kafka.properties", r#"{ "topic.metadata.propagation.max.ms" = "600000" }"#);
+    let topic = world.topic.clone();
+    let create = || cluster.create_topic_at(1, &topic, &[vec![1], vec![3]]).unwrap();
+    create();
+    let mut consumer = world.consumer();
+    cluster.broker(3).stop().unwrap();
+    cluster.broker(3).restart().unwrap();
+    let old = world.source_known_to(Some(1));
+    world.send_to(old, 1_000);
+    world.wait_stored(old, STORED, &mut [&mut consumer]);
+
+    cluster.delete_topic_at(1, &topic).unwrap();
+    create();
+    let new = world.source_known_to(Some(1));
+    assert_ne!(old, new);
+    world.send_to(new, 1_000);
+    world.wait_stored(new, STORED, &mut [&mut consumer]);
+    let joins_again = |line: &str| line.contains("joining the group again") && line.ends_with("partition=1");
+    assert!(consumer.log().lines().any(joins_again), "{}", consumer.tail());
+    prove(&mut world, &mut [&mut consumer]);
+    consumer.stop();
+}

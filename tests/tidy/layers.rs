@@ -98,7 +98,7 @@ const ROOMS: [Room; 4] = [
             &["read/commands", "read/event"],
             &["read/commit", "read/reader/action", "read/reader/group", "read/reader/room"],
             &["read/reader/fetching", "read/reader/readings"],
-            &["read/reader/deferred", "read/reader/intake"],
+            &["read/reader/client", "read/reader/deferred", "read/reader/intake"],
             &["read/reader/partitions", "read/reader"],
             // the tables' form, and the encoders
             &["store/postgres/shape", "store/clickhouse/native/part"],

@@ -1,11 +1,17 @@
-//! Partitions from which Kafka returns no record and no error, although the log holds more. If a length in the broker's log is damaged,
-//! librdkafka silently drops what it has fetched. Such a partition looks like one that waits for its turn in a large backlog, so it is only
-//! reported. Pure.
+//! Partitions from which Kafka returns no record and no error, although the log holds more. There are two known causes. If a length in the
+//! broker's log is damaged, librdkafka silently drops what it has fetched. If a topic is deleted and created again, librdkafka may keep the
+//! leader epoch of the previous life, and every broker refuses to serve it. A new client cures the second, and costs a rebalance. Such a
+//! partition looks like one that waits for its turn in a large backlog, so new clients are made at growing intervals. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::offset::{Offset, Partition};
+
+/// How long a partition must be silent before a new client is made for it. The interval to the next one is double the last.
+pub const NEW_CLIENT_AFTER: Duration = Duration::from_secs(10);
+/// How often the interval is doubled at most: it ends at 640 seconds.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// The partitions from which nothing comes: where each one is, and since when.
 #[derive(Debug, Default)]
@@ -44,6 +50,39 @@ impl Silence {
         place.is_reported |= reports;
         reports.then_some(silent_for)
     }
+
+    /// How long a partition has been silent, as it was last observed.
+    pub fn silent_for(&self, partition: Partition, now: Instant) -> Option<Duration> {
+        self.0.get(&partition).map(|place| now - place.since)
+    }
+}
+
+/// The new clients that were made because a partition was silent.
+#[derive(Debug, Default)]
+pub struct NewClients {
+    /// How many there were. A long pause starts the count again.
+    count: u32,
+    last_at: Option<Instant>,
+}
+
+impl NewClients {
+    /// Whether a partition that has been silent for `silent_for` is worth a new client.
+    pub fn may_make(&self, silent_for: Duration, now: Instant) -> bool {
+        silent_for >= NEW_CLIENT_AFTER && self.last_at.is_none_or(|last_at| now >= last_at + interval(self.count))
+    }
+
+    /// A new client was made.
+    pub fn made(&mut self, now: Instant) {
+        if self.last_at.is_some_and(|last_at| now >= last_at + 2 * interval(DOUBLINGS_MAX)) {
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.last_at = Some(now);
+    }
+}
+
+fn interval(count: u32) -> Duration {
+    NEW_CLIENT_AFTER * 2_u32.pow(count.min(DOUBLINGS_MAX))
 }
 
 #[cfg(test)]
@@ -67,5 +106,27 @@ mod tests {
         assert_eq!(observe(9, true, 300), None, "it had not to wait meanwhile");
         assert_eq!(observe_at((2, 9), true, 400), None, "it was somebody else's meanwhile");
         assert_eq!(observe_at((2, 9), true, 460), Some(AFTER));
+    }
+
+    #[test]
+    fn new_clients_are_made_at_growing_intervals() {
+        let (mut clients, mut silence, start) = (NewClients::default(), Silence::default(), Instant::now());
+        let (mut epoch, mut made_at) = (1, Vec::new());
+        // the partition stays silent, and each new client takes it over again
+        for second in 0..2_600 {
+            let now = start + Duration::from_secs(second);
+            silence.observe(3, (epoch, 7), true, NEW_CLIENT_AFTER, now);
+            let silent_for = silence.silent_for(3, now).unwrap();
+            if clients.may_make(silent_for, now) {
+                clients.made(now);
+                (epoch, made_at) = (epoch + 1, [made_at, vec![second]].concat());
+            }
+        }
+        assert_eq!(made_at, [10, 30, 70, 150, 310, 630, 1_270, 1_910, 2_550]);
+        let later = start + Duration::from_secs(2_550) + 2 * interval(DOUBLINGS_MAX);
+        clients.made(later);
+        assert!(!clients.may_make(NEW_CLIENT_AFTER, later + NEW_CLIENT_AFTER));
+        assert!(clients.may_make(NEW_CLIENT_AFTER, later + 2 * NEW_CLIENT_AFTER), "the count began again");
+        assert_eq!(silence.silent_for(4, later), None);
     }
 }

@@ -63,6 +63,10 @@ impl Coordinator {
                 }
                 self.begin_release(partitions, if lost { Duration::ZERO } else { HAND_OVER_DELAY });
             }
+            Event::JoinsAgain { partitions } => {
+                self.new_clients.made(Instant::now());
+                return self.on_event(Event::Revoked { partitions, lost: true });
+            }
             Event::Committed { count, .. } => self.commits_under_way = self.commits_under_way.saturating_sub(count),
             Event::Displaced { partitions, why } => {
                 warn!(?partitions, "kafka: {why}: taking over again");

@@ -134,13 +134,15 @@ impl Coordinator {
         });
     }
 
-    pub(super) fn on_measured(&mut self, measured: Measured) {
+    /// The logs were asked about. Looks for partitions from which nothing comes.
+    pub(super) fn on_measured(&mut self, measured: Measured) -> Result<(), PipelineError> {
         let Measured { logs, retention } = measured;
         if let Some(retention) = retention {
             self.retention.known = retention;
         }
         let now = Instant::now();
         let is_held = self.settings.budget.is_spent() || self.pauses.is_route_paused();
+        let mut silent = Vec::new();
         for &(partition, sample) in &logs {
             let Some(held) = self.partitions.get_mut(&partition) else { continue };
             held.log.add(sample);
@@ -159,6 +161,14 @@ impl Coordinator {
                      lasts, look at the broker's disk and log"
                 );
             }
+            if self.silence.silent_for(partition, now).is_some_and(|time| self.new_clients.may_make(time, now)) {
+                silent.push(partition);
+            }
         }
+        if silent.is_empty() || self.stopping {
+            return Ok(());
+        }
+        // a partition of an earlier owner may still wait for its turn: the reader decides
+        self.command(Command::JoinAgain(silent))
     }
 }

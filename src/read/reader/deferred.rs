@@ -35,6 +35,11 @@ impl Deferred {
         self.0.retain(|read_from| !partitions.contains(&read_from.ownership.partition));
     }
 
+    /// Removes all partitions.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// The number of partitions that wait.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -112,6 +112,11 @@ impl Fetching {
         self.stop(&assigned);
     }
 
+    /// Whether a partition is assigned, and no message has come from it yet.
+    pub(super) fn is_silent(&self, partition: Partition) -> bool {
+        self.silent.contains(&partition)
+    }
+
     /// All assigned partitions.
     pub(super) fn partitions(&self) -> &[Partition] {
         &self.assigned

@@ -1,6 +1,7 @@
 //! The reader's decisions: which partitions it fetches, from where, and what it reports to the coordinator. Commands, the group's events,
 //! messages, errors and positions come in, and [`Action`]s go out. Pure: the reader does the actions, in order.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use footprint_protocol::offset::{Offset, Partition};
@@ -21,6 +22,8 @@ pub(super) struct Partitions {
     pub(super) readings: Readings,
     /// The partitions that wait to be read.
     deferred: Deferred,
+    /// The partitions that the group has assigned to us and has not revoked.
+    assigned: BTreeSet<Partition>,
     /// A revoke waits for its answer. Nothing is assigned before that.
     revoking: bool,
     positions_asked_at: Option<Instant>,
@@ -53,8 +56,36 @@ impl Partitions {
 
     /// The group has assigned or revoked partitions.
     pub(super) fn group_changed(&mut self, event: Event) -> Action {
-        self.revoking |= matches!(event, Event::Revoked { .. });
+        match &event {
+            Event::Assigned(partitions) => self.assigned.extend(partitions),
+            Event::Revoked { partitions, .. } => {
+                self.assigned.retain(|partition| !partitions.contains(partition));
+                self.revoking = true;
+            }
+            _ => {}
+        }
         Action::Report(event)
+    }
+
+    /// The first of the `silent` partitions of which librdkafka gives nothing, although it was asked to. `is_fetched` says of which
+    /// partitions this is so from the start. A partition that waits for its turn, or stopped at an error, is not stuck. Neither is one whose
+    /// messages could not be taken meanwhile.
+    pub(super) fn stuck(
+        &self,
+        silent: &BTreeSet<Partition>,
+        is_fetched: impl Fn(Partition) -> bool,
+    ) -> Option<Partition> {
+        let is_stuck = |&partition: &Partition| self.readings.is_stuck(partition) && is_fetched(partition);
+        silent.iter().copied().find(is_stuck).filter(|_| !self.revoking)
+    }
+
+    /// The client that was a member of the group is gone, and all partitions with it. Nothing is assigned to the next client before the
+    /// coordinator has released them.
+    pub(super) fn joins_again(&mut self) -> Action {
+        self.readings.stop_all();
+        self.deferred.clear();
+        self.revoking = true;
+        Action::Report(Event::JoinsAgain { partitions: std::mem::take(&mut self.assigned).into_iter().collect() })
     }
 
     /// Starts to read the waiting partitions whose turn has come.

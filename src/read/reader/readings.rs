@@ -16,6 +16,9 @@ use crate::read::event::Event;
 /// A replay from which nothing has come for this long may have to give up its place.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
+/// If nothing has come of a partition for this long, although messages were taken or waited for, librdkafka does not fetch it.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(5);
+
 /// A partition, and the offset from which it must be read.
 pub(super) struct ReadFrom {
     pub(super) ownership: Arc<Ownership>,
@@ -63,6 +66,18 @@ impl Readings {
     /// The number of partitions that are read.
     pub(super) fn len(&self) -> usize {
         self.reading.len()
+    }
+
+    /// Stops reading all partitions, because the client that fetched them is gone.
+    pub(super) fn stop_all(&mut self) {
+        self.reading.clear();
+        self.broken.clear();
+    }
+
+    /// Whether a partition is read, and nothing has come of it for [`STUCK_AFTER`].
+    pub(super) fn is_stuck(&self, partition: Partition) -> bool {
+        let reading = self.reading.get(&partition).filter(|reading| !reading.ownership.has_ended());
+        reading.is_some_and(|reading| self.clock >= reading.moved_at + STUCK_AFTER)
     }
 
     /// Whether no partition is read.

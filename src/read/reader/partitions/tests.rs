@@ -6,7 +6,7 @@ use footprint_protocol::offset::Range;
 use footprint_service::kafka::fetched::InPlaceError;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::super::readings::STALLED_AFTER;
+use super::super::readings::{STALLED_AFTER, STUCK_AFTER};
 use super::*;
 use crate::ledger::ownership::Ownership;
 use crate::limits::REPLAYS_MAX;
@@ -111,6 +111,45 @@ fn a_revoke_is_answered_before_anything_is_assigned() {
     let given = Event::Assigned(vec![4]);
     script.partitions.group_changed(given);
     assert_eq!(script.round([Command::Assign(ownership(4, 0))]), [Action::Fetch { partition: 4, from: 0 }]);
+}
+
+#[test]
+fn only_a_partition_that_is_fetched_in_vain_needs_a_new_client() {
+    let mut script = Script::reads(&ownership(1, 0));
+    let last = Partition::try_from(REPLAYS_MAX).unwrap() + 2;
+    script.round((2..=last).map(|partition| Command::Assign(ownership(partition, 9))));
+    let silent: BTreeSet<Partition> = (0..=last).collect();
+    let stuck = |script: &Script, silent: &BTreeSet<Partition>| script.partitions.stuck(silent, |_| true);
+    assert_eq!(stuck(&script, &silent), None, "no message was waited for yet");
+    script.takes(true, STUCK_AFTER);
+    assert_eq!(stuck(&script, &silent), Some(1));
+    assert_eq!(stuck(&script, &[last].into()), None, "it waits for its turn");
+    assert_eq!(script.partitions.stuck(&[1].into(), |_| false), None, "it gave messages before");
+    assert_eq!(stuck(&script, &[].into()), None, "its log holds no more");
+    script.messages(1, 0..1).unwrap();
+    assert_eq!(stuck(&script, &[1].into()), None, "a message has come");
+    script.error(2, 0, RDKafkaErrorCode::BadMessage);
+    assert_eq!(stuck(&script, &[2].into()), None, "it stopped at an error");
+    script.partitions.group_changed(Event::Revoked { partitions: vec![4], lost: false });
+    assert_eq!(stuck(&script, &[3].into()), None, "the group waits for an answer");
+    script.round([Command::Release(vec![4])]);
+    assert_eq!(stuck(&script, &[3].into()), Some(3));
+}
+
+#[test]
+fn a_new_client_reads_nothing_before_the_old_partitions_are_released() {
+    let mut script = Script::reads(&ownership(1, 0));
+    script.partitions.group_changed(Event::Assigned(vec![1, 2, 3]));
+    script.partitions.group_changed(Event::Revoked { partitions: vec![2], lost: false });
+    let lost = Event::JoinsAgain { partitions: vec![1, 3] };
+    assert_eq!(script.partitions.joins_again(), Action::Report(lost));
+    assert_eq!(script.messages(1, 0..3), Err(None), "the old client's messages are not read");
+    let late = Command::Assign(ownership(3, 0));
+    assert!(script.round([late]).is_empty(), "the coordinator does not know yet");
+    script.partitions.group_changed(Event::Assigned(vec![3]));
+    assert_eq!(script.round([Command::Release(vec![1, 3])]), [Action::Release(vec![1, 3])]);
+    assert_eq!(script.round([Command::Assign(ownership(3, 0))]), [Action::Fetch { partition: 3, from: 0 }]);
+    assert_eq!(script.partitions.joins_again(), Action::Report(Event::JoinsAgain { partitions: vec![3] }));
 }
 
 #[test]
