@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use footprint_service::config::Config;
-use footprint_service::kafka::{Inquirer, source_id};
+use footprint_service::kafka::{AskError, Inquirer, source_id};
 use footprint_trials::trial::{Fixture, Output, Process};
 
 use super::consumer::{Consumer, program};
@@ -116,21 +116,26 @@ impl World {
 
     /// The topic's life, as one broker knows it.
     pub fn source_known_to(&self, broker: Option<i32>) -> i64 {
-        self.ask_source(broker, &self.topic)
+        self.ask_source(broker, &self.topic).unwrap()
+    }
+
+    /// The same, if the broker answers.
+    pub fn source_said_by(&self, broker: i32) -> Option<i64> {
+        self.ask_source(Some(broker), &self.topic).ok()
     }
 
     /// The present life of another topic.
     pub fn source_of(&self, topic: &str) -> i64 {
-        self.ask_source(None, topic)
+        self.ask_source(None, topic).unwrap()
     }
 
-    fn ask_source(&self, broker: Option<i32>, topic: &str) -> i64 {
+    fn ask_source(&self, broker: Option<i32>, topic: &str) -> Result<i64, AskError> {
         let mut config = Config::load(None, &[]).unwrap();
         config.kafka.bootstrap_servers.clone_from(&self.fixture.bootstrap);
         let inquirer = Inquirer::new(&config.kafka).unwrap();
         let wait = Duration::from_secs(10);
-        let cluster = inquirer.cluster_id(wait).unwrap();
-        source_id(&cluster, &inquirer.describe_topic_at(broker, topic, wait).unwrap().topic_id).0
+        let cluster = inquirer.cluster_id(wait)?;
+        Ok(source_id(&cluster, &inquirer.describe_topic_at(broker, topic, wait)?.topic_id).0)
     }
 
     /// Sends `count` generated records and notes them. Returns the life of the topic that they went to.
