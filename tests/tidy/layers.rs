@@ -192,8 +192,6 @@ const ROOMS: [Room; 4] = [
                 "cli/check/clickhouse/views",
                 "cli/check/clickhouse",
             ],
-            &["cli/diagnose/archive", "cli/diagnose/parts", "cli/generate/acknowledgements", "cli/verify/repair"],
-            &["cli/caught_up", "cli/check/kafka", "cli/check/postgres", "cli/check/clickhouse"],
             &[
                 "cli/at",
                 "cli/diagnose/archive",

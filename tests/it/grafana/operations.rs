@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::Utc;
-use footprint_event::reject::Reason;
 use footprint_stack::{Progress, Prometheus, PrometheusOptions};
 use footprint_trials::trial::{Loss, Proxy};
 use serde_json::{Value, json};
@@ -117,6 +116,21 @@ impl Counted {
         Self::sum(&self.after, metric, holds) - Self::sum(&self.before, metric, holds)
     }
 
+    /// What each value of a label must show as a rate.
+    fn each(&self, metric: &str, label: &str, wanted: impl Fn(f64) -> Wanted) -> Vec<(String, Wanted)> {
+        let lines = self.after.lines().filter(|line| line.starts_with(&format!("{metric}{{")));
+        let values: BTreeSet<&str> =
+            lines.filter_map(|line| line.split(&format!("{label}=\"")).nth(1)?.split('"').next()).collect();
+        let of_value = |value: &str| self.grown(metric, &format!("{label}=\"{value}\"")) / RATE_S;
+        values.into_iter().map(|value| (value.to_owned(), wanted(of_value(value)))).collect()
+    }
+
+    /// The same for those that have grown: the others have no line.
+    fn grown_each(&self, metric: &str, label: &str) -> Vec<(String, Wanted)> {
+        let each = self.each(metric, label, Wanted::About);
+        each.into_iter().filter(|(_, wanted)| matches!(wanted, Wanted::About(rate) if *rate > 0.0)).collect()
+    }
+
     fn rate(&self, metric: &str, holds: &str) -> Wanted {
         Wanted::About(self.grown(metric, holds) / RATE_S)
     }
@@ -136,15 +150,52 @@ fn expected(counted: &Counted, instance: &str) -> BTreeMap<&'static str, Vec<(St
         names.map(|name| (name, Between(0.000_01, 60.0))).collect::<Vec<_>>()
     };
     let components = ["kafka", "topic", "ledger", "postgres", "clickhouse", "reader", "coordinator"];
-    let dead_letters = Reason::CODES.into_iter().filter_map(|reason| {
-        let wanted = counted.grown("footprint_dead_letters_total", &format!("reason=\"{reason}\""));
-        // a reason without dead letters has no line
-        (wanted > 0.0).then(|| one(reason, About(wanted / RATE_S)))
-    });
     let mut records = vec![one("read", counted.rate("footprint_reader_records_total", ""))];
     records
         .extend(of_sinks(&|sink| format!("stored in {sink}"), &|sink| counted.rate("footprint_sink_rows_total", sink)));
+    let mut bytes = vec![one("read", counted.rate("footprint_reader_bytes_total", ""))];
+    bytes.extend(of_sinks(&|sink| format!("stored in {sink}"), &|sink| {
+        counted.rate("footprint_sink_bytes_total", sink)
+    }));
+    let half_and_most = |least, most| vec![one("half of all", Between(least, most)), one("99 %", Between(least, most))];
+    let of_instance = |what: &str, least, most| (format!("{instance}{what}"), Between(least, most));
+    let mut read_backs = counted.each("footprint_clickhouse_read_backs_total", "result", About);
+    read_backs.push(one("doubled records found", Exactly(0.0)));
     BTreeMap::from([
+        ("Round trip", counted.each("footprint_kafka_round_trip_seconds", "broker", |_| Between(0.0, 10.0))),
+        ("Throttled", counted.each("footprint_kafka_throttle_seconds", "broker", |_| Exactly(0.0))),
+        (
+            "Transport errors a second",
+            counted.each("footprint_kafka_transport_errors_total", "broker", |_| Between(0.0, 10.0)),
+        ),
+        ("Records proven a second", of_sinks(&|sink| sink.to_owned(), &|_| Between(0.0, 1e6))),
+        ("Age of the last proof", partitions(Between(0.0, 600.0))),
+        ("Oldest record", vec![one("age", Exactly(0.0))]),
+        ("Faults of stored rows", vec![one("ranges", Exactly(0.0))]),
+        ("Parts in ClickHouse", vec![one("user_footprint", Between(1.0, 300.0))]),
+        ("Version", vec![one(env!("CARGO_PKG_VERSION"), Exactly(1.0))]),
+        ("Age of the oldest record", partitions(Exactly(0.0))),
+        ("Time without progress", partitions(Exactly(0.0))),
+        // the topic keeps its records for ever
+        ("Time until retention deletes", vec![]),
+        ("Records behind an open transaction", partitions(Exactly(0.0))),
+        ("Delay until stored in both", half_and_most(0.000_01, 60.0)),
+        ("Why batches are closed", counted.grown_each("footprint_batch_cuts_total", "reason")),
+        ("Rows and dead letters of a batch", half_and_most(1.0, 22_000.0)),
+        (
+            "Repaired rows a second",
+            vec![one("user_footprint", counted.rate("footprint_clickhouse_repaired_rows_total", ""))],
+        ),
+        ("Gaps", vec![]),
+        ("Rebalances", ["assigned", "revoked", "lost"].map(|kind| one(kind, Exactly(0.0))).to_vec()),
+        ("Commits a second", vec![one("accepted", Between(0.001, 10.0)), one("failed", Exactly(0.0))]),
+        ("Age of the oldest claim", partitions(Exactly(0.0))),
+        ("Time of a commit", half_and_most(0.000_01, 30.0)),
+        ("Byte budget by holder", ["reader", "open", "batches"].map(|holder| one(holder, Exactly(0.0))).to_vec()),
+        ("Share of time that a stage is blocked", counted.grown_each("footprint_blocked_seconds_sum", "stage")),
+        ("Processor", vec![of_instance("", 0.001, 8.0)]),
+        ("Memory", vec![of_instance(" resident", 1e6, 1e9), of_instance(" allocated", 1e6, 1e9)]),
+        ("Open files and threads", vec![of_instance(" files", 5.0, 500.0), of_instance(" threads", 3.0, 200.0)]),
         ("Processes", vec![one("answer", Exactly(1.0)), one("known", Exactly(1.0))]),
         ("Partitions", vec![one("owned", Exactly(2.0)), one("assigned", Exactly(2.0))]),
         ("Lag", vec![one("records", Exactly(0.0))]),
@@ -154,7 +205,7 @@ fn expected(counted: &Counted, instance: &str) -> BTreeMap<&'static str, Vec<(St
             components.map(|component| (format!("user_footprint {component}"), Exactly(0.0))).to_vec(),
         ),
         ("Records a second", records),
-        ("Bytes a second", vec![one("read", counted.rate("footprint_reader_bytes_total", ""))]),
+        ("Bytes a second", bytes),
         ("Lag in records", partitions(Exactly(0.0))),
         ("Delay until stored", quantiles_of_sinks()),
         ("Write seconds", quantiles_of_sinks()),
@@ -171,14 +222,8 @@ fn expected(counted: &Counted, instance: &str) -> BTreeMap<&'static str, Vec<(St
             "Failed writes a second",
             vec![one("clickhouse: uncertain", counted.rate("footprint_sink_errors_total", "class=\"uncertain\""))],
         ),
-        (
-            "Read-backs from ClickHouse a second",
-            vec![
-                one("ranges read back", counted.rate("footprint_clickhouse_repairs_total", "")),
-                one("doubled records found", Exactly(0.0)),
-            ],
-        ),
-        ("Dead letters a second", dead_letters.collect()),
+        ("Read-backs from ClickHouse a second", read_backs),
+        ("Dead letters a second", counted.grown_each("footprint_dead_letters_total", "reason")),
         ("Unreadable records a second", vec![one("user_footprint", Exactly(0.0))]),
         (
             "Partitions of each process",
@@ -254,6 +299,16 @@ fn every_panel_of_prometheus_shows_what_the_records_imply() {
     let lag = "footprint_lag_records{route=\"user_footprint\",partition=\"1\"}";
     // the more scrapes, the less is added
     wait_scraped(&server, &consumer, stored, 6.0);
+    // the client's statistics, the parts and the first proofs come every few seconds
+    let is_counted = || {
+        let (_, page) = consumer.page("/metrics")?;
+        let metrics = ["footprint_kafka_round_trip_seconds", "footprint_clickhouse_active_parts"];
+        let has_all = metrics.iter().all(|metric| page.contains(&format!("\n{metric}{{")));
+        let is_proven = page.matches("\nfootprint_audit_proof_age_seconds{").count() == 2;
+        (has_all && is_proven).then_some(())
+    };
+    until_or("everything is counted", SOON, is_counted, || consumer.page("/metrics").unwrap().1);
+
     let (_, before) = consumer.page("/metrics").unwrap();
     proxy.lose(Loss { marks: &[b"insert_deduplication_token="], withhold: false });
     world.send(20_000);

@@ -433,7 +433,7 @@ fn process(layout: &mut Layout) {
         "Processor",
         ("short", &[CALM]),
         vec![query(r#"rate(process_cpu_seconds_total{job="footprint"}[$__rate_interval])"#, "{{instance}}")],
-        "Cores in use by each process.",
+        "Cores that each process uses, user and system time together.",
         None,
     );
     layout.lines(
