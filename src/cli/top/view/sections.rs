@@ -108,9 +108,8 @@ pub(super) fn brokers(brokers: &Brokers, width: usize) -> Vec<Line<'static>> {
     if let Some(throttle) = brokers.throttle_seconds.filter(|throttle| *throttle > 0.0) {
         pieces.push(piece(format!("THROTTLED for {}", time(throttle)), Style::new().fg(Color::Yellow).bold()));
     }
-    let rebalances = each(&brokers.rebalances);
-    pieces.extend((!rebalances.is_empty()).then(|| plain("rebalances:")));
-    pieces.extend(rebalances);
+    // rebalances: partitions assigned, revoked or lost
+    pieces.extend(each(&brokers.rebalances));
     labelled("Kafka", pieces, width)
 }
 

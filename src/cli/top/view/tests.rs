@@ -139,7 +139,7 @@ Sinks         rows/s       rows  batches/s  write  delay  retries  errors
 postgres      12.0 k  1,260,000        1.2  25 ms      -        4       0
 clickhouse         0  1,100,000          0      -      -        4       4
   by class    clickhouse retry 3  clickhouse uncertain 1
-Kafka         round trip 2 ms  errors 5  refused commits 0  rebalances:  assigned 2
+Kafka         round trip 2 ms  errors 5  refused commits 0  assigned 2
 Dead letters  12  bad_json 10  bad_time 2
 Ledger        take-overs 3  fenced 0  doubled 0
 Audit         -
@@ -160,11 +160,11 @@ Health        FAILED  clickhouse  since 04:05:10  for 1 m 30 s
               OK  kafka  topic  ledger  postgres  reader  coordinator
 Read          12.3 k records/s  3.8 MiB/s  1,061,725 in all  401 MiB
 Lag           12,006 records  oldest 1 m 15 s  stored 0.4 s ago
-Sinks         rows/s       rows  batches/s  write  delay  retries  errors
-postgres      12.0 k  1,260,000        1.2  25 ms      -        4       0
-clickhouse         0  1,100,000          0      -      -        4       4
+Sinks         rows/s       rows  bytes/s  batches/s  write  delay  retries  errors
+postgres      12.0 k  1,260,000        -        1.2  25 ms      -        4       0
+clickhouse         0  1,100,000        -          0      -      -        4       4
   by class    clickhouse retry 3  clickhouse uncertain 1
-Kafka         round trip 2 ms  errors 5  refused commits 0  rebalances:  assigned 2
+Kafka         round trip 2 ms  errors 5  refused commits 0  assigned 2
 Dead letters  12  bad_json 10  bad_time 2
 Ledger        take-overs 3  fenced 0  doubled 0
 Audit         -
