@@ -3,7 +3,7 @@
 //!
 //! - It proves only partitions that this process owns, below every frontier. So two processes never do the same work, and no record
 //!   under way is taken for a fault.
-//! - It has a thread, a session of PostgreSQL and a consumer of its own, proves one range at a time, and pauses after each ([`pace`]).
+//! - It has a thread, a session of PostgreSQL and a consumer of its own, proves one range at a time, and pauses after each (`pace.rs`).
 //! - While a route is behind, it waits: its reads would slow down the writes.
 //! - If a server is away, nothing is proven, and that is no fault of the data.
 
