@@ -170,6 +170,7 @@ fn expected(counted: &Counted, instance: &str) -> BTreeMap<&'static str, Vec<(St
         ),
         ("Records proven a second", of_sinks(&|sink| sink.to_owned(), &|_| Between(0.0, 1e6))),
         ("Age of the last proof", partitions(Between(0.0, 600.0))),
+        ("Last proof", vec![one("oldest", Between(0.0, 600.0))]),
         ("Oldest record", vec![one("age", Exactly(0.0))]),
         ("Faults of stored rows", vec![one("ranges", Exactly(0.0))]),
         ("Parts in ClickHouse", vec![one("user_footprint", Between(1.0, 300.0))]),

@@ -102,12 +102,12 @@ pub(crate) fn dashboard() -> Result<Dashboard> {
 
 /// How far each database is, as footprint itself counts. All routes together.
 fn from_prometheus() -> Vec<Panel> {
-    let panel = |title: &str, x, look, expr, description, runbook| Panel {
+    let panel = |title: &str, x, look, (expr, legend), description, runbook| Panel {
         title: title.to_owned(),
         description,
-        place: Place { x, y: 27, width: 12, height: 8 },
+        place: Place { x, y: 27, width: 8, height: 8 },
         look,
-        asks: Asks::Metrics(vec![query(expr, "{{sink}}")]),
+        asks: Asks::Metrics(vec![query(expr, legend)]),
         runbook,
     };
     vec![
@@ -115,17 +115,29 @@ fn from_prometheus() -> Vec<Panel> {
             "Insert rate",
             0,
             Look::Lines { unit: "cps", steps: vec![CALM] },
-            "sum by (sink) (rate(footprint_sink_rows_total[$__rate_interval]))",
+            ("sum by (sink) (rate(footprint_sink_rows_total[$__rate_interval]))", "{{sink}}"),
             "Rows that footprint stores in each database, a second. During a backlog, the slower database decides for both.",
             None,
         ),
         panel(
             "Lag of each database",
-            12,
+            8,
             Look::Lines { unit: "short", steps: vec![CALM] },
-            "clamp_min(-1 * (sum by (sink) (footprint_frontier_offset) - on () group_left sum(footprint_log_end_offset)), 0)",
+            (
+                "clamp_min(-1 * (sum by (sink) (footprint_frontier_offset) - on () group_left sum(footprint_log_end_offset)), 0)",
+                "{{sink}}",
+            ),
             "Records in Kafka that the database does not hold yet. One line above the other: that database is slower, or away.",
             Some("FootprintComponentFailed"),
+        ),
+        panel(
+            "Last proof",
+            16,
+            Look::Stat { unit: "s", steps: vec![CALM, Step("red", Some(86_400.0))] },
+            ("max(footprint_audit_proof_age_seconds)", "oldest"),
+            "Time since the audit last proved a range, of the partition that was proven longest ago: each row once in each database, with \
+             Kafka's values.",
+            Some("FootprintAuditStale"),
         ),
     ]
 }
