@@ -24,7 +24,7 @@ const PART_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long `check` may take: it asks all servers.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Put all that explains a problem into one archive, without secrets and without events
+/// Put all that explains a problem into one archive, without passwords and without events
 ///
 /// The archive (tar.gz) has the settings in force, the output of `check`, /status, /readyz and /metrics of the running consumer, the end of
 /// consumer.log, the ledger's rows, the number of dead letters by reason, the versions of everything, and the limits of this
