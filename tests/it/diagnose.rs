@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 
+use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
 use crate::support::{calm, stack};
 
@@ -56,6 +57,12 @@ fn one_archive_has_all_that_explains_a_problem_and_no_secret() {
     let source = world.send(500);
     let mut consumer = world.consumer();
     world.wait_stored(source, STORED, &mut [&mut consumer]);
+    // the page's list of partitions is made twice a second
+    let is_shown = || {
+        let status: serde_json::Value = serde_json::from_str(&consumer.page("/status")?.1).ok()?;
+        (status["routes"][0]["owned"].as_array()?.len() == 2).then_some(())
+    };
+    until_or("both partitions are shown", STORED, is_shown, || consumer.tail());
     // whatever brings a password into the log, it does not come into the archive
     let mut log = std::fs::OpenOptions::new().append(true).open(logs.join("consumer.log")).unwrap();
     std::io::Write::write_all(&mut log, format!("slip: {}\n", stack().user_password()).as_bytes()).unwrap();

@@ -279,7 +279,6 @@ impl Pages {
         for (kind, bytes) in (self.process.allocated)() {
             metrics::allocator(kind, bytes);
         }
-        metrics::process();
         let statuses: Vec<Status> = self.routes.iter().map(|view| view.status.borrow().clone()).collect();
         let routes = self.routes.iter().zip(&statuses);
         let routes: Vec<(&str, &Status)> = routes.map(|(view, status)| (view.health.route.as_str(), status)).collect();
@@ -288,7 +287,7 @@ impl Pages {
         let audited: Vec<(&str, &[Audited])> =
             of_audit.map(|(view, audited)| (view.health.route.as_str(), audited.as_slice())).collect();
         let at = series::Now { instant: now, time: SystemTime::now() };
-        self.recorder.render() + &series::of(&routes, at) + &audit_series(&audited, now)
+        self.recorder.render() + &series::of_process() + &series::of(&routes, at) + &audit_series(&audited, now)
     }
 }
 

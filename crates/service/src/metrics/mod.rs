@@ -9,14 +9,10 @@ pub mod series;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use metrics_process::Collector;
 
 use self::catalogue::{ALL, Kind, Metric};
 pub use self::meters::{Blocked, Meters, Rebalance, SinkMeters, Written};
 use crate::health::{Component, State};
-
-/// The names of the process's metrics begin in the same way in every program.
-const PROCESS_PREFIX: &str = "";
 
 /// Installs the recorder, with every metric's meaning and buckets. What is counted before is not counted.
 ///
@@ -37,7 +33,6 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
             Kind::Histogram(_) => describe_histogram!(*name, *is),
         }
     }
-    Collector::new(PROCESS_PREFIX).describe();
     Ok(recorder)
 }
 
@@ -63,11 +58,6 @@ pub fn clickhouse_parts(route: &str, active: u64) {
 /// Bytes of the process as the allocator counts them: `kind` is allocated, resident or retained.
 pub fn allocator(kind: &'static str, bytes: usize) {
     gauge!(catalogue::ALLOCATOR.name, "kind" => kind).set(bytes as f64);
-}
-
-/// What the kernel counts of the process.
-pub fn process() {
-    Collector::new(PROCESS_PREFIX).collect();
 }
 
 /// A component's state: one for the state that it is in, and zero for the others.

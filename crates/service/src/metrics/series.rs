@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
+use metrics_process::collector::collect;
+
 use super::catalogue::{self, Kind, Metric};
 use crate::status::{BrokerView, PartitionView, Status};
 
@@ -82,6 +84,34 @@ pub fn of(routes: &[(&str, &Status)], now: Now) -> String {
     text
 }
 
+/// What the kernel counts of the process. The recorder's counters are whole numbers, and seconds of processor time are not.
+pub fn of_process() -> String {
+    let counted = collect();
+    let whole = |value: Option<u64>| value.map(|value| value as f64);
+    let mut text = String::new();
+    for (metric, value) in [
+        (catalogue::PROCESS_CPU, counted.cpu_seconds_total),
+        (catalogue::PROCESS_RESIDENT, whole(counted.resident_memory_bytes)),
+        (catalogue::PROCESS_VIRTUAL, whole(counted.virtual_memory_bytes)),
+        (catalogue::PROCESS_VIRTUAL_MAX, whole(counted.virtual_memory_max_bytes)),
+        (catalogue::PROCESS_FDS, whole(counted.open_fds)),
+        (catalogue::PROCESS_FDS_MAX, whole(counted.max_fds)),
+        (catalogue::PROCESS_THREADS, whole(counted.threads)),
+        (catalogue::PROCESS_START, whole(counted.start_time_seconds)),
+    ] {
+        if let Some(value) = value {
+            head(&mut text, metric);
+            let _ = writeln!(text, "{} {value}\n", metric.name);
+        }
+    }
+    text
+}
+
+fn head(text: &mut String, metric: Metric) {
+    let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+    let _ = write!(text, "# HELP {} {}\n# TYPE {} {kind}\n", metric.name, metric.is, metric.name);
+}
+
 /// Writes one metric. `samples` calls its second argument with the labels behind the route, and the value, of each series.
 fn family(
     text: &mut String,
@@ -89,8 +119,7 @@ fn family(
     routes: &[(&str, &Status)],
     samples: impl Fn(&Status, &mut dyn FnMut(std::fmt::Arguments<'_>, f64)),
 ) {
-    let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
-    let _ = write!(text, "# HELP {} {}\n# TYPE {} {kind}\n", metric.name, metric.is, metric.name);
+    head(text, metric);
     for (route, status) in routes {
         // a route's name is a plain identifier
         samples(status, &mut |labels, value| {
@@ -108,6 +137,19 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_process_is_counted_with_parts_of_a_second() {
+        let cpu = || collect().cpu_seconds_total.unwrap();
+        let (before, text, after) = (cpu(), of_process(), cpu());
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        assert!(text.contains("# TYPE process_cpu_seconds_total counter"), "{text}");
+        assert!((before..=after).contains(&value("process_cpu_seconds_total")), "not rounded: {before} {after}");
+        assert!(value("process_resident_memory_bytes") > 1e6 && value("process_threads") >= 1.0);
+    }
 
     #[test]
     fn series_are_those_of_what_is_there() {
