@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use footprint_event::route::Route;
 use footprint_protocol::offset::Partition;
@@ -22,6 +22,8 @@ use crate::ledger::statements::proofs::{Proof, Prover as ProvenBy, Reached};
 use crate::upkeep::verify::error::VerifyError;
 use crate::upkeep::verify::faults::{Faults, Kind};
 
+/// A route whose oldest record that is not stored is older than this is not audited.
+const LATE_MAX: Duration = Duration::from_secs(5);
 /// A route that is this many records behind is not audited.
 const BEHIND_MAX: i64 = 100_000;
 /// How often what is proven is written to the ledger, unless a fault was found or mended.
@@ -110,7 +112,7 @@ impl RouteAudit {
     ) -> Result<Turn, VerifyError> {
         let Some(source) = status.source.map(|source| source.0) else { return Ok(Turn::Idle) };
         let asked = self.follow(config, sessions, source, &status.partitions).await?;
-        if is_behind(&status.partitions) {
+        if is_behind(&status.partitions, SystemTime::now()) {
             return Ok(asked);
         }
         let Some(choice) = self.schedule.choose(Instant::now()) else { return Ok(asked) };
@@ -278,7 +280,34 @@ impl RouteAudit {
 }
 
 /// Whether the route is behind, or nobody knows yet.
-fn is_behind(views: &[PartitionView]) -> bool {
-    let lags = views.iter().map(PartitionView::lag);
-    lags.into_iter().map(|lag| lag.unwrap_or(i64::MAX)).fold(0_i64, i64::saturating_add) > BEHIND_MAX
+fn is_behind(views: &[PartitionView], now: SystemTime) -> bool {
+    let lags = views.iter().map(|view| view.lag().unwrap_or(i64::MAX));
+    let is_late = |view: &PartitionView| view.lag_age(now).is_none_or(|age| age > LATE_MAX);
+    lags.fold(0_i64, i64::saturating_add) > BEHIND_MAX || views.iter().any(is_late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_with_many_records_or_old_ones_to_store_is_behind() {
+        let now = SystemTime::now();
+        let view = |log_end, seconds| PartitionView {
+            partition: 0,
+            claims_pending: 0,
+            claim_since: None,
+            postgres_next: Some(0),
+            clickhouse_next: Some(0),
+            log_end,
+            oldest_received: Some(now - Duration::from_secs(seconds)),
+            stuck_since: None,
+            overtaken_at: None,
+            behind_open_transaction: None,
+        };
+        assert!(!is_behind(&[view(Some(BEHIND_MAX / 2), 1), view(Some(BEHIND_MAX / 2), 1)], now));
+        assert!(is_behind(&[view(Some(BEHIND_MAX / 2), 1), view(Some(BEHIND_MAX / 2 + 1), 1)], now), "in all");
+        assert!(is_behind(&[view(Some(9), 1), view(Some(9), 6)], now), "few records, but large or slow ones");
+        assert!(is_behind(&[view(None, 0)], now), "not known");
+    }
 }
