@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use crate::support::cluster;
 use crate::support::prove::{prove, prove_tables, prove_within};
 use crate::support::wait::until_or;
 use crate::support::world::{STORED, World};
+use crate::support::{calm, cluster};
 
 /// The story: any broker was asked for the topic's id. One that did not know of the new life let its records be stored as records
 /// of the previous life, and then once more as what they are.
 #[test]
 fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers_say() {
     let (cluster, proxy, _turn) = cluster();
+    let _calm = calm();
     let mut world = World::at(&cluster.bootstrap(), "heldback", 1, 0.0);
     world.command(&["migrate"]);
     cluster.create_topic_at(1, &world.topic, &[vec![1]]).unwrap();
@@ -47,6 +48,7 @@ fn records_of_a_new_life_are_never_taken_for_the_old_ones_whatever_other_brokers
 #[test]
 fn a_broker_that_goes_and_comes_back_costs_nothing() {
     let (cluster, _proxy, _turn) = cluster();
+    let _calm = calm();
     let mut world = World::at(&cluster.bootstrap(), "brokers", 3, 0.0);
     world.command(&["migrate"]);
     cluster.create_topic_at(1, &world.topic, &[vec![1, 2, 3], vec![2, 3, 1], vec![3, 1, 2]]).unwrap();
@@ -70,6 +72,7 @@ fn a_broker_that_goes_and_comes_back_costs_nothing() {
 #[test]
 fn a_partition_whose_leader_had_changed_is_read_after_its_topic_is_replaced() {
     let (cluster, _proxy, _turn) = cluster();
+    let _calm = calm();
     let mut world = World::at(&cluster.bootstrap(), "epochs", 2, 0.0);
     world.command(&["migrate"]);
     // librdkafka forgets the epochs if it believes for this long that the topic is gone

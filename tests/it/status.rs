@@ -138,6 +138,7 @@ fn a_network_that_swallows_everything_is_named_soon() {
 #[test]
 fn a_topic_or_a_leader_that_is_gone_is_named_soon() {
     let (cluster, _proxy, _turn) = cluster();
+    let _calm = calm();
     let mut world = World::at(&cluster.bootstrap(), "status_topic", 2, 0.0);
     world.command(&["migrate"]);
     let topic = world.topic.clone();

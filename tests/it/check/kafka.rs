@@ -119,6 +119,7 @@ fn settings_of_a_topic_that_lose_records_come_with_the_command_that_ends_it() {
 #[test]
 fn one_replica_on_several_brokers_is_noted_with_the_command_that_makes_more() {
     let (cluster, _proxy, _turn) = cluster();
+    let _calm = calm();
     let mut databases = fresh_database("check_replicas");
     databases.config.kafka.bootstrap_servers = cluster.bootstrap();
     let topic = databases.config.routes[0].topic.clone();
