@@ -11,6 +11,7 @@ pub mod generate;
 pub mod health;
 pub mod migrate;
 pub mod offsets;
+mod partition_table;
 pub mod pause;
 pub mod run;
 pub mod top;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use footprint_event::route::Route;
 use footprint_protocol::offset::{Offset, Partition};
 use footprint_service::config::Config;
 use footprint_service::console::Output;
 
-use crate::cli::Exit;
+use crate::cli::{Exit, partition_table};
 use crate::upkeep::offsets::{Change, Mode, PartitionOffsets, accept_gap, offsets, rewind_to, skip_to};
 
 /// Show where each partition stands, skip records, store a range again, or accept what retention deleted
@@ -237,28 +237,8 @@ const HEADINGS: [&str; 10] =
 
 /// One line for each partition, or one line for each number if the terminal is too narrow.
 fn table(partitions: &[PartitionOffsets], width: Option<usize>) -> String {
-    let mut wide = plain_table();
-    wide.set_content_arrangement(ContentArrangement::Disabled).set_header(HEADINGS);
-    for partition in partitions {
-        wide.add_row(cells(partition).map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right)));
-    }
-    if width.is_none_or(|width| wide.lines().all(|line| line.chars().count() <= width)) {
-        return wide.to_string();
-    }
-    let narrow = partitions.iter().map(|partition| {
-        let mut table = plain_table();
-        for (heading, cell) in HEADINGS.iter().zip(cells(partition)) {
-            table.add_row([Cell::new(heading), Cell::new(cell)]);
-        }
-        table.to_string()
-    });
-    narrow.collect::<Vec<_>>().join("\n")
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table
+    let rows: Vec<_> = partitions.iter().map(cells).collect();
+    partition_table::table(&HEADINGS, &rows, width, CellAlignment::Left)
 }
 
 fn cells(partition: &PartitionOffsets) -> [String; HEADINGS.len()] {

@@ -6,12 +6,12 @@ mod repair;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use footprint_service::config::Config;
 use footprint_service::console::{Output, errors_are_seen};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::Exit;
+use crate::cli::{Exit, partition_table};
 use crate::upkeep::verify::{
     Finding, FindingKind, Listener, Options, PartitionReport, Progress, Report, RouteReport, SinkReport, Step, Verdict,
     record, verify,
@@ -210,28 +210,8 @@ const HEADINGS: [&str; 14] = [
 
 /// One line for each partition, or one line for each number if the terminal is too narrow.
 fn table(partitions: &[PartitionReport], width: Option<usize>) -> String {
-    let mut wide = plain_table();
-    wide.set_content_arrangement(ContentArrangement::Disabled).set_header(HEADINGS);
-    for partition in partitions {
-        wide.add_row(cells(partition).map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right)));
-    }
-    if width.is_none_or(|width| wide.lines().all(|line| line.chars().count() <= width)) {
-        return wide.to_string();
-    }
-    let narrow = partitions.iter().map(|partition| {
-        let mut table = plain_table();
-        for (heading, cell) in HEADINGS.iter().zip(cells(partition)) {
-            table.add_row([Cell::new(heading), Cell::new(cell).set_alignment(CellAlignment::Right)]);
-        }
-        table.to_string()
-    });
-    narrow.collect::<Vec<_>>().join("\n")
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table
+    let rows: Vec<_> = partitions.iter().map(cells).collect();
+    partition_table::table(&HEADINGS, &rows, width, CellAlignment::Right)
 }
 
 fn cells(partition: &PartitionReport) -> [String; HEADINGS.len()] {

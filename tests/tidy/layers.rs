@@ -180,7 +180,7 @@ const ROOMS: [Room; 4] = [
             &["cli/dead_letters/filter"],
             &["cli/dead_letters/list"],
             &["cli/dead_letters/add", "cli/dead_letters/purge", "cli/dead_letters/replay", "cli/dead_letters/show"],
-            &["cli/check/finding"],
+            &["cli/check/finding", "cli/partition_table"],
             &["cli/check/clocks", "cli/check/kafka/topic"],
             &["cli/check/kafka/retention"],
             &[

@@ -2,37 +2,20 @@
 
 #![allow(unsafe_code, reason = "only libc opens a pseudo-terminal")]
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::num::NonZeroU16;
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use footprint_trials::trial::terminal_ends;
+
 /// The two ends of a new terminal: ours, and the program's.
 pub fn ends() -> (File, File) {
-    // closed in every program that another thread starts meanwhile: it would keep the terminal open
-    // SAFETY: it takes no pointers
-    let number = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
-    assert!(number >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: it has just been opened, and nobody else owns it
-    let ours = unsafe { File::from_raw_fd(number) };
-    let mut name = [0; 64];
-    // SAFETY: the number is an open terminal, and the name's length is given
-    let named = unsafe {
-        libc::grantpt(number) == 0
-            && libc::unlockpt(number) == 0
-            && libc::ptsname_r(number, name.as_mut_ptr(), name.len()) == 0
-    };
-    assert!(named, "{}", std::io::Error::last_os_error());
-    // SAFETY: ptsname_r has ended the name with a zero
-    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_str().unwrap();
-    let theirs = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).unwrap();
-    (ours, theirs)
+    terminal_ends().unwrap()
 }
 
 /// What a terminal does with bytes: the flags of its four modes, and its special characters.

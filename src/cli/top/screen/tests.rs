@@ -1,40 +1,16 @@
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
 use footprint_service::panics::abort_on_panic;
+use footprint_trials::trial::terminal_ends;
 
 use super::*;
 
 /// Set for the process that must panic.
 const CHILD: &str = "FOOTPRINT_TEST_PANICS_ON_SCREEN";
-
-/// The two ends of a new terminal: ours, and the program's.
-#[allow(unsafe_code)]
-fn ends() -> (File, File) {
-    // closed in every program that another thread starts meanwhile: it would keep the terminal open
-    // SAFETY: it takes no pointers
-    let number = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
-    assert!(number >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: it has just been opened, and nobody else owns it
-    let ours = unsafe { File::from_raw_fd(number) };
-    let mut name = [0; 64];
-    // SAFETY: the number is an open terminal, and the name's length is given
-    let named = unsafe {
-        libc::grantpt(number) == 0
-            && libc::unlockpt(number) == 0
-            && libc::ptsname_r(number, name.as_mut_ptr(), name.len()) == 0
-    };
-    assert!(named, "{}", std::io::Error::last_os_error());
-    // SAFETY: ptsname_r has ended the name with a zero
-    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_str().unwrap();
-    let theirs = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).unwrap();
-    (ours, theirs)
-}
 
 /// Whether the terminal gives whole lines and shows what is typed, as a shell needs it.
 #[allow(unsafe_code)]
@@ -56,7 +32,7 @@ fn a_panic_leaves_the_terminal_as_it_was_and_its_message_on_it() {
         assert!(ratatui::crossterm::terminal::is_raw_mode_enabled().unwrap());
         panic!("on purpose");
     }
-    let (mut ours, theirs) = ends();
+    let (mut ours, theirs) = terminal_ends().unwrap();
     let stream = || Stdio::from(theirs.try_clone().unwrap());
     let this = "cli::top::screen::tests::a_panic_leaves_the_terminal_as_it_was_and_its_message_on_it";
     let mut child = Command::new(std::env::current_exe().unwrap())

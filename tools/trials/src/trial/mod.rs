@@ -9,6 +9,7 @@ pub mod oracle;
 mod process;
 mod program;
 mod proxy;
+mod terminal;
 mod watch;
 
 pub use dice::Dice;
@@ -17,6 +18,7 @@ pub use line::Line;
 pub use process::{Ended, Output, Process, own_cpu};
 pub use program::{Generate, Program, Sent, build, build_with_failpoints, keep_log};
 pub use proxy::{Loss, Proxy};
+pub use terminal::terminal_ends;
 pub use watch::{LedgerRow, StoredCounts, Watch};
 
 /// `1234567` as `1,234,567`.
